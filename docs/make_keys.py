@@ -21,11 +21,11 @@ PAGE = Path(__file__).with_name("keys.md")
 INTRODUCTION = """\
 # Every key of a recipe
 
-Written by `python docs/make_keys.py` from `ganzoo/config/schema.py`, and for components from its own table.
+Written by `python docs/make_keys.py` from `ganzoo/config/schema.py`; components have their own table in that script.
 
 Where a value is a registered name, `{name: NAME, option: value, ...}` gives it options: `ganzoo list` shows the names,
-`ganzoo show NAME` the options. `--set train.batch_size=64` changes a key for one run. [recipes.md](recipes.md) is about
-the parts that take more than a name.
+`ganzoo show NAME` the options. `--set train.batch_size=64` changes a key for one run. [recipes.md](recipes.md)
+describes the parts that need more than a name.
 """
 SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "The recipe": schema.Recipe,
@@ -33,25 +33,25 @@ SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "`prior`": (
         "Where latent codes come from.",
         Options("prior", GaussianPrior),
-        {"dim": "Width of a latent code, for `gaussian` and `uniform`; `ganzoo show codes` has those of `codes`."},
+        {"dim": "Width of a latent code, for `gaussian` and `uniform`; `ganzoo show codes` lists those of `codes`."},
     ),
     "`networks.ROLE`": schema.NetworkConfig,
     "`regularizers`": (
-        "A list of terms in a player's loss. Penalties have these options beside their own.",
+        "A list of terms in a player's loss. Penalties have these options as well as their own.",
         Options("regularizer", Regularizer),
         {
             "weight": "Factor of the penalty: a number or a schedule. Many regularizers have another default.",
-            "every_steps": "Above 1, a step of its own on each `every_steps`-th step only, with that multiple of the "
+            "every_steps": "Above 1, a separate step on only every `every_steps`-th step, with that multiple of the "
             "penalty. See [recipes.md](recipes.md#optimizers).",
         },
     ),
     "`optimizers.ROLE`": (
-        "How a role is trained. Beside these keys there are the options of torch's class, such as `betas`.",
+        "How a role is trained. The options of torch's class, such as `betas`, can be set as well.",
         optimizer_options("adam"),
         {
             "name": "An optimizer of torch, in lower case. [recipes.md](recipes.md#optimizers) lists them.",
             "lr": "Learning rate: a number or a schedule.",
-            "decay": "`linear` or `cosine`: `lr` falls to zero over the whole training.",
+            "decay": "`linear` or `cosine`: `lr` falls to zero over the whole run.",
             "lazy_scaling": "Scales `lr` and the betas to make up for the steps of lazy regularizers.",
         },
     ),
@@ -60,7 +60,7 @@ SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "`train.init_from`": schema.InitFrom,
     "`train.until`": schema.Until,
     "`evaluate`": schema.EvaluateConfig,
-    "A schedule in place of a number": schema.ScheduleConfig,
+    "A schedule instead of a number": schema.ScheduleConfig,
 }
 """Parts of the schema; and of components, whose keys depend on their names, what those have in common: summary, options
 with their defaults, and meanings."""

@@ -211,7 +211,10 @@ def losses(*body):
         (IMPORT + "@hookimpl\ndef register_objectives(register): ...", ["Did you mean 'register_losses'?"]),
         (IMPORT + "@hookimpl\ndef register_critics(register): ...", ["Did you mean 'register_discriminators'?"]),
         (IMPORT + "@hookimpl\ndef register_callbacks(register): ...", ["Did you mean 'register_trackers'?"]),
-        (IMPORT + "@hookimpl\ndef register_optimizers(register): ...", ["Optimizers are torch.optim's; plugins add"]),
+        (
+            IMPORT + "@hookimpl\ndef register_optimizers(register): ...",
+            ["Optimizers come from torch.optim; plugins cannot add"],
+        ),
         (IMPORT + "@hookimpl\ndef register_xyz(register): ...", ["Hooks are register_generators, "]),
         (
             IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
@@ -456,7 +459,7 @@ def test_a_module_in_the_allow_list_that_is_not_a_plugin_of_its_own_is_a_problem
     found = zoo()
     assert external(found) == {}
     assert only_problem(found).sentence == (
-        f"GANZOO_PLUGINS names '{word}', a module of ant_modules that is not loaded as a plugin of its own. "
+        f"GANZOO_PLUGINS names '{word}', a module of ant_modules that is not loaded as a separate plugin. "
         "Name 'whole' to load all of its plugins."
     )
     monkeypatch.setenv("GANZOO_PLUGINS", f"whole,{word}")

@@ -274,7 +274,7 @@ def test_components_are_built_in_code_as_in_files():
         ),
         (
             {"evaluate.metrics": ["fid"]},
-            "evaluate.metrics.0: The metric 'fid' names no extractor. Write <metric>@<extractor>, such as ",
+            "evaluate.metrics.0: The metric 'fid' does not name an extractor. Write <metric>@<extractor>, such as ",
         ),
         (
             {"evaluate.metrics": ["fud@mnist-cnn"]},
@@ -288,7 +288,7 @@ def test_components_are_built_in_code_as_in_files():
         ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate names a metric twice."),
         (
             {"train.until": {"metric": "fid@other", "below": 1}},
-            "train.until waits for 'fid@other', which is not in evaluate.metrics. There are fid@mnist-cnn.",
+            "train.until waits for 'fid@other', which is not in evaluate.metrics. It lists fid@mnist-cnn.",
         ),
         (
             {"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every_images": None},
@@ -297,7 +297,7 @@ def test_components_are_built_in_code_as_in_files():
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 0}}, "train.until.below must be greater than 0, not 0."),
         (
             {"evaluate.metrics": ["recall@mnist-cnn"], "train.until": {"metric": "recall@mnist-cnn", "below": 1}},
-            "train.until waits for 'recall@mnist-cnn' to fall, but lower is not better there.",
+            "train.until waits for 'recall@mnist-cnn' to fall, but lower is not better for it.",
         ),
         (
             {"evaluate.metrics": ["accuracy@mnist-cnn"]},
@@ -371,7 +371,7 @@ def test_components_are_built_in_code_as_in_files():
         ),
         (
             {"optimizers.default.lr": {"start": 1, "end": 0.5}, "optimizers.default.decay": "linear"},
-            "optimizers.default has a schedule of lr and a decay. Remove one of the two.",
+            "optimizers.default has both a schedule of lr and a decay. Remove one of the two.",
         ),
         (
             {"optimizers.default.betas": [0, {"start": 0.9, "end": 1}]},
@@ -453,7 +453,7 @@ def test_a_folder_is_no_recipe(call, tmp_path, monkeypatch):
     ("text", "expected"),
     [
         ("summary: My GAN: a test", "line 1, column 16: mapping values are not allowed in this context. Put text that"),
-        ("train: {device: cuda: 1}", "Put text that holds ': ' into quotes."),
+        ("train: {device: cuda: 1}", "Put text that contains ': ' in quotes."),
         ("train:\n  images: 100\n   seed: 3", "not allowed in this context. Check the indentation of this line."),
         ("train:\n\timages: 100", "line 2, column 1: found character that cannot start any token. Indent with spaces."),
         ("train:\n  images: 100\n\tseed: 3", "line 3, column 1: found a tab character that violates indentation. Ind"),

@@ -107,7 +107,7 @@ def test_a_factory_can_be_called():
 def test_a_factory_is_not_what_it_should_make():
     sentence = refusal(registered(kind="generator").add, entry(nn.Linear(2, 2), kind="generator"))
     assert sentence == (
-        "The generator 'thing' was registered with a finished Linear. "
+        "The generator 'thing' was registered with an instance of Linear. "
         "Register the class Linear, or a function that returns a new one on each call."
     )
 
@@ -127,7 +127,7 @@ def test_a_metric_s_class_says_what_its_values_mean(has, lacks):
 )
 def test_names_of_ganzoo_s_own_are_refused(kind, name):
     sentence = refusal(registered(kind=kind).add, entry(kind=kind, name=name))
-    assert sentence == f"The {kind} '{name}' has a name of ganzoo's own. Rename it."
+    assert sentence == f"The {kind} '{name}' has a name that ganzoo reserves. Rename it."
     assert name in registered(entry(name=name))  # means nothing elsewhere
 
 
@@ -462,4 +462,4 @@ def test_options_that_a_recipe_cannot_hold_or_not_twice_the_same_are_refused(kin
 @pytest.mark.parametrize(("kind", "key"), [("recipe", "summary"), ("study", "question")])
 def test_a_file_without_its_line_is_told_which_key_to_write(kind, key) -> None:
     message = refusal(registered, entry(kind=kind, summary=""))
-    assert message.endswith(f"has no one-line summary. Write `{key}: ...` into its file.")
+    assert message.endswith(f"has no one-line summary. Add `{key}: ...` to its file.")

@@ -20,7 +20,7 @@ from ganzoo.registry.registry import KINDS, NETWORK_KINDS, SUMMARIES, Entry
 from ganzoo.reproducibility import preserved_global_state
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]
-UNFORESEEN = "If the plugin is right, report a bug of this check to ganzoo."
+UNFORESEEN = "If the plugin is right, report this as a bug in ganzoo's check."
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _registers(plugin: PluginInfo) -> None:
     for module in unused_modules(plugin):
         raise CheckFailed(
             f"The module {module} has hooks that nothing calls, because its package {plugin.value} has hooks itself.",
-            "Give it an entry point of its own, or move the package's hooks into modules.",
+            "Give it its own entry point, or move the package's hooks into modules.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What datasets, extractors, metrics, priors and trackers must do, as far as checks need no files or services."""
+"""What datasets, extractors, metrics, priors and trackers must do: the part that needs no files or services."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ganzoo.reproducibility import tensors_digest
 
 SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
 """Positional arguments that ganzoo passes to a factory, by kind."""
-BARE = "Build it without options and without the network."
+BARE = "It must build without options and without network access."
 
 
 def signature(entry: Entry[Any]) -> None:
@@ -51,9 +51,9 @@ def signature(entry: Entry[Any]) -> None:
 
 
 def without_files(entry: Entry[Any]) -> None:
-    """In an empty folder, a dataset says which files are missing, or generates its images.
+    """In an empty folder, a dataset reports which files are missing, or generates its images.
 
-    What it generates are the same images each time, and others for the test split.
+    Generated images must be the same each time, and different for the test split.
     """
     splits, remedy = ("train", "train", "test"), "Raise GanzooError(sentence, remedy) for missing files."
     found: list[Dataset] = []
@@ -75,7 +75,7 @@ def without_files(entry: Entry[Any]) -> None:
     train, again, test = found
     require(
         _digest(train) == _digest(again),
-        f"{described(entry)} returns other samples, labels or columns each time it is built.",
+        f"{described(entry)} returns different samples, labels or columns each time it is built.",
         "Draw them from a torch.Generator that it seeds itself.",
     )
     rows = {row.tobytes() for row in train.images.numpy()}
@@ -83,7 +83,7 @@ def without_files(entry: Entry[Any]) -> None:
     require(
         shared <= len(test) / 2,  # real datasets have a few duplicates
         f"{described(entry)} has {shared:,} of the {len(test):,} samples of its test split in its train split too.",
-        "Divide them by the split it is given: scores compare with samples that no training has seen.",
+        "Divide them by the split it is given: scores compare with samples that were never trained on.",
     )
     for what, one, other in (
         ("shapes", train.modality, test.modality),
@@ -92,8 +92,8 @@ def without_files(entry: Entry[Any]) -> None:
     ):
         require(
             one == other,
-            f"{described(entry)} has other {what} in its test split than in its train split.",
-            "Give both samples of one shape, the same classes and the same columns.",
+            f"{described(entry)} has different {what} in its test split and its train split.",
+            "Give both splits the same sample shape, classes and columns.",
         )
 
 
@@ -130,7 +130,7 @@ def extractor(entry: Entry[Any]) -> None:
         f"{described(entry)} has domains = {domains!r}, but its class has {getattr(entry.factory, 'domains', None)!r}.",
         "Make domains an attribute of the class: ganzoo reads it before it builds an extractor.",
     )
-    with plugin_code(entry, "to say its digest", "Use a hexadecimal digest of its weights."):
+    with plugin_code(entry, "to give its digest", "Use a hexadecimal digest of its weights."):
         digests = first.digest, second.digest
     require(
         isinstance(digests[0], str) and bool(re.fullmatch(r"[0-9a-f]{8,}", digests[0])) and digests[0] == digests[1],
@@ -162,7 +162,7 @@ def extractor(entry: Entry[Any]) -> None:
         one, other = (getattr(found, name) for found in seen)
         require(
             one is None or torch.equal(one, other),
-            f"{described(entry)} gives other features each time it is built.",
+            f"{described(entry)} gives different features each time it is built.",
             "Load its weights from a file, or draw them from a torch.Generator that it seeds.",
         )
     single = extract(entry.name, first, images, torch.device("cpu"), batch_size=1)
@@ -175,13 +175,13 @@ def extractor(entry: Entry[Any]) -> None:
         largest = float(together.nan_to_num(neginf=0.0).abs().max())
         require(
             torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * largest),
-            f"{described(entry)} gives an image other {what} if it is alone in its batch.",
-            "Compute them from each image by itself, without statistics of the batch.",
+            f"{described(entry)} gives an image different {what} if it is alone in its batch.",
+            "Compute them from each image alone, without batch statistics.",
         )
 
 
 def metric(entry: Entry[Any]) -> None:
-    """A metric is a ``Metric``, and declares which direction is better, which values it has, and what it needs."""
+    """A metric is a ``Metric``, and declares which direction is better, its range of values, and what it needs."""
     found: Metric = made(entry, "to build", BARE)
     better, words = getattr(found, "better", None), getattr(found, "range", None)
     require(
@@ -191,13 +191,13 @@ def metric(entry: Entry[Any]) -> None:
     )
     require(
         isinstance(words, str) and words != "",
-        f"{described(entry)} does not say which values it has.",
+        f"{described(entry)} does not state its range of values.",
         "Set range, such as '0 to 1'.",
     )
     require(
         isinstance(found.least, int) and found.least >= 2,
         f"{described(entry)} has least = {found.least!r}.",
-        "A distribution takes at least two.",
+        "Set it to 2 or more: a distribution needs at least two samples.",
     )
     choices = {"scale": get_args(Scale), "rejecting": get_args(get_type_hints(Metric)["rejecting"])}
     for name, allowed in choices.items():
@@ -206,16 +206,15 @@ def metric(entry: Entry[Any]) -> None:
         require(value in allowed, f"{described(entry)} has {name} = {value!r}.", remedy)
     for name in ("calls", "does") if isinstance(found, ModelMetric) else ():
         text = getattr(found, name, None)
-        remedy = "Set calls to the objective's method, and does to what an objective with it does."
+        remedy = "Set calls to the objective's method, and does to what an objective with that method does."
         require(isinstance(text, str) and text != "", f"{described(entry)} has {name} = {text!r}.", remedy)
 
 
 def score(entry: Entry[Any]) -> None:
     """A metric gives a finite number, the same for the same images, and an interval around it or None.
 
-    It leaves the features it is given as they are.
-
-    Metrics of trained models are skipped, since the check does not know which model they need.
+    It does not change the features that it is given. Metrics of trained models are skipped, since the check does not
+    know which model they need.
     """
     found: Metric = made(entry, "to build", BARE)
     n, features = max(128, found.least), _ToyExtractor(8 if found.needs_logits else 0, found.rejecting != "refuses")
@@ -224,7 +223,7 @@ def score(entry: Entry[Any]) -> None:
     seen = [tensor for one in (samples, real, train) for tensor in (one.features.values, one.features.logits)]
     given = [tensor for tensor in seen if tensor is not None]
     before = [tensor.clone() for tensor in given]
-    with plugin_code(entry, "to say whether it can be computed", "See ganzoo.Metric.obstacle."):
+    with plugin_code(entry, "to report whether it can be computed", "See ganzoo.Metric.obstacle."):
         if isinstance(found, ModelMetric) or found.obstacle(features, real.dataset) is not None:
             return
 
@@ -253,8 +252,8 @@ def score(entry: Entry[Any]) -> None:
         low, high = found.interval(inputs(), value) or (value, value)
         require(low <= high, f"{described(entry)} gives the interval {low} to {high}.", "Return (low, high), or None.")
     unchanged()
-    remedy = "They are asked for before there are samples, and written as JSON: use n, real and training_set alone."
-    with plugin_code(entry, "to say its settings", remedy):
+    remedy = "They are requested before samples exist, and written as JSON: use only n, real and training_set."
+    with plugin_code(entry, "to give its settings", remedy):
         json.dumps(dict(found.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
 
 

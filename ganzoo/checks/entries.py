@@ -128,7 +128,7 @@ def caught(sentence: str, remedy: str) -> Iterator[None]:
 
 
 def _location(error: BaseException) -> str:
-    """The innermost frame that belongs to none of torch, ganzoo and the standard library; empty if there is none.
+    """The innermost frame outside torch, ganzoo and the standard library; empty if there is none.
 
     If ganzoo has wrapped a plugin's exception in its own error, the plugin's exception counts.
     """

@@ -1,4 +1,4 @@
-"""A plugin leaves the process alone, on import and at work: settings, seeds, the network, slow imports.
+"""A plugin leaves the process alone, on import and in use: settings, seeds, the network, slow imports.
 
 ``python -P -m ganzoo.checks.isolation NAME=MODULE...`` imports plugins in a fresh process and prints what each did,
 ``{"name": [["sentence", "remedy"], ...], ...}``. It measures no time: an import is slow because it trains,
@@ -30,7 +30,7 @@ from ganzoo.registry.registry import NETWORK_KINDS, Entry
 from ganzoo.reproducibility import GlobalState
 
 SLOW_LIBRARIES = ("torchvision", "torch_fidelity", "matplotlib", "scipy", "sklearn", "pandas", "transformers", "jax")
-"""Slow to import: functions should import them, not modules."""
+"""Libraries that are slow to import, so functions should import them rather than modules."""
 
 MAX_OPERATIONS = 1000
 """Tensor operations that an import may spend on constants."""
@@ -55,7 +55,7 @@ Problems = list[tuple[str, str]]
 
 
 def global_state(entry: Entry[Any], zoo: Zoo) -> None:
-    """An entry's work leaves the process as it was.
+    """Using an entry leaves the process as it was.
 
     Raises:
         CheckFailed: It changes a setting, or seeds or advances a random number generator that checkpoints do not save.
@@ -112,7 +112,7 @@ def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
 
 def main(plugins: Sequence[str]) -> None:
     """The child process: import each ``name=module`` or ``name=module:attribute``, then print what it did."""
-    # Redirected for good, because a plugin may print at exit, and by descriptor, because C code may print too.
+    # Redirected permanently, because a plugin may print at exit, and by descriptor, because C code may print too.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         os.dup2(2, 1)
         pairs = [plugin.partition("=") for plugin in plugins]

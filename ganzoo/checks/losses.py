@@ -123,7 +123,7 @@ def directions(entry: Entry[Any]) -> None:
 
 
 def batch_size(entry: Entry[Any]) -> None:
-    """Doubling the batch leaves the loss as it is, up to the n - 1 of an unbiased estimate in place of n."""
+    """Doubling the batch leaves the loss unchanged, except that an unbiased estimate divides by n - 1 instead of n."""
     if not on_logits(entry):
         return
     loss = create(entry)
@@ -132,7 +132,7 @@ def batch_size(entry: Entry[Any]) -> None:
     for player, value in once.items():
         require(
             torch.allclose(value, twice[player], rtol=0.01, atol=0.01),
-            f"{described(entry)} gives the {player} another loss for a doubled batch.",
+            f"{described(entry)} gives the {player} a different loss for a doubled batch.",
             AVERAGE,
         )
 
@@ -149,7 +149,7 @@ def used_by_a_recipe(entry: Entry[Any], zoo: Zoo) -> None:
             continue
     require(
         entry.name in used,
-        f"{described(entry)} has its own phases, and no recipe uses it.",
+        f"{described(entry)} has its own phases, but no recipe uses it.",
         "Register a recipe that uses it: ganzoo cannot guess its networks.",
     )
 
@@ -248,7 +248,7 @@ def penalty(entry: Entry[Any]) -> None:
     require(
         entry.name in losses,
         f"{described(entry)} has a weight, but no penalty.",
-        "Override penalty(). If it is no term of the loss, write a constructor without weight and every_steps.",
+        "Override penalty(). If it adds no term to the loss, write a constructor without weight and every_steps.",
     )
     found = [p.grad for p in networks.parameters() if p.grad is not None]
     finite = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
@@ -262,7 +262,7 @@ def averaged(entry: Entry[Any]) -> None:
     (few, _), (many, _) = run_phase(entry, 8), run_phase(entry, 64)
     if entry.name not in few:
         return  # ``penalty`` reports this
-    # A sum is 8 times as large. Other images, random draws and images that are compared with one another change less.
+    # A sum is 8 times as large. Different images, random draws and comparisons between images change it less.
     require(
         bool(many[entry.name].abs() <= 4 * few[entry.name].abs() + 1e-6),
         f"{described(entry)} has a penalty that grows with the batch.",
@@ -271,10 +271,10 @@ def averaged(entry: Entry[Any]) -> None:
 
 
 def weight(entry: Entry[Any]) -> None:
-    """The weight is left to ganzoo to apply."""
+    """The regularizer leaves it to ganzoo to apply the weight."""
     if not is_term(entry):
         return
-    # Some weights are shares, which are less than 1.
+    # Some weights are fractions, which are less than 1.
     (light, _), (heavy, _) = run_phase(entry, weight=0.25), run_phase(entry, weight=0.75)
     if entry.name not in light:
         return  # ``penalty`` reports this

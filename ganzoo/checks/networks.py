@@ -1,7 +1,7 @@
 """What every registered network must do: outputs of the right shape and range at any size, gradients everywhere.
 
 Networks are built for images. A network that refuses images of every size is checked with audio or points, if it
-accepts those. One that takes labels is checked with labels too, and one that needs them with labels alone.
+accepts those. One that takes labels is also checked with labels, and one that needs them only with labels.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from ganzoo.registry.registry import Entry
 
 Network = Entry[nn.Module]
 FROM_SPEC = (
-    "Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes. A network that is for "
-    "anything but images refuses them with a GanzooError when it is built."
+    "Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes. A network for anything "
+    "other than images must refuse images with a GanzooError when it is built."
 )
 CLASSES = 10
 USE_EVERY_LAYER = "Use every parameter in forward, or remove it; keep fixed tensors in buffers."
@@ -246,7 +246,7 @@ def labels(entry: Network) -> None:
     _require_shape(entry, out, spec, CLASSES)
     require(
         not torch.equal(out, others),
-        f"{described(entry)} takes labels and ignores them.",
+        f"{described(entry)} takes labels but ignores them.",
         "Use the label, or remove it from forward's parameters.",
     )
 
@@ -273,7 +273,7 @@ def round_trip(entry: Network) -> None:
         seed(0)
         require(
             torch.equal(out, forward(entry, second, *given)),
-            f"{described(entry)} gives other outputs after its state_dict is saved and loaded.",
+            f"{described(entry)} gives different outputs after its state_dict is saved and loaded.",
             AS_BUFFER,
         )
 
@@ -343,7 +343,7 @@ def shared_features_for(entry: Network, classes: int) -> None:
     )
     if not torch.equal(logits, forward(entry, network, images, *label)):
         raise CheckFailed(
-            f"{described(entry)} computes other logits than its head from its features.",
+            f"{described(entry)} computes logits that differ from those of its head.",
             "Return self.head(self.features(x)).",
         )
 

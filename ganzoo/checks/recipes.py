@@ -54,7 +54,7 @@ def load(entry: Entry[Any], zoo: Zoo) -> Recipe:
 
 
 def study(entry: Entry[Any], zoo: Zoo) -> None:
-    """A study and all its trainings are valid: those of its cells and of its search, in full and with ``--quick``.
+    """A study and all its runs are valid: those of its cells and of its search, in full and with ``--quick``.
 
     Raises:
         CheckFailed: It names something unknown, or one of its recipes is refused.
@@ -111,7 +111,7 @@ def _columns(recipe: Recipe, zoo: Zoo, modality: Modality) -> tuple[tuple[str, t
 
 
 def _other_than_images(recipe: Recipe, zoo: Zoo, shape: Shape) -> Modality | None:
-    """The modality of a recipe not for images: its dataset's or, if that needs files, its networks'; else None."""
+    """The modality if a recipe is not for images: its dataset's or, if that needs files, its networks'; else None."""
     dataset = zoo.datasets.get(recipe.dataset.name)
     with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         with suppress(CheckFailed), plugin_code(dataset, "in an empty folder", ""):

@@ -1,4 +1,4 @@
-"""Toy networks, and training steps that every check can take with them: no check depends on another plugin."""
+"""Toy networks and training steps for checks, so that no check depends on another plugin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_THAN_IMAGES: Mapping[Shape, tuple[Modality, ...]] = {
     GREY: (Audio(1, 4096), Points(1, 1, 2)),
     COLOUR: (Audio(1, 16384), Points(1, 1, 3)),
 }
-"""Modalities in place of images of a shape, for networks that refuse images."""
+"""Modalities to use instead of images of a shape, for networks that refuse images."""
 SEEDED = "Draw with torch's default generator, which ganzoo seeds."
 SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), classes=3)
 AS_BUFFER = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
@@ -43,7 +43,7 @@ DEVICE = torch.device("meta")
 COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.lift_fresh)
 PUT = (torch.ops.aten.index_put, torch.ops.aten.index_put_, torch.ops.aten._index_put_impl_)
 WAITING = (torch.ops.aten._linalg_svd, torch.ops.aten._linalg_eigh, torch.ops.aten.linalg_eig)
-"""Decompositions that ask the host on a GPU whether they converged."""
+"""Decompositions that make the host wait, on a GPU, to see whether they converged."""
 
 
 class ToyGenerator(nn.Module):
@@ -154,7 +154,7 @@ def take_steps(
         for phase in phases:
             batch = toy_batch(4, spec, device)
             networks.zero_grad(set_to_none=True)
-            if phase.shares_fakes:  # with their graph, as in a training
+            if phase.shares_fakes:  # with their graph, as in a training run
                 networks.requires_grad_(True)
                 batch = replace(batch, fake=objective.fakes(by_role, batch))
             for role, network in by_role.items():
@@ -202,7 +202,7 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
 
 @contextmanager
 def _known_operators() -> Iterator[None]:
-    """End a block at an operator that this torch cannot run without values, which says nothing about the code."""
+    """End a block at an operator that this torch cannot run without values: that does not mean the code is wrong."""
     try:
         yield
     except NotImplementedError as error:
@@ -221,7 +221,7 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if masks and not (len(masks) == 1 and args[2].numel() == 1):  # which would be masked_fill
                 raise RuntimeError("a boolean mask chooses where to write, so shapes depend on values")
         result = function(*args, **(kwargs or {}))
-        # Up to torch 2.14, torch.tensor(number, device=...) is seen only where its outcome is used, which is not fake.
+        # Up to torch 2.14, torch.tensor(number, device=...) is seen only where its result is used, which is not fake.
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor) and leaf.device == DEVICE and not isinstance(leaf, FakeTensor):
                 raise RuntimeError("a number is copied from the CPU to the device")
@@ -245,7 +245,7 @@ def on_device(module: nn.Module, device: torch.device) -> None:
                     is_parameter = isinstance(old, nn.Parameter)
                     placed[id(old)] = placed[id(new)] = nn.Parameter(new, old.requires_grad) if is_parameter else new
                 if old is not None:
-                    setattr(part, name, placed[id(old)])  # recurrent layers list their weights, and follow this
+                    setattr(part, name, placed[id(old)])  # recurrent layers update their list of weights on this
 
 
 def hidden_state(module: nn.Module) -> dict[str, Any]:
@@ -300,7 +300,7 @@ def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, str], module
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """What nested collections hold, keys included; a value that is no collection itself."""
+    """The items of nested collections, keys included; only the value itself if it is not a collection."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, (list, tuple)):

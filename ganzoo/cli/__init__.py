@@ -1,4 +1,4 @@
-"""The command line: one file per command. Heavy imports wait until a command runs."""
+"""The command line, one file per command or group of commands. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from ganzoo.cli.terminal import LogHandler, say
 from ganzoo.errors import GanzooError, is_out_of_memory, one_line
 
 OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
-"""What people call some commands; similar spellings are found without it."""
+"""Other names that people try for some commands. Misspellings are matched without it."""
 
 
 class Commands(TyperGroup):
-    """The commands, with hints for other words."""
+    """The commands, with hints for common synonyms."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names."""
@@ -82,7 +82,7 @@ INTERRUPTED = 130
 ESCAPE = "ganzoo.escape"
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-"""The exception class of the copy of click within typer, which does not export it."""
+"""The exception class of typer's bundled copy of click, which typer does not export."""
 
 
 def _version(requested: bool) -> None:
@@ -103,20 +103,20 @@ def common(
 
 
 def main() -> None:
-    """The ``ganzoo`` command: a user's mistake is one line and an exit code, never a traceback."""
+    """The ``ganzoo`` command. A user's mistake gives one line and an exit code, never a traceback."""
     _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     logging.getLogger("ganzoo").addHandler(LogHandler())
     try:
         try:
-            # Otherwise typer prints its errors itself, and with them the user's input unescaped.
+            # In standalone mode, typer would print its errors itself, with the user's input unescaped.
             code = app(standalone_mode=False)
         finally:
             sys.excepthook = _show_bug  # only now, because typer installs its own
-            # A full disk may show only when the buffer is flushed, which must not wait for the interpreter's shutdown.
+            # A full disk may only show when the buffer is flushed, so flush it before the interpreter shuts down.
             sys.stdout.flush()
-        if code == INTERRUPTED:  # from typer, for Ctrl-C; a command that has said something raises a GanzooError
+        if code == INTERRUPTED:  # from typer, for Ctrl-C; a command with a message of its own raises a GanzooError
             _exit("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except ClickException as error:
@@ -145,7 +145,7 @@ def main() -> None:
             _exit_with_plugin(error)
             raise
         _exit(one_line(f"{error.filename} cannot be read or written: {error.strerror}."), 1)
-    except UnicodeEncodeError as error:  # a path or value that was to be written into a file
+    except UnicodeEncodeError as error:  # a path or value that was to be written to a file
         culprit = ascii(error.object[max(0, error.start - 40) : error.end + 20])
         _exit(f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes.", 2)
     except (MemoryError, RuntimeError) as error:
@@ -162,8 +162,8 @@ def _prepare_streams() -> None:
     """Make sure that all standard streams are open, and that the output streams accept any text.
 
     A name or path may contain characters that the terminal's encoding lacks, or bytes that are not text. They are
-    escaped as in JSON, so that JSON stays valid. A stream that the caller closed is replaced by the null device: the
-    next file that is opened must not get its descriptor, since libraries would print into that file.
+    escaped as in JSON, so that JSON stays valid. A stream that the caller closed is replaced by the null device:
+    otherwise the next file to be opened would get its descriptor, and libraries would print into that file.
     """
     codecs.register_error(ESCAPE, _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -187,7 +187,7 @@ def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Exit through the usual cleanup, so that no temporary file stays. Training has its own handler, which saves first.
+    """Exit through the usual cleanup, which removes temporary files. Training has its own handler, which saves first.
 
     Not a GanzooError: code that tolerates failures, such as a cache, would swallow it.
     """
@@ -202,7 +202,7 @@ def _drop_output() -> None:
 
 
 def _exit_with_plugin(error: Exception) -> None:
-    """Exit with one line if somebody's plugin failed, or return: a bug of ganzoo's own needs its traceback."""
+    """Exit with one line if a third-party plugin failed. Otherwise return: a bug in ganzoo needs its traceback."""
     from ganzoo.registry.packages import OURS, distribution_name, installed, is_malformed
 
     theirs = [point for point in installed() if distribution_name(point) != OURS and not is_malformed(point)]
@@ -219,7 +219,7 @@ def _exit_with_plugin(error: Exception) -> None:
 
 
 def _exit_with_usage(error: Any) -> None:
-    """Exit as for any mistake of the user: with one sentence, and where to read more."""
+    """Exit as for any user error: with one sentence, and where to read more."""
     if type(error).__name__ == "NoArgsIsHelpError":  # its constructor has printed the help
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
@@ -230,7 +230,7 @@ def _exit_with_usage(error: Any) -> None:
 
 
 def _command() -> str:
-    """The command that was given, for a mistake that click reports without one: ``ganzoo study run``."""
+    """The command as typed, such as ``ganzoo study run``, for errors that click reports without one."""
     words, found = ["ganzoo"], typer.main.get_command(app)
     for word in sys.argv[1:]:
         below: dict[str, Any] = getattr(found, "commands", {})

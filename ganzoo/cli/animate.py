@@ -1,4 +1,4 @@
-"""``ganzoo animate``: a run as a moving picture."""
+"""``ganzoo animate``: a run as an animation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def animate(
         Path | None, typer.Option(help="FILE.gif or FILE.webp; training.gif or walk.gif in the run folder by default.")
     ] = None,
     walk: Annotated[
-        bool, typer.Option("--walk", help="A walk through latent space instead of the sample grids of the training.")
+        bool, typer.Option("--walk", help="Show a walk through latent space instead of the run's sample grids.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the walk's latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: Annotated[
@@ -34,7 +34,7 @@ def animate(
         typer.Option(help="Averaged (ema) or raw weights for a walk; ema if the run has them."),
     ] = None,
     checkpoint: WhichCheckpoint = "last",
-    device: Annotated[str, typer.Option(help="Where a walk is drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: Annotated[str, typer.Option(help="Device for a walk: auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
     as_json: AsJson = False,
@@ -63,7 +63,7 @@ def animate(
     }
     for option, is_given in of_walks.items():
         if is_given and not walk:
-            raise GanzooError(f"{option} is for a walk through latent space.", "Leave it out, or add --walk.")
+            raise GanzooError(f"{option} only applies to a walk through latent space.", "Leave it out, or add --walk.")
     if walk:
         generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
         frames, seconds = animation.walk(generator, weights, seed=seed)

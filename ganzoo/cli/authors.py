@@ -33,7 +33,7 @@ def check(
     name: Annotated[str, typer.Argument(help="A plugin or a package, as `ganzoo plugins` shows it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check everything that a plugin registers, and say what to change. Exits with 1 if a check fails."""
+    """Check everything that a plugin registers, and report what to change. Exits with 1 if a check fails."""
     from rich.progress import Progress
     from rich.text import Text
 

@@ -15,13 +15,13 @@ from ganzoo.cli.terminal import AllowCode, AsJson, print_json, warn_of_problems
 from ganzoo.errors import GanzooError
 
 T = TypeVar("T")
-Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")]
+Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
 Shard = Annotated[
     str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Train again what is done already.")]
-Retry = Annotated[bool, typer.Option("--retry", help="Resume what failed before.")]
-JobsDataDir = Annotated[Path | None, typer.Option(help="Where dataset files already are.")]
+Force = Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
+JobsDataDir = Annotated[Path | None, typer.Option(help="Folder that already holds the dataset files.")]
 
 FOR_OTHER_HARDWARE = "*-gpu"
 """Names of recipes for which a CPU is too slow; only a pattern that contains -gpu selects them."""
@@ -35,8 +35,8 @@ def bench(
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            help="Patterns of names that --all and patterns leave out. Recipes called "
-            f"{FOR_OTHER_HARDWARE} are left out too, unless a pattern that contains -gpu means them."
+            help="Name patterns to leave out of --all and of other patterns. Recipes named "
+            f"{FOR_OTHER_HARDWARE} are also left out, unless a pattern that contains -gpu selects them."
         ),
     ] = None,
     made_for: Annotated[
@@ -62,7 +62,7 @@ def bench(
         typer.Option(
             min=1,
             max=1024,
-            help="CPU threads of each training; measured by default, or the cores shared out with --jobs.",
+            help="CPU threads of each training run; by default measured, or with --jobs, the cores divided among them.",
         ),
     ] = None,
     shard: Shard = None,
@@ -74,8 +74,8 @@ def bench(
 ) -> None:
     """Train a matrix of recipes, datasets and seeds. Finished runs are skipped, interrupted ones resumed.
 
-    A metric that a finished run lacks is scored from its kept weights, without training. Any number of these commands
-    share the work of one results folder.
+    A metric that a finished run lacks is computed from its saved weights, without training. Any number of these
+    commands can share the work of one results folder.
     """
     patterns = [*(recipes or ()), *(["*"] if all_ else ())]
     if not patterns:
@@ -126,7 +126,7 @@ def jobs_arguments(data_dir: Path | None, allow_code: bool) -> tuple[str, ...]:
 
 
 def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
-    """Every n-th job, beginning with the k-th, for the shard ``k/n``; all jobs for None.
+    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None.
 
     Raises:
         GanzooError: The shard does not have this form.
@@ -136,5 +136,5 @@ def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
     found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
     first, step = map(int, found.groups()) if found else (0, 0)
     if not 1 <= first <= step:
-        raise GanzooError(f"--shard {shard} must have the form k/n, k being from 1 to n.", "For example: --shard 1/4.")
+        raise GanzooError(f"--shard {shard} must have the form k/n, with k from 1 to n.", "For example: --shard 1/4.")
     return list(jobs[first - 1 :: step])

@@ -48,11 +48,11 @@ Record = dict[str, Any]
 
 
 class Console(rich.console.Console):
-    """rich's console for tables and bars, without markup, and with everything escaped that could control a terminal.
+    """rich's console for tables and bars, without markup. It escapes everything that could control a terminal.
 
     Args:
         stderr: Whether it prints on standard error.
-        soft_wrap: Whether the terminal breaks long lines, rather than rich.
+        soft_wrap: Whether the terminal wraps long lines, rather than rich.
     """
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
@@ -73,7 +73,7 @@ SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
 
 
 def show_scores(records: Sequence[Record], compared: Sequence[float | None] | None, against: str) -> None:
-    """Print scores as a table: each with the better direction and the score of real images, and the protocols below.
+    """Print a table of scores, each with its better direction and the score of real images, and the protocols below.
 
     Args:
         records: Scores as in scores.jsonl.
@@ -143,7 +143,7 @@ class Bars:
 
     Args:
         columns: Columns of each bar.
-        over: Seconds of past progress from which the time left is estimated.
+        over: Seconds of past progress from which the remaining time is estimated.
 
     Attributes:
         console: The console, on standard error.
@@ -170,7 +170,7 @@ class Bars:
 
 
 SECONDS_BETWEEN_LINES = 60.0
-"""Seconds between two lines of progress without a terminal."""
+"""Seconds between two progress lines if there is no terminal."""
 
 
 class RunProgress(Bars, Tracker):
@@ -217,7 +217,7 @@ class RunProgress(Bars, Tracker):
                 self.console.print(f"{record['images']:,} images: {text}")
 
     def summarise(self, finished: RunFolder) -> None:
-        """Print final scores with real vs real and protocol, throughput, the diagnosis, and where the run is."""
+        """Print the final scores with real vs real and the protocol, throughput, the diagnosis, and the run folder."""
         title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
         table.add_column("metric", no_wrap=True)
@@ -230,7 +230,8 @@ class RunProgress(Bars, Tracker):
             if (scored := scores[0]["images"]) < finished.info["images"]:
                 shown = f"{finished.info['images']:,}"
                 self.console.print(
-                    f"These scores are of the weights after {scored:,} images, not of the last, after {shown}.",
+                    f"These scores are for the weights after {scored:,} images, not for the last weights, "
+                    f"after {shown} images.",
                     style="yellow",
                     soft_wrap=True,
                 )
@@ -247,7 +248,9 @@ class RunProgress(Bars, Tracker):
         from ganzoo.runs.diagnosis import examine
 
         diagnosis = examine(finished)
-        for line in diagnosis.lines(unjudged=False):  # the doctor and the report show the unjudged
+        for line in diagnosis.lines(
+            unjudged=False
+        ):  # `ganzoo doctor` and the report also show what could not be judged
             style = "yellow" if diagnosis.findings else None
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)
@@ -267,7 +270,7 @@ class RunProgress(Bars, Tracker):
             self._line_a_minute(images)
 
     def _line_a_minute(self, images: int) -> None:
-        """Print the training's progress if no terminal shows a bar, as in a log file or a batch queue."""
+        """Print progress once a minute if no terminal shows a bar, as in a log file or a batch queue."""
         now = time.monotonic()
         if self._lined is None:
             self._lined = (now, now, images)

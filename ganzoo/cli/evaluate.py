@@ -42,24 +42,24 @@ def evaluate(
         ),
     ],
     dataset: Annotated[
-        str | None, typer.Option(help="Whose images are the reference; by default the run's own, or mnist.")
+        str | None, typer.Option(help="Dataset to use as the reference; by default the run's own, or mnist.")
     ] = None,
     split: Annotated[
         Literal["test", "train", "validation"] | None,
         typer.Option(
-            help="Which of its images; validation is the part of the training images that dataset.validation sets "
-            "apart. By default what the run itself was scored against, or test."
+            help="Which of its images to compare with; validation means the training images that dataset.validation "
+            "holds out. By default the split that the run itself was scored against, or test."
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Metric to compute, such as fid@mnist-cnn; may be repeated. all@mnist-cnn is every metric that "
-            "applies, headline those of the dataset. By default the run's own, or the headline."
+            help="Metric to compute, such as fid@mnist-cnn; may be repeated. all@mnist-cnn means every metric that "
+            "applies, headline the dataset's headline metrics. By default the run's own metrics, or headline."
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every metric that applies, in every extractor asked for.")
+        bool, typer.Option("--all", help="Every metric that applies, with every requested extractor.")
     ] = False,
     samples: Annotated[
         int | None,
@@ -70,17 +70,19 @@ def evaluate(
     ] = None,
     checkpoint: WhichCheckpoint = "last",
     extractor_weights: Annotated[
-        Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
+        Path | None, typer.Option(help="File with the weights of a downloaded extractor.", metavar="FILE")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the samples.", min=0, max=2**63 - 1)] = 0,
-    interval: Annotated[bool, typer.Option("--interval/--no-interval", help="The 95% interval of each score.")] = True,
+    interval: Annotated[
+        bool, typer.Option("--interval/--no-interval", help="Compute the 95% interval of each score.")
+    ] = True,
     anyway: Annotated[
         bool,
         typer.Option(
-            "--anyway", help="Score in extractors that were fitted to another dataset too; marks the scores for good."
+            "--anyway", help="Also use extractors that were fitted to another dataset; this marks the scores for good."
         ),
     ] = False,
-    crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
+    crop: Annotated[bool, typer.Option("--crop", help="Crop a border that is black in all images.")] = False,
     against: Annotated[
         Path | None,
         typer.Option(help="A run or scores file to compare with; scores measured differently are not compared."),
@@ -147,7 +149,7 @@ def evaluate(
 
 
 class Comparison:
-    """Scores to compare with, of another run or file, that were measured in the same way.
+    """Scores of another run or file to compare with, if they were measured in the same way.
 
     Args:
         against: The run or scores file.
@@ -161,7 +163,7 @@ class Comparison:
         self._found: dict[tuple[str, str | None], float | None] = {}
 
     def __call__(self, coming: Sequence[tuple[str, Protocol]]) -> None:
-        """Find the counterparts of scores before minutes are spent on them, and warn of those that have none."""
+        """Find the counterparts of upcoming scores, and warn about missing ones before minutes are spent on scoring."""
         from ganzoo.evaluation.protocol import counterparts
 
         values, refused = counterparts(coming, self._others, self._against)
@@ -216,7 +218,7 @@ def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
     if out is None:
         return None
     try:
-        if out.exists() and not out.is_file():  # a device or pipe, beside which no lock should be left
+        if out.exists() and not out.is_file():  # a device or pipe, next to which no lock file should be left
             append_lines(out, records)
         else:
             locked_append(out, records, durable=True)
@@ -233,9 +235,9 @@ def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command's arguments; None leaves the choice to the run, or to the defaults above.
+    """The command's arguments. None leaves the choice to the run, or to the defaults above.
 
-    ``compare`` is called with the names and protocols of the scores to come, and reports those it cannot compare.
+    ``compare`` is called with the names and protocols of upcoming scores, and warns about those it cannot compare.
     """
 
     dataset: str | None
@@ -255,7 +257,7 @@ class Arguments:
     compare: Callable[[Sequence[tuple[str, Protocol]]], None]
 
     def metric_names(self, default: Sequence[str], dataset: str, zoo: Zoo) -> Sequence[str]:
-        """The metrics, or every metric of their extractors; ``headline`` stands for those of the dataset."""
+        """The metrics, or every metric of their extractors; ``headline`` means the dataset's headline metrics."""
         from ganzoo.config.checking import required_headline
         from ganzoo.registry.registry import HEADLINE
 
@@ -272,7 +274,7 @@ class Arguments:
 
 
 def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
-    """A run, and the scores of each kind of its weights."""
+    """A run, and its scores with each kind of weights."""
     from ganzoo.config.checking import required_headline
     from ganzoo.data import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
@@ -280,7 +282,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     from ganzoo.runs.generator import load
 
     if given.crop:
-        raise GanzooError(f"--crop is for pictures from elsewhere, and {what} is a run.", "Leave it out.")
+        raise GanzooError(f"--crop is for pictures from elsewhere, but {what} is a run.", "Leave it out.")
     zoo = load_zoo()
     generator = load(what, checkpoint=given.checkpoint, zoo=zoo, device=given.device)
     recipe = generator.recipe
@@ -344,12 +346,12 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     zoo, named = load_zoo(), given.dataset or DATASET
     if named == OWN_PICTURES or (named not in zoo.datasets and os.path.isdir(named)):  # noqa: PTH112 - False if too long
         raise GanzooError(
-            f"--dataset takes a registered dataset, and {named} stands for pictures of your own.",
+            f"--dataset takes a registered dataset, but {named} means your own pictures.",
             "In Python, ganzoo.evaluate(images, metrics, dataset=...) compares with any images.",
         )
     dataset = zoo.datasets.get(named).name
     metrics = given.metric_names((HEADLINE,), dataset, zoo)
-    parse_metrics(metrics, zoo)  # a misspelt name is refused before a function spends minutes on drawing
+    parse_metrics(metrics, zoo)  # refuse a misspelt name before a function spends minutes on drawing
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")

@@ -26,8 +26,8 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="FILE.onnx; FILE.html, a page that draws offline in any browser; or NAME.safetensors, a pretrained "
-            "generator in half precision, with its card."
+            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; or NAME.safetensors, a "
+            "pretrained generator in half precision, with its card."
         ),
     ],
     weights: WhichWeights = None,
@@ -36,7 +36,7 @@ def export(
     allow_paths: AllowPaths = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a run's generator as ONNX, as one HTML page to explore it with, or as a pretrained generator."""
+    """Export a run's generator as ONNX, as a single HTML page for exploring it, or as a pretrained generator."""
     refuse_missing_folder(out)
     if out.suffix not in (".onnx", ".html", ".safetensors"):
         raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
@@ -49,11 +49,14 @@ def export(
     generator = load(run, checkpoint=checkpoint, device=torch.device("cpu"))
     if out.suffix == ".safetensors":
         if zoo_name(run) is not None:
-            raise GanzooError(f"{run} is a pretrained generator already.", "Give a run folder.")
+            raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
         n_bytes = publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
         if generator.run.info.get("status") != "done":
             shown = generator.checkpoint.state["images"]
-            say(f"The run has not ended: these are its weights after {shown:,} images. Export again then.", err=True)
+            say(
+                f"The run has not ended: these are its weights after {shown:,} images. Export again when it has.",
+                err=True,
+            )
     else:
         n_bytes = exporting.export(generator, out, weights)
     if as_json:

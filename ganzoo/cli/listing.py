@@ -22,21 +22,23 @@ if TYPE_CHECKING:
     from ganzoo.registry.registry import Entry, Registry
 
 MOST_OF_A_NAME = 28
-"""Columns for names; a longer one moves its own summary to the right."""
+"""Columns for names; a longer name pushes its own summary to the right."""
 
 
 def list_(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="losses, generators, recipes, ...: everything of that kind. Other words are searched for.",
+            help="A kind (losses, generators, recipes, ...) to list in full; other words are search terms.",
             metavar="[KIND] [WORD]...",
         ),
     ] = None,
-    long: Annotated[bool, typer.Option("--long", "-l", help="Whole summaries, papers, plugins and packages.")] = False,
+    long: Annotated[
+        bool, typer.Option("--long", "-l", help="Show full summaries, papers, plugins and packages.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what can be named in a recipe, and the recipes; search names, summaries and papers."""
+    """List recipes and everything that a recipe can name; search names, summaries and papers."""
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.registry import KINDS
 
@@ -62,12 +64,12 @@ def list_(
 
 
 def _what_there_is(words: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
-    """What to do about words that nothing matches."""
+    """What to do if nothing matches the words."""
     from ganzoo.registry.registry import KINDS
 
     for word in words:
         if word.lower() in {*KINDS, *KINDS.values()}:
-            return f"Name one kind, and before other words: `ganzoo list {word.lower()}`."
+            return f"Name only one kind, before any other words: `ganzoo list {word.lower()}`."
     known = {entry.name for registry in registries for entry in registry} | {*KINDS.values()}
     aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
     near = nearest(words[0], known, aliases)
@@ -84,7 +86,7 @@ def _matches(entry: Entry[Any], words: Sequence[str]) -> bool:
 
 
 def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
-    """The name, never cut, and as much of the summary as fits beside it."""
+    """Each entry's name, never cut, and as much of its summary as fits next to it."""
     from rich.cells import cell_len, set_cell_size
 
     column = min(max(len(entry.name) for entry in entries), MOST_OF_A_NAME)
@@ -139,14 +141,14 @@ def plugins(as_json: AsJson = False) -> None:
 
 def show(
     name: Annotated[str, typer.Argument(help="A recipe's name or file, or any name that `ganzoo list` shows.")],
-    kind: Annotated[str | None, typer.Option(help="The kind, if several have that name.")] = None,
+    kind: Annotated[str | None, typer.Option(help="The kind, if the name exists in several.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value of a recipe.", metavar="KEY=VALUE")
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a resolved recipe with its networks' sizes, or a part with its options."""
+    """Show a resolved recipe with its networks' sizes, or a component with its options."""
     from ganzoo.registry.loading import load_zoo
 
     zoo = load_zoo()
@@ -159,9 +161,9 @@ def show(
         found = recipes
     if as_json and len(found) > 1:
         kinds = ", ".join(entry.kind for entry in found)
-        raise GanzooError(f"'{name}' names several kinds: {kinds}.", "Choose with --kind.")
+        raise GanzooError(f"Several kinds have the name '{name}': {kinds}.", "Choose with --kind.")
     if set_ and any(entry.kind != "recipe" for entry in found):
-        raise GanzooError(f"--set changes recipes, and the {found[0].kind} '{name}' is not one.", "Leave it out.")
+        raise GanzooError(f"--set only changes recipes, not the {found[0].kind} '{name}'.", "Leave it out.")
     if not found:
         _show_recipe(name, zoo, list(set_ or ()), data_dir, as_json)
     for entry in found:
@@ -207,10 +209,10 @@ def _parameter_counts(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> dict[s
     try:
         dataset = zoo.datasets.get(recipe.dataset.name).create("test", data_dir, **recipe.dataset.options)
     except GanzooError as error:
-        say(f"Without parameter counts: {error}", err=True, colour="yellow")
+        say(f"No parameter counts: {error}", err=True, colour="yellow")
         return None
     assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
-    # As before a training: only now are all networks and phases known, since a loss may add some.
+    # As before a training run: all networks and phases are known only now, since a loss may add some.
     refuse_other_roles(recipe, assembly.networks)
     phase_groups(assembly.objective.phases(), recipe, assembly.networks)
     return assembly.parameter_counts()
@@ -274,12 +276,12 @@ def show_yaml(facts: dict[str, Any], comment: str = "") -> None:
 
 
 def _print_yaml(text: str) -> None:
-    """Print in colour on a terminal, and unchanged into a file, where wrapped lines would no longer be YAML."""
+    """Print in colour on a terminal, and unchanged to a file, where wrapped lines would no longer be YAML."""
     from rich.syntax import Syntax
 
     from ganzoo.cli.console import Console
 
-    if sys.stdout.isatty():  # FORCE_COLOR would make rich's own answer true of a file
+    if sys.stdout.isatty():  # with FORCE_COLOR, rich would take a file for a terminal
         Console().print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
     else:
         say(text.rstrip())

@@ -1,4 +1,4 @@
-"""The progress of a matrix in training. Everything goes to standard error."""
+"""The progress of a matrix of training runs. Everything goes to standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganzoo.studies.worker import Watcher
 
 
 class BenchProgress(Bars, Watcher):
-    """On a terminal, a bar for the whole matrix and one for each running job; and a line for each job that ends."""
+    """On a terminal, a bar for the whole matrix and one for each running job. A line for each job that ends."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class BenchProgress(Bars, Watcher):
         self._shown: dict[Job, int] = {}
 
     def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
-        """Print how many jobs are to be done, and how many are done; show the bars."""
+        """Print how many jobs are left to do and how many are done, and show the bars."""
         failed = sum(run.record.status == "failed" for run in known)
         parts = [f"{len(todo)} to train", f"{len(known) - failed} already done"]
         if to_score:
@@ -58,7 +58,7 @@ class BenchProgress(Bars, Watcher):
 
     def waits(self, jobs: int) -> None:
         """Print one line."""
-        self.say(f"Waiting for other workers, which have the last {jobs}" if jobs > 1 else "Waiting for another worker")
+        self.say(f"Waiting for other workers with the last {jobs} jobs" if jobs > 1 else "Waiting for another worker")
 
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Print one line."""

@@ -1,4 +1,4 @@
-"""``ganzoo report``, ``leaderboard`` and ``doctor``: pages and diagnoses of what was trained."""
+"""``ganzoo report``, ``compare``, ``leaderboard`` and ``doctor``: pages and diagnoses of training runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def doctor(
     run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong with a run, and what to do about it."""
+    """Report what is wrong with a run, and what to do about it."""
     from ganzoo.runs.diagnosis import examine
     from ganzoo.runs.folder import RunFolder
 
@@ -61,9 +61,9 @@ def _images(folder: RunFolder) -> int:
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
-    device: Annotated[str, typer.Option(help="Where samples are drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: Annotated[str, typer.Option(help="Device that draws the samples: auto, cpu, cuda, cuda:1, ...")] = "auto",
     draw: Annotated[
-        bool, typer.Option(help="Draw from the checkpoint for nearest neighbours and interpolation.")
+        bool, typer.Option(help="Draw samples from the checkpoint for nearest neighbours and interpolation.")
     ] = True,
     data_dir: DataDir = None,
     allow_code: AllowCode = False,
@@ -89,7 +89,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("compare.html"),
     as_json: AsJson = False,
 ) -> None:
-    """Make a page of several runs side by side: samples, scores by protocol, curves, settings that differ."""
+    """Make a page that compares several runs: samples, scores by protocol, curves, settings that differ."""
     from ganzoo.reports.comparison import write_comparison
 
     refuse_missing_folder(out)

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 NEW, DONE, RESCORED = "new", "done", "rescored"
-"""The status of a folder without a run, that of a finished run, and that of one that gets more scores."""
+"""Status of a folder without a run, of a finished run, and of a finished run that gets more scores."""
 
 
 def run(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="A recipe's name (`ganzoo list recipes`) or a YAML file; with --data, a name without its dataset too, "
-            "such as dcgan."
+            help="A recipe's name (`ganzoo list recipes`) or a YAML file; with --data, also a name without its "
+            "dataset, such as dcgan."
         ),
     ] = None,
     data: Annotated[
@@ -39,13 +39,13 @@ def run(
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(help="Begin with the weights of a run folder or of zoo:NAME, to fine-tune them.", metavar="RUN"),
+        typer.Option(help="Start from the weights of a run folder or of zoo:NAME, to fine-tune them.", metavar="RUN"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The run folder to make; runs/NAME by default, or runs/NAME-2 where that is taken."),
+        typer.Option(help="The run folder to create; runs/NAME by default, or runs/NAME-2 if that is taken."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     continue_: Annotated[
@@ -53,14 +53,14 @@ def run(
         typer.Option("--continue", help="With --out: start the run, resume it, or exit with 0 if it is done."),
     ] = False,
     data_dir: DataDir = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Report where the time in a training step goes.")] = False,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe, score it, and leave a run folder.
+    """Train a recipe, score it, and save everything in a run folder.
 
-    Several processes train one run with torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
+    To train one run with several processes, use torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
     from ganzoo.cli.console import RunProgress
     from ganzoo.registry.loading import load_zoo
@@ -84,7 +84,7 @@ def run(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
         )
     if init_from is not None and resume is not None:
-        raise GanzooError("--init-from begins a new run.", "A resumed run goes on with its own weights: drop it.")
+        raise GanzooError("--init-from starts a new run.", "A resumed run continues with its own weights: drop it.")
     # Before --set, which may add to it: --set train.init_from.sha256=...
     overrides = [] if init_from is None else [f"train.init_from={quoted(init_from)}"]
     overrides += set_ or ()
@@ -98,9 +98,9 @@ def run(
             if processes.is_main:
                 try:
                     status, changed = _continuation(out, recipe, data, overrides)
-                except GanzooError as error:  # the others end too
+                except GanzooError as error:  # the other processes must end too
                     status, refused = DONE, error
-            # The status that the main process sees: others may see a new folder late.
+            # Use the status that the main process sees: a new folder may become visible to others late.
             status = processes.broadcast_bytes(status.encode()).decode()
             if refused is not None:
                 raise refused
@@ -148,7 +148,7 @@ def run(
 
 
 def outcome(finished: RunFolder) -> dict[str, Any]:
-    """The facts about a finished run for scripts: ``{"run", "images", ..., "scores": [the final ones]}``."""
+    """Facts about a finished run, for scripts: ``{"run", "images", ..., "scores": [the final ones]}``."""
     facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
     return {"run": str(finished.path), **facts, "scores": finished.final_scores()}
 
@@ -161,7 +161,7 @@ def _status(folder: Path) -> str:
 
 
 def _take_part(processes: Processes, *, resuming: bool) -> None:
-    """Train along with the main process, without a folder to write to; errors in all processes are reported by it."""
+    """Train alongside the main process, which alone writes to the folder and reports the errors of all processes."""
     from ganzoo.errors import Diverged, Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.start import resume, start
@@ -194,7 +194,7 @@ def _recipe(recipe: str, data: Path | None, overrides: list[str], zoo: Zoo) -> R
 
 
 def _length_is_unknown(recipe: Recipe, overrides: list[str]) -> bool:
-    """Whether own pictures are to be trained on without a chosen length: the recipe's may be too long for them."""
+    """Whether the run is on the user's own pictures with no length chosen: the recipe's may be too long for them."""
     from ganzoo.config.loading import OWN_PICTURES
 
     chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
@@ -202,7 +202,7 @@ def _length_is_unknown(recipe: Recipe, overrides: list[str]) -> bool:
 
 
 def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[str]) -> tuple[str, list[str]]:
-    """The status of the run to continue, and what the command changes of it.
+    """The status of the run to continue, and what the command changes in it.
 
     Raises:
         GanzooError: The command's settings would give other weights.
@@ -229,7 +229,7 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     if status == DONE:
         more = set(asked.evaluate.metrics) - set(begun.evaluate.metrics)
         rescored = bool(more or (asked.evaluate.metrics and changed.keys() & {"evaluate.samples", "evaluate.anyway"}))
-        # One that a score has ended would train on.
+        # A run that a score has ended would continue training.
         rescored = rescored and begun.train.until is None
         ignored = [key for key in changed if not (rescored and key.startswith("evaluate."))]
         status = RESCORED if rescored else DONE
@@ -247,11 +247,13 @@ def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:
     from ganzoo.runs.folder import RunFolder
 
     if out is not None and out != path:
-        raise GanzooError("--out and --resume name two folders.", "A resumed run stays in its own folder: drop --out.")
+        raise GanzooError(
+            "--out and --resume name different folders.", "A resumed run stays in its own folder: drop --out."
+        )
     run = RunFolder.open(path)
     if recipe_name is not None and run.info["recipe"] not in (recipe_name, Path(recipe_name).stem):
         raise GanzooError(
-            f"The run {path} is of the recipe '{run.info['recipe']}', not '{recipe_name}'.",
+            f"The run {path} trains the recipe '{run.info['recipe']}', not '{recipe_name}'.",
             "Give --resume alone, or start a new run.",
         )
     return run

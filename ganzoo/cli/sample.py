@@ -32,14 +32,14 @@ def sample(
     n: Annotated[
         int | None,
         typer.Option(
-            "--n", help="Number of images; by default 64, or about as many in whole rows of classes.", min=1, max=10**6
+            "--n", help="Number of images; by default 64, or about as many in full rows of classes.", min=1, max=10**6
         ),
     ] = None,
     class_: Annotated[
         str | None,
         typer.Option("--class", help="Only this class, by name or number; conditional recipes only.", metavar="CLASS"),
     ] = None,
-    scale: Annotated[int, typer.Option(help="Draw each pixel of a PNG this wide and high.", min=1, max=32)] = 1,
+    scale: Annotated[int, typer.Option(help="Enlarge a PNG by this factor.", min=1, max=32)] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
@@ -48,7 +48,7 @@ def sample(
     allow_paths: AllowPaths = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw images from a run's newest checkpoint. A conditional recipe's PNG has a class in each column."""
+    """Draw images from a run's newest checkpoint. A conditional recipe's PNG has one class per column."""
     refuse_missing_folder(out)
     from ganzoo.api.dataset import png
     from ganzoo.files import write_atomically
@@ -62,7 +62,7 @@ def sample(
         raise GanzooError(f"Samples of this run cannot be written to {out.name}.", f"Give {known}.")
     if scale > 1 and out.suffix != ".png":
         raise GanzooError(
-            f"--scale enlarges PNGs, and {out.name} is not a PNG.", "Leave it out, or give --out FILE.png."
+            f"--scale enlarges PNGs, but {out.name} is not a PNG.", "Leave it out, or give --out FILE.png."
         )
     classes = 0 if class_ is not None or generator.classes > MOST_COLUMNS else generator.classes
     n = n or (classes * max(1, round(DEFAULT / classes)) if classes else DEFAULT)

@@ -1,4 +1,4 @@
-"""``ganzoo study``: questions put to several recipes, with a baseline, seeds, claims and verdicts."""
+"""``ganzoo study``: questions tested on several recipes, with a baseline, seeds, claims and verdicts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from ganzoo.studies.cost import Cost
     from ganzoo.studies.study import Study
 
-app = typer.Typer(help="Put papers' claims to the test: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
+app = typer.Typer(help="Test papers' claims: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
 
 Names = Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")]
 Results = Annotated[
     Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="A small version of the study, in minutes, to see that it works.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Use a small version of the study, which takes minutes, to check that it works.")
+]
 
 
 @app.command("list")
@@ -40,14 +42,14 @@ def show_study(
     name: Annotated[str, typer.Argument(help="A name or a YAML file.")],
     quick: Quick = False,
     timed: Annotated[
-        bool, typer.Option("--time/--no-time", help="Time a few steps of each row, to estimate what the study costs.")
+        bool, typer.Option("--time/--no-time", help="Time a few steps of each row, to estimate the study's cost.")
     ] = True,
     data_dir: JobsDataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study: its question, its rows, its claims, and what it costs on this machine.
+    """Show a study: its question, its rows, its claims, and its cost on this machine.
 
-    With `--json`, every row has the command of its first run.
+    With `--json`, every row includes the command of its first run.
     """
     from ganzoo.cli.listing import show_yaml
     from ganzoo.registry.loading import load_zoo
@@ -69,19 +71,19 @@ def show_study(
 
 
 def _cost_in_words(study: Study, cost: Cost) -> list[str]:
-    """Lines about the number of trainings, their time on this machine, and the speed of each row."""
+    """Lines on the number of training runs, their time on this machine, and the speed of each row."""
     from ganzoo.reports.templates import duration, short
 
     cells = len(study.rows) * len(study.setting_names)
     trials = f", and {cost.trials:,} trials of a search" if cost.trials else ""
-    lines = [f"{cost.trainings:,} trainings of {cells:,} rows and settings{trials}: {short(cost.images)} images"]
+    lines = [f"{cost.trainings:,} training runs for {cells:,} rows and settings{trials}: {short(cost.images)} images"]
     if cost.seconds is not None:
         side_by_side = (
-            f"; {cost.workers} side by side: {duration(cost.seconds / cost.workers)}" if cost.workers > 1 else ""
+            f"; {cost.workers} in parallel: {duration(cost.seconds / cost.workers)}" if cost.workers > 1 else ""
         )
         lines.append(
             f"about {duration(cost.seconds)} of training with {study.threads} thread"
-            f"{'' if study.threads == 1 else 's'}{side_by_side}, by a few steps of each row on this machine"
+            f"{'' if study.threads == 1 else 's'}{side_by_side}, estimated from a few steps of each row on this machine"
         )
         lines.append(", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in cost.per_image.items()) + " images/s")
     lines.append(f"samples are scored {cost.scorings:,} times on top of that")
@@ -96,8 +98,8 @@ def run_studies(
         typer.Option(
             min=2,
             max=1000,
-            help="Train this many seeds of each variant, and twice as many of the baseline. Claims wait while that is "
-            "fewer than the study's own.",
+            help="Train this many seeds of each variant, and twice as many of the baseline. Claims stay untested "
+            "while that is fewer than the study's own.",
         ),
     ] = None,
     quick: Quick = False,
@@ -130,9 +132,9 @@ def run_studies(
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train what a study has no record of yet, and make its page. Interrupted runs are resumed.
+    """Train the runs that a study does not have yet, and make its page. Interrupted runs are resumed.
 
-    Any number of these commands share the work of one results folder, on one machine or on many.
+    Any number of these commands can share the work of one results folder, on one machine or on many.
     """
     from ganzoo.api.dataset import cache_folder
     from ganzoo.cli.progress import BenchProgress
@@ -172,7 +174,7 @@ def run_studies(
         warn_of_problems(zoo)
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
-        # Studies that share a baseline share its trainings.
+        # Studies that share a baseline share its training runs.
         trials = joined(job for study in asked for trial in study.trials(zoo) for job in trial.jobs)
         if trials:
             worker.run(part_of(trials, shard))
@@ -182,7 +184,7 @@ def run_studies(
             sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
             if shard is not None:
                 sentence = "Other shards have not finished the search."
-            raise RunError(sentence, "Run the same command again, with --retry for what crashed.")
+            raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
         planned = joined(job for one in found for job in in_order(one.study, [cell.cell for cell in one.cells]))
         mine = part_of(planned, shard)
         runs = worker.run(mine)
@@ -203,7 +205,7 @@ def report_studies(
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the pages of studies from the records that there are: verdicts, table, pictures, curves."""
+    """Make the pages of studies from existing records: verdicts, table, pictures, curves."""
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.study_report import started, write_pages
@@ -219,7 +221,7 @@ def report_studies(
     if not studies:
         raise GanzooError(
             f"{results} has no run of any installed study.",
-            "Name the YAML file of your own, or see `ganzoo study list` and `ganzoo study run`.",
+            "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
     _tell(write_pages(studies, ledger, zoo, quick=quick), as_json)
 
@@ -272,7 +274,7 @@ def _launch(
             raise GanzooError(
                 f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
             )
-        # A leading zero belongs to a name, such as an account's.
+        # A value with a leading zero is a name, such as an account's.
         given[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
     numbers = submit(command, workers, given, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)

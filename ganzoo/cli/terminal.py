@@ -1,7 +1,7 @@
-"""Shared by the commands: the only functions that print to the terminal, and options that only its user can set.
+"""Shared by the commands: functions that print to the terminal, and options that only its user can set.
 
-Text that is printed here and by ``console.py`` may be untrusted, and must not control the terminal. No recipe, run
-folder or cache can allow what the options below allow.
+Text printed here and by ``console.py``, the only places that print, may be untrusted and must not control the terminal.
+No recipe, run folder or cache can grant the permissions that the options below grant.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def say(text: object = "", *, err: bool = False, colour: str | None = None) -> N
     Args:
         text: Control characters and changes of writing direction in it are escaped.
         err: Whether to print on standard error, as for everything that is not a result.
-        colour: Its colour on a terminal.
+        colour: The text's colour on a terminal.
     """
     typer.secho(visible(str(text)), fg=colour, reset=colour is not None, err=err)
 
@@ -46,7 +46,7 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 @contextmanager
 def _json_alone() -> Iterator[None]:
-    """Keep standard output for JSON: what plugins and libraries print meanwhile goes to standard error."""
+    """Reserve standard output for JSON: anything that plugins and libraries print goes to standard error."""
     token = _for_json.set(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):
@@ -123,7 +123,7 @@ WhichWeights = Annotated[
     Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")
 ]
 
-DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Where dataset files already are.")]
+DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Folder that already holds the dataset files.")]
 
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_as_json, help="Print the outcome as JSON on standard output.")
@@ -131,6 +131,6 @@ AsJson = Annotated[
 
 
 def refuse_missing_folder(out: Path) -> None:
-    """Raise an error, before anything is computed, if a file to be written is in a folder that does not exist."""
+    """Raise an error, before anything is computed, if the output file's folder does not exist."""
     if not out.parent.is_dir():
         raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")

@@ -1,1 +1,1 @@
-"""Recipes: what a YAML file may say, and how it is read, changed and checked."""
+"""Recipes: what a YAML file may contain, and how it is read, overridden and checked."""

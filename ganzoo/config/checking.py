@@ -1,7 +1,7 @@
-"""Checks a recipe against what is installed: its components' options, optimizers, metrics, and the headline.
+"""Checks a recipe against the installed plugins: its components' options, optimizers, metrics, and the headline.
 
 Optimizers are the classes of ``torch.optim`` that step without a closure, each with its own options. The headline
-metrics are the few that a dataset's samples are judged by, side by side; the first one ranks.
+metrics are the few by which a dataset's samples are judged, side by side; the first one determines the ranking.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
         roles = getattr(entry.prototype(loss.initial_options()), "roles", Objective.roles)
         if isinstance(roles, Mapping) and all(isinstance(r, str) and k in NETWORK_KINDS for r, k in roles.items()):
             return roles
-        remedy = f"Make them a mapping, set in its class, from names to {', '.join(NETWORK_KINDS)}."
+        remedy = f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}."
         raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", remedy)
     except GanzooError as error:
         found.append(ValidationIssue.of(error, "loss"))
@@ -117,7 +117,7 @@ def _filled(
             error = GanzooError(error.sentence, "Write null for no augmentation.")
         found.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
         return component
-    # Datasets and networks also have keys of ganzoo's own.
+    # Datasets and networks also have ganzoo's own keys.
     if type(component) is Component and not entry.options.types:
         none = f"The {kind} '{component.name}' takes no options"
         hints = {key: entry.options.unknown(key, f"Remove '{key}'.") for key in component.options}
@@ -139,7 +139,7 @@ def _filled(
 
 
 def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
-    """What to say of a loss among the regularizers; None if nothing with another place in a recipe has that name."""
+    """The issue if a component is in the wrong section, such as a loss among the regularizers; None if it is not."""
     if kind not in SECTIONS or name in zoo.registry(kind).aliases:
         return None
     for other, section in SECTIONS.items():
@@ -160,7 +160,7 @@ def _optimizer(component: Component, role: str, found: list[ValidationIssue]) ->
     named = component.model_copy(update={"name": name})
     checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, found)
     if isinstance(checked.options.get("lr"), ScheduleConfig) and checked.options.get("decay") != "constant":
-        found.append(ValidationIssue(path, "has a schedule of lr and a decay", "Remove one of the two."))
+        found.append(ValidationIssue(path, "has both a schedule of lr and a decay", "Remove one of the two."))
     return checked
 
 
@@ -175,7 +175,7 @@ def _checked(
 
     Args:
         component: As the recipe gives it.
-        check: From given options to all of them; raises ``ValidationFailed``.
+        check: Returns the given options with defaults filled in; raises ``ValidationFailed``.
         scheduled: Options that may be a schedule, or a list with schedules. A schedule's start and end must each be a
             valid value of the option.
         path: Where in the recipe it is.
@@ -226,12 +226,12 @@ def _at(value: Any, key: str) -> Any:
 
 
 def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
-    """What is wrong with a name such as ``fid@mnist-cnn``: with its metric, and with its extractor.
+    """What is wrong with the metric and the extractor in a name such as ``fid@mnist-cnn``.
 
     Args:
-        name: As a person wrote it.
+        name: As the user wrote it.
         zoo: Where metrics and extractors are looked up.
-        more: Words that may stand in the place of a metric.
+        more: Words that are also allowed instead of a metric.
     """
     metric, at, extractor = name.partition("@")
     if metric in zoo.metrics and not zoo.metric(metric).needs_features:
@@ -240,25 +240,27 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
         return
     metrics = [*more, *(entry.name for entry in zoo.metrics)]
     if metric == "all" and at and metric not in metrics:
-        yield GanzooError(f"'{name}' is for `ganzoo eval`.", "Name each metric in a recipe, or write headline.")
+        yield GanzooError(
+            f"'{name}' only works with `ganzoo eval`.", "Name each metric in a recipe, or write headline."
+        )
         return
     if metric not in metrics and (metric or extractor):
         yield unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
     elif not extractor:
         remedy = "Write <metric>@<extractor>, such as fid@mnist-cnn."
-        yield GanzooError(f"The metric '{name}' names no extractor.", remedy)
+        yield GanzooError(f"The metric '{name}' does not name an extractor.", remedy)
     if extractor and extractor not in zoo.extractors and extractor not in FOREIGN_EXTRACTORS:
         yield unknown_extractor(extractor, zoo)
 
 
 def unknown_extractor(name: str, zoo: Zoo) -> GanzooError:
-    """The error for an extractor that neither a plugin nor torch-fidelity brings."""
+    """The error for an extractor that neither a plugin nor torch-fidelity provides."""
     known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
     return unknown("extractor", name, known, zoo.extractors.hint, zoo.extractors.aliases)
 
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
-    """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``: metrics come from plugins."""
+    """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``, given the plugins' metrics."""
     metrics = [entry.name for entry in zoo.metrics]
     for index, name in enumerate(recipe.evaluate.metrics):
         wrong = [ValidationIssue.of(error, "evaluate", "metrics", index) for error in wrong_metric(name, zoo)]
@@ -274,31 +276,31 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
             yield ValidationIssue(
                 section,
                 f"waits for '{until.metric}', which is not in evaluate.metrics",
-                f"There are {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else "",
+                f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else "",
             )
         elif until.below is not None and better in ("higher", "neither"):
-            yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better there")
+            yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better for it")
         elif until.above is not None and better in ("lower", "neither"):
-            yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better there")
+            yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better for it")
         elif until.patience is not None and better == "neither":
             yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
     if (best := recipe.train.keep_best) is not None:
         if best not in recipe.evaluate.metrics:
-            listed = f"There are {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
+            listed = f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
         elif (name := best.partition("@")[0]) in metrics and zoo.metric(name).better == "neither":
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
 
 
 NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")
-"""Parameters of torch's constructors that ganzoo sets itself; ``lr`` comes from the recipe, which must give it."""
+"""Parameters of torch's constructors that ganzoo sets itself; ``lr`` comes from the recipe, which must set it."""
 
 SCHEDULED = ("lr", "betas")
 """Options that may change during training."""
 
 REFUSED: Mapping[str, str] = {
     "lbfgs": "it evaluates the loss several times in each step",
-    "sparseadam": "it takes sparse gradients only",
+    "sparseadam": "it only takes sparse gradients",
 }
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -382,8 +384,8 @@ def optimizer_options(name: str) -> Options:
 def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with defaults filled in.
 
-    Switches that are off, as by default, are left out, given or not: versions of torch without them can still read the
-    recipe, and its digest stays.
+    Booleans that are false, as by default, are left out even if they were given: versions of torch without them can
+    still read the recipe, and its digest does not change.
 
     Raises:
         ValidationFailed: An option is unknown, missing, or of the wrong type.
@@ -426,7 +428,7 @@ Coverage and recall use the classifier's features. The battery and the blind tes
 the autoencoder's instead, so their findings on coverage and recall may not hold for these.
 """
 OF_OTHERS: Final = ("fid", "coverage", "recall")
-"""The headline metrics of a dataset that is not listed, with the first extractor that was fitted to it."""
+"""The headline metrics of a dataset that is not listed, computed with the first extractor that was fitted to it."""
 
 
 def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
@@ -461,13 +463,13 @@ def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
-        with suppress(GanzooError):  # `how_to_score` says why
+        with suppress(GanzooError):  # `how_to_score` reports why
             if dataset in entry.domains:
                 yield entry.name
 
 
 def how_to_score(dataset: str, zoo: Zoo) -> str:
-    """What to install or pass to score samples of a dataset, in a sentence."""
+    """What to install or to name in order to score samples of a dataset, in words."""
     fitting = list(extractors_of(dataset, zoo))
     if fitting:
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
@@ -478,6 +480,6 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
         except GanzooError as error:
             broken.append(f" {error}")
     return (
-        f"Install a plugin whose extractor was fitted to it, or name an extractor of any images, such as "
+        f"Install a plugin whose extractor was fitted to it, or name an extractor for any images, such as "
         f"fid@{FOREIGN_EXTRACTORS[0]}.{''.join(broken)}"
     )

@@ -1,4 +1,4 @@
-"""What makes two runs repetitions of one another: every requested setting that changes the weights."""
+"""What makes two runs repetitions of each other: every requested setting that changes the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ganzoo.config.schema import Recipe
 
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds", "keep_best")
-"""Keys of ``train``. The seed is part of a record's key instead, so that runs with the same digest are repetitions."""
+"""Keys of ``train`` outside the digest. The seed is part of a record's key instead, so that runs with the same digest
+are repetitions."""
 DEFAULTS: Final = {
     "sync_batch_norm": False,
     "share_fakes": False,
@@ -21,16 +22,16 @@ DEFAULTS: Final = {
     "init_from": None,
     "freeze": [],
 }
-"""Keys of ``train``, left out while they have these values, so that adding such a key changes no digest."""
+"""Keys of ``train`` that are left out while they have these values, so that adding such a key changes no digest."""
 
 
 def training_digest(recipe: Recipe) -> str:
     """SHA-256, hexadecimal, of everything in a resolved recipe that changes the weights.
 
-    How a run is scored is not part of it: another metric or sample count needs no other training. Only if
-    ``train.until`` ends the training do its metric, the evaluation interval and the samples count, since they change
-    the weights. What ``auto`` resolved to (precision, engine, threads) is not part of it either; a record states it
-    beside the digest.
+    How a run is scored is not part of it: a different metric or sample count does not need a new run. The exception is
+    a recipe with ``train.until``: its metric, the evaluation interval and the samples are included, since they decide
+    when training ends, and so change the weights. What ``auto`` resolved to (precision, engine, threads) is not part of
+    it either; a record states that alongside the digest.
     """
     asked = {key: value for key, value in _with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = asked.pop("evaluate")
@@ -42,7 +43,7 @@ def training_digest(recipe: Recipe) -> str:
         train["init_from"] = begun["sha256"]  # their location does not matter
     asked["train"] = train
     if recipe.train.until is not None:
-        # until names its own metric, so only the interval and the samples remain of evaluate.
+        # until names its own metric, so only the interval and the samples of evaluate are needed.
         asked["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -53,16 +54,16 @@ def same_training(one: Recipe, other: Recipe) -> bool:
 
 
 def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
-    """``Recipe.plain()`` with the keys that digests were first computed with, so that old records keep theirs."""
+    """``Recipe.plain()`` with the keys that digests were originally computed from, so that old digests stay valid."""
     plain = copy.deepcopy(plain)
     steps = [*plain["regularizers"], *plain["phases"].values()]
     for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
-        if key in section and "every" not in section:  # which may be a plugin's own option
+        if key in section and "every" not in section:  # "every" may be a plugin's own option
             section["every"] = section.pop(key)
-    for phase in plain["phases"].values():  # both keys were added since then
+    for phase in plain["phases"].values():  # both keys were added later
         for key in ("begin", "end"):
             if phase.get(key, 0) is None:
                 del phase[key]
     if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
-        del plain["augmentation"]["p"]  # an option that ADA got since then
+        del plain["augmentation"]["p"]  # an option that was added to ADA later
     return plain

@@ -23,7 +23,7 @@ from ganzoo.registry.registry import check_file_name, check_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 OWN_PICTURES = "image-folder"
-"""The dataset that a path stands for."""
+"""The dataset that is used if a recipe names a path."""
 
 
 def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False) -> Recipe:
@@ -32,7 +32,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
     Args:
         source: A registered name, or the path of a YAML file.
         zoo: Where its names are looked up.
-        overrides: Changes of the form ``a.b=c``, c being YAML.
+        overrides: Changes of the form ``a.b=c``, where c is YAML.
         migrate: Accept keys that earlier versions wrote, as in the recipe.yaml of an old run.
 
     Returns:
@@ -53,7 +53,7 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
     recipe, found = _checked(apply_overrides(data, parsed, zoo), name, zoo)
     if recipe is None or found:
         unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
-        # Where the file alone is no recipe, its own mistakes are not all known.
+        # If the file alone is not a recipe, not all of its own mistakes are known.
         by_override = [unchanged is not None and issue not in own for issue in found]
         if unchanged is not None:
             found = [_with_place(issue, unchanged) for issue in found]
@@ -63,7 +63,7 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
 
 
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
-    """The recipe of a mapping, and what is wrong with it; None if the mistakes prevent making one."""
+    """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
     data = _with_own_pictures(data, zoo)
     found: list[ValidationIssue] = []
     given = dict(_with_own_count(data, zoo))
@@ -82,7 +82,7 @@ def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, 
 
 
 def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
-    """An unknown key with a hint, if the recipe has it elsewhere: ``lr`` is ``optimizers.default.lr``."""
+    """The issue, with a hint if the recipe has its unknown key elsewhere: ``lr`` is ``optimizers.default.lr``."""
     if issue.key is None or not issue.verdict.startswith("has no key") or not issue.remedy.startswith("Known: "):
         return issue
     words = (issue.key, strict.SYNONYMS.get(issue.key))
@@ -91,7 +91,7 @@ def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
 
 
 def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Where each key and each item of a list is."""
+    """The path of each key and of each list item."""
     if isinstance(value, (dict, list)):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield (*path, key)
@@ -99,7 +99,7 @@ def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """``dataset: ./photos`` as the dataset of the user's own pictures, in the size and colours that they have."""
+    """Turn ``dataset: ./photos`` into the dataset of the user's own pictures, in their own size and colours."""
     given = data.get("dataset")
     name = given.get("name") if isinstance(given, dict) else given
     if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
@@ -133,7 +133,7 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     """The recipe that trains a method on the user's own pictures: ``ganzoo run dcgan --data ./photos``.
 
     Args:
-        data: A folder of pictures, a folder with one folder for each class, or a zip archive of either.
+        data: A folder of pictures, a folder with one subfolder per class, or a zip archive of either.
         method: A recipe's name or file, or a name without its dataset: ``dcgan`` for ``dcgan-mnist``.
         zoo: Where names are looked up.
         overrides: Changes of the form ``a.b=c``.
@@ -142,13 +142,13 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
         The recipe, named after the method and the pictures: ``dcgan-photos``.
 
     Raises:
-        GanzooError: There is no such recipe, folder or archive, or an override is wrong or names other pictures.
+        GanzooError: The recipe, folder or archive does not exist, or an override is wrong or names other pictures.
     """
     for override in overrides:
         if Override.parse(override).path in (("dataset",), ("dataset", "name"), ("dataset", "path")):
             sentence = f"--data already chooses the pictures, so --set {override} cannot."
             raise GanzooError(sentence, "Leave one of the two out.")
-    place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises where there is no such user
+    place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises if there is no such user
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")
     source = method
@@ -182,19 +182,19 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
         return path
-    if os.path.isdir(source):  # noqa: PTH112 - likewise
+    if os.path.isdir(source):  # noqa: PTH112 - as above
         word = shlex.quote(str(source))
         if (path / "run.json").exists():
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
         remedy = f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it."
         raise GanzooError(f"{source} is a folder, not a recipe.", remedy)
     if isinstance(source, Path):
-        return path  # which is missing, as reading it says
+        return path  # it is missing, which reading it will report
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
 
 
 def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """A copy in which ``every``, which named images in one place and steps in others, has the names of today."""
+    """A copy with the current names of ``every``, which used to count images in one place and steps in others."""
     renamed = copy.deepcopy(dict(data))
     own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
     regularizers, phases = renamed.get("regularizers"), renamed.get("phases")
@@ -212,7 +212,7 @@ def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
 def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], by_override: bool) -> str:
     to_blame = [override for override in overrides if override.concerns(issue.place)][-1:]
     if not to_blame and by_override:
-        # What made the section that lacks a key, or else all: parts that do not fit together, wherever they are.
+        # The override that made the section that lacks a key; or else all, since some parts do not fit together.
         to_blame = [override for override in overrides if override.concerns(issue.path)][-1:] or list(overrides)
     place = " ".join(f"--set {override.text}" for override in to_blame) or str(path)
     return f"{place}: {issue.sentence('the recipe')}"
@@ -240,7 +240,7 @@ class Override:
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """Read one.
+        """Parse one override.
 
         Raises:
             GanzooError: It does not have the form ``a.b=c``, or c is not YAML.
@@ -254,7 +254,7 @@ class Override:
         return cls(text, path, strict.parse(value, f"--set {text}"))
 
     def concerns(self, place: KeyPath) -> bool:
-        """Whether a mistake at ``place`` may come from it: one of the two paths begins with the other."""
+        """Whether it may have caused a mistake at ``place``: one of the two paths begins with the other."""
         shared = min(len(place), len(self.path))
         return shared > 0 and tuple(map(str, place[:shared])) == self.path[:shared]
 
@@ -334,7 +334,7 @@ def _new(inner: dict[str, Any], override: Override, path: tuple[str, ...]) -> di
     if parents == ["networks"]:
         raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))
     if parents == ["optimizers"]:
-        # A role without its own settings starts from the default ones, which applied so far.
+        # A role without its own settings starts from the default ones, which applied to it so far.
         return copy.deepcopy(inner.get("default", {}))
     return {"name": "gaussian"} if path == ("prior",) else {}
 

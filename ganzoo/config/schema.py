@@ -1,4 +1,4 @@
-"""The recipe schema: what a recipe may hold, as pydantic models, and within which bounds."""
+"""The recipe schema: everything that a recipe may contain, and its bounds, as pydantic models."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 
 
 def combination(verdict: str) -> PydanticCustomError:
-    """An error for values that are right alone and wrong together; see ``ValidationIssue.verdict``."""
+    """An error for values that are valid separately but not together; see ``ValidationIssue.verdict``."""
     return PydanticCustomError("combination", "{verdict}", {"verdict": verdict})
 
 
 def refuse_unless_mapping(data: Any, expected: str) -> None:
-    """Refuse a value where a mapping, or what a validator has made into one, is expected.
+    """Refuse a value that is neither a mapping nor a model made from one.
 
-    Pydantic's own message would ask for a mapping alone.
+    Pydantic's own message would only mention a mapping, not what else is ``expected``.
     """
     if not isinstance(data, (dict, BaseModel)):
         raise combination(f"must be {expected}, not {strict.shown(data)}")
@@ -49,14 +49,14 @@ class Section(BaseModel):
 
 
 class ScheduleConfig(Section):
-    """A number that changes during training. It stands where a number would: ``lr: {start: 1e-3, end: 1e-4}``.
+    """A number that changes during training, written instead of a plain number: ``lr: {start: 1e-3, end: 1e-4}``.
 
     Attributes:
-        start: The value at first.
-        end: The value at last; it stays there.
-        shape: How it gets from one to the other; ``constant`` stays at ``start``.
-        images: Real images that this takes, or null for the rest of the training.
-        delay: Real images before it begins.
+        start: The initial value.
+        end: The final value, which it then keeps.
+        shape: How it moves from one to the other; ``constant`` stays at ``start``.
+        images: Real images over which it changes, or null for the rest of the run.
+        delay: Real images before the change begins.
     """
 
     start: float
@@ -77,13 +77,13 @@ class ScheduleConfig(Section):
         return self
 
     def values(self) -> dict[str, float]:
-        """Its extremes, by key: what must be within the bounds of the number that it replaces."""
+        """Its extremes, by key. They must be within the bounds of the number that it replaces."""
         return {"start": self.start} if self.end is None else {"start": self.start, "end": self.end}
 
     def at(self, images: int, total: int) -> float:
-        """The value after ``images`` real images, in a training of ``total``.
+        """The value after ``images`` real images, in a run of ``total``.
 
-        With t the share of its own images shown after the delay, within [0, 1]:
+        With t in [0, 1], the share of the schedule's own images shown since the delay:
 
             linear       end + (start - end) (1 - t)
             cosine       end + (start - end) (1 + cos πt) / 2      (Loshchilov and Hutter 2017, without restarts)
@@ -122,7 +122,7 @@ EmaDecay = Annotated[
 
 
 def _flat_schema(schema: dict[str, JsonValue]) -> None:
-    """In a file, options stand beside the name."""
+    """In a file, options are next to the name."""
     properties = schema["properties"]
     assert isinstance(properties, dict)
     properties.pop("options", None)
@@ -130,7 +130,7 @@ def _flat_schema(schema: dict[str, JsonValue]) -> None:
 
 
 class Component(Section):
-    """Something registered, by name, with its options. A bare name will do: ``dataset: mnist``.
+    """A registered component, by name, with its options. A bare name is enough: ``dataset: mnist``.
 
     Attributes:
         name: The registered name.
@@ -188,10 +188,10 @@ class DatasetConfig(Component):
     """Where real images come from.
 
     Attributes:
-        validation: Training images that are set apart and scored against, in place of the test images, while something
-            is tuned. See ``ganzoo.data``.
-        count: Train on only this many images, the first in a seeded order; 0 means all. Where the dataset
-            has an option of this name, a recipe's ``count`` is that option.
+        validation: Number of training images to hold out and score against, instead of the test images, during tuning.
+            See ``ganzoo.data``.
+        count: Train on only this many images, the first in a seeded order; 0 means all. If the dataset has an option
+            of this name, a recipe's ``count`` sets that option instead.
     """
 
     validation: Annotated[int, Field(ge=0, le=10**9)] = 0
@@ -199,14 +199,14 @@ class DatasetConfig(Component):
 
     @property
     def scored_split(self) -> Literal["validation", "test"]:
-        """What samples are scored against: the images set apart for validation where there are some."""
+        """What samples are scored against: the validation images if any are held out, otherwise the test images."""
         return "validation" if self.validation else "test"
 
     @model_serializer(mode="wrap")
     def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         flat: dict[str, Any] = handler(self)
         options = flat.pop("options")
-        for key in ("validation", "count"):  # so that recipes and digests from before there were any stay as they are
+        for key in ("validation", "count"):  # so that older recipes, which lack them, and their digests do not change
             if not flat[key]:
                 del flat[key]
         return {**flat, **options}
@@ -226,8 +226,8 @@ class PhaseOverride(Section):
     """When one phase runs; null keeps the objective's setting.
 
     Attributes:
-        repeat: How often it runs in one step.
-        every_steps: It runs on each ``every_steps``-th step only.
+        repeat: How many times it runs in one step.
+        every_steps: It runs only on every ``every_steps``-th step.
         begin: The share of ``train.images`` after which it begins.
         end: The share of ``train.images`` after which it stops.
     """
@@ -243,10 +243,10 @@ class Until(Section):
 
     Attributes:
         metric: One of ``evaluate.metrics``.
-        below: The training ends when the score is lower, where lower is better.
-        above: The training ends when the score is higher, where higher is better.
+        below: Training ends when the score is lower than this; for metrics where lower is better.
+        above: Training ends when the score is higher than this; for metrics where higher is better.
         patience: Stop after this many evaluations in a row without improving on the best earlier score.
-        min_delta: An improvement is larger than this; goes with ``patience``.
+        min_delta: Only a change larger than this counts as an improvement; used with ``patience``.
     """
 
     metric: MetricName
@@ -264,11 +264,11 @@ class Until(Section):
         return self
 
     def is_met(self, values: Sequence[float], better: Literal["lower", "higher"]) -> bool:
-        """Whether the training may end.
+        """Whether training may end.
 
         Args:
             values: The scores of all evaluations so far, oldest first; at least one.
-            better: Which way the metric is better.
+            better: Which direction is better.
         """
         if self.below is not None:
             return values[-1] < self.below
@@ -313,11 +313,11 @@ UntilAll = Annotated[
 
 
 class InitFrom(Section):
-    """Where a training gets its first weights from. A bare text will do: ``init_from: zoo:flagship-mnist``.
+    """Where a run gets its initial weights. A plain string is enough: ``init_from: zoo:flagship-mnist``.
 
     Attributes:
         source: A run folder, or ``zoo:NAME``.
-        sha256: Of the weights, in hexadecimal; null takes what is there, and a run writes down what that was.
+        sha256: SHA-256 of the weights, in hexadecimal; null accepts any weights, and the run records their digest.
     """
 
     source: Annotated[str, Field(min_length=1, max_length=4096)]
@@ -339,25 +339,26 @@ class TrainConfig(Section):
     """How to train.
 
     Attributes:
-        images: Real images shown: the length of the training, whatever the batch size.
+        images: Length of the run in real images shown, whatever the batch size.
         batch_size: Images in one batch.
         precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32. ``tf32`` is for CUDA GPUs;
             ``fp32`` never uses TF32, not even for convolutions.
-        engine: How phases are executed; ``auto`` is eager on a CPU, and measured on a GPU.
+        engine: How phases are executed; ``auto`` is eager on a CPU, and chosen by measurement on a GPU.
         ema: Weight of the old average in each step (a number or a schedule), or null for no moving average.
-        share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
-        seed: Everything random follows from it.
+        share_fakes: In each step, both players learn from the same batch of fakes, the discriminator first.
+        seed: Determines everything that is random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
-        threads: CPU threads; ``auto`` measures how many are the fastest, and again when the machine becomes busy.
-        deterministic: The same seed gives the same bits on a GPU too: deterministic kernels alone, which are slower. An
-            operation without one ends the training, and is named.
-        cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
-        sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
-        init_from: Begins with the weights of another run or of a pretrained generator, not with random ones. Networks
-            it lacks, and all optimizers, start fresh; averages do not ramp up.
+        threads: CPU threads; ``auto`` measures how many are fastest, and measures again when the machine becomes busy.
+        deterministic: The same seed gives bit-identical results on a GPU too, with deterministic kernels only, which
+            are slower. An operation without one ends the run with an error that names it.
+        cudnn_benchmark: cuDNN times its kernels for each shape and uses the fastest; the choice varies between runs.
+        sync_batch_norm: With several processes, batch normalisation uses the images of all processes, not of each
+            separately.
+        init_from: Starts from the weights of another run or of a pretrained generator instead of random ones. Networks
+            that it lacks, and all optimizers, start from scratch; averages do not ramp up.
         freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.1.*``.
-        until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
-        keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.
+        until: Ends training early: a condition on a score, or a list of conditions that must all hold at the same time.
+        keep_best: One of ``evaluate.metrics``; the checkpoint with the best such score is kept as well as the newest.
         log_every: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints; one is written at the next log point.
     """
@@ -383,13 +384,13 @@ class TrainConfig(Section):
 
     @property
     def conditions(self) -> tuple[Until, ...]:
-        """Everything that ``until`` waits for; empty where there is nothing to wait for."""
+        """The conditions of ``until``; empty if it is not set."""
         return () if self.until is None else self.until if isinstance(self.until, tuple) else (self.until,)
 
     @model_validator(mode="after")
     def _same_kernels_each_time(self) -> TrainConfig:
         if self.deterministic and self.cudnn_benchmark:
-            raise combination("is deterministic, but cudnn_benchmark chooses kernels by the clock: turn one off")
+            raise combination("is deterministic, but cudnn_benchmark chooses kernels by timing: turn one off")
         return self
 
     @model_validator(mode="after")
@@ -403,10 +404,10 @@ class EvaluateConfig(Section):
     """How to score.
 
     Attributes:
-        every_images: Images between two evaluations, or null for one at the end.
-        metrics: Names such as ``fid@mnist-cnn``; ``headline`` stands for the headline metrics of the dataset.
-        samples: Generated images that a score is computed from.
-        anyway: Score in extractors that were fitted to another dataset too, which marks such scores for good.
+        every_images: Images between two evaluations, or null for a single one at the end.
+        metrics: Names such as ``fid@mnist-cnn``; ``headline`` means the headline metrics of the dataset.
+        samples: Number of generated images for a score.
+        anyway: Also use extractors that were fitted to another dataset; such scores are marked permanently.
     """
 
     every_images: ImageCount | None = None
@@ -422,24 +423,24 @@ class EvaluateConfig(Section):
 
 
 class Recipe(Section):
-    """Everything a training needs.
+    """Everything a training run needs.
 
     Attributes:
         name: The file's name without its ending.
         summary: One line.
-        paper: Citation, or None.
+        paper: Citation, or null.
         dataset: Where real images come from.
         prior: Where latent codes come from.
         conditional: Whether networks get labels.
         networks: A network for each role of the objective.
-        loss: A loss on logits, or an objective with phases of its own.
+        loss: A loss on logits, or an objective with its own phases.
         regularizers: Terms added to a player's loss.
-        augmentation: A change of what the discriminator sees.
-        optimizers: By role; ``default`` serves roles that are not listed.
-        phases: Changes of the objective's phases, by their names.
+        augmentation: A transformation of everything that the discriminator sees.
+        optimizers: By role; ``default`` applies to roles that are not listed.
+        phases: Overrides of the objective's phases, by name.
         train: How to train.
         evaluate: How to score.
-        trackers: Where else a run's events go.
+        trackers: Where a run's events are also sent.
     """
 
     name: str
@@ -483,7 +484,7 @@ class Recipe(Section):
         return strict.dump(self.plain())
 
     def with_train(self, **changes: Any) -> Recipe:
-        """The same recipe with other values in ``train``, which are not checked."""
+        """A copy of the recipe with other values in ``train``, which are not checked."""
         return self.model_copy(update={"train": self.train.model_copy(update=changes)})
 
     def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:

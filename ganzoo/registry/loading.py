@@ -66,7 +66,7 @@ HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
 
 OTHER_WORDS = {"objectives": "losses", "critics": "discriminators", "callbacks": "trackers"}
-"""What people call some kinds, by what a hook is called."""
+"""Other names that people try for some kinds, with the names that hooks use."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Zoo:
 
 @cache
 def load_zoo() -> Zoo:
-    """Load every plugin that is installed and allowed, once. A broken one is recorded, and the rest are loaded.
+    """Load every installed and allowed plugin, once. A broken one is recorded, and the others are still loaded.
 
     Raises:
         GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
@@ -171,9 +171,7 @@ def load_zoo() -> Zoo:
         except GanzooError as error:
             zoo.problems.append(Problem(name, found.distribution, one_line(str(error))))
     for word, point in named_in_vain(points, first, broken):
-        sentence = (
-            f"GANZOO_PLUGINS names '{word}', a module of {point.value} that is not loaded as a plugin of its own."
-        )
+        sentence = f"GANZOO_PLUGINS names '{word}', a module of {point.value} that is not loaded as a separate plugin."
         remedy = f"Name '{point.name}' to load all of its plugins."
         zoo.problems.append(Problem(word, distribution_of(point), one_line(f"{sentence} {remedy}")))
     readable, damaged = read_metadata()
@@ -297,7 +295,7 @@ def _bare(plugin: Any) -> list[str]:
 
 
 def unused_modules(plugin: PluginInfo) -> list[str]:
-    """The modules below a package with hooks that define hooks too, which nothing calls. None of them is imported."""
+    """The modules below a package with hooks that also define hooks, which nothing calls. None is imported."""
     package = sys.modules.get(plugin.value)
     if package is None:
         return []
@@ -314,7 +312,7 @@ def unused_modules(plugin: PluginInfo) -> list[str]:
 
 
 _MARKED = re.compile(r"^@(\w+\.)*hookimpl\b.*\n(@.*\n)*def register_", re.MULTILINE)
-"""A hook in the text of a module."""
+"""Matches a hook in a module's source."""
 
 
 def _load(source: _Source, zoo: Zoo) -> PluginInfo:
@@ -362,7 +360,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
     for caller in callers:
         if not caller.has_spec():
             raise GanzooError(f"{who} implements '{caller.name}', which is not a hook.", _nearest_hook(caller.name))
-    # Beside hooks, only a hook's own name is surely a forgotten decorator.
+    # If the plugin has hooks, a missing decorator is certain only for a function with a hook's name.
     if bare := [name for name in _bare(plugin) if not callers or name in HOOKS]:
         but = "" if callers else "implements no hook, but "
         raise GanzooError(f"{who} {but}has {', '.join(bare)} without @hookimpl.", "Decorate it with @ganzoo.hookimpl.")
@@ -371,10 +369,10 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
 
 
 def _nearest_hook(name: str) -> str:
-    """A hint for a function that is no hook; only what follows ``register_`` tells one from another."""
+    """A hint for a function that is not a hook; only what follows ``register_`` is compared."""
     word = name.removeprefix("register_")
     if word.startswith("optimi"):
-        return "Optimizers are torch.optim's; plugins add none."
+        return "Optimizers come from torch.optim; plugins cannot add any."
     known = {**dict(zip(KINDS.values(), KINDS.values(), strict=True)), **OTHER_WORDS}
     near = get_close_matches(word, known, n=1)
     return f"Did you mean 'register_{known[near[0]]}'?" if near else f"Hooks are {', '.join(HOOKS)}."
@@ -389,7 +387,7 @@ def _callback(
         name: str,
         factory: Callable[..., Any],
         *,
-        summary: str = "",  # where it is missing, the registry names the culprit
+        summary: str = "",  # if it is missing, the registry names the culprit
         paper: str | None = None,
         aliases: Sequence[str] = (),
     ) -> None:

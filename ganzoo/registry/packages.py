@@ -2,9 +2,9 @@
 
 An entry point names a plugin, or a package whose modules are plugins, each named after its module.
 
-Two environment variables restrict the plugins of other packages: ``GANZOO_PLUGINS``, a comma-separated list of entry
-points, modules or packages, loads no others (an empty value loads none), and ``GANZOO_DISABLE_EXTERNAL_PLUGINS=1``
-loads none at all.
+Two environment variables restrict the plugins of other packages. ``GANZOO_PLUGINS`` is a comma-separated list of entry
+points, modules or packages, and no others are loaded (an empty value loads none). With
+``GANZOO_DISABLE_EXTERNAL_PLUGINS=1``, none at all are loaded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def installed() -> list[EntryPoint]:
 
 
 def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
-    """The entry points of the group ``ganzoo``; and for each package with damaged metadata, the error in reading it."""
-    with suppress(Exception):  # one damaged package is enough for an error, of any kind
+    """The entry points of the group ``ganzoo``; and the error from reading each package with damaged metadata."""
+    with suppress(Exception):  # a single damaged package raises an error, of any type
         return list(entry_points(group="ganzoo")), {}
     points: dict[str, list[EntryPoint]] = {}
     damaged: dict[str, Exception] = {}

@@ -1,4 +1,4 @@
-"""Registered names: what each stands for, who registered it, and which options a recipe may set."""
+"""Registered names: what each refers to, who registered it, and which options a recipe may set."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ FOREIGN_EXTRACTORS = (
     "clip-vit-l-14",
     "clip-vit-l-14-336px",
 )
-"""Extractors that torch-fidelity brings instead of a plugin."""
+"""Extractors that torch-fidelity provides instead of a plugin."""
 
 HEADLINE = "headline"
-"""Among metrics: the headline metrics of the recipe's dataset."""
+"""As a metric: the headline metrics of the recipe's dataset."""
 
 ALL = "all"
-"""Stands for every metric that applies: ``all@mnist-cnn``."""
+"""As a metric: every metric that applies, as in ``all@mnist-cnn``."""
 
 OWN_NAMES: Mapping[str, tuple[str, ...]] = {"extractor": FOREIGN_EXTRACTORS, "metric": (HEADLINE, ALL)}
 """By kind, names that no plugin can register, since they already mean something."""
 
 DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}
-"""By kind, the attributes without defaults that everything has."""
+"""By kind, the attributes without defaults that every component must have."""
 
 # Fields are prefixed, so that no option can shadow a method of pydantic's.
 _PREFIX = "option_"
@@ -224,7 +224,7 @@ def _functions(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(function, partial):
         function = function.func
-    if isinstance(function, type):  # a partial one
+    if isinstance(function, type):  # the partial of a class
         function = function.__init__  # type: ignore[misc]
     function = inspect.unwrap(function)
     if not hasattr(function, "__globals__"):
@@ -310,7 +310,7 @@ KINDS: Mapping[str, str] = {
 """What a plugin can add, in listing order: singular and plural."""
 
 SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
-"""The kinds that are files, each with the key of a file's one-line summary."""
+"""The kinds that are files, each with the key that holds a file's one-line summary."""
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
 
 SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
@@ -319,7 +319,7 @@ SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, 
 
 @cache
 def base_classes() -> Mapping[str, tuple[type, ...]]:
-    """What the factories of a kind make: one of these classes. Kinds that are not listed are made by ganzoo itself."""
+    """By kind, the classes of which factories make an instance. ganzoo itself makes the kinds that are not listed."""
     from torch import nn
 
     from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
@@ -411,7 +411,7 @@ class Entry(Generic[T]):
 
     @cached_property
     def domains(self) -> tuple[str, ...]:
-        """The datasets that an extractor was fitted to. A function has to make it first, with weights drawn at random.
+        """The datasets that an extractor was fitted to. A factory function is called first, with random weights.
 
         Raises:
             GanzooError: They are not a tuple of names, or the function failed.
@@ -443,7 +443,7 @@ def check_domains(name: str, extractor: Any) -> tuple[str, ...]:
     if not isinstance(domains, tuple) or not all(isinstance(domain, str) for domain in domains):
         raise GanzooError(
             f"The extractor '{name}' has domains = {domains!r}.",
-            'Make it a tuple of datasets\' names, such as ("mnist",), or () if it was fitted to none of them.',
+            'Make it a tuple of dataset names, such as ("mnist",), or () if it was not fitted to any.',
         )
     return domains
 
@@ -473,7 +473,7 @@ class Registry(Generic[T]):
         """
         check_name(entry.kind, entry.name)
         if entry.name in OWN_NAMES.get(entry.kind, ()):
-            raise GanzooError(f"The {entry.kind} '{entry.name}' has a name of ganzoo's own.", "Rename it.")
+            raise GanzooError(f"The {entry.kind} '{entry.name}' has a name that ganzoo reserves.", "Rename it.")
         taken = self._entries.get(entry.name)
         if taken is not None:
             raise GanzooError(
@@ -483,7 +483,7 @@ class Registry(Generic[T]):
             )
         if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
             key = SUMMARIES.get(entry.kind)
-            remedy = f"Write `{key}: ...` into its file." if key else 'Register it with summary="...".'
+            remedy = f"Add `{key}: ...` to its file." if key else 'Register it with summary="...".'
             raise GanzooError(f"The {entry.kind} '{entry.name}' has no one-line summary.", remedy)
         if entry.paper is not None and (not isinstance(entry.paper, str) or not entry.paper.strip()):
             raise GanzooError(
@@ -501,7 +501,7 @@ class Registry(Generic[T]):
         if isinstance(entry.factory, base_classes().get(entry.kind, ())):
             made = type(entry.factory).__name__
             raise GanzooError(
-                f"The {self.kind} '{entry.name}' was registered with a finished {made}.",
+                f"The {self.kind} '{entry.name}' was registered with an instance of {made}.",
                 f"Register the class {made}, or a function that returns a new one on each call.",
             )
         _ = entry.options
@@ -581,7 +581,7 @@ def check_name(kind: str, name: Any) -> None:
 
 
 def check_file_name(kind: str, path: Path) -> None:
-    """Refuse a file whose name, without its suffix, is no name for what is in it.
+    """Refuse a file whose name, without its suffix, is not a valid name for its content.
 
     Raises:
         GanzooError: It is not lower-case words or digits joined by hyphens.

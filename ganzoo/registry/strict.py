@@ -1,7 +1,7 @@
-"""Strict reading of what users write: YAML without its surprises, and messages on what is wrong with values.
+"""Strict parsing of user input: YAML without its surprises, and messages about wrong values.
 
-YAML may not have anchors, tags or duplicate keys here, and numbers are read as people write them. A message on a wrong
-value names the key, what was expected, and what was probably meant.
+Anchors, tags and duplicate keys are refused, and numbers are read as people write them. A message about a wrong value
+names the key, what was expected, and what was probably meant.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, text: str) -> yaml.ScalarNode:
-        # To YAML, U+0085 ends a line, so unless it is escaped it is read as a space. Other characters that terminals do
-        # not show, such as a narrow space, are escaped there as within quotes.
+        # In YAML, U+0085 ends a line, so unless it is escaped it is read back as a space. In double quotes it is
+        # escaped, as are other characters that terminals do not show, such as a narrow space.
         plain = all(character.isprintable() or character == "\n" for character in text)
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
@@ -86,7 +86,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         if not path.is_file():
             if path.exists():
                 raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
-            raise GanzooError(f"No such file: {path}.", "Check its path; it is looked for from the working folder.")
+            raise GanzooError(f"No such file: {path}.", "Check its path; a relative one starts at the working folder.")
         if path.stat().st_size > MAX_BYTES:
             raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
         text = path.read_bytes().decode("utf-8-sig")
@@ -177,7 +177,7 @@ def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
     if rest.startswith("\t") and not before.strip():
         return "Indent with spaces."
     if rest.startswith(":") and re.search(r":\s", before):
-        return "Put text that holds ': ' into quotes."
+        return "Put text that contains ': ' in quotes."
     return "Check the indentation of this line." if problem.startswith("mapping values") else ""
 
 
@@ -188,7 +188,7 @@ def _place(source: str, mark: Any) -> str:
 KeyPath = tuple[str | int, ...]
 
 SHOWN = 5
-"""The most mistakes that are listed; the rest are counted."""
+"""At most this many mistakes are listed; the rest are counted."""
 
 SYNONYMS: Mapping[str, str] = {
     "beta1": "betas",
@@ -250,7 +250,7 @@ class ValidationIssue:
 
     @classmethod
     def of(cls, error: GanzooError, *path: str | int) -> ValidationIssue:
-        """An error, which is about the value at ``path``."""
+        """The issue for an error about the value at ``path``."""
         return cls(path, error.sentence, error.remedy, whole=True)
 
     @property

@@ -1,4 +1,4 @@
-"""``ganzoo new``: a starter plugin that installs, passes its checks and trains as it is.
+"""``ganzoo new``: a starter plugin that installs, passes its checks and trains without changes.
 
 The files in ``plugin/`` are ``string.Template`` templates; PACKAGE and NAME in their paths are replaced as well.
 """
@@ -60,7 +60,7 @@ def package_of(name: str) -> str:
 
 
 def write(name: str, folder: Path) -> list[Path]:
-    """Write a plugin into a new folder, which appears complete or not at all.
+    """Write a plugin to a new folder, which appears either complete or not at all.
 
     Args:
         name: A name that passes ``check_name``.

@@ -88,7 +88,7 @@ def test_scores_of_older_weights_are_called_so_and_a_taken_folder_is_quoted(tmp_
     longer = ("--set", "train.images=640", "--set", "evaluate.metrics=[]")
     code, _, err = call("run", "--resume", tmp_path / "a run", *longer)
     assert code == 0, err
-    assert "These scores are of the weights after 480 images, not of the last, after 640." in err
+    assert "These scores are for the weights after 480 images, not for the last weights, after 640 images." in err
     assert "This run gets no scores: evaluate.metrics is empty." in err
     code, _, err = call("run", "vanilla-ring", "--out", tmp_path / "a run")
     assert code == 2

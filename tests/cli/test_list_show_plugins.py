@@ -131,7 +131,7 @@ def test_list_of_nothing_counts_what_there_is_and_takes_one_kind(call, zoo):
     _, _, err = call("list", "zzzz")
     assert err == f"Nothing matches 'zzzz'. `ganzoo list` shows all {sum(map(len, map(list, zoo.registries())))}.\n"
     _, _, err = call("list", "losses", "recipes")
-    assert err.endswith("Name one kind, and before other words: `ganzoo list recipes`.\n")
+    assert err.endswith("Name only one kind, before any other words: `ganzoo list recipes`.\n")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_show_and_study_show_look_for_a_dataset_where_the_user_keeps_it(call, tm
     sentence = f"The files of dataset 'mnist' are not in {tmp_path}."
     code, out, err = call("show", "vanilla-mnist", "--data-dir", tmp_path)
     assert code == 0
-    assert err.startswith(f"Without parameter counts: {sentence}")
+    assert err.startswith(f"No parameter counts: {sentence}")
     assert "parameters" not in out.splitlines()[1]
     code, out, err = call("study", "show", "losses", "--data-dir", tmp_path)
     assert (code, out) == (2, "")
@@ -231,7 +231,7 @@ def test_show_of_a_recipe_whose_dataset_cannot_be_had(call, tmp_path):
     code, out, err = call("show", "vanilla-mnist", *overrides, "--json")
     assert code == 0
     assert json.loads(out)["parameters"] is None
-    assert err.startswith("Without parameter counts: ")
+    assert err.startswith("No parameter counts: ")
 
 
 def test_show_of_a_part(call):
@@ -252,7 +252,7 @@ def test_show_of_a_name_that_several_kinds_have(call):
     kinds = [line.removeprefix("kind: ") for line in out.splitlines() if line.startswith("kind:")]
     assert kinds == ["generator", "discriminator", "encoder"]
     code, out, err = call("show", "mlp", "--json")
-    told = "'mlp' names several kinds: generator, discriminator, encoder. Choose with --kind.\n"
+    told = "Several kinds have the name 'mlp': generator, discriminator, encoder. Choose with --kind.\n"
     assert (code, out, err) == (2, "", told)
     code, out, _ = call("show", "mlp", "--kind", "discriminators", "--json")
     assert json.loads(out)["options"]["hidden"] == {"type": "list of int >= 1 <= 65536", "default": [512, 256]}
@@ -264,8 +264,8 @@ def test_show_of_a_name_that_several_kinds_have(call):
         (["dcgann"], "Unknown name 'dcgann'. Did you mean 'dcgan'?"),
         (["minimax", "--kind", "generator"], "Unknown generator 'minimax'."),
         (["minimax", "--kind", "looses"], "Unknown kind 'looses'. Did you mean 'losses'?"),
-        (["minimax", "--set", "a=b"], "--set changes recipes, and the loss 'minimax' is not one. Leave it out."),
-        (["dcgan-mnist", "--kind", "pretrained", "--set", "a=b"], "--set changes recipes, and the pretrained "),
+        (["minimax", "--set", "a=b"], "--set only changes recipes, not the loss 'minimax'. Leave it out."),
+        (["dcgan-mnist", "--kind", "pretrained", "--set", "a=b"], "--set only changes recipes, not the pretrained "),
         (["vanilla-mnist", "--set", "train.imags=1"], "--set train.imags=1: train has no key 'imags'."),
         (["missing.yaml"], "No such file: missing.yaml."),
     ],

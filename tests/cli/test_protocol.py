@@ -236,8 +236,8 @@ def test_training_ends_where_every_condition_is_met(above, images, tmp_path):
 @pytest.mark.parametrize(
     ("until", "sentence"),
     [
-        ("{metric: recall@mnist-cnn, below: 3}", "to fall, but lower is not better there"),
-        ("{metric: fid@mnist-cnn, above: 3}", "to rise, but higher is not better there"),
+        ("{metric: recall@mnist-cnn, below: 3}", "to fall, but lower is not better for it"),
+        ("{metric: fid@mnist-cnn, above: 3}", "to rise, but higher is not better for it"),
         ("{metric: fid@mnist-cnn}", "needs either 'below' or 'above' or 'patience'"),
         ("{metric: fid@mnist-cnn, below: 3, above: 1}", "needs either 'below' or 'above' or 'patience'"),
         ("{metric: fid@mnist-cnn, below: 3, min_delta: 1}", "has 'min_delta', which goes with 'patience'"),

@@ -120,7 +120,7 @@ def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
         (["--out", "a.jpg"], r"Samples of this run cannot be written to a\.jpg"),
         (["--out", "nowhere/a.png"], "No such folder: nowhere"),
         (["--out", "a.png", "--class", 3], "unconditional"),
-        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, and a.npz is not a PNG"),
+        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, but a.npz is not a PNG"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
 )
@@ -341,7 +341,7 @@ def test_a_recipe_knows_a_plugin_s_metrics(zoo_with_a_metric):
         load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[spred@mnist-cnn]"])
     assert "Unknown metric 'spred'. Did you mean 'spread'?" in str(caught.value)
     settings = ["evaluate.metrics=[spread@mnist-cnn]", "evaluate.every_images=640"]
-    with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better there"):
+    with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better for it"):
         load_recipe("vanilla-mnist", zoo, [*settings, "train.until={metric: spread@mnist-cnn, below: 1}"])
 
 
@@ -354,9 +354,9 @@ def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
 
 def test_a_run_has_no_border_to_cut_off(app, tmp_path):
     (tmp_path / "run.json").touch()
-    with pytest.raises(GanzooError, match=r"--crop is for pictures from elsewhere, and .* is a run\. Leave it out"):
+    with pytest.raises(GanzooError, match=r"--crop is for pictures from elsewhere, but .* is a run\. Leave it out"):
         invoke(app, "eval", tmp_path, "--crop")
-    with pytest.raises(GanzooError, match="--crop is for pictures from elsewhere, and zoo:any is a run"):
+    with pytest.raises(GanzooError, match="--crop is for pictures from elsewhere, but zoo:any is a run"):
         invoke(app, "eval", "zoo:any", "--crop")
 
 
@@ -434,7 +434,7 @@ def test_names_of_metrics_that_are_no_single_metric(app, run, zoo):
     assert {score["metric"] for score in scored["scores"]} == set(headline("mnist", zoo))
     with pytest.raises(GanzooError, match=r"Repeat it: --metric fid@mnist-cnn --metric kid@mnist-cnn\."):
         invoke(app, "eval", run, "--metric", "fid@mnist-cnn,kid@mnist-cnn")
-    with pytest.raises(GanzooError, match="'all@mnist-cnn' is for `ganzoo eval`"):
+    with pytest.raises(GanzooError, match="'all@mnist-cnn' only works with `ganzoo eval`"):
         load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[all@mnist-cnn]"])
 
 
@@ -465,7 +465,7 @@ def test_numbers_are_never_cut(monkeypatch, capsys):
 
 @pytest.mark.parametrize("dataset", ["image-folder", "."])
 def test_pictures_of_ones_own_are_compared_with_in_python(app, here, dataset):
-    with pytest.raises(GanzooError, match=r"stands for pictures of your own\. In Python, ganzoo\.evaluate"):
+    with pytest.raises(GanzooError, match=r"means your own pictures\. In Python, ganzoo\.evaluate"):
         invoke(app, "eval", "cli_noise:noise", "--dataset", dataset)
 
 

@@ -167,8 +167,8 @@ def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
 @pytest.mark.parametrize(
     ("metric", "sentence"),
     [
-        ("fid", "names no extractor"),
-        ("fid@", "names no extractor"),
+        ("fid", "does not name an extractor"),
+        ("fid@", "does not name an extractor"),
         ("fdi@tiny", "Unknown metric 'fdi'.*Did you mean 'fid'"),
         ("fid@tinny", "Unknown extractor 'tinny'.*Did you mean 'tiny'"),
     ],

@@ -212,7 +212,7 @@ def test_all_means_every_metric_but_requests_none_by_name(toy_zoo):
 def test_a_name_without_an_extractor_is_refused(name, metrics):
     with pytest.raises(GanzooError) as caught:
         parse_metric(name, metrics)
-    assert caught.value.sentence == f"The metric '{name}' names no extractor."
+    assert caught.value.sentence == f"The metric '{name}' does not name an extractor."
     assert caught.value.remedy == "Write <metric>@<extractor>, such as fid@mnist-cnn."
 
 

@@ -66,7 +66,7 @@ def test_a_metric_without_features_is_requested_by_its_name_alone(zoo):
     assert [(one.name, one.extractor) for one in requests] == [("guesses", ""), ("reconstruction-fid@tiny", "tiny")]
     with pytest.raises(GanzooError, match=r"'guesses' needs no extractor \(in 'guesses@tiny'\).*Write guesses"):
         parse_metrics(["guesses@tiny"], zoo)
-    with pytest.raises(GanzooError, match="names no extractor"):
+    with pytest.raises(GanzooError, match="does not name an extractor"):
         parse_metrics(["reconstruction-fid"], zoo)
     assert "guesses" not in {one.entry.name for one in parse_metrics(["all@tiny"], zoo)}
 

@@ -106,5 +106,5 @@ def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
     ],
 )
 def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, option, given):
-    with pytest.raises(GanzooError, match=f"{option} is for a walk through latent space. Leave it out, or add --walk"):
+    with pytest.raises(GanzooError, match=f"{option} only applies to a walk.*. Leave it out, or add --walk"):
         animate(tmp_path, **given)

@@ -150,8 +150,8 @@ def test_the_command_starts_from_the_weights_that_it_names(source, tmp_path, cap
     run = RunFolder.open(tmp_path / "run")
     assert run.recipe(load_zoo()).train.init_from.source == str(source.path)
     for arguments, words in (
-        (("--resume", run.path, "--init-from", source.path), "--init-from begins a new run"),
-        (("--resume", run.path, "--out", tmp_path / "other"), "--out and --resume name two folders"),
+        (("--resume", run.path, "--init-from", source.path), "--init-from starts a new run"),
+        (("--resume", run.path, "--out", tmp_path / "other"), "--out and --resume name different folders"),
         (("vanilla-grid", "--resume", run.path), "'vanilla-ring', not 'vanilla-grid'"),
     ):
         assert command("run", *arguments) == 2

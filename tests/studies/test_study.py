@@ -111,7 +111,7 @@ def test_ones_own_study_is_named_in_the_refusal_of_its_report(call, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "runs.jsonl").touch()
     _, _, err = call("study", "report", "--results", tmp_path / "results")
-    assert "no run of any installed study. Name the YAML file of your own" in err
+    assert "no run of any installed study. Name your own YAML file" in err
 
 
 def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path):
@@ -158,7 +158,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
     shown = CliRunner().invoke(app, ["study", "show", "few-images", "--no-time"]).stdout
     assert shown.splitlines()[:2] == [
         "# few-images",
-        "# 105 trainings of 18 rows and settings, and 54 trials of a search: 18.4 M images",
+        "# 105 training runs for 18 rows and settings, and 54 trials of a search: 18.4 M images",
     ]
 
 
@@ -189,7 +189,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "yaml: measures.0: Unknown metric 'fud'. Did you mean 'fid'?"),
         (
             ("- fid@mnist-cnn\n", "- fid\n"),
-            "yaml: measures.0: The metric 'fid' names no extractor. Write <metric>@<extractor>, such as fid@mnist-cnn.",
+            "yaml: measures.0: The metric 'fid' does not name an extractor. Write <metric>@<extractor>, such as ",
         ),
         (
             ("- fid@mnist-cnn\n", "- headline\n  - fid@mnist-cn\n"),

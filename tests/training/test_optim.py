@@ -70,7 +70,7 @@ def test_names_in_any_case_and_hyphenation(spelling):
     ("name", "sentence"),
     [
         ("LBFGS", "The optimizer 'LBFGS' cannot train a GAN here: it evaluates the loss several times in each step."),
-        ("sparse-adam", "The optimizer 'sparse-adam' cannot train a GAN here: it takes sparse gradients only."),
+        ("sparse-adam", "The optimizer 'sparse-adam' cannot train a GAN here: it only takes sparse gradients."),
         ("nadamm", "Unknown optimizer 'nadamm'. Did you mean 'nadam'?"),
     ],
 )
