@@ -362,7 +362,7 @@ def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
         recorded(ledger, job, [100.0, noisy(mean, job)])
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
     assert {one.outcome for one in told} == {Outcome.WAITS}
-    assert {one.why for one in told} == {"It waits for all runs of the study: 23 of 24 are there."}
+    assert {one.why for one in told} == {"Waiting for all runs of the study: 23 of 24 are recorded."}
     # A run that diverged is one of them: the study is whole, and says what became of it.
     recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
@@ -377,7 +377,7 @@ def test_a_verdict_waits_for_scores_of_a_measure_that_was_added(write, zoo, tmp_
     runs = [recorded(ledger, job, [noisy(40.0, job)], error="It diverged." if failed else None) for job, failed in jobs]
     ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
     assert r1.outcome is Outcome.WAITS
-    assert r1.why == "It waits for scores: 8 runs that ended have none yet."  # 6 of the baseline, 2 of r1
+    assert r1.why == "Waiting for scores: 8 finished runs have none yet."  # 6 of the baseline, 2 of r1
     assert hinge.outcome is not Outcome.WAITS
     for run in runs:
         if run.record.status == "done":
