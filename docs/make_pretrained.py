@@ -1,4 +1,4 @@
-"""Writes docs/pretrained.md: what pretrained generators are, and a table of those that come with ganzoo, from their cards.
+"""Writes docs/pretrained.md: what pretrained generators are, and a table of the included ones, from their cards.
 
 Run python docs/make_pretrained.py after adding or replacing one.
 """
@@ -32,12 +32,12 @@ ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
 ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
-`--init-from` starts training from the weights of a run or of a pretrained generator, if the recipe's networks have the
-same sizes. A run provides all its networks and averages; a pretrained generator provides only the generator, so the
-discriminator starts from scratch. Optimizers always do. `train.freeze` names parameters that are not trained, by patterns
-with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the lower
-layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation keep
-moving in frozen layers.
+`--init-from` starts training from the weights of a run or of a pretrained generator, if the recipe's networks have
+the same sizes. A run provides all its networks and averages; a pretrained generator provides only the generator, so
+the discriminator starts from scratch. Optimizers always do. `train.freeze` names parameters that are not trained, by
+patterns with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the
+lower layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation
+keep moving in frozen layers.
 
 Both settings change the weights, so they are part of a run's identity. The run records the SHA-256 of its initial
 weights, not their location, and keeps the weights in its first checkpoint.
@@ -48,11 +48,11 @@ weights, not their location, and keeps the weights in its first checkpoint.
 ganzoo export runs/mine --out my_plugin/my-gan.safetensors
 ```
 
-writes two files: the weights that samples are drawn with, with matrices in half precision; and `my-gan.json`, the card.
-The card contains the scores with their complete protocols, the training images and seconds, the command that repeats the
-training, the seed, hardware, versions and the full recipe, all from the run's own record, and how much half precision
-changed the samples. A plugin registers the card through `register_pretrained`; see [hooks](hooks.md). First-party ones are
-in `plugins/ganzoo_plugins/pretrained/`, each below 3 MiB.
+writes two files: the weights that samples are drawn with, with matrices in half precision; and `my-gan.json`, the
+card. The card contains the scores with their complete protocols, the training images and seconds, the command that
+repeats the training, the seed, hardware, versions and the full recipe, all from the run's own record, and how much
+half precision changed the samples. A plugin registers the card through `register_pretrained`; see [hooks](hooks.md).
+First-party ones are in `plugins/ganzoo_plugins/pretrained/`, each below 3 MiB.
 
 ## Included with ganzoo
 

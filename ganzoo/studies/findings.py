@@ -1,4 +1,4 @@
-"""A study's results, from the records in a results folder: the runs and scores of its cells, its search, its verdicts."""
+"""A study's results, from the records in a results folder: runs and scores of its cells, its search, its verdicts."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class ScoredRun:
         return tuple(final_scores(self.curve, self.record.protocol))
 
     def score(self, metric: str, weights: str | None = None) -> Score | None:
-        """The final score by a metric, for the given weights or else for the reported ones, which come first; or None."""
+        """The final score by a metric, for the given weights or else the reported ones, which come first; or None."""
         found = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
         return found[0] if found else None
 
@@ -301,7 +301,9 @@ class Ledger:
         try:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise GanzooError(f"{folder} cannot be created ({error.strerror}).", "Give another results folder.") from error
+            raise GanzooError(
+                f"{folder} cannot be created ({error.strerror}).", "Give another results folder."
+            ) from error
         self._seen: tuple[int, ...] = ()
         self.refresh()
 

@@ -223,15 +223,15 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: {choices: [32, 64], low: 5}}}\nmeasures:\n"),
-            "search.ranges.train.batch_size has 'choices', which leave no room for 'low', 'high', 'log' and 'integer'",
+            "search.ranges.train.batch_size has 'choices', and therefore takes no 'low', 'high', 'log' or 'integer'",
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: {low: 0.5, high: 9, integer: true}}}\nmeasures:\n"),
-            "search.ranges.train.batch_size is of whole numbers, so 'low' and 'high' must be whole too",
+            "search.ranges.train.batch_size is limited to whole numbers, so 'low' and 'high' must be whole too",
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - class-entropy@mnist-cnn\n"),
-            "its search is decided by 'class-entropy@mnist-cnn', of which neither more nor less is better. Put another",
+            "its search is decided by 'class-entropy@mnist-cnn', for which neither higher nor lower is better.",
         ),
     ],
 )
@@ -698,7 +698,7 @@ def test_a_crashed_trial_decides_no_search_and_a_search_ends_where_a_mark_is_nev
 
 def test_a_search_that_a_row_has_no_score_for_is_refused(write, zoo):
     search = "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - accuracy@mnist-cnn\n"
-    with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not fit"):
+    with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not apply"):
         write(("measures:\n", search)).trials(zoo)
 
 
