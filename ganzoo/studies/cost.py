@@ -86,7 +86,7 @@ def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, 
     """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
 
     Args:
-        job: The training run.
+        job: The training job.
         threads: CPU threads.
         zoo: Where its names are looked up.
         data_dir: Where dataset files are.

@@ -112,7 +112,7 @@ class Task:
     """The task of one child.
 
     Attributes:
-        job: The job.
+        job: The training job.
         missing: Metrics by which to score its kept weights; empty if it is to be trained.
     """
 
@@ -306,7 +306,7 @@ class Settings:
         work: Where run folders go.
         parallel: Number of simultaneous processes.
         threads: CPU threads of each process; None leaves them to torch.
-        force: Whether to train finished runs again.
+        force: Whether to train runs again that are already recorded.
         retry: Whether to resume failed runs.
         extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``, for each job.
         any_hardware: Whether runs on other hardware also count.
