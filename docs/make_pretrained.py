@@ -1,4 +1,4 @@
-"""Writes docs/pretrained.md: what pretrained generators are, and a table made from the cards of ours.
+"""Writes docs/pretrained.md: what pretrained generators are, and a table of the included ones, from their cards.
 
 Run python docs/make_pretrained.py after adding or replacing one.
 """
@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("pretrained.md")
 CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
 INTRODUCTION = """# Pretrained generators
 
-Wherever a command or `ganzoo.load` takes a run folder to draw from, it takes `zoo:NAME` as well:
+Every command that draws samples from a run folder, and `ganzoo.load`, also accepts `zoo:NAME`:
 
 ```bash
 ganzoo list pretrained
@@ -32,15 +32,15 @@ ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
 ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
-`--init-from` begins with the weights of a run or of a pretrained generator, where the recipe's networks have the same
-sizes. A run has all its networks and averages; a pretrained generator has the generator alone, so that its
-discriminator begins anew. Optimizers always do. `train.freeze` names parameters that are not trained, by patterns
-with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the lower
-layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation go on
-moving in frozen layers.
+`--init-from` starts training from the weights of a run or of a pretrained generator, if the recipe's networks have
+the same sizes. A run provides all its networks and averages; a pretrained generator provides only the generator, so
+the discriminator starts from scratch. Optimizers always do. `train.freeze` names parameters that are not trained, by
+patterns with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the
+lower layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation
+keep moving in frozen layers.
 
-Both settings change the weights, so they are part of a run's identity. The run records the SHA-256 of the weights that
-it began with, not where they were, and keeps them in its first checkpoint.
+Both settings change the weights, so they are part of a run's identity. The run records the SHA-256 of its initial
+weights, not their location, and keeps the weights in its first checkpoint.
 
 ## Making one
 
@@ -48,13 +48,13 @@ it began with, not where they were, and keeps them in its first checkpoint.
 ganzoo export runs/mine --out my_plugin/my-gan.safetensors
 ```
 
-writes the weights that samples are drawn with, matrices in half precision, and `my-gan.json`, the card: scores with
-their whole protocols, training images and seconds, the command that repeats the training, seed, hardware, versions
-and the whole recipe, all from the run's own record, and how far samples moved by the halving. A plugin registers the
-card by `register_pretrained`; see [hooks](hooks.md). First-party ones are in `plugins/ganzoo_plugins/pretrained/`,
-each below 3 MiB.
+writes two files: the weights that samples are drawn with, with matrices in half precision; and `my-gan.json`, the
+card. The card contains the scores with their complete protocols, the training images and seconds, the command that
+repeats the training, the seed, hardware, versions and the full recipe, all from the run's own record, and how much
+half precision changed the samples. A plugin registers the card through `register_pretrained`; see [hooks](hooks.md).
+First-party ones are in `plugins/ganzoo_plugins/pretrained/`, each below 3 MiB.
 
-## Those that come with ganzoo
+## Included with ganzoo
 
 """
 
@@ -70,8 +70,8 @@ def page() -> str:
         *(_row(name, card) for name, card in cards.items()),
     ]
     trained = (
-        "All were trained on a CPU, in the format of their commands. The leaderboard's runs are others, partly in "
-        "other formats, so scores differ a little.\n\n"
+        "All were trained on a CPU, in the number format that their commands name. The leaderboard shows other runs, "
+        "some of them in other formats, so scores differ slightly.\n\n"
     )
     return INTRODUCTION + trained + "\n".join(rows) + "\n"
 
@@ -83,7 +83,7 @@ def _row(name: str, card: dict[str, Any]) -> str:
     )
     training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
     trained = f"{count(training['images'])} images of {markdown(card['recipe']['dataset']['name'])}"
-    # What `auto` chose on that machine, which another may not.
+    # The precision that `auto` chose on that machine: another machine may choose differently.
     pin = f" --set train.precision={training['precision']}"
     command = training["command"] + ("" if pin in training["command"] else pin)
     return f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(command)} |"

@@ -1,1 +1,1 @@
-"""Many runs: matrices of recipes, datasets and seeds, and their records."""
+"""Many training runs: matrices of recipes, datasets and seeds, and their records."""

@@ -28,13 +28,13 @@ class Cost:
     """The total cost of a study.
 
     Attributes:
-        trainings: Number of trainings of all rows in all settings with all seeds, without trials.
-        trials: Number of trainings in its search.
-        images: Real images shown, trials included.
-        scorings: How often samples are scored, trials included.
-        seconds: Seconds of training alone, one training after another; None if nothing was timed.
+        trainings: Number of training runs, over all rows, settings and seeds, without trials.
+        trials: Number of training runs in its search.
+        images: Real images shown, including trials.
+        scorings: Number of times that samples are scored, including trials.
+        seconds: Seconds of training only, one run after another; None if nothing was timed.
         per_image: Seconds per image of each row, in the first setting; empty if nothing was timed.
-        workers: Number of trainings that this machine's cores can run at once.
+        workers: Number of runs that this machine's cores can train at the same time.
     """
 
     trainings: int
@@ -47,7 +47,7 @@ class Cost:
 
 
 def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:
-    """Count a study's trainings and, if asked, time a few steps of each row.
+    """Count a study's training runs and, if requested, time a few steps of each row.
 
     Args:
         study: The study.
@@ -86,7 +86,7 @@ def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, 
     """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
 
     Args:
-        job: The training.
+        job: The training job.
         threads: CPU threads.
         zoo: Where its names are looked up.
         data_dir: Where dataset files are.

@@ -1,4 +1,4 @@
-"""A study's results, from the records in a results folder: its cells' runs and scores, its search, its verdicts."""
+"""A study's results, from the records in a results folder: runs and scores of its cells, its search, its verdicts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Values:
 
     @property
     def failed(self) -> int:
-        """Number of runs that should have a value and have none."""
+        """Number of runs that should have a value but have none."""
         return len(self.by_seed) - len(self.known) if self.applies else 0
 
     @property
@@ -86,7 +86,7 @@ class CellFound:
     """A cell and its runs.
 
     Attributes:
-        cell: The cell, as the study asks for it.
+        cell: The cell, as the study defines it.
         runs: Its recorded runs, by seed.
     """
 
@@ -95,7 +95,7 @@ class CellFound:
 
     @property
     def planned(self) -> int:
-        """Number of runs that the study asks for."""
+        """Number of runs that the study requires."""
         return len(self.cell.jobs)
 
     def values(self, measure: Measure, scale: Scale = "ratio", hardware: str | None = None) -> Values:
@@ -112,12 +112,12 @@ class CellFound:
         return Values(found, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
 
     def unscored(self, measure: Measure) -> int:
-        """Number of finished runs that lack a score that they should have, as after a measure is added to the study."""
+        """Number of finished runs that lack a score they should have, for example after a measure was added."""
         return sum(is_unscored(run, measure, self.cell.jobs[0].recipe) for run in self.runs.values())
 
     @property
     def crashed(self) -> list[ScoredRun]:
-        """Runs that failed without diverging: the machine or a program failed, which says nothing about the method."""
+        """Runs that failed without diverging: the failure of a machine or program says nothing about the method."""
         return [run for run in self.runs.values() if run.record.has_crashed]
 
 
@@ -128,7 +128,7 @@ class TrialFound:
     Attributes:
         trial: The trial.
         value: The mean of the first measure on the validation images; None if a run is missing, failed or not scored.
-        done: Whether all its runs are recorded, and scored unless they diverged. A crash says nothing about the method.
+        done: Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged.
     """
 
     trial: Trial
@@ -142,10 +142,10 @@ class Found:
 
     Attributes:
         study: The study.
-        cells: Cells in the order of settings and rows, without those whose search has not ended or found nothing.
+        cells: Cells in the order of settings and rows, without those whose search is unfinished or found nothing.
         trials: The trials of its search.
         winners: The best trial for each row and setting.
-        asked: Number of seeds of each variant that the study's file asks for; ``study`` has more if all rows do.
+        asked: Number of seeds of each variant according to the study's file; ``study`` has more if all rows do.
     """
 
     study: Study
@@ -156,12 +156,12 @@ class Found:
 
     @property
     def runs(self) -> list[ScoredRun]:
-        """All recorded runs of its cells; one that several cells have, being the same training, counts once."""
+        """All recorded runs of its cells; a run that several cells share counts once."""
         return list({run.record.key: run for cell in self.cells for run in cell.runs.values()}.values())
 
     @property
     def planned(self) -> int:
-        """Number of different runs that its cells ask for."""
+        """Number of distinct runs that its cells require."""
         return len({(job.digest, job.dataset, job.seed) for cell in self.cells for job in cell.cell.jobs})
 
     @property
@@ -171,7 +171,7 @@ class Found:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every training that the study asks for is recorded."""
+        """Whether every run that the study requires is recorded."""
         return not self.is_searching and len(self.runs) >= self.planned
 
     @property
@@ -188,7 +188,7 @@ class Found:
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    """Look up a study's trainings: those that it asks for, and any further seeds that every row has (``--seeds``)."""
+    """Look up a study's runs: the required ones, and further seeds that every row has (``--seeds``)."""
     found = _find(study, ledger, zoo)
     while found.is_whole and all(_has_another_seed(one.cell, study, ledger) for one in found.cells):
         study = study.with_seeds(study.seeds + 1)
@@ -264,7 +264,7 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
 
 
 def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
-    """Whether a finished run lacks a score that it should have."""
+    """Whether a finished run lacks a score it should have."""
     if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
         return False
     if measure.is_final:
@@ -278,7 +278,7 @@ def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
     """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
 
     Args:
-        run: The run. It may have scored itself by another protocol, since studies differ in their number of samples.
+        run: The run. Its own scores may have another protocol, since studies differ in their number of samples.
         metric: Such as ``fid@mnist-cnn``.
         own: The protocol, as ``own_protocol`` gives it.
     """
@@ -295,18 +295,18 @@ def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
 
 
 def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
-    """The verdicts on all claims of all studies, corrected for all that were to be tested: see ``all_claims``."""
+    """The verdicts on all claims of all studies, corrected for all claims to be tested: see ``all_claims``."""
     comparisons = [_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]
     more = all_claims([found.study for found in all_found], zoo) - len(comparisons)
-    judged = iter(judge([*comparisons, *[Comparison((), (), waits="Not begun.")] * more]))
+    judged = iter(judge([*comparisons, *[Comparison((), (), waits="Not started.")] * more]))
     return [[next(judged) for _ in found.study.claims] for found in all_found]
 
 
 def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verdict]]:
-    """A claim by the study's other measures of the same kind, such as another extractor's FID, by the measure's name.
+    """A claim judged by the study's other measures of the same kind, such as another extractor's FID, with their names.
 
-    Two views of one distance may disagree, and a claim is judged by one of them. No verdict follows from the others:
-    each is tested by itself, so only its effect and interval mean anything.
+    Two views of one distance may disagree, and a claim is judged by only one of them. No verdict follows from the
+    others: each is tested separately, so only its effect and interval are meaningful.
     """
     own = found.study.measure(claim.on)
     if claim.than_on or not own.is_final:
@@ -323,7 +323,7 @@ def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verd
 
 
 def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
-    """Number of claims that verdicts are corrected for: those of these studies, and of all others of the same plugins.
+    """Number of claims that verdicts are corrected for: those of these studies and of all others in the same plugins.
 
     All were stated beforehand, whether or not their studies have been run.
     """
@@ -332,7 +332,7 @@ def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
     others = 0
     for entry in zoo.studies:
         if entry.plugin in plugins and entry.name not in names:
-            with suppress(GanzooError):  # `ganzoo check` says what is wrong with it
+            with suppress(GanzooError):  # `ganzoo check` reports what is wrong with it
                 others += len(load_study(entry.name, zoo).claims)
     return sum(len(study.claims) for study in studies) + others
 
@@ -346,9 +346,9 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     # Testing after each run, and stopping at the first difference, would find differences that do not exist.
     waits = ""
     if found.is_searching:
-        waits = "Its search has not ended."
+        waits = "Its search has not finished."
     elif not found.is_whole:
-        waits = f"It waits for all runs of the study: {len(found.runs)} of {found.planned} are there."
+        waits = f"Waiting for all runs of the study: {len(found.runs)} of {found.planned} are recorded."
     lost = [row for row, _ in sides for setting in settings if (row, setting) in found.without_winner]
     if waits or lost:
         return Comparison((), (), waits=waits, trouble=f"All trials of {lost[0]} failed." if lost else "")
@@ -360,17 +360,17 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     if crashed := [run for side in compared for cell, _ in side for run in cell.crashed]:
         waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
-        waits = f"It waits for scores: {_runs(missing)} that ended {'has' if missing == 1 else 'have'} none yet."
+        waits = f"Waiting for scores: {_runs(missing, 'finished ')} {'has' if missing == 1 else 'have'} none yet."
         if not all(one.is_final for _, one in sides):
-            waits += " Scores during training can only come from training again: `ganzoo study run --force`."
+            waits += " Scores during training require training again: `ganzoo study run --force`."
     trouble = ""
     hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
     if any(min(one.known, default=0) < 0 for side in scores for one in side):
-        trouble = f"Scores of {claim.on} are negative here, and have no logarithm."
+        trouble = f"Some scores of {claim.on} are negative, and have no logarithm."
     elif len(hardware) > 1 and any(one.is_clocked for _, one in sides):
         trouble = "Its runs were made on different machines, whose times cannot be compared."
     elif not all(one.applies for side in scores for one in side):
-        trouble = "A row of it has no such score: it has no labels or no encoder that the measure could ask."
+        trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."
     failed = [sum(one.failed for one in side) for side in scores]
     signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
     by_setting = len(settings) > 1
@@ -407,15 +407,15 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
 
 
 def _is_at_least(scores: Sequence[Sequence[Values]], sign: int) -> bool:
-    """Whether the effect is a lower bound: ``logarithm`` moved scores at a measure's end so that it became smaller."""
+    """Whether the effect is a lower bound: ``logarithm`` moved scores at a measure's limit, making it smaller."""
     zeros = [any(0 in one.known for one in side) for side in scores]
     ones = [any(one.scale == "share" and 1 in one.known for one in side) for side in scores]
     best, worst = (ones, zeros) if sign > 0 else (zeros, ones)
     return (best[0] or worst[1]) and not (worst[0] or best[1])
 
 
-def _runs(n: int) -> str:
-    return f"{n} run{'' if n == 1 else 's'}"
+def _runs(n: int, kind: str = "") -> str:
+    return f"{n} {kind}run{'' if n == 1 else 's'}"
 
 
 def _rounding(scores: Sequence[Values]) -> float:
@@ -444,7 +444,7 @@ def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
 
 
 def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:
-    """The trainings seed by seed, so that a study that is stopped early has results for every row."""
+    """The jobs seed by seed, so that a study that is stopped early has results for every row."""
     for index in range(max(study.seeds_of(row) for row in study.rows)):
         for cell in cells:
             if index < len(cell.jobs):

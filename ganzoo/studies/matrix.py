@@ -1,4 +1,4 @@
-"""Expands the patterns on a command line into trainings."""
+"""Expands the patterns on a command line into training jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ganzoo.runs.weights import pinned
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training of the matrix.
+    """One training run of the matrix.
 
     Attributes:
         recipe: Resolved, seed and dataset included.
@@ -29,8 +29,8 @@ class Job:
         overrides: The values of ``--set`` for `ganzoo run`.
         plugin: The plugin that provides the recipe; None for a file.
         digest: Digest of everything that changes the weights, see ``training_digest``.
-        title: Title shown in place of recipe and dataset; None shows these.
-        pictured: Name of its picture's file; None builds it from recipe, dataset, seed, digest and hardware. In a
+        title: Title shown instead of recipe and dataset; None shows those.
+        pictured: Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware. In a
             study, rows that share a recipe need different names.
     """
 
@@ -58,11 +58,11 @@ class Job:
         return f"{self.title or f'{self.recipe.name} on {self.dataset}'}, seed {self.seed}"
 
     def picture(self, hardware: str) -> str | None:
-        """Path of its picture, relative to the results. A study keeps only seed 0's, which stands for the others.
+        """Path of its picture, relative to the results folder. A study keeps only the picture of seed 0.
 
         Args:
-            hardware: Hardware and precision of the training. Like the digest, they keep the pictures of two records
-                apart.
+            hardware: Hardware and precision of the run. Together with the digest, they distinguish the pictures of
+                different records.
         """
         if self.pictured is None:
             made_on = hashlib.sha256(hardware.encode()).hexdigest()[:6]
@@ -91,17 +91,17 @@ class Job:
 
 
 def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
-    """The run folder of a job; another recipe of the same name gets another folder."""
+    """The run folder of a job; a different recipe with the same name gets a different folder."""
     return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The trainings to run: every recipe on every dataset with every seed.
+    """The runs to train: every recipe on every dataset with every seed.
 
     Attributes:
         patterns: Registered names, globs over them, or YAML files.
-        exclude: Globs of names to leave out of what other globs match; a recipe named in full is never excluded.
+        exclude: Globs of names to leave out from what other globs match; a recipe named in full is never excluded.
         made_for: If not empty, globs match only recipes for these datasets.
         datasets: Names of datasets to train on instead of each recipe's own.
         seeds: Seeds to train with instead of each recipe's own.
@@ -116,7 +116,7 @@ class Matrix:
     overrides: Sequence[str] = ()
 
     def jobs(self, zoo: Zoo) -> list[Job]:
-        """Every training once, recipes in the order of the patterns and names.
+        """Each run once, with recipes in the order of the patterns and names.
 
         Raises:
             GanzooError: A pattern matches nothing, no recipe is left, a dataset is unknown, or a recipe is refused.
@@ -151,7 +151,7 @@ class Matrix:
 
 
 def joined(jobs: Iterable[Job]) -> list[Job]:
-    """Merge equal trainings: each occurs once, with the metrics of all jobs that ask for it."""
+    """Merge equal jobs: each occurs once, with the metrics of all jobs that request it."""
     found: dict[tuple[str, str, int, int], Job] = {}
     for job in jobs:
         key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
@@ -166,11 +166,11 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
 
 
 def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
-    """A training of a recipe, given by its name or file, with overrides.
+    """A job that trains a recipe, given by its name or file, with overrides.
 
     Raises:
         GanzooError: The recipe is refused.
     """
-    recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # with the digest of its initial weights, as a run has
+    recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # with the digest of its initial weights, as in a run
     plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
     return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

@@ -1,6 +1,6 @@
 """Records of runs and their scores: made from a run folder, stored in a results folder, and read back.
 
-``runs.jsonl`` has a line for each training, ``scores.jsonl`` a line for each of its scores, also those measured later.
+``runs.jsonl`` has a line for each run, ``scores.jsonl`` a line for each of its scores, including those measured later.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ganzoo.training.flops import flops_per_image
 RUNS: Final = "runs.jsonl"
 SCORES: Final = "scores.jsonl"
 CLAIMS: Final = ".claims"
-"""Folder of the locks on trainings in progress, see ``Ledger.claim``."""
+"""Folder of the locks on runs in progress, see ``Ledger.claim``."""
 SCHEMA: Final = 2
 """Schema of ``runs.jsonl``."""
 SCORE_SCHEMA: Final = 1
 """Schema of ``scores.jsonl``."""
 
 Key = tuple[str, str, int, str, str | None]
-"""Identifies a training: the recipe's digest, the dataset, the seed, the hardware and the precision."""
+"""Identifies a run: the recipe's digest, the dataset, the seed, the hardware and the precision."""
 
 Score = dict[str, Any]
 
@@ -65,7 +65,7 @@ class _Line(BaseModel):
 
 
 class RunRecord(_Line):
-    """A training: its settings, its cost, and the environment it ran in. Its scores are separate rows.
+    """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows.
 
     Attributes:
         schema_version: ``schema`` in the file; 2.
@@ -83,18 +83,18 @@ class RunRecord(_Line):
         images: Real images shown.
         seconds: Seconds of training, evaluation excluded.
         wall_seconds: Seconds from the process's start to its end; None if other processes trained a part of it.
-        images_per_second: Images over ``seconds``; None if nothing was trained.
+        images_per_second: Images divided by ``seconds``; None if nothing was trained.
         parameters: Number of trainable parameters of each network, by role.
         flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
             each real image shown; None if the run failed or they could not be counted.
         engine: The engine that executed the phases.
-        precision: ``fp32``, ``tf32`` or ``bf16``; None if the run failed before that was settled.
+        precision: ``fp32``, ``tf32`` or ``bf16``; None if the run failed before that was decided.
         threads: CPU threads.
         environment: Hardware and versions, as in ``run.json``.
         samples: Path of the final grid of samples, relative to the file; None if there is none.
         finished: ISO time, UTC.
         command: The command that repeats the training.
-        started: ISO time, UTC, as in ``run.json``; it distinguishes a training from an earlier one with the same key.
+        started: ISO time, UTC, as in ``run.json``; it distinguishes a run from an earlier one with the same key.
         protocol: The protocol by which the run scored itself, see ``own_protocol``.
         diverged: Whether it failed because a loss, a weight, a sample or a score was not finite.
     """
@@ -130,7 +130,7 @@ class RunRecord(_Line):
 
     @property
     def has_crashed(self) -> bool:
-        """Whether it failed without diverging, so not because of the method: another machine may well train it."""
+        """Whether it failed without diverging, so not because of the method: it may well succeed on another machine."""
         return self.status == "failed" and not self.diverged
 
     def plain(self) -> dict[str, Any]:
@@ -148,29 +148,29 @@ class RunRecord(_Line):
 
     @property
     def key(self) -> Key:
-        """Identifies the training: of two records with the same key, the later one counts."""
+        """Identifies the run: of two records with the same key, the later one counts."""
         return self.digest, self.dataset, self.seed, self.hardware, self.precision
 
 
 class ScoreRow(_Line):
-    """A score of a run: the training that it belongs to, and the score as in the run's own ``scores.jsonl``.
+    """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``.
 
     Attributes:
         schema_version: ``schema`` in the file; 1.
         digest: As in the record, like the next six.
         recipe: The recipe's name.
-        dataset: The dataset of the training.
+        dataset: The dataset of the run.
         seed: ``train.seed``.
-        hardware: The hardware of the training.
+        hardware: The hardware of the run.
         precision: ``fp32``, ``tf32`` or ``bf16``.
-        started: When the training began.
-        images: Real images shown until then.
-        seconds: Seconds of training until then.
+        started: When the run started.
+        images: Real images shown before the score was measured.
+        seconds: Seconds of training before the score was measured.
         weights: ``ema`` or ``raw``.
         metric: ``<metric>@<extractor>``.
         value: The score.
-        floor: Real vs real: the score of real images in place of samples; None if that has no meaning.
-        interval: 95% confidence interval of the mean score of other samples, as many; None if not computed.
+        floor: Real vs real: the score of real images instead of samples; None if the metric has none.
+        interval: 95% confidence interval of the mean score of other sets of as many samples; None if not computed.
         sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
         protocol: Everything else the score depends on.
     """
@@ -201,7 +201,7 @@ class ScoreRow(_Line):
 
     @property
     def training(self) -> tuple[Key, str | None]:
-        """The training that it belongs to: its key, and when it started."""
+        """The run that it belongs to: its key, and when it started."""
         return (self.digest, self.dataset, self.seed, self.hardware, self.precision), self.started
 
     @property
@@ -221,10 +221,10 @@ _OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interv
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A record with the scores of its training.
+    """A record with the scores of its run.
 
     Attributes:
-        record: The training.
+        record: The run.
         curve: All its scores, oldest first.
     """
 
@@ -237,7 +237,7 @@ class ScoredRun:
         return tuple(final_scores(self.curve, self.record.protocol))
 
     def score(self, metric: str, weights: str | None = None) -> Score | None:
-        """The final score by a metric, of the given weights or else of the reported ones, which come first; or None."""
+        """The final score by a metric, for the given weights or else the reported ones, which come first; or None."""
         found = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
         return found[0] if found else None
 
@@ -247,9 +247,9 @@ class ScoredRun:
 
 
 def read_runs(folder: Path) -> list[ScoredRun]:
-    """The runs of a results folder with their scores, in order; of each key, only the last run.
+    """The runs of a results folder with their scores, in order; only the last run of each key.
 
-    Lines that are not JSON are skipped with a warning. A torn last line, and scores of a training without a record,
+    Lines that are not JSON are skipped with a warning. A torn last line, and scores of a run without a record,
     are skipped without one.
 
     Raises:
@@ -281,7 +281,7 @@ def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
             yield kind.model_validate(line)
         except ValidationError as error:
             reason = issues(error, kind, line)[0].sentence("it")
-            raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Mend or remove that line.") from error
+            raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Repair or remove that line.") from error
 
 
 class Ledger:
@@ -301,7 +301,9 @@ class Ledger:
         try:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Give another results folder.") from error
+            raise GanzooError(
+                f"{folder} cannot be created ({error.strerror}).", "Give another results folder."
+            ) from error
         self._seen: tuple[int, ...] = ()
         self.refresh()
 
@@ -331,9 +333,9 @@ class Ledger:
         return found[-1] if found else None
 
     def claim(self, digest: str, seed: int) -> FileLock:
-        """A lock whose holder alone, among all processes that write to the folder, works on that training.
+        """A lock: of all processes that write to the folder, only its holder works on that run.
 
-        The operating system releases it when its holder dies for any reason: no lock goes stale, and none times out.
+        The operating system releases it when its holder dies for any reason: locks never go stale or time out.
         """
         path = refuse_links(self.folder / CLAIMS / f"{seed}-{digest}.lock", self.folder)
         path.parent.mkdir(exist_ok=True)
@@ -371,7 +373,7 @@ class Outcome:
     Attributes:
         error: What went wrong, in a sentence; None if nothing did.
         wall_seconds: Seconds from its start to its end.
-        stopped: Whether it was asked to stop, and saved.
+        stopped: Whether it was stopped on request, and saved.
     """
 
     error: str | None
@@ -396,9 +398,9 @@ def collect(
     events: Sequence[Mapping[str, Any]] = []
     try:
         if run is not None:
-            # The recipe as it was trained: the file may have been edited after the bench began.
+            # The recipe as it was trained: the file may have been edited after the bench started.
             trained, scores, events = run.recipe(zoo), run.scores(), run.events()
-    except GanzooError as damage:  # what is wrong with one folder does not end the others' trainings
+    except GanzooError as damage:  # one damaged folder does not end the other jobs
         run, problem = None, str(damage)
     info = run.info if run else {}
     broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
@@ -407,7 +409,7 @@ def collect(
     logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
     images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
     resumed = any(event["event"] == "resume" for event in events)
-    # A process that found the run done, because its worker died before recording it, took no time.
+    # If a worker died before recording a finished run, the process that finds it done takes no time.
     is_whole = not resumed and outcome.wall_seconds >= seconds
     made_with = info.get("environment", environment)
     record = RunRecord(
@@ -443,7 +445,7 @@ def collect(
 
 
 def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
-    """The run folder that a record was made from; None if it is gone or holds another training by now."""
+    """The run folder that a record was made from; None if it is gone or now contains another run."""
     return recorded_run(record, record.folder(work))
 
 
@@ -485,7 +487,7 @@ def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
         where = run.data_dir(job.recipe) if run else None
         dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
         return flops_per_image(job.recipe, zoo, dataset)
-    except Exception:  # whatever the cause, the training succeeded, and its record must not be lost
+    except Exception:  # whatever the cause, the run succeeded, and its record must not be lost
         return None
 
 

@@ -1,4 +1,4 @@
-"""Workers as jobs of a SLURM cluster, through submitit. They share work as all workers do: see docs/cluster.md."""
+"""Workers as jobs on a SLURM cluster, through submitit. They share work like all other workers: see docs/cluster.md."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Worker:
             raise RuntimeError(f"ganzoo ended with exit code {code}.")
 
     def checkpoint(self) -> Any:
-        """The job to queue in its place: the same command, since finished work is recorded."""
+        """The job to queue as its replacement: the same command, since finished work is recorded."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Worker(self.command))
@@ -60,7 +60,7 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
         raise GanzooError("--launcher slurm needs submitit.", "pip install 'ganzoo-bench[cluster]'") from error
     if shutil.which("sbatch") is None:
         raise GanzooError(
-            "sbatch is not installed here.", "Submit from a machine of the cluster, or leave out --launcher."
+            "sbatch is not installed here.", "Submit from a machine in the cluster, or leave out --launcher."
         )
     folder.mkdir(parents=True, exist_ok=True)
     refuse_links_out(folder)  # submitit and SLURM follow links when they write; submitit creates some itself
@@ -70,5 +70,5 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
         with executor.batch():
             jobs = [executor.submit(Worker(command)) for _ in range(workers)]
     except (submitit.core.utils.FailedJobError, TypeError, ValueError) as error:
-        raise GanzooError(f"SLURM did not take the jobs: {' '.join(str(error).split())}.", "See --slurm.") from error
+        raise GanzooError(f"SLURM did not accept the jobs: {' '.join(str(error).split())}.", "See --slurm.") from error
     return [job.job_id for job in jobs]

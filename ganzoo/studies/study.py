@@ -1,4 +1,4 @@
-"""A study: a question put to several recipes, with a baseline, seeds, measures and the claims to be tested.
+"""A study: a question put to several recipes, with a baseline, seeds, measures and the claims to test.
 
 A study is a YAML file (docs/studies.md). Its rows are the baseline and the variants. Each row is trained in every
 setting with every seed; a row in a setting is a cell.
@@ -60,10 +60,10 @@ class Variant(Section):
     """A row of a study. A list of overrides is enough: ``ada: [augmentation=ada]``.
 
     Attributes:
-        recipe: A registered recipe in place of the study's baseline, or None.
+        recipe: A registered recipe to use instead of the study's baseline, or None.
         overrides: Changes to it, as for ``--set``.
-        settings: Further changes in settings, by the setting's name, such as the row's own length of training.
-        search: Further changes to its trials, after those of every trial.
+        settings: Further changes in individual settings, by name, such as a different length of training for this row.
+        search: Further changes to this row's trials, applied after those common to all trials.
     """
 
     recipe: str | None = None
@@ -81,12 +81,12 @@ class Variant(Section):
 
 
 class Measure(Section):
-    """A measure of a run. A metric's name is enough, and means its final score.
+    """A measure of a run. A metric's name alone means its final score.
 
     Attributes:
         metric: Such as ``fid@mnist-cnn``.
         name: The name in claims and tables; the metric by default.
-        at_seconds: Measure the last score within this many seconds of training, evaluation excluded.
+        at_seconds: Measure the last score within this many seconds of training, excluding evaluation.
         at_images: Measure the last score within this many images.
         below: Measure the seconds of training until the score is first lower than this.
         above: Measure the seconds of training until the score is first higher than this.
@@ -148,8 +148,7 @@ class Claim(Section):
         better: The row that should be better.
         than: The row that it should be better than.
         on: The measure.
-        than_on: The measure of the row ``than``, if it is another one; ``better`` and ``than`` may then be the same
-            row.
+        than_on: The measure of the row ``than``, if it differs; ``better`` and ``than`` may then be the same row.
         at: The setting; None means the average over all settings.
     """
 
@@ -163,14 +162,14 @@ class Claim(Section):
 
 
 class Range(Section):
-    """The range that a search draws a number from. For a choice, a list of values is enough.
+    """The range that a search draws a number from. A list of values alone is a choice.
 
     Attributes:
         low: The lowest value.
         high: The highest value.
         log: Whether to sample uniformly in the logarithm.
         integer: Whether to draw whole numbers only.
-        choices: Values to choose from, in place of the other four.
+        choices: Values to choose from, instead of the other four.
     """
 
     low: float | None = None
@@ -193,12 +192,12 @@ class Range(Section):
     def _has_ends(self) -> Range:
         if self.choices:
             if self.low is not None or self.high is not None or self.log or self.integer:
-                raise combination("has 'choices', which leave no room for 'low', 'high', 'log' and 'integer'")
+                raise combination("has 'choices', and therefore takes no 'low', 'high', 'log' or 'integer'")
             return self
         if self.integer and not all(end is None or end.is_integer() for end in (self.low, self.high)):
-            raise combination("is of whole numbers, so 'low' and 'high' must be whole too")
+            raise combination("is limited to whole numbers, so 'low' and 'high' must be whole too")
         if self.low is None or self.high is None or self.low >= self.high:
-            raise combination("needs 'low' and 'high', low being less, or a list of choices")
+            raise combination("needs 'low' and 'high', with 'low' less than 'high', or a list of choices")
         if self.log and self.low <= 0:
             raise combination("is logarithmic, so 'low' must be positive")
         return self
@@ -220,7 +219,7 @@ class Range(Section):
             found = low + position * (high - low)
         if self.integer:
             return min(int(self.high), max(int(self.low), round(found)))
-        # Three digits: of the value itself, or of the range's width.
+        # Three significant digits: of the value itself, or of the range's width.
         digits = 2 - math.floor(math.log10(self.high - self.low))
         rounded = float(f"{found:.3g}") if self.log else round(found, digits)
         return min(self.high, max(self.low, rounded))
@@ -231,11 +230,11 @@ class Search(Section):
 
     Attributes:
         ranges: The ranges to search, by key as for ``--set``.
-        trials: The most trials for each row; the first is the row unchanged. Where all ranges are lists and have fewer
-            combinations than that, each is tried once.
+        trials: The maximum number of trials per row; the first is the row unchanged. If all ranges are lists with fewer
+            combinations than this, each combination is tried once.
         seeds: Number of seeds of each trial.
         validation: Number of training images held out to score trials, see ``dataset.validation``.
-        overrides: Changes to every trial, such as a shorter training.
+        overrides: Changes to every trial, such as a shorter run.
     """
 
     ranges: Annotated[dict[str, Range], Field(min_length=1)]
@@ -247,9 +246,9 @@ class Search(Section):
     def settings(self) -> list[tuple[str, ...]]:
         """The overrides of each trial: the same list on every machine, however many workers share it.
 
-        A grid, where all ranges are lists and there are trials enough. Otherwise a scrambled Sobol sequence, which
-        covers the ranges evenly, once it has more than a few points (Bergstra & Bengio 2012 compare such sequences with
-        random search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
+        A grid if all ranges are lists and there are enough trials. Otherwise a scrambled Sobol sequence, which covers
+        the ranges evenly once it has more than a few points (Bergstra & Bengio 2012 compare such sequences with random
+        search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
         """
         choices = [found.choices for found in self.ranges.values()]
         points: Iterable[Sequence[Any]]
@@ -276,10 +275,10 @@ _END = "...\n"
 
 
 class Quick(Section):
-    """A small version of the study, to see that it works: ``--quick``. It trains in the first setting only.
+    """A small version of the study, to check that it works: ``--quick``. It trains in the first setting only.
 
     Attributes:
-        overrides: Changes to every training.
+        overrides: Changes to every run.
         seeds: Number of seeds of every row.
         trials: Number of trials of a search.
     """
@@ -296,19 +295,20 @@ class Study(Section):
         name: The file's name without its suffix.
         question: One line, ending with a question mark.
         paper: The paper that the question comes from, or None.
-        baseline: The registered recipe of the baseline, and of variants that name none.
-        overrides: Changes to every training. Those of a variant come after them, then those of a setting, and last
-            those of a variant in a setting.
+        baseline: The registered recipe of the baseline, and of variants that do not name one.
+        overrides: Changes to every run. A variant's own are applied after them, then the setting's, and finally the
+            variant's for that setting.
         settings: The settings in which every row is trained: overrides, by name. If empty, rows are trained unchanged.
         variants: The other rows, by name.
         seeds: Number of seeds of each variant.
         baseline_seeds: Number of seeds of the baseline, which every variant is compared with; twice ``seeds`` by
             default.
-        precision: Precision of every training whose row or setting sets no other, so that all workers train the same.
-        threads: CPU threads of every training, for the same reason.
+        precision: Precision of every run, unless its row or setting sets another; fixed so that all workers train the
+            same runs.
+        threads: CPU threads of every run, for the same reason.
         measures: The measures; the first decides a search.
         claims: The claims to test.
-        notes: What a reader of the results needs to know, a sentence or two each.
+        notes: What readers of the results need to know, in one or two sentences each.
         search: Tunes the rows first.
         quick: What ``--quick`` changes.
     """
@@ -333,10 +333,10 @@ class Study(Section):
     @model_validator(mode="after")
     def _rows(self) -> Study:
         if not self.variants and self.search is None:
-            raise combination("Give the study variants, or a search")
+            raise combination("Give the study variants or a search")
         for name in (BASELINE, *([TUNED] if not self.variants else [])):
             if name in self.variants:
-                raise combination(f"The name '{name}' of a variant is taken")
+                raise combination(f"A variant cannot have the reserved name '{name}'")
         return self
 
     @property
@@ -351,11 +351,11 @@ class Study(Section):
         return tuple(self.settings) or (EVERYWHERE,)
 
     def is_tuned(self, row: str) -> bool:
-        """Whether a search tunes the row: every row or, in a study without variants, only `tuned`."""
+        """Whether a search tunes the row: true of every row or, in a study without variants, only of `tuned`."""
         return self.search is not None and (row == TUNED or bool(self.variants))
 
     def seeds_of(self, row: str) -> int:
-        """The number of seeds that a row is trained with."""
+        """The number of seeds for a row."""
         return self.baseline_seeds or 2 * self.seeds if row == BASELINE else self.seeds
 
     def with_seeds(self, n: int) -> Study:
@@ -388,7 +388,7 @@ class Study(Section):
         )
 
     def measure(self, name: str) -> Measure:
-        """The measure of that name.
+        """The measure with this name.
 
         Raises:
             GanzooError: No measure has that name.
@@ -403,7 +403,7 @@ class Study(Section):
 
         Args:
             zoo: Where names are looked up.
-            found: The settings that a search found, by row and setting; rows without any stay unchanged.
+            found: The overrides that a search found, by row and setting; other rows stay unchanged.
 
         Raises:
             GanzooError: A recipe is unknown, or refused with its overrides.
@@ -432,21 +432,21 @@ class Study(Section):
     def _jobs(
         self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
     ) -> tuple[Job, ...]:
-        """The trainings of a cell or, with ``trials``, that many of a trial, scored only by the deciding measure."""
+        """The jobs of a cell or, with ``trials``, that many jobs of a trial, scored only by the deciding measure."""
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
         given = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
-            # Which metrics fit depends on the loss, the labels and the dataset; no key may name a metric yet.
+            # Which metrics apply depends on the loss, the labels and the dataset, so no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
             recipe = load_recipe(source, zoo, [*given, *unscored])
             names = dict.fromkeys(one.metric for one in (self.measures if trials is None else self.measures[:1]))
             metrics = [name for name in names if _fits(name, recipe, zoo)]
             if trials is not None and not metrics:
                 raise GanzooError(
-                    f"The search is decided by '{self.measures[0].metric}', which does not fit this row.",
+                    f"The search is decided by '{self.measures[0].metric}', which does not apply to this row.",
                     "Put another measure first.",
                 )
             first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
@@ -459,7 +459,7 @@ class Study(Section):
 
 
 def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
-    """Whether a metric applies to a recipe. True for an unknown one: loading the recipe refuses it with a message."""
+    """Whether a metric applies to a recipe. True for an unknown metric: loading the recipe then refuses it."""
     metric = name.partition("@")[0]
     if metric not in zoo.metrics:
         return True
@@ -478,7 +478,7 @@ class Cell:
     Attributes:
         row: ``baseline`` or a variant.
         setting: The setting's name.
-        jobs: Its trainings, one for each seed.
+        jobs: Its runs, one for each seed.
     """
 
     row: str
@@ -495,7 +495,7 @@ class Trial:
         setting: The setting's name.
         number: The trial's number; 0 is the row unchanged.
         changes: Its overrides.
-        jobs: Its trainings, scored on the validation images.
+        jobs: Its runs, scored on the validation images.
     """
 
     row: str
@@ -513,7 +513,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         zoo: Where names are looked up.
 
     Raises:
-        GanzooError: The study is invalid; the message names the file, the key and what was probably meant.
+        GanzooError: The study is invalid; the message names the file, the key and the probable intention.
     """
     path = _find(source, zoo)
     data = strict.read_mapping(path)
@@ -570,9 +570,9 @@ PINNED: Mapping[str, str] = {"precision": "precision", "threads": "threads", "se
 
 
 def _lost(study: Study) -> Iterator[tuple[str, str]]:
-    """The overrides that the study would replace without a word, each as a sentence and a remedy.
+    """The overrides that the study would silently replace, each as a sentence and a remedy.
 
-    Those of a row or a setting come after the study's precision and threads; the seed comes last of all.
+    Those of a row or a setting are applied after the study's precision and threads; the seed is applied last.
     """
     places: dict[str, Overrides] = {f"settings.{name}": changes for name, changes in study.settings.items()}
     for row, variant in study.variants.items():
@@ -593,7 +593,7 @@ def _lost(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _keys(section: str, change: str) -> Iterator[str]:
-    """The keys of a section that an override sets; none if it is malformed, which is refused with its row."""
+    """The keys of a section that an override sets; none if it is malformed, since it is refused with its row."""
     with suppress(GanzooError):
         override = Override.parse(change)
         first, *below = override.path
@@ -602,13 +602,13 @@ def _keys(section: str, change: str) -> Iterator[str]:
 
 
 def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
-    """What is wrong with the names in a study, each as a sentence and a remedy."""
+    """Errors in the names in a study, each as a sentence and a remedy."""
     names = [measure.name for measure in study.measures]
     if len(set(names)) < len(names):
         yield "two measures have the same name.", "Give one of them another 'name'."
     if study.search is not None and study.measures[0].better(zoo) == "neither":
         yield (
-            f"its search is decided by '{names[0]}', of which neither more nor less is better.",
+            f"its search is decided by '{names[0]}', for which neither higher nor lower is better.",
             "Put another measure first.",
         )
     for row, variant in study.variants.items():
@@ -631,10 +631,10 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
             if measure_name not in names:
                 yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
             elif study.measure(measure_name).better(zoo) == "neither":
-                yield f"{where}.{key} is '{measure_name}', of which neither more nor less is better.", ""
+                yield f"{where}.{key} is '{measure_name}', for which neither higher nor lower is better.", ""
         if claim.than_on in names and claim.on in names:
             one, other = study.measure(claim.on), study.measure(claim.than_on)
             if (one.better(zoo), one.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
-                yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of numbers.", ""
+                yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of number.", ""
         if claim.at is not None and claim.at not in study.settings:
             yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)

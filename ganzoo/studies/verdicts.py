@@ -1,8 +1,8 @@
-"""Whether claims hold: comparisons of log scores between seeds, corrected for the number of claims tested.
+"""Whether claims hold: comparisons of log scores over seeds, corrected for the number of claims.
 
 On the logarithm of a score, "10% better" is the same difference at every score, and the noise of good and bad methods
-is comparable. For a share, such as an accuracy, it is the logarithm of the odds; otherwise nothing could be 10% better
-near 1. A claim says that one row beats another; its effect is how many times better that row is.
+is comparable. For a share, such as an accuracy, the logarithm of the odds is used; otherwise nothing close to 1 could
+be 10% better. A claim says that one row beats another; its effect is how many times better that row is.
 
 - **does not hold**: the effect is significantly smaller than ``SMALLEST``, the smallest effect that counts, which was
   stated beforehand: at 5%, one-sided, by Welch's test (Welch 1947, The generalization of 'Student's' problem when
@@ -11,9 +11,9 @@ near 1. A claim says that one row beats another; its effect is how many times be
 - **holds**: otherwise, if the row is significantly better, at 5%, two-sided, by the same test and correction.
 - **cannot tell**: neither, which is the usual outcome with few seeds.
 
-Holm's correction counts all claims that were to be tested, run or not; those not tested yet count as tests that found
-nothing. So later results only make p-values smaller: an undecided claim may be decided, and the effect of one that held
-may turn out too small to count. Only adding a claim makes every verdict harder to reach.
+Holm's correction counts all claims to be tested, run or not; those not tested yet count as tests that found nothing. So
+later results only make p-values smaller: an undecided claim may be decided, and the effect of one that held may turn
+out too small to count. Only adding a claim makes every verdict harder to reach.
 
 Dunnett's test, the usual one for many rows and one control, assumes that all rows have the same noise. A method that
 collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test
@@ -23,8 +23,8 @@ Over several settings, a claim is about settings, so settings are compared: the 
 by Student's t-test of their differences. Few seeds in each setting are then enough, if there are many settings. Two
 scores of one run are compared in pairs too.
 
-A measure that counts may give all seeds of one row the same value, and all seeds of another row another value. Their
-noise was rounded away, so each row is taken to have at least the noise that rounding hides.
+A measure that counts may give all seeds of one row one value, and all seeds of another row another value. Their noise
+was rounded away, so each row is assumed to have at least the noise that rounding hides.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SMALLEST: Final = 1.1
 FEW_SEEDS: Final = 3
 """With this many seeds or fewer, a comparison usually cannot tell."""
 UNREADABLE: Final = 1000.0
-"""From this factor on, noise is said to hide everything."""
+"""From this factor on, the noise is reported to hide the answer."""
 
 
 class Outcome(str, Enum):
@@ -71,12 +71,12 @@ class Comparison:
         better_rounding: A lower bound on the standard deviation of the first row's logarithms: the noise that its
             measure rounds away.
         than_rounding: The same, of the second row.
-        at_least: Whether a score at its measure's end, such as 0, was replaced by one with a logarithm, so that the
-            effect may be any larger.
-        paired: Whether scores belong together in pairs: two scores of one run, or two rows in one setting.
+        at_least: Whether a score at its measure's limit, such as 0, was replaced by one with a logarithm, so that the
+            effect is a lower bound.
+        paired: Whether scores come in pairs: two scores of one run, or two rows in one setting.
         of: Whether there is one score for each seed or for each setting.
-        trouble: Why the scores cannot be compared at all, in a sentence; empty if they can.
-        waits: Which runs or scores are missing so far, in a sentence; empty if none are.
+        trouble: Why the scores cannot be compared, in a sentence; empty if they can.
+        waits: Which runs or scores are still missing, in a sentence; empty if none are.
     """
 
     better: Sequence[float]
@@ -96,8 +96,8 @@ class Comparison:
     def flatters_better(self) -> bool:
         """Whether the first row's scores look better than they should, because failed runs are missing from them.
 
-        In pairs, failures count only if they are a larger share of the first row's runs: fewer are part of what is
-        better.
+        In pairs, failures count only if they are a larger share of the first row's runs than of the second's:
+        otherwise, failing less often is one way in which the first row is better.
         """
         ours, theirs = self._shares
         return self.better_failed > 0 and not (self.paired and ours <= theirs)
@@ -126,7 +126,7 @@ class Verdict:
         interval: Its 95% confidence interval, not corrected for other claims; None if nothing was tested.
         p: P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large
             as ``SMALLEST`` if the claim does not hold, otherwise no effect.
-        seeds: Number of scores of the first row and of the second: one for each seed, or for each setting.
+        seeds: Number of scores of the first row and of the second, one for each seed or each setting.
         at_least: Whether the effect is a lower bound, see ``Comparison``.
     """
 
@@ -155,7 +155,7 @@ class _Tested:
 
 
 def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
-    """The verdicts of all claims of all studies that share a results folder, in their order."""
+    """The verdicts on all claims of all studies that share a results folder, in order."""
     tested = [_test(one) for one in comparisons]
     better = holm([1.0 if one is None else one.p_better for one in tested])
     small = holm([1.0 if one is None else one.p_small for one in tested])
@@ -166,7 +166,7 @@ def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: with these p-values, the chance of any wrong rejection at 5% is at most 5%.
+    """Holm's correction: at a level of 5%, the chance of any wrong rejection with the returned p-values is at most 5%.
 
     Args:
         p: The p-value of each test, in any order.
@@ -212,7 +212,7 @@ def _test(comparison: Comparison) -> _Tested | None:
 
 
 def _variance(logs: NDArray[np.float64]) -> float:
-    """The variance; exactly 0 for equal values, where rounding errors would pass for a tiny noise."""
+    """The variance; exactly 0 for equal values, whose rounding errors would otherwise look like noise."""
     return 0.0 if np.ptp(logs) < 1e-9 else float(logs.var(ddof=1))
 
 
@@ -229,9 +229,9 @@ def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: 
             why = "There is an effect, but it is smaller than 10%."
     elif is_clear and tested.effect > 0 and not comparison.flatters_better:
         noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
-        outcome, why = Outcome.HOLDS, f"The difference is more than the noise {noise}."
+        outcome, why = Outcome.HOLDS, f"The difference is larger than the noise {noise}."
         if not (np.ptp(comparison.better) or np.ptp(comparison.than)):
-            why = f"Neither row varies {noise}; their noise is taken to be what rounding to whole numbers can hide."
+            why = f"Neither row varies {noise}; their noise is assumed to be what rounding to whole numbers can hide."
     else:
         outcome, why = Outcome.CANNOT_TELL, _why_not(comparison, tested, p_better, claims)
     seeds = len(comparison.better), len(comparison.than)
@@ -243,7 +243,7 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
     if p_better < LEVEL and tested.effect > 0:
         return f"{_without(comparison.better_failed, ' of the method')}, which the scores of the others do not show."
     if tested.interval[1] < math.log(SMALLEST) and comparison.flatters_than:
-        return f"{_without(comparison.than_failed, ' of what it is compared with')}."
+        return f"{_without(comparison.than_failed, ' of the row it is compared with')}."
     corrected = f"but not after Holm's correction for {claims} claims."
     if not (comparison.flatters_better or comparison.flatters_than):
         if tested.interval[0] > 0:
@@ -272,9 +272,9 @@ def _untested(comparison: Comparison) -> Verdict:
         return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
     if min(seeds) < 2:
         failed = comparison.better_failed + comparison.than_failed
-        why = f"{_without(failed)}." if failed else f"It takes at least two {comparison.of} of each row."
+        why = f"{_without(failed)}." if failed else f"Each row needs at least two {comparison.of}."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
-    # Neither row varies, or all pairs differ alike.
+    # Neither row varies, or all pairs differ by the same amount.
     difference = comparison.better[0] - comparison.than[0]
     why = f"All {comparison.of} score the same, as happens when a measure is at its limit."
     if difference and comparison.paired:
@@ -286,4 +286,4 @@ def _untested(comparison: Comparison) -> Verdict:
 
 def _without(n: int, whose: str = "") -> str:
     runs = f"{n} run{'' if n == 1 else 's'}{whose} {'has' if n == 1 else 'have'}"
-    return f"{runs} no score (failed, or never reached the mark)"
+    return f"{runs} no score (failed, or never reached the threshold)"

@@ -19,7 +19,7 @@ COPIED = ("recipe.yaml", "scores.jsonl", "run.json")
 
 
 def kept_folder(record: RunRecord, weights: Path) -> Path:
-    """The folder for a recorded run's weights, separate from that of another training of the same recipe and seed.
+    """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder.
 
     Args:
         record: The run.
@@ -35,9 +35,9 @@ def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
 
 
 def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
-    """Copy a finished run, without its optimizers, pictures, events, and the weights that it does not report.
+    """Copy a finished run, without its optimizers, pictures and events, and without weights that it does not report.
 
-    The copy appears whole or not at all.
+    The copy appears completely or not at all.
 
     Args:
         run: The run folder.
@@ -50,7 +50,7 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
     """
     checkpoint, folder = run.checkpoint(), refuse_links(kept_folder(record, weights), weights)
     is_averaged = any(name.startswith("ema.") for name in checkpoint.tensors)
-    # An objective may draw samples with the help of its own buffers.
+    # An objective may need its own buffers to draw samples.
     kept = ("ema." if is_averaged else "networks.", "objective.")
     reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(kept)}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
         for name in COPIED:
             if (run.path / name).exists():  # a run without metrics has no scores
                 shutil.copyfile(run.path / name, prepared / name)
-        # Another worker may have kept them meanwhile, and added scores.
+        # Another worker may have kept them in the meantime, and added scores.
         if kept_weights(record, weights) is None:
             shutil.rmtree(folder, ignore_errors=True)
             try:

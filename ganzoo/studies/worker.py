@@ -1,12 +1,12 @@
-"""Works through a matrix: one process per training or evaluation, a record for each that ended, a stop on request.
+"""Works through a matrix: starts one process per training or evaluation, records each when it ends, stops on request.
 
-Any number of workers share one results folder, on one machine or on many. A worker claims a training before it starts
-it, by a lock in that folder (``Ledger.claim``), and keeps the claim until the training is recorded. The others take
-what is free, wait for what is claimed, and continue it if its worker dies.
+Any number of workers can share one results folder, on one machine or on many. A worker claims a run before starting it,
+by a lock in that folder (``Ledger.claim``), and keeps the claim until the run is recorded. The others take unclaimed
+runs, wait for claimed ones, and continue those whose worker dies.
 
 A child is started as ``eval FOLDER OPTION...`` or ``run FOLDER OPTION... -- ARGUMENT...``, and runs the command of that
-name; a run that is resumed takes its options alone. Its standard input stays open as long as its parent lives; when it
-closes, the child saves and ends too. A lock beside the run folder keeps a second process out of it until then.
+name; a resumed run gets only the options. The child's standard input stays open as long as its parent lives; when it
+closes, the child saves and exits too. Until then, a lock next to the run folder keeps a second process out.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 
 def main() -> None:
-    """A child's program: train or score in a run folder, as its command line says."""
+    """The child's main program: train or score in a run folder, according to its command line."""
     verb, folder, *arguments = sys.argv[1:]
     threading.Thread(target=_follow_leash, daemon=True).start()
     path = Path(folder)
@@ -64,7 +64,7 @@ def main() -> None:
             if status == "done":
                 return
             if status is None:
-                # Left by a process that was killed before it had created the run.
+                # Left behind by a process that was killed before it created the run.
                 shutil.rmtree(path, ignore_errors=True)
             words = [*recipe, "--out", folder] if status is None else ["--resume", folder]
             words += options
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def lock(folder: Path) -> FileLock:
-    """The lock of a run folder, held by the process that works on it."""
+    """The lock of a run folder, held by the process that is working on it."""
     return FileLock(folder.with_name(f"{folder.name}.lock"))
 
 
@@ -102,7 +102,7 @@ def _began(folder: Path) -> str | None:
 
 
 def _follow_leash() -> None:
-    # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs when it exits.
+    # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs at exit.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -112,8 +112,8 @@ class Task:
     """The task of one child.
 
     Attributes:
-        job: The training.
-        missing: Metrics to score its kept weights by; empty if it is to be trained.
+        job: The training job.
+        missing: Metrics by which to score its kept weights; empty if it is to be trained.
     """
 
     job: Job
@@ -135,12 +135,12 @@ class Task:
 
 
 class Child:
-    """A running task, in its own process and process group: its end ends nothing else, and Ctrl-C does not reach it.
+    """A running task, in its own process and process group: its exit ends no other process; Ctrl-C does not reach it.
 
     Args:
         task: What to do.
-        folder: The run folder, new or begun.
-        claim: The claim on the training, held until ``release``.
+        folder: The run folder, new or existing.
+        claim: The claim on the run, held until ``release``.
         threads: CPU threads; None leaves them to torch.
         extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
         gpu: The only GPU that it sees; None leaves it all GPUs.
@@ -170,7 +170,7 @@ class Child:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 child_python("ganzoo.studies.worker", *task.command(folder, extra)),
-                stdin=subprocess.PIPE,  # the leash: open as long as this process lives
+                stdin=subprocess.PIPE,  # the leash: stays open as long as this process lives
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **limits},
@@ -178,7 +178,7 @@ class Child:
             )
 
     def stop(self, number: signal.Signals) -> None:
-        """Ask it to save and end. Only the first call does: a second request would not let it save."""
+        """Ask it to save and exit. Only the first call sends the signal: a second one would keep it from saving."""
         if not self._asked:
             self._asked = True
             self._process.send_signal(number)
@@ -205,7 +205,7 @@ class Child:
         """Real images shown, as last logged."""
         newest: list[bytes] = []
         with suppress(OSError), (self.folder / "events.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))  # all of it would take seconds, late in a long training
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))  # the whole file would take seconds, late in a long run
             newest = file.read().splitlines()
         for line in reversed(newest):
             with suppress(ValueError, KeyError, TypeError):
@@ -225,9 +225,9 @@ class Child:
 TAIL: Final = 65_536
 """Bytes at the end of ``events.jsonl`` that are searched for the progress."""
 POLL_SECONDS: Final = 0.2
-"""Seconds between two looks at the running children."""
+"""Seconds between checks on the running children."""
 WAIT_SECONDS: Final = 1.0
-"""Seconds between two looks at what other workers have claimed."""
+"""Seconds between checks on what other workers have claimed."""
 
 
 @dataclass
@@ -255,7 +255,7 @@ class Gpu:
             with suppress(Timeout):
                 lock.acquire()
                 return cls(name, lock)
-        return cls(random.choice(names), None)  # noqa: S311 - only to spread them
+        return cls(random.choice(names), None)  # noqa: S311 - only to spread the load
 
     def release(self) -> None:
         """Release the lock, so that others may use the GPU."""
@@ -274,22 +274,22 @@ class Watcher:
     """Callbacks that report the progress of a bench. Override those of interest."""
 
     def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
-        """Before anything starts: jobs to train, runs that need no training, and those of them with missing scores."""
+        """Before anything starts: jobs to train, runs that need no training, and jobs of those with missing scores."""
 
     def began(self, job: Job) -> None:
-        """A job's training was started."""
+        """A job's training started."""
 
     def advanced(self, job: Job, images: int) -> None:
         """A job in training has shown this many images."""
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
-        """A job's training ended or failed; ``run`` is None if it was stopped, and has saved."""
+        """A job's training ended or failed; ``run`` is None if it was stopped and has saved."""
 
     def waits(self, jobs: int) -> None:
-        """Nothing is left to do here; so many jobs are being done by other workers."""
+        """Nothing is left to do here; other workers are doing this many jobs."""
 
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
-        """Another worker has recorded a job that this one was to do."""
+        """Another worker has recorded a job that was also queued here."""
 
     def scored(self, job: Job, run: ScoredRun) -> None:
         """The kept weights of a job were scored by the metrics that were missing."""
@@ -304,14 +304,14 @@ class Settings:
 
     Attributes:
         work: Where run folders go.
-        parallel: Number of processes at a time.
+        parallel: Number of simultaneous processes.
         threads: CPU threads of each process; None leaves them to torch.
-        force: Whether to train again what is done.
-        retry: Whether to resume what failed.
+        force: Whether to train runs again that are already recorded.
+        retry: Whether to resume failed runs.
         extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``, for each job.
-        any_hardware: Whether runs on other hardware count too.
-        weights: Where to keep every run's reported weights, for metrics that are asked for later; None keeps no weights
-            besides the run folders.
+        any_hardware: Whether runs on other hardware also count.
+        weights: Where to keep every run's reported weights, for metrics requested later; None keeps only the run
+            folders.
     """
 
     work: Path
@@ -334,7 +334,7 @@ class Bench:
         watcher: Callbacks; None for none.
 
     Attributes:
-        unscored: Jobs that lack a score for good: their weights were not kept, or scoring failed.
+        unscored: Jobs that will not get a missing score: their weights were not kept, or scoring failed.
     """
 
     def __init__(self, zoo: Zoo, ledger: Ledger, settings: Settings, watcher: Watcher | None = None) -> None:
@@ -371,12 +371,12 @@ class Bench:
         return [run for job in jobs if (run := runs.get(job))]
 
     def _recorded(self, job: Job) -> ScoredRun | None:
-        """The run of a job that needs no training; None if it needs some."""
+        """The run of a job that needs no training; None if the job has to be trained."""
         run, old = self._found(job), self._old.get(job)
         return None if run is None or (old is not None and old.record == run.record) else run
 
     def _found(self, job: Job) -> ScoredRun | None:
-        """The newest record of a job: on this hardware, or on any if that counts or if its weights are here."""
+        """The newest record of a job: on this hardware, or on any if that counts or its weights are here."""
         asked = job.digest, job.dataset, job.seed
         run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
         if (run is None or run.record.has_crashed) and (other := self.ledger.find(*asked)) is not None:
@@ -386,7 +386,7 @@ class Bench:
         return run
 
     def _is_to_repeat(self, run: ScoredRun) -> bool:
-        # Divergence is a study's result: a second try would draw another lot for that row alone.
+        # Divergence is a result of the study: retrying would give only that row a second chance.
         failed = run.record.has_crashed if self.settings.any_hardware else run.record.status == "failed"
         return self.settings.force or (self.settings.retry and failed)
 
@@ -400,7 +400,7 @@ class Bench:
                 self._keep(trained, run.record)
             if (kept := self._kept(run.record)) is not None:
                 run = self.ledger.add_scores(run, kept.scores())
-        except GanzooError as error:  # the record is whole, and other jobs are not concerned
+        except GanzooError as error:  # the record is intact, and other jobs are not affected
             logger.warning("%s", error)
         return run
 
@@ -440,7 +440,7 @@ class Bench:
         self.watcher.unscored(job, reason)
 
     def _work(self, tasks: Iterable[Task]) -> dict[Job, ScoredRun]:
-        """Do the tasks that are free, and wait for those that other workers do."""
+        """Do the unclaimed tasks, and wait for those that other workers are doing."""
         queue, runs, look_again = list(tasks), dict[Job, ScoredRun](), 0.0
         stopped_any = waiting = False
         with StopRequests() as stop:
@@ -467,7 +467,7 @@ class Bench:
                     if run is None:
                         continue
                     runs[child.task.job] = run
-                    # A run that was begun for fewer metrics, or other samples, has scored itself by those alone.
+                    # A run started for fewer metrics, or another number of samples, has only scored itself by those.
                     missing = () if child.task.missing else _missing(child.task.job, run)
                     if missing and self._has_weights(task := Task(child.task.job, missing), run):
                         queue.append(task)
@@ -476,7 +476,7 @@ class Bench:
         return runs
 
     def _without_what_others_did(self, queue: Iterable[Task], runs: dict[Job, ScoredRun]) -> list[Task]:
-        """The rest of a queue. A run that another worker recorded may still lack a score that is asked for here."""
+        """The rest of a queue. A run recorded by another worker may still lack a score that is requested here."""
         left = []
         for task in queue:
             run = self._recorded(task.job)
@@ -490,18 +490,18 @@ class Bench:
         return left
 
     def _start_one(self, queue: list[Task]) -> bool:
-        """Start the first task that nobody has claimed, and take it off the queue."""
+        """Start the first unclaimed task, and take it off the queue."""
         for index, task in enumerate(queue):
             claim = self.ledger.claim(task.job.digest, task.job.seed)
             try:
                 claim.acquire()
             except Timeout:
                 continue
-            self.ledger.refresh()  # it may have been done between the last look and the claim
+            self.ledger.refresh()  # it may have been done between the last check and the claim
             run = self._recorded(task.job)
             if run is not None and (not task.missing or not _missing(task.job, run)):
                 claim.release()
-                return True  # the next look takes it off the queue
+                return True  # the next check takes it off the queue
             self._start(queue.pop(index), claim)
             return True
         return False
@@ -513,7 +513,7 @@ class Bench:
             folder = kept.path
         old = self._old.get(task.job)
         if settings.force and not task.missing and old is not None and _began(folder) in (None, old.record.started):
-            with lock(folder):  # what another such command has begun anew is resumed
+            with lock(folder):  # a run that another --force command has restarted is resumed
                 shutil.rmtree(folder, ignore_errors=True)
         gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
         gpu = Gpu.free(gpus, cache_folder("gpus")) if gpus else None
@@ -549,7 +549,7 @@ class Bench:
         job, known = child.task.job, self._recorded(child.task.job)
         run = None if known is None else self._up_to_date(known)
         if outcome.error is not None or run is None:
-            self._give_up(job, outcome.error or "Its record was removed meanwhile.")
+            self._give_up(job, outcome.error or "Its record was removed in the meantime.")
         elif left := _missing(job, run):
             self._give_up(job, f"No finite score of {', '.join(left)}.")
         else:
@@ -565,7 +565,7 @@ def _refuse_links_beside(folder: Path, place: Path) -> None:
 
 
 def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:
-    """The metrics that a job asks for, but by which its run has no score under the job's protocol."""
+    """The metrics that a job requests but its run has not been scored by, under the job's protocol."""
     if run.record.status != "done":
         return ()
     own = own_protocol(job.recipe)
@@ -579,7 +579,7 @@ def _environment(device: str) -> dict[str, Any]:
     try:
         return environment(resolve_device(device))
     except GanzooError:
-        # The job will report the error itself; its failure counts for this machine.
+        # The job will report the error itself; its failure is recorded for this machine.
         return environment(torch.device("cpu"))
 
 

@@ -223,15 +223,15 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: {choices: [32, 64], low: 5}}}\nmeasures:\n"),
-            "search.ranges.train.batch_size has 'choices', which leave no room for 'low', 'high', 'log' and 'integer'",
+            "search.ranges.train.batch_size has 'choices', and therefore takes no 'low', 'high', 'log' or 'integer'",
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: {low: 0.5, high: 9, integer: true}}}\nmeasures:\n"),
-            "search.ranges.train.batch_size is of whole numbers, so 'low' and 'high' must be whole too",
+            "search.ranges.train.batch_size is limited to whole numbers, so 'low' and 'high' must be whole too",
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - class-entropy@mnist-cnn\n"),
-            "its search is decided by 'class-entropy@mnist-cnn', of which neither more nor less is better. Put another",
+            "its search is decided by 'class-entropy@mnist-cnn', for which neither higher nor lower is better.",
         ),
     ],
 )
@@ -362,7 +362,7 @@ def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
         recorded(ledger, job, [100.0, noisy(mean, job)])
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
     assert {one.outcome for one in told} == {Outcome.WAITS}
-    assert {one.why for one in told} == {"It waits for all runs of the study: 23 of 24 are there."}
+    assert {one.why for one in told} == {"Waiting for all runs of the study: 23 of 24 are recorded."}
     # A run that diverged is one of them: the study is complete, and reports what became of it.
     recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
@@ -377,7 +377,7 @@ def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, tmp_path):
     runs = [recorded(ledger, job, [noisy(40.0, job)], error="It diverged." if failed else None) for job, failed in jobs]
     ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
     assert r1.outcome is Outcome.WAITS
-    assert r1.why == "It waits for scores: 8 runs that ended have none yet."  # 6 of the baseline, 2 of r1
+    assert r1.why == "Waiting for scores: 8 finished runs have none yet."  # 6 of the baseline, 2 of r1
     assert hinge.outcome is not Outcome.WAITS
     for run in runs:
         if run.record.status == "done":
@@ -698,7 +698,7 @@ def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_cou
 
 def test_a_search_for_which_a_row_has_no_score_is_refused(write, zoo):
     search = "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - accuracy@mnist-cnn\n"
-    with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not fit"):
+    with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not apply"):
         write(("measures:\n", search)).trials(zoo)
 
 

@@ -127,7 +127,7 @@ def test_over_settings_failures_count_against_the_row_that_lost_the_larger_share
         (Comparison((1.0, 2.0, 3.0), (0.0, 1.0, 2.0), paired=True), "All pairs differ by the same factor"),
         (Comparison((), (), trouble="No logarithm."), "No logarithm"),
         (Comparison(logs(1, 5, 1), logs(0, 10, 2), better_failed=1), "1 run of the method has no score"),
-        (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of what it is compared with have no score"),
+        (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of the row it is compared with have"),
     ],
 )
 def test_if_scores_allow_no_verdict_the_reason_is_given(comparison, why):
