@@ -21,7 +21,7 @@ whose names start with `_`, are helpers. [tutorial.md](tutorial.md) writes a plu
 [plugins/README.md](../plugins/README.md) explains networks, regularizers, objectives, metrics, extractors and datasets.
 
 Options are a factory's keyword-only parameters: a recipe may set them, and their annotations are checked before
-training starts. Positional parameters are supplied by ganzoo. Optimizers are torch.optim's; plugins add none.
+training starts. Positional parameters are supplied by ganzoo. Optimizers come from torch.optim; plugins cannot add any.
 """
 
 

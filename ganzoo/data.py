@@ -73,7 +73,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     """
     if part == "validation" and not validation:
         raise GanzooError(
-            "No images were set apart for validation.",
+            "No images were held out for validation.",
             "Train with --set dataset.validation=10000, or score against --split test.",
         )
     if not validation:

@@ -64,7 +64,7 @@ def evaluate(
             None keeps those.
         split: The part of a registered dataset to compare with: ``test``, ``train``, or ``validation`` for images set
             apart from the training images. Real vs real uses another part.
-        validation: How many images are set apart, if ``split`` is ``validation``.
+        validation: How many images are held out, if ``split`` is ``validation``.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
         device: The device to compute features on; by default a GPU if there is one.
         data_dir: Where dataset files are.

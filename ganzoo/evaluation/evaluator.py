@@ -51,7 +51,7 @@ class Evaluator:
         zoo: Where metrics and extractors are looked up.
         device: The device to compute features on.
         split: The part of the dataset that is the reference; real vs real uses another part.
-        validation: How many training images are set apart for validation.
+        validation: How many training images are held out for validation.
         count: How many of the other training images were trained on; 0 means all.
         anyway: Also score with extractors that were fitted to another dataset; the protocol records this permanently.
         extractor_weights: The weights file of a downloaded extractor; None means the one in torch-fidelity's cache.
@@ -385,7 +385,7 @@ def _parts(load: Callable[[Any, int, int], Dataset], validation: int, count: int
 
     Args:
         load: Returns a part, given its name and the ``validation`` and ``count`` to use for it.
-        validation: How many training images are set apart for validation.
+        validation: How many training images are held out for validation.
         count: How many of the other training images were trained on; 0 means all.
     """
     once = cache(load)

@@ -203,7 +203,7 @@ class ReferenceData:
         dataset: The part of a dataset that samples are compared with.
         options: The dataset's options, for the protocol.
         part: Returns another part of the dataset, the same object each time. ``all`` is every training image; ``rest``
-            is every training image that is not set apart for validation, whether it was trained on or not. None if
+            is every training image that is not held out for validation, whether it was trained on or not. None if
             only the reference is known.
         extractors: By name, on ``device``, in evaluation mode.
         device: The device to compute features on.

@@ -119,7 +119,7 @@ def test_validation_is_refused_where_nothing_was_set_apart(tmp_path):
     path = tmp_path / "run"
     invoke("run", "vanilla-mnist", *settings("evaluate.metrics=[]"), "--out", path, "--json")
     refused = refusal("eval", path, "--split", "validation", "--metric", "fid@mnist-cnn")
-    assert "No images were set apart for validation" in refused
+    assert "No images were held out for validation" in refused
 
 
 def test_the_headline_is_what_is_installed_of_it(zoo):
