@@ -113,7 +113,7 @@ def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.Captur
     before = out.read_bytes()
     main([*ask, "--marks", "5"])
     assert out.read_bytes() == before
-    assert capsys.readouterr().out.count("done before") == 2
+    assert capsys.readouterr().out.count("already measured") == 2
     # A longer time is another question.
     main([*ask, "--seconds", "0.03", "--marks", "5"])
     assert out.read_text(encoding="utf-8").count('"limit": 0.03') == 2

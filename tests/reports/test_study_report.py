@@ -147,9 +147,9 @@ def changed(found, at, **facts):
 
 
 def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
-    waits = [Verdict(Outcome.WAITS, "It waits for all runs.")] * 3
+    waits = [Verdict(Outcome.WAITS, "Waiting for all runs.")] * 3
     text = html(made.found, waits, [()] * 3, 3, made.path.parent, zoo)
-    assert "r1 against baseline on fid@mnist-cnn, few: It waits for all runs. <span" in text
+    assert "r1 against baseline on fid@mnist-cnn, few: Waiting for all runs. <span" in text
     assert "r1 against baseline on fid@mnist-cnn, few: 4" in made.path.read_text()
     assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)], zoo)
 
