@@ -116,7 +116,7 @@ def test_a_picture_that_is_next_to_nothing_compressed_is_not_decoded(pictures, t
     bomb = picture(tmp_path / "folder" / "0.png", "L", (8000, 8000))
     for number in range(1, 40):
         shutil.copy(bomb, bomb.with_name(f"{number}.png"))
-    assert "says it is 8000x8000, in a file of" in ganzoo(tmp_path, "eval", bomb.parent)
+    assert "claims to be 8000x8000, in a file of only" in ganzoo(tmp_path, "eval", bomb.parent)
 
 
 def deflated(path, chunks):
@@ -151,7 +151,7 @@ def test_a_file_of_a_dataset_that_says_more_than_it_holds_takes_no_memory(tmp_pa
         file.write_bytes(gzip.compress(whole) if packed else whole)
     said = ganzoo(tmp_path, "run", "vanilla-mnist", "--set", "dataset=fashion-mnist", "--data-dir", tmp_path)
     assert "The files of dataset 'fashion-mnist'" in said
-    assert "it holds less than it says" in said
+    assert "it holds less than it claims" in said
 
 
 def test_compressed_files_of_a_dataset_are_read_as_they_are(tmp_path):

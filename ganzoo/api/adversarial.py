@@ -247,7 +247,7 @@ class AdversarialGame(Objective):
             for role in own.keys() & (added.keys() | networks.keys()):
                 raise GanzooError(
                     f"The regularizer '{term.label}' adds a network '{role}', but one already exists.",
-                    "Remove one of the two from the recipe.",
+                    "Remove one of the two, or rename one of the networks.",
                 )
             added.update(own)
             self._added[term] = tuple(own)

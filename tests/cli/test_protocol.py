@@ -89,7 +89,7 @@ def test_without_labels_all_images_are_one_class():
     images = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 1, 4, 4)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))[:6].sort().values
     assert torch.equal(part_of(Dataset("x", "train", images), "validation", 6).images[:, 0, 0, 0], order.byte())
-    with pytest.raises(GanzooError, match=r"dataset\.validation is 20, and 'x' has 20 training images"):
+    with pytest.raises(GanzooError, match=r"dataset\.validation is 20, but 'x' has 20 training images"):
         part_of(Dataset("x", "train", images), "train", 20)
 
 
@@ -119,7 +119,7 @@ def test_validation_is_refused_where_nothing_was_set_apart(tmp_path):
     path = tmp_path / "run"
     invoke("run", "vanilla-mnist", *settings("evaluate.metrics=[]"), "--out", path, "--json")
     refused = refusal("eval", path, "--split", "validation", "--metric", "fid@mnist-cnn")
-    assert "No images were set apart for validation" in refused
+    assert "No images were held out for validation" in refused
 
 
 def test_the_headline_is_what_is_installed_of_it(zoo):
