@@ -29,7 +29,7 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables for the number of threads, which ``train.threads: auto`` obeys. A number in the recipe takes
 precedence, as does the number that a resumed run recorded."""
 MAX_BF16_TIME = 0.7
-"""bf16 pays off if a product takes at most this share of its fp32 time: autocast's conversions cost part of the gain."""
+"""bf16 pays off if a product takes at most this share of its fp32 time: autocast's conversions use up some of it."""
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 FIXED_WORKSPACES = (":4096:8", ":16:8")
 """With one of these, cuBLAS adds in a fixed order, as NVIDIA's documentation of cublasSetWorkspace says."""

@@ -98,7 +98,7 @@ def test_the_fastest_is_taken_and_the_training_is_what_it_would_have_been(begin,
     choice = measure_engines(trainer)
     assert (choice.engine, trainer.engine.name, trainer.steps) == (wanted, wanted, 0)
     assert choice.plain()["milliseconds_a_step"] == pytest.approx({"eager": 10, "cudagraph": 1e3 * captured})
-    assert choice.left_out == {"compile-cudagraph": "the training is too short for compiling to pay"}
+    assert choice.left_out == {"compile-cudagraph": "the run is too short for compiling to pay off"}
     assert choice.sentence.startswith(f"Engine {wanted}: a step takes 10 ms with eager, ")
     assert_same(state_after(trainer), expected)
 
@@ -229,8 +229,8 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(begin, monkeypatch
             patch.setattr(trainer, name, value)
             assert settle_engine(trainer, said.append) is None
     assert said == [
-        "Engine eager: CUDA graphs need a training of one process.",
-        "Engine eager: measuring others would take about as many steps as are left.",
+        "Engine eager: CUDA graphs need a run with a single process.",
+        "Engine eager: measuring other engines would take about as many steps as are left.",
     ]
 
 

@@ -136,5 +136,5 @@ def test_auto_is_eager_and_says_why(told):
 
 
 def test_graphs_of_a_gpu_are_refused_elsewhere(told):
-    with pytest.raises(GanzooError, match="needs a CUDA device, and this training is on cpu"):
+    with pytest.raises(GanzooError, match="needs a CUDA device, but this run trains on cpu"):
         chosen("cudagraph", told)

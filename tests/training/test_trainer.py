@@ -166,7 +166,7 @@ def test_synced_batch_normalisation_is_of_its_layer_s_kind_and_alone_in_evaluati
 
 
 def test_one_image_of_a_batch_is_refused_where_batches_are_normalised(mnist):
-    with pytest.raises(GanzooError, match=r"takes at least two images.* Set train\.batch_size to at least 2\."):
+    with pytest.raises(GanzooError, match=r"needs at least two images.* Set train\.batch_size to at least 2\."):
         trainer(mnist, "train.batch_size=1", "networks.generator={name: mlp, hidden: [8, 8], norm: batch}")
     trainer(mnist, "train.batch_size=1", "networks.generator.norm=none").step()
 
