@@ -274,7 +274,7 @@ class Replicas:
 
 
 def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:
-    """Every process's random state, for a checkpoint: the main one's as in a single-process run, the others' by rank."""
+    """Every process's random state, for a checkpoint: the main one's as in a single-process run, others' by rank."""
     states: dict[str, Tensor] = {}
     for name, own in global_state(device).items():
         main, *others = processes.all_gather(own)
