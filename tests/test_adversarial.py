@@ -455,7 +455,7 @@ def test_a_discriminator_without_features_is_refused_where_they_are_read() -> No
         AdversarialGame(Difference(), [ReadsFeatures()]).bind(SPEC, networks())
     module = Critic.__module__
     assert caught.value.sentence == (
-        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' shares none."
+        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' exposes none."
     )
     assert caught.value.remedy == "Use a discriminator with features(), such as 'dcgan' or 'mlp'."
 
