@@ -109,7 +109,7 @@ def test_a_few_kilobytes_that_are_a_hundred_million_pixels_are_not_decoded(pictu
     assert bomb.stat().st_size < 30_000
     for number in range(1, 12):
         shutil.copy(bomb, pictures / "class" / f"0{number}.png")
-    assert "00.png is 12000x12000, and at most 67,108,864 pixels are read" in train_on(pictures, "dataset.size=8")
+    assert "00.png is 12000x12000, but at most 67,108,864 pixels are read" in train_on(pictures, "dataset.size=8")
 
 
 def test_a_picture_that_is_next_to_nothing_compressed_is_not_decoded(pictures, tmp_path):
