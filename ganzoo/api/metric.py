@@ -292,7 +292,7 @@ class Metric(ABC):
         """The score: finite, and the same for the same inputs."""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """What the score depends on besides images and extractor, as JSON: part of its protocol.
+        """What the score depends on, other than images and extractor, as JSON: part of its protocol.
 
         Called before samples exist, so it may use only ``n``, ``real`` and ``training_set`` of ``inputs``.
         """
