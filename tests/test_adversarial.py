@@ -506,7 +506,7 @@ def test_the_network_of_a_lazy_regularizer_learns_in_its_own_phase_alone() -> No
 def test_a_network_of_a_name_that_is_taken_is_refused(roles: tuple[str, ...]) -> None:
     with pytest.raises(GanzooError) as caught:
         AdversarialGame(Difference(), [AddsNetwork(role) for role in roles]).bind(SPEC, networks())
-    assert caught.value.sentence == f"The regularizer 'adds' adds a network '{roles[0]}', and but one already exists."
+    assert caught.value.sentence == f"The regularizer 'adds' adds a network '{roles[0]}', but one already exists."
     assert caught.value.remedy == "Remove one of the two, or rename one of the networks."
 
 
