@@ -1,10 +1,10 @@
 """ganzoo: a plugin-based GAN zoo with a benchmark suite.
 
-Everything that a plugin may import stands here, and nothing else is promised to stay. The names are resolved on first
-use, so that ``import ganzoo`` costs nothing.
+Everything that a plugin may import is listed here; nothing else is guaranteed to stay. Names are resolved on first use,
+so that ``import ganzoo`` costs nothing.
 
-Nothing at all is imported here: ``python -m ganzoo`` comes through this file while the working folder is still first on
-the path, and ``typing.py`` may lie in it.
+Nothing is imported at module level, not even ``typing``: ``python -m ganzoo`` runs this file while the working folder
+is still first on the path, and that folder may contain a ``typing.py``.
 """
 
 TYPE_CHECKING = False

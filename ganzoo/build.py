@@ -29,7 +29,7 @@ from ganzoo.registry.registry import CHECK_OPTIONS, contained
 
 BYTES_PER_WEIGHT = 4
 MOST_TENSORS = 3_000
-"""The most weight and buffer tensors of one network: those of a thousand layers, which take seconds to build."""
+"""The most weight and buffer tensors in one network: enough for a thousand layers, which take seconds to build."""
 SPECTRAL_LAYERS = (
     nn.Linear,
     nn.Conv1d,
@@ -88,7 +88,7 @@ def assemble(
     with contained(f"The {loss} could not build its own networks", CHECK_OPTIONS), memory_guard(loss):
         networks.update(objective.bind(spec, dict(networks.items())))
     if not hasattr(objective, "spec"):
-        raise GanzooError(f"The {loss} has no spec after its bind.", "Call super().bind(spec, networks) first in it.")
+        raise GanzooError(f"The {loss} has no spec after bind().", "Call super().bind(spec, networks) first in bind().")
     for attribute in ("samples_with", "generates_from"):
         if isinstance(value := getattr(objective, attribute), str):
             raise GanzooError(f"The {loss} has {attribute} = {value!r}.", f"Write ({value!r},).")
@@ -100,7 +100,7 @@ def assemble(
 
 
 def require_roles(what: str, roles: Iterable[str], networks: nn.ModuleDict) -> None:
-    """Refuse a role that no network has.
+    """Refuse a role without a network.
 
     Args:
         what: The start of the sentence: "The phase 'x' trains".
@@ -112,7 +112,7 @@ def require_roles(what: str, roles: Iterable[str], networks: nn.ModuleDict) -> N
     """
     for role in roles:
         if role not in networks:
-            raise GanzooError(f"{what} '{role}', and there is no such network.", nearest(role, networks))
+            raise GanzooError(f"{what} '{role}', but there is no such network.", nearest(role, networks))
 
 
 def build_spec(
@@ -125,7 +125,7 @@ def build_spec(
     """The sizes that networks are built for; arguments as for ``assemble``.
 
     Raises:
-        GanzooError: The recipe is conditional and the dataset has no classes.
+        GanzooError: The recipe is conditional, but the dataset has no classes.
     """
     if recipe.conditional and classes == 0:
         raise GanzooError(
@@ -180,15 +180,15 @@ def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, sp
 
 
 class _TooLarge(BaseException):
-    """Not an Exception, so that no plugin catches it."""
+    """Not an Exception, so that plugins do not catch it."""
 
 
 @contextmanager
 def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     """Reject a network whose weights alone would not fit into memory, or that has more layers than any network needs.
 
-    Weights and buffers are counted as modules register them, before values are written to them: a million small layers
-    are rejected just like a single huge one.
+    Weights and buffers are counted when modules register them, before values are written to them: a million small
+    layers are rejected just like a single huge one.
 
     Args:
         name: What the ``with`` block builds, for the message.
@@ -197,7 +197,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     Raises:
         GanzooError: Too many weights or layers.
     """
-    memory = memory or machine_memory() or 2**40  # unknown on this system: more than today's machines have
+    memory = memory or machine_memory() or 2**40  # if unknown on this system, more than today's machines have
     limit = memory // BYTES_PER_WEIGHT
     weights = tensors = 0
     too_large = False
@@ -245,7 +245,7 @@ class _Unfilled(TorchFunctionMode):
 def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
     """Build a network on the meta device, where tensors have no data, under ``memory_guard``, before the real build.
 
-    Any other failure is left to the real build.
+    Any other failure is left for the real build to report.
 
     Args:
         name: The network's name for the message.
@@ -293,17 +293,17 @@ def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
             )
         try:
             spectral_norm(module)
-        except ValueError as error:  # an older norm of torch's computes the weight in each pass
+        except ValueError as error:  # torch's older norms compute the weight in each pass
             raise GanzooError(
-                f"The {role} '{name}' has a {type(module).__name__} whose weight is not a parameter, and spectral_norm "
-                "needs one.",
+                f"The {role} '{name}' has a {type(module).__name__} whose weight is not a parameter, which "
+                "spectral_norm needs.",
                 "Set spectral_norm: false, or use torch.nn.utils.parametrizations in the network.",
             ) from error
 
 
 @torch.no_grad()
 def _probe(assembly: Assembly, recipe: Recipe) -> None:
-    """Pass two fakes through the networks, so that a wrong shape is an error message now, not a traceback later.
+    """Pass two fakes through the networks, so that a wrong shape gives an error message now, not a traceback later.
 
     Raises:
         GanzooError: A network fails or returns a wrong shape, or the dataset lacks a column.
@@ -391,7 +391,7 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
 
 
 def _store_convolutions(networks: nn.Module, memory_format: torch.memory_format) -> None:
-    """Convert the weights that convolutions learn: those behind a parametrization, if there is one."""
+    """Convert the weights that convolutions learn: the originals behind a parametrization, if there is one."""
     for module in networks.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             weights: Iterable[Tensor]
@@ -410,7 +410,7 @@ def _output_channels_last(module: nn.Module, inputs: tuple[Any, ...], maps: Tens
 
 def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     """Convert the gradient that nn.Flatten passes back, which is contiguous: an activation takes ten times as long if
-    its maps and their gradient differ in format. A compiler chooses its own formats.
+    its maps and their gradient differ in format. The compiler chooses its own formats.
     """
     maps = inputs[0]
     if maps.dim() == 4 and maps.requires_grad and not torch.compiler.is_compiling():

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 VALIDATION = 10_000
-"""How many images are held out by default: as many as MNIST has test images."""
+"""How many images are held out by default: the number of MNIST's test images."""
 
 
 def load_part(
@@ -48,19 +48,19 @@ def load_part(
         data_dir: Where the user keeps dataset files.
         part: Which part; ``train`` excludes the images of ``validation``.
         validation: How many training images are held out.
-        count: How many of the others to train on; 0 means all.
+        count: How many of the remaining ones to train on; 0 means all.
 
     Raises:
-        GanzooError: It cannot be loaded, says that it is another dataset or split, or no images are held out for
+        GanzooError: The dataset cannot be loaded or reports another name or split, or no images are held out for
             validation.
     """
     split: Split = "test" if part == "test" else "train"
     found = entry.create(split, data_dir, **options)
-    # Scores are recorded, and real vs real is drawn, by what a dataset says of itself.
+    # Scores are recorded, and real vs real is drawn, according to the name and split that a dataset reports.
     if (found.name, found.split) != (entry.name, split):
         raise GanzooError(
             f"The dataset '{entry.name}' returned '{found.name}' ({found.split}) for its {split} split.",
-            "Give it its registered name, and pass the split on.",
+            "Give it its registered name and the requested split.",
         )
     return found if part == "test" else part_of(found, part, validation, count)
 
@@ -80,7 +80,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
         return _first(train, count)
     if validation >= len(train):
         raise GanzooError(
-            f"dataset.validation is {validation:,}, and '{train.name}' has {len(train):,} training images.",
+            f"dataset.validation is {validation:,}, but '{train.name}' has {len(train):,} training images.",
             "Hold out fewer; some must remain for training.",
         )
     held_out = train.held_out(validation)
@@ -95,7 +95,7 @@ def _first(train: Dataset, count: int) -> Dataset:
         return train
     if count > len(train):
         raise GanzooError(
-            f"dataset.count is {count:,}, and '{train.name}' has {len(train):,} images to train on.",
+            f"dataset.count is {count:,}, but '{train.name}' has {len(train):,} images to train on.",
             "Set it lower, or leave it out to train on all.",
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
@@ -129,7 +129,7 @@ def as_dataset(data: Any) -> Dataset:
         if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
             raise GanzooError(
                 f"The labels are of type {str(labels.dtype).removeprefix('torch.')}.",
-                "Labels are whole numbers, one for each image.",
+                "Labels are whole numbers, one per image.",
             )
         return Dataset(IN_MEMORY, "train", _levels(images), labels.long())
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
@@ -147,7 +147,7 @@ def as_dataset(data: Any) -> Dataset:
             if target.is_floating_point() or target.is_complex():
                 raise GanzooError(
                     f"The dataset's item {index} has the target {target.item()}, which is not a class.",
-                    "Classes are whole numbers; leave out other targets.",
+                    "Classes are whole numbers; remove other targets.",
                 )
             classes.append(int(target))
     if len({image.shape for image in found}) > 1:
@@ -176,13 +176,13 @@ def _image(given: Any) -> Tensor:
     try:
         image = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
     except TypeError as error:  # a mapping, or text
-        raise GanzooError(f"The dataset gives a {type(given).__name__} for an image.", remedy) from error
+        raise GanzooError(f"The dataset returns a {type(given).__name__} for an image.", remedy) from error
     if not isinstance(given, Tensor) and image.dim() == 3:
         image = image.permute(2, 0, 1)
     image = _levels(image[None] if image.dim() == 2 else image)
     if image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] not in (1, 3):
         raise GanzooError(
-            f"The dataset gives images of type {str(image.dtype).removeprefix('torch.')} and shape "
+            f"The dataset returns images of type {str(image.dtype).removeprefix('torch.')} and shape "
             f"{tuple(image.shape)}.",
             remedy,
         )
@@ -194,7 +194,7 @@ def _opaque(picture: Image) -> Image:
     from PIL import Image
 
     if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise GanzooError(f"The dataset gives PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
+        raise GanzooError(f"The dataset returns PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
     opaque = picture
     if picture.has_transparency_data:
         opaque = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
@@ -212,7 +212,7 @@ def _levels(images: Tensor) -> Tensor:
     if not bool(exact.all()):
         raise GanzooError(
             "The dataset's images are floats that are not 256 levels between 0 and 1.",
-            "Leave out what normalises them: scores depend on the pixels as they are.",
+            "Remove whatever normalises them: scores depend on the original pixel values.",
         )
     return levels.to(torch.uint8)
 
@@ -220,11 +220,11 @@ def _levels(images: Tensor) -> Tensor:
 SHARE = 0.5
 """The share of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
 SLOTS = 8
-"""Host buffers of a streamed dataset: one is filled while the others, as many as a critic's step has batches, wait for
-their copy to the device."""
+"""Host buffers of a streamed dataset: one is filled while the others, enough for all critic iterations of a step, wait
+to be copied to the device."""
 
 ALL = slice(None)
-"""Every row of a batch; if several processes train, each takes its own rows."""
+"""Every row of a batch; if several processes train together, each takes its own rows."""
 
 State = dict[str, "Tensor | int"]
 Columns = dict[str, Tensor]
@@ -282,7 +282,7 @@ def build_sampler(
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     if free is None or size <= SHARE * free:
         return ResidentSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
-    log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB are more than half of the GPU's free memory.")
+    log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB exceed half of the GPU's free memory.")
     return StreamedSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
 
 
@@ -291,8 +291,8 @@ class Order:
 
     Each epoch contains each row exactly once; a batch may extend into the next epoch, so that all batches have the same
     size. The order is always drawn on the CPU, so it is the same for every device, and a run can be resumed on another
-    kind of device, or with its dataset streamed after it was resident. The device gets a copy once per epoch, and
-    neither waits for the other.
+    kind of device, or with a dataset that is now streamed instead of resident. The device gets a copy once per epoch;
+    CPU and device do not wait for each other.
 
     Args:
         count: Number of rows.
@@ -343,11 +343,11 @@ class Order:
         order = torch.as_tensor(state["order"], device="cpu")
         if order.shape != self._order.shape:
             raise GanzooError(
-                f"The saved order is of {len(order)} images, and the dataset has {self._count}.",
-                "Resume with the dataset that the run began with.",
+                f"The saved order is for {len(order)} images, but the dataset has {self._count}.",
+                "Resume with the dataset that the run started with.",
             )
         if order.sort().values.ne(torch.arange(len(order))).any():
-            raise GanzooError("The saved order is damaged: it does not name each image once.")
+            raise GanzooError("The saved order is damaged: it does not contain each image exactly once.")
         self._use(order.to(torch.int64))
         self._generator.set_state(torch.as_tensor(state["generator"], device="cpu"))
         self._cursor = min(max(0, int(state["cursor"])), len(order))
@@ -445,7 +445,7 @@ class StreamedSampler:
         return slot
 
     def next(self) -> Columns:
-        """See ``Sampler``; waits for the host, and for the device only where that is ``SLOTS`` batches behind."""
+        """See ``Sampler``; waits for the host, and for the device only if it is ``SLOTS`` batches behind."""
         slot = self._next.result()
         batch = {name: column.to(self._device, non_blocking=True, copy=True) for name, column in slot.columns.items()}
         if slot.copied is not None:

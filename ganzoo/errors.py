@@ -1,4 +1,4 @@
-"""Errors for the user: one sentence says what is wrong, one says what to do."""
+"""Errors for the user: one sentence says what is wrong, another what to do about it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class Interrupted(GanzooError):
 
 
 class StopAtOnce(BaseException):
-    """Ctrl-C or SIGTERM with nothing left to save. Not an ``Exception``: code that tolerates failures lets it pass."""
+    """Ctrl-C or SIGTERM with nothing left to save.
+
+    It is not an ``Exception``, so code that tolerates failures does not catch it.
+    """
 
 
 class Terminated(GanzooError):
@@ -56,13 +59,13 @@ class Terminated(GanzooError):
 def one_line(text: str) -> str:
     """Text on one line that is safe to print to a terminal.
 
-    Names come from untrusted files: control characters and changes of writing direction are escaped.
+    Names come from untrusted files, so control characters and changes of text direction are escaped.
     """
     return visible(_LINE_END.sub(" ", text.strip()))
 
 
 def visible(text: str) -> str:
-    """Text with control characters and changes of writing direction escaped; line breaks stay."""
+    """Text with control characters and changes of text direction escaped; line breaks are kept."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
@@ -80,7 +83,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # its class may be a plugin's
+    except Exception:  # the error's class may come from a plugin
         return ""
 
 
@@ -88,15 +91,15 @@ def _text(error: BaseException) -> str:
 def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
     """Convert any exception in plugin or library code into a ``GanzooError``.
 
-    Ctrl-C, a request to terminate, out of memory, a full disk and errors that are a ``GanzooError`` already pass
+    Ctrl-C, requests to terminate, out-of-memory errors, disk-full errors and any ``GanzooError`` pass through
     unchanged.
 
     Args:
-        sentence: What failed, without a full stop; the error follows.
+        sentence: What failed, without a full stop; the error's own text is appended.
         remedy: What to do about it.
 
     Raises:
-        GanzooError: The code raised something, or tried to end the process.
+        GanzooError: The code raised an exception, or tried to end the process.
     """
     try:
         yield
@@ -112,7 +115,7 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
 
 
 MOST_LISTED = 30
-"""The most known words that a hint lists; more would bury the message."""
+"""A hint lists at most this many known words; more would bury the message."""
 
 
 def nearest(
@@ -120,19 +123,19 @@ def nearest(
 ) -> str:
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words if none is close.
 
-    Words that begin with the given one come first: ``vanilla`` leads to ``vanilla-mnist``.
+    Words that begin with the given one are preferred: ``vanilla`` suggests ``vanilla-mnist``.
 
     Args:
         word: The word as typed.
         known: The valid words.
-        aliases: Other words for some of them.
-        listing: The command that lists them, named if they are too many for a sentence.
+        aliases: Other words for some of the valid ones.
+        listing: The command that lists the valid words, suggested if there are too many for one sentence.
     """
     known, aliases = sorted(known), aliases or {}
     lower = re.sub(r"[_ ]", "-", word.lower())
     if lower in aliases:
         return f"Did you mean '{aliases[lower]}'?"
-    if lower in known:  # in another case
+    if lower in known:  # typed in a different case
         return f"Did you mean '{lower}'?"
     longer = sorted((one for one in known if one.startswith(f"{lower}-")), key=len)[:3]
     if longer:

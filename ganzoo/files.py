@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 MINUTE, DAY = 60, 86_400
 """Seconds."""
 TEMPORARY = re.compile(r"\.[0-9]+(-[0-9a-f]{8}-[0-9a-f]{12})?\.tmp$")
-"""How our temporary names end; the first ones had a process id alone."""
+"""How our temporary names end; the oldest ones contain only a process id."""
 
 
 def refuse_links(path: Path, within: Path) -> Path:
-    """Check that a path can be written without leaving a folder: a stranger's clone may hold links to your own files.
+    """Check that a path can be written without leaving a folder: a stranger's clone may contain links to your files.
 
     Args:
         path: The path to be written; it need not exist.
@@ -42,15 +42,15 @@ def refuse_links(path: Path, within: Path) -> Path:
         The path.
 
     Raises:
-        GanzooError: The path, or a folder between the two, is a link.
+        GanzooError: The path, or a folder between ``within`` and it, is a link.
     """
     step = within
     for part in path.relative_to(within).parts:
         step = step / part
         if step.is_symlink():
             raise GanzooError(
-                f"{step} is a link, and ganzoo writes nothing through links.",
-                "Replace it by what it leads to, or name that on the command line.",
+                f"{step} is a link, and ganzoo does not write through links.",
+                "Replace it with its target, or name the target on the command line.",
             )
     return path
 
@@ -77,7 +77,7 @@ def refuse_links_out(folder: Path) -> None:
             if entry.is_symlink() and not _target(entry).is_relative_to(inside):
                 raise GanzooError(
                     f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
-                    "Replace it by what it leads to. The folder itself may be anywhere.",
+                    "Replace it with its target. The folder itself may be anywhere.",
                 )
 
 
@@ -89,7 +89,7 @@ def _target(link: Path) -> Path:
 
 
 def begins_like(path: Path, *marks: str) -> bool:
-    """Whether a file is one of ours: not a link, and with these texts near its beginning."""
+    """Whether a file is one of ours: not a link, and with these texts near its start."""
     try:
         if path.is_symlink() or not path.is_file():
             return False
@@ -101,23 +101,23 @@ def begins_like(path: Path, *marks: str) -> bool:
 
 
 def refuse_to_overwrite(path: Path, *, ours: bool, command: str, remedy: str) -> None:
-    """Refuse to overwrite what a command did not make.
+    """Refuse to overwrite a file or folder that the command did not make.
 
     Args:
-        path: Where it is about to write; it need not exist.
-        ours: Whether the command made what is there.
+        path: Where the command is about to write; it need not exist.
+        ours: Whether the command made the existing file or folder.
         command: The command, without ``ganzoo``.
         remedy: What to do about it.
 
     Raises:
-        GanzooError: Something else is there.
+        GanzooError: The path exists, and the command did not make it.
     """
     if os.path.lexists(path) and not ours:
         raise GanzooError(f"{path} was not made by `ganzoo {command}`, so it is not overwritten.", remedy)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
+    """Replace a file's content, using a temporary file, fsync and rename: a crash leaves the old file or the new one.
 
     Temporary files that killed processes left behind while writing the same file are removed.
 
@@ -135,7 +135,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.replace(path)
             break
         except FileNotFoundError:
-            # Removed by a process that took its writer for dead: in containers, ids and host names may be the same.
+            # Removed by a process that took this one for dead: in containers, ids and host names may be the same.
             if not attempts_left:
                 raise
         finally:
@@ -146,7 +146,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def temporary_name(path: Path) -> Path:
     """A new temporary name for ``path``: hidden, in the same folder, with the writer's process id and host.
 
-    It is always unique: containers that share a folder have the same process ids, and maybe the same host names.
+    It is always unique: containers that share a folder have the same process ids, and possibly the same host name.
     """
     return path.with_name(f".{path.name}.{os.getpid()}-{_host()}-{uuid.uuid4().hex[:12]}.tmp")
 
@@ -166,7 +166,7 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
     """
     for temporary in folder.glob(f".{'*' if name == '*' else glob.escape(name)}.*.tmp"):
         if not TEMPORARY.search(temporary.name):
-            continue  # somebody else's
+            continue  # not ours
         if sole_writer or not _may_be_alive(temporary):
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -175,13 +175,13 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
 
 
 def _may_be_alive(temporary: Path) -> bool:
-    """Whether the process that writes a temporary file may still do so."""
+    """Whether the process that writes a temporary file may still be running."""
     writer, _, place = temporary.name.split(".")[-2].partition("-")
     if place and place.partition("-")[0] != _host():
-        # A process id means nothing for another machine or container, but no write takes a whole day.
+        # Process ids of other machines or containers mean nothing here, but no write takes a day.
         return _age(temporary) < DAY
     if os.name == "nt":
-        return True  # there, os.kill(pid, 0) would kill the process
+        return True  # on Windows, os.kill(pid, 0) would kill the process
     try:
         os.kill(int(writer), 0)
     except (ProcessLookupError, OverflowError):
@@ -236,8 +236,8 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
     """Append JSON lines to a file that other processes append to as well; a lock prevents losing lines.
 
     Args:
-        path: The file; its lock is the hidden ``.NAME.lock`` beside it.
-        records: Written in one piece, all of them or none.
+        path: The file; its lock is the hidden ``.NAME.lock`` next to it.
+        records: Written all or none, in one piece.
         durable: Wait until they are on the disk.
 
     Raises:
@@ -258,8 +258,8 @@ def numbered_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    Damaged lines stay in the file, and are left out with a warning that names them. A last line that is no record, and
-    has no newline, is left out silently: it is being written, or a crash cut it short.
+    Damaged lines stay in the file, and are skipped with a warning that gives their numbers. If the last line is not a
+    record and has no newline, it is skipped silently: it is still being written, or a crash cut it short.
 
     Args:
         path: The file.
@@ -282,14 +282,14 @@ def numbered_lines(
 def _warn_damaged(path: Path, numbers: tuple[int, ...]) -> None:
     named = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
     lines, are, stay = ("Line", "is", "stays") if len(numbers) == 1 else ("Lines", "are", "stay")
-    logger.warning("%s", one_line(f"{lines} {named} of {path} {are} damaged: left out, and {stay} in the file."))
+    logger.warning("%s", one_line(f"{lines} {named} of {path} {are} damaged: skipped, but {stay} in the file."))
 
 
 def parse_json(content: bytes) -> Any:
     """Parse JSON; refuse integers beyond 64 bits, and text that cannot be encoded again.
 
     Raises:
-        ValueError: It is not JSON, is nested too deeply, or holds something refused.
+        ValueError: It is not JSON, is nested too deeply, or contains such integers or text.
     """
     try:
         value = json.loads(content, parse_int=_int64)
@@ -317,7 +317,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def _end_last_line(descriptor: int) -> None:
     """Remove a record that a crash cut short; give any other last line the newline that it lacks.
 
-    A part of a JSON object is never JSON, and begins with ``{``; after a crash of the machine it may be all zeros.
+    A truncated JSON object is never valid JSON, and begins with ``{``; after the machine crashed, it may be all zeros.
     """
     start, line = os.fstat(descriptor).st_size, b""
     with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -343,7 +343,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot sync a folder; the file's content is on the disk by now.
+        # Some network file systems cannot sync a folder; the file's content is already on the disk.
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
             raise
     finally:
@@ -353,7 +353,7 @@ def _sync_folder(folder: Path) -> None:
 def child_python(module: str, *arguments: str) -> list[str]:
     """The command that runs a module in a child process, like ``python -m``, but never imports from the working folder.
 
-    ``python -m`` puts the working folder first on the path, where a file called ``yaml.py`` would replace a library.
+    ``python -m`` puts the working folder first on the path, where a file called ``yaml.py`` would shadow a library.
 
     Args:
         module: Dotted name of an installed module.

@@ -1,4 +1,4 @@
-"""Pure maths that adversarial methods share."""
+"""Mathematical functions that adversarial methods share."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TINY = 1e-12
 def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """The gradient of a critic's summed outputs with respect to its inputs, itself differentiable.
 
-    Neither of the two ways works everywhere: inside a compiled phase, only ``torch.func.grad`` can be traced; in eager
-    mode, it fails on batch normalisation in training mode.
+    It is computed in one of two ways, because neither works everywhere: inside a compiled phase, only
+    ``torch.func.grad`` can be traced; in eager mode, it fails on batch normalisation in training mode.
 
     Args:
         critic: From images (n, ...) to outputs (n,).
@@ -36,15 +36,16 @@ def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor
 
 
 def squared_norm(x: Tensor) -> Tensor:
-    """Squared Euclidean norm of each sample: (n, ...) to (n,), in float32 at least.
+    """Squared Euclidean norm of each sample: (n, ...) to (n,), at least in float32.
 
-    In bfloat16 training, G's images and the gradients at them are bfloat16, which is too coarse to sum squares in.
+    In bfloat16 training, G's images and the gradients with respect to them are bfloat16, which is too coarse for
+    summing squares.
     """
     return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).square().sum(1)
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, (n, ...) to (n,), with a finite slope even if a sample is zero."""
+    """Euclidean norm of each sample, (n, ...) to (n,), with a finite slope even where a sample is zero."""
     return (squared_norm(x) + TINY).sqrt()
 
 
@@ -65,7 +66,7 @@ def interpolate(real: Tensor, fake: Tensor) -> Tensor:
 def one_hot(index: Tensor, classes: int) -> Tensor:
     """One-hot vectors: int64 (...) to int64 (..., classes), all zeros for an index that is not a class.
 
-    torch's own function checks for such indices, and on some devices waits for the result.
+    torch's own function checks for such indices, and waits for the result on some devices.
     """
     return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).long()
 
@@ -73,8 +74,8 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
 class _Convolution(torch.autograd.Function):
     """The partial derivative of A(x, w, g) = Σ g · (x * w) with respect to the argument that is None.
 
-    A is linear in each. The derivative with respect to g is the convolution itself; those with respect to x and w are
-    its gradients. The gradients of all three are again among the three, and so are derivatives of any order.
+    A is linear in each argument. The derivative with respect to g is the convolution itself; those with respect to x
+    and w are its gradients. The gradients of all three are again among the three, and so are derivatives of any order.
     """
 
     @staticmethod
@@ -110,8 +111,8 @@ def grouped_conv2d(
     """``torch.nn.functional.conv2d``, with a second derivative whose cost does not grow with the number of groups.
 
     torch's own second derivative, which R1, R2 and path lengths need, calls the device several times for each group:
-    thousands of times if each map is a group. A CPU is no faster without these calls, so it uses torch's own, as does
-    a compiled phase.
+    thousands of times if each map is a group. Avoiding these calls makes a CPU no faster, so CPUs use torch's own
+    derivative, as do compiled phases.
 
     Args:
         maps: Maps (n, inputs, h, w).

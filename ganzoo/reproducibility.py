@@ -61,7 +61,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """The seed of one stream: drawing more from one stream never changes another."""
+    """The seed of one random stream; drawing more from one stream never changes another."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -72,10 +72,10 @@ def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
 
 
 def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
-    """Restore a generator's state; one that was taken on another kind of device is replaced by a seed.
+    """Restore a generator's state, or seed the generator if the state was saved on another kind of device.
 
     Args:
-        generator: On the device of the training.
+        generator: A generator on the training device.
         state: The saved state. Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
         otherwise: The seed to continue with if the sizes differ.
     """
@@ -86,7 +86,7 @@ def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) ->
 
 
 def canonical_order(images: Tensor) -> Tensor:
-    """Indices (n,) that sort the rows (n, ...) by their bytes: one order for a set, whatever the order in its file."""
+    """Indices (n,) that sort the rows (n, ...) by their bytes, so that their order in a file does not matter."""
     values = images.contiguous().cpu().numpy().reshape(len(images), -1).view(np.uint8)
     return torch.from_numpy(np.argsort(values.view(f"V{values.shape[1]}").ravel(), kind="stable"))
 
@@ -94,7 +94,7 @@ def canonical_order(images: Tensor) -> Tensor:
 def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256, hexadecimal, of tensors of any type, shape and device, in this order, and of their names.
 
-    Recorded runs and cached features hold such digests: the format may not change.
+    Recorded runs and cached features contain such digests, so the format must not change.
     """
     digest = hashlib.sha256()
     for name, tensor in named:
@@ -120,7 +120,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _working_directory() -> str:
-    """Its path; empty if it was deleted."""
+    """The working directory's path; empty if it was deleted."""
     try:
         return str(Path.cwd())
     except OSError:
@@ -185,7 +185,7 @@ class GlobalState:
         return [*settings, *draws]
 
     def restore(self) -> None:
-        """Restore the snapshot. If torch was seeded since, its random numbers restart from the old seed."""
+        """Restore the snapshot. If torch has been seeded since, its random numbers restart from the old seed."""
         for name, (read, write) in SETTINGS.items():
             if read() != self.settings[name]:
                 write(self.settings[name])

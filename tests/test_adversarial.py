@@ -264,7 +264,7 @@ def test_a_regularizer_without_a_penalty_adds_nothing_to_the_loss() -> None:
     losses = game(None, Regularizer()).phases()[0].loss(nets, seen)
     assert losses.keys() == plain.keys()
     assert torch.equal(losses["loss"], plain["loss"])
-    with pytest.raises(GanzooError, match="'penalty' has no penalty that could be lazy"):
+    with pytest.raises(GanzooError, match="'penalty' has no penalty to apply lazily"):
         game(None, Regularizer(every_steps=2)).phases()[1].loss(nets, seen)
 
 
@@ -455,7 +455,7 @@ def test_a_discriminator_without_features_is_refused_where_they_are_read() -> No
         AdversarialGame(Difference(), [ReadsFeatures()]).bind(SPEC, networks())
     module = Critic.__module__
     assert caught.value.sentence == (
-        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' shares none."
+        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' exposes none."
     )
     assert caught.value.remedy == "Use a discriminator with features(), such as 'dcgan' or 'mlp'."
 
@@ -506,8 +506,8 @@ def test_the_network_of_a_lazy_regularizer_learns_in_its_own_phase_alone() -> No
 def test_a_network_of_a_name_that_is_taken_is_refused(roles: tuple[str, ...]) -> None:
     with pytest.raises(GanzooError) as caught:
         AdversarialGame(Difference(), [AddsNetwork(role) for role in roles]).bind(SPEC, networks())
-    assert caught.value.sentence == f"The regularizer 'adds' adds a network '{roles[0]}', and there is one already."
-    assert caught.value.remedy == "Name one of the two only once in the recipe."
+    assert caught.value.sentence == f"The regularizer 'adds' adds a network '{roles[0]}', but one already exists."
+    assert caught.value.remedy == "Remove one of the two, or rename one of the networks."
 
 
 def test_regularizers_are_part_of_the_objective_and_so_checkpointed() -> None:
@@ -567,5 +567,5 @@ def test_limits_hold_after_a_lazy_regularizer_s_step_too() -> None:
 def test_a_lazy_regularizer_without_a_penalty_is_told_what_to_do() -> None:
     with pytest.raises(GanzooError) as caught:
         game(None, Regularizer(every_steps=2)).phases()[1].loss(networks(), batch())
-    assert caught.value.sentence == "The regularizer 'penalty' has no penalty that could be lazy."
+    assert caught.value.sentence == "The regularizer 'penalty' has no penalty to apply lazily."
     assert caught.value.remedy == "Set every_steps: 1."

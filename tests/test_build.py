@@ -271,13 +271,13 @@ class Forgetful(Objective):
 @pytest.mark.parametrize(
     ("slip", "sentence"),
     [
-        ("bind", "The loss 'forgetful' has no spec after its bind. Call super().bind(spec, networks) first in it."),
+        ("bind", "The loss 'forgetful' has no spec after bind(). Call super().bind(spec, networks) first in bind()."),
         ("text", "The loss 'forgetful' has samples_with = 'generator'. Write ('generator',)."),
         (
             "misspelt",
-            "The loss 'forgetful' samples with 'generater', and there is no such network. Did you mean 'generator'?",
+            "The loss 'forgetful' samples with 'generater', but there is no such network. Did you mean 'generator'?",
         ),
-        ("phase", "The phase 'main' trains 'generater', and there is no such network. Did you mean 'generator'?"),
+        ("phase", "The phase 'main' trains 'generater', but there is no such network. Did you mean 'generator'?"),
         ("twice", "The phase 'main' is listed twice. Set its repeat instead."),
     ],
 )

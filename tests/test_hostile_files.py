@@ -109,14 +109,14 @@ def test_a_few_kilobytes_that_are_a_hundred_million_pixels_are_not_decoded(pictu
     assert bomb.stat().st_size < 30_000
     for number in range(1, 12):
         shutil.copy(bomb, pictures / "class" / f"0{number}.png")
-    assert "00.png is 12000x12000, and at most 67,108,864 pixels are read" in train_on(pictures, "dataset.size=8")
+    assert "00.png is 12000x12000, but at most 67,108,864 pixels are read" in train_on(pictures, "dataset.size=8")
 
 
 def test_a_picture_that_is_next_to_nothing_compressed_is_not_decoded(pictures, tmp_path):
     bomb = picture(tmp_path / "folder" / "0.png", "L", (8000, 8000))
     for number in range(1, 40):
         shutil.copy(bomb, bomb.with_name(f"{number}.png"))
-    assert "says it is 8000x8000, in a file of" in ganzoo(tmp_path, "eval", bomb.parent)
+    assert "claims to be 8000x8000, in a file of only" in ganzoo(tmp_path, "eval", bomb.parent)
 
 
 def deflated(path, chunks):
@@ -151,7 +151,7 @@ def test_a_file_of_a_dataset_that_says_more_than_it_holds_takes_no_memory(tmp_pa
         file.write_bytes(gzip.compress(whole) if packed else whole)
     said = ganzoo(tmp_path, "run", "vanilla-mnist", "--set", "dataset=fashion-mnist", "--data-dir", tmp_path)
     assert "The files of dataset 'fashion-mnist'" in said
-    assert "it holds less than it says" in said
+    assert "it holds less than it claims" in said
 
 
 def test_compressed_files_of_a_dataset_are_read_as_they_are(tmp_path):

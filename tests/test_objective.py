@@ -82,7 +82,7 @@ def test_a_turn_judges_now_what_its_phase_did_not() -> None:
 def test_a_context_made_by_hand_names_what_it_lacks(name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         getattr(turn(), name)(torch.zeros(2, 3))
-    assert str(caught.value) == "This context was made without the function that was called."
+    assert str(caught.value) == "This context was created without the function that was called."
 
 
 def test_the_roles_of_a_phase_are_a_tuple():

@@ -168,7 +168,7 @@ def test_half_precision_keeps_256_levels():
 
 @pytest.mark.parametrize(("item", "kind"), [({"image": np.zeros((4, 4), np.uint8)}, "dict"), ("0.png", "str")])
 def test_what_is_no_image_is_named(item, kind):
-    with pytest.raises(GanzooError, match=f"The dataset gives a {kind} for an image. An image is uint8"):
+    with pytest.raises(GanzooError, match=f"The dataset returns a {kind} for an image. An image is uint8"):
         as_dataset([item])
 
 

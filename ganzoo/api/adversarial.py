@@ -22,12 +22,12 @@ from ganzoo.errors import GanzooError, nearest
 
 
 class AdversarialLoss(nn.Module):
-    """A loss on logits, composable with any network, regularizer and augmentation.
+    """A loss on logits, which can be combined with any network, regularizer and augmentation.
 
     Logits arrive as float32 (n,), and each method returns a scalar.
 
     Attributes:
-        pairs: Whether ``generator`` needs the real logits too (relativistic losses).
+        pairs: Whether ``generator`` also needs the real logits (relativistic losses).
     """
 
     pairs: ClassVar[bool] = False
@@ -47,7 +47,7 @@ SIDES = (*get_args(Player), "both")
 
 
 def _not_given(inputs: Tensor) -> Tensor:
-    raise AssertionError("This context was made without the function that was called.")
+    raise AssertionError("This context was created without the function that was called.")
 
 
 def _unchanged(images: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def _unchanged(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RegularizerContext:
-    """What a regularizer gets from one phase.
+    """What a regularizer receives from one phase.
 
     Attributes:
         networks: All networks, by role.
@@ -66,8 +66,8 @@ class RegularizerContext:
         fake: Fake images (n, c, h, w), also after augmentation; they carry the generator's graph only in a generator
             phase.
         clean_fake: The same fakes before augmentation; defaults to ``fake``.
-        augment: The augmentation, (n, c, h, w) to the same size, with new random draws in each call; the identity if
-            the recipe has none.
+        augment: The augmentation, from (n, c, h, w) to the same size, with new random draws in each call; the identity
+            if the recipe has none.
         real_logits: Logits (n,) of ``real``; None if the phase did not compute them.
         fake_logits: Logits (n,) of ``fake``; None if the phase did not compute them.
         condition: Extra positional arguments of the networks: the batch's labels in a conditional recipe.
@@ -125,8 +125,8 @@ class Regularizer(nn.Module):
             multiplied by that number, in a separate optimizer step (Karras et al. 2020, StyleGAN2, section 3.1).
 
     Attributes:
-        side: The player that it constrains, or ``both`` (``context.player`` says which). To choose per instance, set
-            it in ``__init__``.
+        side: The player that it constrains, or ``both`` (``context.player`` is then the current one). To choose per
+            instance, set it in ``__init__``.
         label: Its name in the logs; ganzoo sets it to the registered name.
         reads_features: Whether it calls ``context.features``; if so, ganzoo refuses a discriminator without
             ``features``.
@@ -148,15 +148,15 @@ class Regularizer(nn.Module):
         self.every_steps = every_steps
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module] | None:
-        """Called once, before training: create buffers of a network's size, or refuse a network that does not fit.
+        """Called once, before training: create buffers of a network's size, or refuse an unsuitable network.
 
         Args:
             spec: Image, latent and class sizes.
             networks: All networks, by role.
 
         Returns:
-            Networks to add, by role (a classifier on the discriminator's features), or None. They are trained in the
-            phase of the regularizer's side, or in the discriminator's if the side is ``both``.
+            Networks to add, by role (such as a classifier on the discriminator's features), or None. They are trained
+            in the phase of the regularizer's side, or in the discriminator's if the side is ``both``.
 
         Raises:
             GanzooError: A network lacks what the regularizer needs.
@@ -240,14 +240,14 @@ class AdversarialGame(Objective):
             if term.reads_features and not hasattr(networks["discriminator"], "features"):
                 raise GanzooError(
                     f"The regularizer '{term.label}' reads the discriminator's features, and "
-                    f"'{type(networks['discriminator']).__module__}' shares none.",
+                    f"'{type(networks['discriminator']).__module__}' exposes none.",
                     "Use a discriminator with features(), such as 'dcgan' or 'mlp'.",
                 )
             own = term.bind(spec, networks) or {}
             for role in own.keys() & (added.keys() | networks.keys()):
                 raise GanzooError(
-                    f"The regularizer '{term.label}' adds a network '{role}', and there is one already.",
-                    "Name one of the two only once in the recipe.",
+                    f"The regularizer '{term.label}' adds a network '{role}', but one already exists.",
+                    "Remove one of the two, or rename one of the networks.",
                 )
             added.update(own)
             self._added[term] = tuple(own)
@@ -368,7 +368,7 @@ def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: Regulariz
     total = adversarial
     penalties: dict[str, Tensor] = {}
     for term in terms:
-        # Two terms may share a name (one regularizer with two settings): both count, the last is logged.
+        # Two terms may share a name (one regularizer with two settings): both are added, only the last is logged.
         penalty = _penalty(term, context)
         if penalty is not None:
             total = total + term.weight * penalty
@@ -382,7 +382,7 @@ def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:
         what = f"a tensor of shape {tuple(penalty.shape)}" if isinstance(penalty, Tensor) else type(penalty).__name__
         raise GanzooError(
             f"The penalty of the regularizer '{term.label}' is {what}, not a scalar tensor.",
-            "Return its mean over the batch, or None if it has no penalty.",
+            "Return its mean over the batch, or None if there is no penalty.",
         )
     return penalty
 
@@ -390,5 +390,5 @@ def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:
 def _lazy_loss(term: Regularizer, context_of: ContextFn, networks: Networks, batch: Batch) -> Losses:
     penalty = _penalty(term, context_of(networks, batch))
     if penalty is None:
-        raise GanzooError(f"The regularizer '{term.label}' has no penalty that could be lazy.", "Set every_steps: 1.")
+        raise GanzooError(f"The regularizer '{term.label}' has no penalty to apply lazily.", "Set every_steps: 1.")
     return {"loss": term.weight * term.every_steps * penalty, "penalty": penalty}

@@ -1,7 +1,7 @@
 """Bounds of numeric options.
 
-A plugin's author states a bound in an option's annotation, ``Annotated[float, Field(gt=0, le=1)]``, or uses one of
-these types. A number without a bound must fit into a tensor: an integer into int64, any other number into float32.
+Plugin authors state a bound in an option's annotation, ``Annotated[float, Field(gt=0, le=1)]``, or use one of these
+types. A number without a bound must fit into a tensor: an integer into int64, any other number into float32.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Datasets in memory, as dataset plugins return them, and modalities: what a sample is.
 
-A dataset names its modality, and all later code asks the modality instead of testing for images. ``Images`` are
+A dataset names its modality, and all later code relies on the modality instead of testing for images. ``Images`` are
 pictures, ``Points`` are points in a d-dimensional space, and ``Audio`` is mono sound. A plugin adds a modality by
 subclassing ``Modality`` and passing an instance to its ``Dataset``.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GAP = 2
 """Black pixels between the images of a grid."""
 MOST_HERTZ = 1_000_000
-"""The highest sample rate of sound, per second: more than anybody records."""
+"""The highest sample rate of sound, in Hz: higher than that of any recording."""
 PLOT = 384
 """Width and height of a plot of points or sound, in pixels."""
 OVERVIEW = 2500
@@ -72,7 +72,7 @@ class Modality(ABC):
         return f"{self.name} of shape {'x'.join(map(str, self.shape))}"
 
     def options(self) -> dict[str, int]:
-        """The constructor's keyword arguments besides the shape, for run.json."""
+        """The constructor's keyword arguments, without the shape, for run.json."""
         return {}
 
     @abstractmethod
@@ -87,7 +87,7 @@ class Modality(ABC):
         """
 
     def check(self, samples: Tensor) -> str | None:
-        """What is wrong with stored samples besides their type and shape, as a phrase; None if nothing is."""
+        """What is wrong with stored samples, apart from type and shape, as a phrase; None if nothing is wrong."""
         return None
 
     def overview_size(self, columns: int, rows: int) -> int:
@@ -174,7 +174,7 @@ class Images(Modality):
 
 
 class Points(Modality):
-    """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images accept too.
+    """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images also accept.
 
     Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
     """
@@ -195,25 +195,25 @@ class Points(Modality):
         return outputs.float()
 
     def check(self, samples: Tensor) -> str | None:
-        """Points outside of [-1, 1] are wrong: generators end in tanh."""
+        """Points outside of [-1, 1] are wrong, because generators end in tanh."""
         return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
 
     def overview_size(self, columns: int, rows: int) -> int:
-        """Many more than for images: a single point says little."""
+        """Many more than for images, because a single point shows little."""
         return OVERVIEW
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
-        """Grey dots on black, brighter where more points fall on a pixel, at their first two coordinates (right, up).
+        """Grey dots on black at the first two coordinates (right, up), brighter where more points share a pixel.
 
-        A dot is 3x3 pixels, so that it shows in a thumbnail too. Points outside [-1, 1] are drawn on the border, and
-        those of one dimension along the middle.
+        A dot is 3x3 pixels, so that it is also visible in a thumbnail. Points outside [-1, 1] are drawn on the border,
+        and one-dimensional points along the middle.
         Returns uint8 (1, 384, 384): 0 where there are no points, 96 for a single one, up to 255 where there are most.
         """
         in_plane = F.pad(samples.flatten(0, -2), (0, 1))[:, :2]
         places = ((in_plane + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
         across, down = places[:, 0], PLOT - 1 - places[:, 1]
         count = (down * PLOT + across).bincount(minlength=PLOT**2).float()
-        # On a log scale, so that a single point is visible beside a pixel with hundreds.
+        # On a log scale, so that a single point is visible next to a pixel with hundreds.
         brightness = (96 + 159 * count.log() / count.max().clamp(min=2).log()).where(count > 0, 0)
         dots = F.max_pool2d(brightness.view(1, PLOT, PLOT), kernel_size=3, stride=1, padding=1)
         return dots.round().to(torch.uint8)
@@ -243,7 +243,7 @@ class Audio(Modality):
         self.rate = rate
 
     def options(self) -> dict[str, int]:
-        """Its rate."""
+        """The sample rate."""
         return {"rate": self.rate}
 
     def __str__(self) -> str:
@@ -291,19 +291,19 @@ class Audio(Modality):
 
 
 BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
-"""The modalities that a run folder's record is enough to restore, without its dataset."""
+"""The modalities that can be restored from a run folder's record alone, without its dataset."""
 
 
 def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None = None) -> Modality | None:
-    """The built-in modality that a run recorded; None for a plugin's, which only its dataset knows.
+    """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows.
 
     Args:
-        name: Its name.
-        shape: Of one sample.
+        name: The modality's name.
+        shape: The shape of one sample.
         options: As ``Modality.options`` returned them; None for old runs, which did not record them.
 
     Raises:
-        GanzooError: The modality has no such options.
+        GanzooError: The modality does not accept the options.
     """
     found = next((kind for kind in BUILT_IN if kind.name == name), None)
     if found is None:
@@ -311,7 +311,7 @@ def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None 
     try:
         return found(*shape, **(options or {}))
     except TypeError as error:
-        raise GanzooError(f"The modality '{name}' has no such options as {dict(options or {})}.") from error
+        raise GanzooError(f"The modality '{name}' does not accept the options {dict(options or {})}.") from error
 
 
 def of_samples(samples: Tensor) -> Modality:
@@ -325,8 +325,8 @@ def of_samples(samples: Tensor) -> Modality:
     if samples.dtype == torch.float32 and samples.dim() == 4 and samples.shape[1:3] == (1, 1):
         return Points(*samples.shape[1:])
     raise GanzooError(
-        f"Samples of type {samples.dtype} and shape {tuple(samples.shape)} have no modality that ganzoo knows.",
-        "Give uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), or name the modality.",
+        f"Samples of type {samples.dtype} and shape {tuple(samples.shape)} do not fit any modality that ganzoo knows.",
+        "Give uint8 images (n, 1 or 3, height, width) or float32 points (n, 1, 1, d), or name the modality.",
     )
 
 
@@ -347,15 +347,15 @@ def png(picture: Tensor) -> bytes:
 Split = Literal["train", "test"]
 """The splits that a dataset plugin provides."""
 Part = Literal["train", "validation", "test"]
-"""The parts that scores refer to: ``validation`` is held out from the training images."""
+"""The parts that samples can be scored against: ``validation`` is held out from the training images."""
 RESERVED = ("image", "label", "z", "fake", "real")
 """Names that an additional column may not have."""
 MAX_CLASSES = 1_000_000
-"""The most classes that labels may count: each has a name, and a larger label is an identifier, not a class."""
+"""The largest number of classes: each has a name, and a larger label would be an identifier rather than a class."""
 
 
 class InvalidDataset(GanzooError):
-    """What a plugin returned as a dataset is none, unlike a dataset whose files are missing."""
+    """What a plugin returned is not a valid dataset, as opposed to a dataset whose files are missing."""
 
 
 @dataclass(frozen=True)
@@ -374,10 +374,10 @@ class Dataset:
         classes: Names of the classes, in the order of the labels; empty if there are none. Default: the numbers from 0
             to the highest label. Name them if the other split may lack that one.
         columns: Additional columns by name, each (n, ...): ``source`` is the input of a translating generator.
-            Batches carry them unchanged.
+            Batches contain them unchanged.
         modality: What a sample is. Default: images or points, inferred from type and shape.
-        domain: The dataset that the samples come from, by the name in extractors' ``domains``: ``mnist`` for a thousand
-            of its digits. Default: the dataset's own name.
+        domain: The dataset that the samples come from, as named in extractors' ``domains``: ``mnist`` for a thousand
+            MNIST digits, for instance. Default: the dataset's own name.
     """
 
     name: str
@@ -407,7 +407,7 @@ class Dataset:
                 raise InvalidDataset(
                     f"{who} returned images of shape {'x'.join(map(str, self.images.shape))} and type "
                     f"{self.images.dtype}.",
-                    "A dataset plugin returns uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), "
+                    "A dataset plugin returns uint8 images (n, 1 or 3, height, width) or float32 points (n, 1, 1, d), "
                     "or names its modality.",
                 ) from error
         images, labels, modality = self.images, self.labels, self.modality
@@ -422,7 +422,7 @@ class Dataset:
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
             raise InvalidDataset(
                 f"{who} returned {tuple(labels.shape)} labels of type {labels.dtype} for {len(images)} images.",
-                "Labels are int64, one for each image.",
+                "Labels are int64, one per image.",
             )
         if labels is not None:
             low, high = int(labels.min()), int(labels.max())
@@ -430,7 +430,7 @@ class Dataset:
                 among = f" for {len(self.classes)} classes" if self.classes else ""
                 raise InvalidDataset(
                     f"{who} returned labels from {low} to {high}{among}.",
-                    "A label is the position of its class in `classes`, from 0 on.",
+                    "A label is the position of its class in `classes`, counted from 0.",
                 )
             if not self.classes:
                 if high >= MAX_CLASSES:
@@ -445,7 +445,7 @@ class Dataset:
             if len(column) != len(images):
                 raise InvalidDataset(
                     f"{who} has {len(column):,} rows in its column '{name}' for {len(images):,} images.",
-                    "Every column has one row for each image.",
+                    "Every column has one row per image.",
                 )
 
     def __len__(self) -> int:
@@ -462,7 +462,7 @@ class Dataset:
         return tuple((name, tuple(column.shape[1:])) for name, column in self.columns.items())
 
     def rows(self, chosen: Tensor) -> Dataset:
-        """The rows that are chosen by index, int64 (m,), or by a mask, bool (len(self),)."""
+        """The chosen rows, given by index, int64 (m,), or by a mask, bool (len(self),)."""
         return replace(
             self,
             images=self.images[chosen],
@@ -473,11 +473,11 @@ class Dataset:
     def held_out(self, n: int) -> Tensor:
         """Which of the training images ``dataset.validation: n`` holds out for validation, (len(self),) bool.
 
-        Whoever fits an extractor leaves them out too, so that scores against them are fair.
+        Extractors must be fitted without them too, so that scores against them are fair.
 
-        Each class contributes its share, rounded by largest remainder (ties go to the lower class), so that shares add
-        up to ``n``. The images of a class are the first of a permutation; one generator, seeded with 0, draws the
-        permutations class by class. Without labels, all images are one class.
+        Each class contributes its share, rounded by largest remainder (ties go to the lower class), so that the shares
+        add up to ``n``. The held-out images of a class are the first of a permutation; one generator, seeded with 0,
+        draws the permutations class by class. Without labels, all images form one class.
         """
         labels = torch.zeros(len(self), dtype=torch.int64) if self.labels is None else self.labels
         classes, sizes = torch.unique(labels, return_counts=True)
@@ -497,7 +497,7 @@ ImageDataset = Dataset
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder in the user's cache, created if need be (``GANZOO_CACHE`` moves it).
+    """A folder in the user's cache, created if it is missing (``GANZOO_CACHE`` moves the cache).
 
     Raises:
         GanzooError: It cannot be created, or is a link.

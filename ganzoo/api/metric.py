@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Extractor(nn.Module):
-    """A fixed feature extractor that scores are computed in.
+    """A fixed extractor of the features that scores are computed from.
 
     Attributes:
         shape: The image size that it accepts, (channels, height, width); others are refused, never resampled.
@@ -35,7 +35,7 @@ class Extractor(nn.Module):
         resizing: How it resizes images, as a score's protocol records it; ``none`` if it does not.
         batch_size: Images per batch: as many as fit into a small GPU's memory.
         domains: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only if the user insists
-            (``--anyway``). Empty for an extractor for any images.
+            (``--anyway``). Empty if it is meant for any images.
     """
 
     shape: ClassVar[tuple[int, ...]]
@@ -55,7 +55,7 @@ class Extractor(nn.Module):
     def projection(self) -> Tensor | None:
         """A matrix (width, k) to multiply features by before Gaussians are fitted to them, for instance to whiten them.
 
-        Only Fréchet distances use it; None if they use the features unchanged, as everything else does.
+        Only Fréchet distances use it; everything else uses the features unchanged. None if Fréchet distances do too.
         """
         return None
 
@@ -123,7 +123,7 @@ class Features:
 
 CPU = torch.device("cpu")
 SEED = 0
-"""Seeds the order of a trained model's batches, and the random numbers of its networks."""
+"""Seed of the order of a trained model's batches, and of its networks' random numbers."""
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
 """Whether lower or higher scores are better; ``neither`` if the score of real images is best."""
@@ -169,9 +169,9 @@ class TrainedModel:
     def apply(self, name: str, dataset: Dataset) -> Tensor:
         """Apply one of the objective's methods to a whole dataset, with the networks in evaluation mode.
 
-        Batches are drawn at random with a fixed seed, because in a file sorted by class, a layer that looks at its
-        whole batch would otherwise see a single class. Batch sizes differ by at most one image. The order of the
-        dataset does not affect the results.
+        Batches are drawn at random with a fixed seed: otherwise, if the dataset is sorted by class, a layer that uses
+        the complete batch would see a single class. Batch sizes differ by at most one image. The order of the dataset
+        does not affect the results.
 
         Args:
             name: The method's name. It is called as ``method(networks, images, label)``, with images (n, *shape) as
@@ -195,7 +195,7 @@ class TrainedModel:
                 outputs = method(self.networks, images, labels[rows].to(self.device))
                 if outputs.is_floating_point() and not outputs.isfinite().all():
                     raise Diverged(
-                        f"'{name}' of the model gives NaN or infinite values.",
+                        f"The model's '{name}' returns NaN or infinite values.",
                         "Its training has diverged; lower the learning rate.",
                     )
                 found.append(outputs.cpu())
@@ -224,7 +224,7 @@ class MetricInputs:
         extract: Returns the samples' features; called at most once.
         labels: int64 (n,), the requested classes, or None.
         real: The reference: real images that the samples are compared with.
-        training_set: Returns the images that the generator was trained on. There are many: call it only if needed.
+        training_set: Returns the images that the generator was trained on. There are many, so call it only if needed.
         device: The device for large computations, such as distances between all images. Inputs and results are on the
             CPU.
         model: The trained model, for a ``ModelMetric``; None if only its samples are available.
@@ -247,7 +247,7 @@ class MetricInputs:
         return self.extract()
 
     def shared(self, name: str, compute: Callable[[], T]) -> T:
-        """The result of ``compute``, computed once for all metrics that ask for it by this name."""
+        """The result of ``compute``, computed once for all metrics that request it under this name."""
         if name not in self._shared:
             self._shared[name] = compute()
         found: T = self._shared[name]
@@ -255,7 +255,7 @@ class MetricInputs:
 
 
 class Metric(ABC):
-    """A number that says how samples compare with real images.
+    """A number that tells how samples compare with real images.
 
     Attributes:
         better: Whether lower or higher values are better.
@@ -264,12 +264,12 @@ class Metric(ABC):
         needs_logits: Whether the extractor must be a classifier.
         needs_labels: Whether samples must come with the requested classes.
         held_out: Whether its floor (real vs real) must use real images that nothing was trained on.
-        sees_training: Whether it looks at the training images, so that it depends on how many there were.
+        sees_training: Whether it uses the training images, so that its value depends on how many there were.
         rejecting: How it treats an extractor that may assign an image to no class (``Extractor.rejects``): it
-            ``refuses`` it, ``takes`` it too, or ``needs`` one.
-        alone: Whether it does without the reference's features.
-        needs_features: Whether it is computed on an extractor's features. Only a ``ModelMetric`` may do without; it is
-            then requested by its name alone: ``test-error``.
+            ``refuses`` such an extractor, also ``takes`` it, or ``needs`` one.
+        alone: Whether it is computed without the reference's features.
+        needs_features: Whether it is computed from an extractor's features. Only a ``ModelMetric`` may do without; it
+            is then requested by its name alone: ``test-error``.
         scale: How studies compare two of its values: by their ``ratio``; as a ``count``, by the ratio too, with
             rounding treated as noise; as a ``share`` from 0 to 1, by the ratio of odds, because near 1 plain ratios
             hardly differ.
@@ -292,9 +292,9 @@ class Metric(ABC):
         """The score: finite, and the same for the same inputs."""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """What the score depends on besides images and extractor, as JSON: part of its protocol.
+        """What the score depends on, other than images and extractor, as JSON: part of its protocol.
 
-        Called before samples exist: it may use only ``n``, ``real`` and ``training_set`` of ``inputs``.
+        Called before samples exist, so it may use only ``n``, ``real`` and ``training_set`` of ``inputs``.
         """
         return {}
 
@@ -314,20 +314,20 @@ class Metric(ABC):
         if self.needs_logits and not extractor.classes:
             return "its extractor is not a classifier"
         if self.needs_logits and extractor.rejects and self.rejecting == "refuses":
-            return "its extractor puts some images into no class"
+            return "its extractor assigns some images to no class"
         if not extractor.rejects and self.rejecting == "needs":
-            return "its extractor puts every image into a class"
+            return "its extractor assigns every image to a class"
         if self.needs_labels and (dataset.labels is None or extractor.classes != len(dataset.classes)):
-            return f"its extractor knows other classes than those of '{dataset.name}'"
+            return f"its extractor's classes are not those of '{dataset.name}'"
         return None
 
 
 class ModelMetric(Metric):
-    """A number that says how well a trained model does a task on real images, such as classifying them.
+    """A number that tells how well a trained model performs a task on real images, such as classifying them.
 
     It calls a method of the objective, ``method(networks, images, label)``, on the reference images, and needs no
-    samples. ``compute`` uses ``outputs`` and ``inputs.real.dataset``. Real images have no such score, so it has no
-    real vs real. If it needs features, they come from ``inputs.see``.
+    samples. ``compute`` uses ``outputs`` and ``inputs.real.dataset``. Real images have no such score, so there is no
+    real vs real. If the metric needs features, it gets them from ``inputs.see``.
 
     Attributes:
         calls: The objective's method.
@@ -347,10 +347,10 @@ class ModelMetric(Metric):
     def outputs(self, inputs: MetricInputs) -> Tensor:
         """The results of ``calls`` for the reference images, in order, on the CPU.
 
-        Computed once for all metrics that share these ``inputs``: those with the same extractor, or without any.
+        Computed once for all metrics that share these ``inputs``: those with the same extractor, or with none.
         """
         model = inputs.model
-        assert model is not None, "a metric of a model is given one"
+        assert model is not None, "a ModelMetric always receives a model"
         return inputs.shared(f"outputs of {self.calls}", lambda: model.apply(self.calls, inputs.real.dataset))
 
     def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
@@ -363,7 +363,7 @@ class ModelMetric(Metric):
         if not hasattr(objective, self.calls):
             return f"it needs a loss that {self.does}"
         if self.needs_unconditional and objective.spec.classes:
-            return "its encoder is told the classes"
+            return "its encoder receives the labels"
         if self.needs_classes and dataset.labels is None:
             return f"'{dataset.name}' has no labels"
         return None

@@ -1,6 +1,6 @@
 """Objectives: an ``Objective`` is a list of phases over named networks, built for the sizes in a ``Spec``.
 
-Most papers need less: an ``AdversarialLoss``, two functions on logits (``ganzoo/api/adversarial.py``).
+Most papers need less: only an ``AdversarialLoss``, two functions on logits (``ganzoo/api/adversarial.py``).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ganzoo.errors import GanzooError
 
 @dataclass(frozen=True)
 class Spec:
-    """Sizes that come from the dataset and the prior, never hard-coded in a network.
+    """Sizes that come from the dataset and the prior, so that networks never hard-code them.
 
     Attributes:
         shape: Shape of one sample: (channels, height, width) for images, (1, 1, d) for points, (1, length) for sound.
         prior: The distribution of latent codes.
         classes: Number of classes that networks are conditioned on; 0 if the recipe is unconditional.
         modality: What a sample is. Default: images of ``shape``.
-        columns: Name and row shape of each additional column of the dataset: ``(("source", (1, 28, 28)),)``.
+        columns: Name and row shape of each additional column of the dataset, such as ``(("source", (1, 28, 28)),)``.
         dataset_classes: Number of classes of the dataset, even if the recipe is unconditional; 0 if it has no labels,
             None if unknown.
     """
@@ -90,8 +90,8 @@ class Spec:
     def _refuse_other_than_images(self) -> None:
         if len(self.shape) != 3:
             raise GanzooError(
-                f"This network is for images, and the dataset has {self.modality}.",
-                "Choose a network for that modality; fully connected ones such as 'mlp' take any.",
+                f"This network is for images, but the dataset has {self.modality}.",
+                "Choose a network for that modality; fully connected ones such as 'mlp' accept any.",
             )
 
 
@@ -110,7 +110,7 @@ class Batch:
         real: Real samples (n, *shape) in [-1, 1]; images are (n, c, h, w).
         label: Their classes (n,), int64; zeros if the dataset has none. Fakes get the same labels, so that real and
             fake samples can be compared pair by pair.
-        z: Latent codes (n, latent), drawn separately for every phase, or once for all phases that share fakes.
+        z: Latent codes (n, latent), drawn separately for each phase, or once for all phases that share fakes.
         source: The input of a translating generator (n, ...), if the dataset has such a column.
         fake: The samples (n, *shape) that the generator made from ``z``, with its graph, if phases share them; None if
             the phase generates its own.
@@ -148,15 +148,15 @@ class Phase:
     Attributes:
         name: For logs, and for a recipe's ``phases`` section.
         trains: Roles whose parameters it updates; all others are frozen meanwhile.
-        loss: From networks and batch to ``{"loss": ..., ...}``, all scalars. No host synchronisation inside.
+        loss: From networks and batch to ``{"loss": ..., ...}``, all scalars. It must not synchronise with the host.
         repeat: How many times it runs in one step, each time on the next real batch (critic iterations).
         every_steps: It runs only on every ``every_steps``-th step (lazy regularisation).
-        begin: The share of the training after which it begins to run: 0.5, for instance, to fit a prior to codes that
-            an earlier phase has learned by then.
-        end: The share of the training after which it stops.
+        begin: The share of training after which it starts to run: 0.5, for instance, to fit a prior to codes that an
+            earlier phase has learned by then.
+        end: The share of training after which it stops.
         after: Called without gradients after the optimizers' step (weight clipping, balance terms).
-        shares_fakes: Whether it uses ``batch.fake``. Phases that do run one after another on the same batch, with
-            fakes generated once per step. The phase that trains the generator is the last of them.
+        shares_fakes: Whether it uses ``batch.fake``. All phases that share fakes run one after another on the same
+            batch, and its fakes are generated once per step. The phase that trains the generator must be the last.
     """
 
     name: str
@@ -176,16 +176,16 @@ class Phase:
 
 
 class Objective(nn.Module):
-    """A list of phases over named networks; state that they need is in registered buffers.
+    """A list of phases over named networks. State that the phases need is kept in registered buffers.
 
-    It is a module, so that checkpoints include its buffers (BEGAN's k, ADA's p, running averages).
+    An objective is a module, so that checkpoints include its buffers (BEGAN's k, ADA's p, running averages).
 
     Attributes:
         roles: The networks a recipe must name, each with the kind that provides it.
-        samples_with: The roles needed to draw samples, and by the objective's other methods that metrics call; each
+        samples_with: The roles needed to draw samples, or by other methods of the objective that metrics call. Each
             gets an exponential moving average.
-        generates_from: Columns of the dataset that ``generate`` takes as keyword arguments besides codes and labels:
-            ``("source",)`` for a translating generator.
+        generates_from: Columns of the dataset that ``generate`` takes as keyword arguments, in addition to codes and
+            labels: ``("source",)`` for a translating generator.
         views: How many samples ``overview`` draws from each code: 2 for pairs from two domains.
         processes: Number of processes that train together, each on its share of every batch; ganzoo sets it before it
             calls ``phases``.
@@ -240,8 +240,9 @@ class Objective(nn.Module):
     def discriminate(self, networks: Networks, samples: Tensor, label: Tensor) -> Tensor | None:
         """The discriminator's logits (n,) for samples (n, *shape) with labels (n,); only pictures use them.
 
-        None if no network of that name returns one number for each sample. A discriminator that judges several samples
-        at once states how many in its attribute ``packing``; each sample is then judged together with copies of itself.
+        None if there is no discriminator, or if it does not return one number per sample. A discriminator that judges
+        several samples together states how many in its attribute ``packing``; each sample is then judged together with
+        copies of itself.
         """
         discriminator = networks.get("discriminator")
         if discriminator is None:
@@ -252,7 +253,7 @@ class Objective(nn.Module):
         return logits.flatten()[: len(samples)] if logits.numel() == copies * len(samples) else None
 
     def fakes(self, networks: Networks, batch: Batch) -> Tensor:
-        """Samples that ``generate`` makes from a batch's codes, labels and columns."""
+        """Samples that ``generate`` returns for a batch's codes, labels and columns."""
         return self.generate_from(networks, batch.z, batch.label, batch.columns(self.generates_from))
 
     def generate_from(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:

@@ -83,9 +83,10 @@ class UniformPrior(Prior):
 
 @dataclass(frozen=True, kw_only=True)
 class CodesPrior(Prior):
-    """Noise beside structured codes (InfoGAN, Chen et al. 2016): N(0, I), then one-hot codes, then U(-1, 1) codes.
+    """Noise and structured codes (InfoGAN, Chen et al. 2016): N(0, I), then one-hot codes, then U(-1, 1) codes.
 
-    The columns are laid out in that order: ``dim`` of noise, each of ``categorical`` one-hot, ``continuous``.
+    The columns are laid out in that order: ``dim`` of noise, one one-hot block for each of ``categorical``, and
+    ``continuous``.
 
     Args:
         dim: Width of the noise.
@@ -124,7 +125,7 @@ def register_priors(register: Register[Prior]) -> None:
     register(
         "codes",
         CodesPrior,
-        summary="Noise beside categorical and continuous codes",
+        summary="Noise with categorical and continuous codes",
         paper="Chen et al. 2016, InfoGAN: Interpretable Representation Learning by Information Maximizing Generative "
         "Adversarial Nets, arXiv:1606.03657",
     )

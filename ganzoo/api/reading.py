@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
-"""Pillow's names of the formats that are read; file names do not matter."""
+"""Pillow's names of the formats that can be read; file names do not matter."""
 
 MAX_PIXELS = 2**26
 """The most pixels in one picture, 67 million: more than cameras take."""
@@ -60,13 +60,13 @@ MAX_ZIPPED = 2_000_000
 """The most files in an archive of pictures."""
 
 ZIP_ENTRY = 512
-"""The most bytes, on average, for a file in an archive's list of files: its name, and 46 more."""
+"""The most bytes, on average, of a file's entry in an archive's list of files: its name, and 46 more."""
 
 MAX_ZIPPED_BYTES = 2**28
-"""The most bytes in one of them: more than any picture of ``MAX_PIXELS`` takes uncompressed."""
+"""The most bytes in one of these files: more than any picture of ``MAX_PIXELS`` takes uncompressed."""
 
 ARCHIVE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""The methods of numpy.savez and savez_compressed. The others have no useful limit on how far they expand."""
+"""The methods of numpy.savez and savez_compressed. The other methods can expand without a useful limit."""
 
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError,
@@ -82,7 +82,7 @@ def max_bytes() -> int:
 
 
 def machine_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of memory that this process may use, the machine's or less in a container; None if the system does not say.
+    """Bytes of memory that this process may use: the machine's, or less in a container. None if unknown.
 
     Args:
         root: Where ``/proc`` and ``/sys`` are.
@@ -99,7 +99,7 @@ def machine_memory(root: Path = Path("/")) -> int | None:
 
 
 def control_groups(root: Path = Path("/")) -> set[str]:
-    """The control groups of this process, and those around them, whose limits hold for it too; "" is the outermost.
+    """The control groups of this process and their ancestors, whose limits also apply to it; "" is the root.
 
     Args:
         root: Where ``/proc`` is.
@@ -124,8 +124,8 @@ def check_bytes(what: object, n_bytes: int) -> None:
     """
     if n_bytes > max_bytes():
         raise GanzooError(
-            f"{what} says it holds {n_bytes / 1e9:,.0f} GB.",
-            f"More than {max_bytes() / 1e9:,.0f} GB are not read on this machine; give fewer or smaller images.",
+            f"{what} claims to hold {n_bytes / 1e9:,.0f} GB.",
+            f"At most {max_bytes() / 1e9:,.0f} GB are read on this machine; give fewer or smaller images.",
         )
 
 
@@ -141,7 +141,7 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
         OSError: It cannot be opened.
     """
     at_most = max_bytes() if at_most is None else at_most
-    # A pipe that nobody writes to blocks in open() itself.
+    # A pipe without a writer blocks in open() itself.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
@@ -156,7 +156,7 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
 
 
 class _ZipReader(io.BufferedReader):
-    """An archive of any size. Its list of files, which ``zipfile`` reads in one piece, is limited."""
+    """An archive of any size, with a limit on its list of files, which ``zipfile`` reads in one piece."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -168,7 +168,7 @@ class _ZipReader(io.BufferedReader):
             raise ValueError("its list of files is too large")
         content = super().read(size)
         if content.count(b"PK\1\2") > MAX_ZIPPED:
-            raise GanzooError(f"{self.path} holds more than {MAX_ZIPPED:,} files.", "Divide it.")
+            raise GanzooError(f"{self.path} holds more than {MAX_ZIPPED:,} files.", "Split it.")
         return content
 
 
@@ -218,14 +218,14 @@ class ZippedFiles:
         if info.flag_bits & 1:
             raise GanzooError(f"{self.path} is encrypted.", "Pack it without a password.")
         if info.compress_type not in ARCHIVE_METHODS:
-            raise GanzooError(f"{name} in {self.path} is compressed by an unusual method.", "Pack it with deflate.")
+            raise GanzooError(f"{name} in {self.path} uses an unusual compression method.", "Pack it with deflate.")
         if info.file_size > MAX_ZIPPED_BYTES:
             raise GanzooError(f"{name} in {self.path} has {info.file_size:,} bytes, too many for one picture.")
         try:
             with self._archive.open(info) as file:
                 content = file.read(info.file_size + 1)
             if len(content) != info.file_size:
-                raise ValueError("it holds less or more than it says")
+                raise ValueError("it holds less or more than it claims")
         except DAMAGE as error:
             raise GanzooError(f"{name} in {self.path} is damaged ({error}).", "Pack it again.") from error
         return io.BytesIO(content), info.compress_size
@@ -233,7 +233,7 @@ class ZippedFiles:
 
 @dataclass(frozen=True)
 class ZippedFile:
-    """One file in a zip archive, accepted in place of a path."""
+    """One file in a zip archive, accepted instead of a path."""
 
     archive: ZippedFiles
     name: str
@@ -292,11 +292,11 @@ def _check_picture(path: Path | ZippedFile, picture: Image.Image, n_bytes: int) 
     size = "x".join(map(str, picture.size))
     if pixels > MAX_PIXELS:
         raise GanzooError(
-            f"The picture {path} is {size}, and at most {MAX_PIXELS:,} pixels are read.", "Make it smaller."
+            f"The picture {path} is {size}, but at most {MAX_PIXELS:,} pixels are read.", "Make it smaller."
         )
     if pixels > max(MAX_FLAT_PIXELS, PIXELS_PER_BYTE * n_bytes):
         raise GanzooError(
-            f"The picture {path} says it is {size}, in a file of {n_bytes:,} bytes: next to nothing, compressed.",
+            f"The picture {path} claims to be {size}, in a file of only {n_bytes:,} bytes.",
             "Remove it, or make it smaller.",
         )
 
@@ -328,7 +328,7 @@ def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, 
 def _array(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, n_bytes: int, what: str, remedy: str
 ) -> np.ndarray[Any, Any]:
-    """Read one array, after its header has shown that it holds plain numbers, and not too many."""
+    """Read one array, after checking from its header that it holds plain numbers, and not too many."""
     import numpy as np
 
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -348,7 +348,7 @@ def _array(
         needed = prod(shape) * dtype.itemsize
         check_bytes(what, needed)
         if needed > info.file_size or needed > MAX_DEFLATION * min(n_bytes, info.compress_size):
-            raise ValueError("it holds less than it says")
+            raise ValueError("it holds less than it claims")
         with archive.open(info) as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
     # SyntaxError and TokenError, because NumPy parses the header as Python.
@@ -382,12 +382,12 @@ def read_idx(path: Path) -> Tensor:
             if prod(shape) == 0:
                 raise ValueError("it is empty")
             if prod(shape) > n_bytes * (1 if packed == path else MAX_DEFLATION):
-                raise ValueError("it holds less than it says")
+                raise ValueError("it holds less than it claims")
             content = bytearray(stream.read(prod(shape) + 1))
             if len(content) != prod(shape):
-                raise ValueError(f"it holds {'less' if len(content) < prod(shape) else 'more'} than it says")
+                raise ValueError(f"it holds {'less' if len(content) < prod(shape) else 'more'} than it claims")
     except DAMAGE as error:
-        raise GanzooError(f"{packed} is damaged or cannot be read ({error}).", "Get it again.") from error
+        raise GanzooError(f"{packed} is damaged or cannot be read ({error}).", "Download it again.") from error
     return torch.frombuffer(content, dtype=torch.uint8).view(shape)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 class Tracker(ABC):
     """Sends a run's log to a service, or writes it in another file format. Called between steps, never inside one.
 
-    A run does not depend on its trackers: an exception in a method is logged, and the tracker gets nothing more, except
-    that it is closed. One in the constructor ends the run before its first step.
+    A run does not depend on its trackers: an exception in a method is logged, and the tracker receives nothing more
+    except the final ``close``. An exception in the constructor ends the run before its first step.
     """
 
     @abstractmethod

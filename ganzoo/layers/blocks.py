@@ -1,6 +1,6 @@
 """Layers and blocks: labels, normalisation, convolutions, residual blocks, self-attention, shared features.
 
-Labels are appended to a network's inputs, or enter its normalisation or a discriminator's last layer.
+Labels are appended to a network's inputs, or used in its normalisation or in a discriminator's last layer.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ over each map of each sample (Ulyanov et al. 2016); a vector has no maps, so the
 Conditioning = Literal["concat", "projection", "none"]
 """How a discriminator of a conditional recipe receives the label. ``concat``: one-hot, appended to the image (Mirza &
 Osindero 2014), as constant maps before convolutions (Radford et al. 2015). ``projection``: as a direction that features
-are projected on (Miyato & Koyama 2018, arXiv:1802.05637). ``none``: not at all, for instance if an auxiliary classifier
-judges classes."""
+are projected onto (Miyato & Koyama 2018, arXiv:1802.05637). ``none``: not at all, for instance if an auxiliary
+classifier judges classes."""
 
 GeneratorConditioning = Literal["concat", "batch-norm"]
 """How a generator receives the label. ``concat``: appended to the latent code (Mirza & Osindero 2014). ``batch-norm``:
@@ -69,14 +69,14 @@ def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
 
 
 def label_inputs(spec: Spec, conditioning: Conditioning) -> int:
-    """Number of label maps appended to a discriminator's images: one for each class under ``concat``, otherwise 0."""
+    """Number of label maps appended to a discriminator's images: one per class with ``concat``, otherwise 0."""
     return spec.classes if conditioning == "concat" else 0
 
 
 class Head(nn.Module):
-    """A discriminator's last layer: a linear function of the features, plus the label's term under ``projection``.
+    """A discriminator's last layer: a linear function of the features, plus the label's term with ``projection``.
 
-    Under ``projection`` the logit is w · φ(x) + b + v_y · φ(x), with an embedding v of the classes (Miyato & Koyama
+    With ``projection``, the logit is w · φ(x) + b + v_y · φ(x), with an embedding v of the classes (Miyato & Koyama
     2018, arXiv:1802.05637).
 
     Args:
@@ -94,7 +94,7 @@ class Head(nn.Module):
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def forward(self, features: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) from features (n, width) and, under ``projection``, labels (n,)."""
+        """Logits (n,) from features (n, width) and, with ``projection``, labels (n,)."""
         logits: Tensor = self.linear(features).squeeze(1)
         if self.embedding is not None:
             assert label is not None, "a head built for classes needs labels"
@@ -103,7 +103,7 @@ class Head(nn.Module):
 
 
 class LabelAware(nn.Module):
-    """A layer whose ``forward(x, label)`` takes the label too."""
+    """A layer whose ``forward(x, label)`` also takes the label."""
 
 
 class ConditionalBatchNorm(LabelAware):
@@ -161,9 +161,9 @@ def image_norm(kind: Norm, channels: int) -> list[nn.Module]:
 
 
 class ImageTanh(nn.Module):
-    """A generator's last layer: the tanh of pixels, in single precision at least.
+    """A generator's last layer: the tanh of pixels, at least in single precision.
 
-    In bfloat16 the tanh is exactly ±1 from 3.5 on and its slope is 0, so a pixel that got there would stay there.
+    In bfloat16, tanh is exactly ±1 from ±3.5 onwards, where its slope is 0, so a pixel that got there would be stuck.
     """
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class ImageTanh(nn.Module):
 
 
 class PadToEven(nn.Module):
-    """Pads an odd side with one row or column of zeros, so that halving rounds up."""
+    """Pads odd sides with one row or column of zeros, so that halving rounds up."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """From (n, c, h, w) to (n, c, h or h + 1, w or w + 1)."""
@@ -197,15 +197,15 @@ class Crop(nn.Module):
 
 
 IMAGE_CHANNELS = 4
-"""Transposed convolutions to at most this many channels, as images have, are slow."""
+"""Transposed convolutions to this many channels or fewer, as images have, are slow."""
 
 
 class UpConv2d(nn.ConvTranspose2d):
     """A 4x4 transposed convolution with stride 2: feature maps (n, in_channels, h, w) to (n, out_channels, 2h, 2w).
 
-    For the few channels of an image, it is computed as a 2x2 convolution with stride 1 to four times as many channels,
-    which are then shuffled into 2x2 blocks of pixels. The sums are the same, and the kernels are more than twice as
-    fast.
+    For the few channels of an image, it is computed as a 2x2 transposed convolution with stride 1 to four times as many
+    channels, which are then shuffled into 2x2 blocks of pixels. The sums are the same, and the kernels are more than
+    twice as fast.
 
     Args:
         in_channels: Channels of the input.
@@ -230,7 +230,7 @@ class GroupedConv2d(nn.Conv2d):
     """A grouped convolution for networks under gradient penalties; see ``functional.grouped_conv2d``.
 
     Args:
-        in_channels: Of the input.
+        in_channels: Channels of the input.
         out_channels: Channels of the output.
         kernel: Side of the kernel, or (height, width).
         groups: Number of groups that input and output channels are divided into.
@@ -271,7 +271,7 @@ class ResidualUp(LabelAware):
     """SNGAN's residual block for generators (Miyato et al. 2018, arXiv:1802.05957): doubles the resolution.
 
     Normalise, ReLU, repeat each value 2x2, convolve; normalise, ReLU, convolve. The shortcut's convolution is 1x1, so
-    it comes before the repetition: the same numbers for a quarter of the work.
+    it comes before the repetition: the same result for a quarter of the work.
 
     Args:
         in_channels: Channels of the input.
@@ -306,7 +306,7 @@ class ResidualDown(nn.Module):
     """SNGAN's residual block for discriminators (Miyato et al. 2018, arXiv:1802.05957), without normalisation.
 
     ReLU, convolve, ReLU, convolve, and 2x2 average pooling if ``halve``. The shortcut pools before its 1x1 convolution,
-    not after: the same numbers for a quarter of the work.
+    not after it: the same result for a quarter of the work.
 
     Args:
         in_channels: Channels of the input.
@@ -339,10 +339,10 @@ class SelfAttention(nn.Module):
     """Every position attends to every other (Zhang et al. 2019, arXiv:1805.08318).
 
     With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each position j gets o_j = v(Σ_i β_ji h(x_i)), and the
-    output is y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, h to a half,
-    v back. γ starts at zero, so that the network first relies on local neighbourhoods. As in the authors' code but not
-    in the equation, f(x) and h(x) are max-pooled 2x2, for a quarter of the work. Attention is written out, because
-    torch's fused kernel cannot be differentiated twice, as gradient penalties require.
+    output is y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, h to half of
+    them, and v back to all. γ starts at zero, so that the network first relies on local neighbourhoods. As in the
+    authors' code but not in the equation, f(x) and h(x) are max-pooled 2x2, for a quarter of the work. Attention is
+    written out, because torch's fused kernel cannot be differentiated twice, as gradient penalties require.
 
     Args:
         channels: Channels of the input and the output.
@@ -372,7 +372,7 @@ class MinibatchStd(nn.Module):
     authors' code), averaged over all features and pixels. It makes a collapsed generator easy to detect.
 
     Args:
-        group: Images in a group; lowered to the largest divisor of the batch size that is not above it.
+        group: Images in a group; lowered to the largest divisor of the batch size that does not exceed it.
     """
 
     def __init__(self, group: int = 4) -> None:
@@ -393,10 +393,10 @@ class MinibatchStd(nn.Module):
 
 @contextmanager
 def own_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Make batch normalisation use each batch's own statistics in the block, and leave its running ones unchanged.
+    """Make batch normalisation use each batch's own statistics in the block, and leave the running ones unchanged.
 
-    For inputs that the running statistics do not fit: an autoencoder's decoder has those of codes of images, of the
-    prior's codes, or of both. Not for a single sample, which has no statistics.
+    For inputs that do not match the running statistics: those of an autoencoder's decoder may come from the codes of
+    images, from the prior's codes, or from both. Not for a single sample, which has no statistics.
     """
     norms = [part for network in networks for part in network.modules() if isinstance(part, _BatchNorm)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
@@ -428,7 +428,7 @@ def as_trunk(network: nn.Module, role: str, reader: str) -> Trunk:
 
     Args:
         network: The network.
-        role: Its role in the recipe.
+        role: The network's role in the recipe.
         reader: What needs the features, as the subject of the error message.
 
     Raises:

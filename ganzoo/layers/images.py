@@ -2,7 +2,7 @@
 
 Resampling uses the filter [1, 3, 3, 1], as in StyleGAN2 and R3GAN. Maps are blurred before they are halved (Zhang 2019,
 "Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486). For doubling, the filter is bilinear
-interpolation: along each axis, a new pixel is 3/4 of the pixel that contains it plus 1/4 of the next nearest.
+interpolation: along each axis, a new pixel is 3/4 of the pixel that contains it plus 1/4 of the next nearest one.
 
 The transformations are differentiable, and never wait for the device.
 """
@@ -20,7 +20,7 @@ from ganzoo.api.objective import Spec
 def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
     """(height, width) of every resolution, from the coarsest to the image's own.
 
-    Sides are halved, rounding up, at least once and then as long as both stay at least 4: 28x28 gives 4, 7, 14, 28.
+    Sides are halved, rounding up, at least once and then while both remain at least 4: 28x28 gives 4, 7, 14, 28.
     """
     sizes = [(spec.height, spec.width)]
     while len(sizes) == 1 or min(sizes[0]) > 6:
@@ -29,16 +29,16 @@ def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
 
 
 def channel_pyramid(spec: Spec, width: int, widest: int) -> list[int]:
-    """Channels at each of ``pyramid_sizes``: ``width`` at the image's, doubled with each halving up to ``widest``."""
+    """Channels at each of ``pyramid_sizes``: ``width`` at full size, doubled with each halving up to ``widest``."""
     return [min(width * 2**level, widest) for level in reversed(range(len(pyramid_sizes(spec))))]
 
 
 class Blur(nn.Module):
-    """Filters each map with the outer product of [1, 3, 3, 1] / 8 with itself; beyond the edge are zeros.
+    """Filters each map with the outer product of [1, 3, 3, 1] / 8 with itself, padding the edges with zeros.
 
     Args:
         padding: Zeros on each side; the result is ``2 * padding - 3`` pixels larger than the maps.
-        gain: Factor of the result; 4 if three of four pixels are zeros that upsampling inserted.
+        gain: Factor of the result; use 4 if three of four pixels are zeros that upsampling inserted.
         step: Stride of the result; 2, with a ``padding`` of 1, halves the maps.
     """
 
@@ -60,7 +60,7 @@ class Blur(nn.Module):
 
 
 def upsample2x(maps: Tensor) -> Tensor:
-    """From (n, c, h, w) to (n, c, 2h, 2w), bilinearly; beyond the edge, the outermost pixels repeat."""
+    """From (n, c, h, w) to (n, c, 2h, 2w), bilinearly; the outermost pixels are repeated beyond the edge."""
     return interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -76,7 +76,7 @@ def translate(images: Tensor, down: Tensor, right: Tensor, *, fill: float | None
         images: Images (n, c, h, w).
         down: Pixels to move down, (n,) int64; negative moves up.
         right: Pixels to move right, (n,) int64.
-        fill: Value of the pixels that move in; None repeats the edge.
+        fill: Value of the pixels that move in; None repeats the edge pixels.
 
     Returns:
         Images (n, c, h, w).
@@ -99,7 +99,7 @@ def sample_bilinear(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
         images: Images (n, c, h, w).
         x: Source column of each new pixel, (n, height, width), in pixels; 0 is the centre of the first. Without
             gradients.
-        y: Source row, likewise.
+        y: Source row of each new pixel, in the same format.
 
     Returns:
         Images (n, c, height, width), interpolated bilinearly. Images are reflected at their borders.
@@ -109,7 +109,7 @@ def sample_bilinear(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
     left, top = x.floor(), y.floor()
     across, down = x - left, y - top
     corner = (top * width + left).long()
-    # In the last column and row, the next pixel has weight 0; the same pixel is read instead.
+    # In the last column and row, the next pixel has weight 0, so the same pixel is read instead.
     right, below = (left < width - 1).long(), (top < height - 1).long() * width
 
     def taken(offset: Tensor | int, share: Tensor) -> Tensor:
@@ -140,12 +140,12 @@ def random_shift(images: Tensor, rows: int, columns: int, *, fill: float | None 
 def random_windows(images: Tensor, share: float) -> Tensor:
     """Masks of random windows, one for each image, centred anywhere on it: bool (n, 1, h, w).
 
-    The centre is a pixel if the window's side is odd, and a corner of pixels, border included, if it is even: so left
-    and right, top and bottom are covered equally often.
+    The centre is a pixel if the window's side is odd, and a corner of pixels, including the border, if it is even, so
+    that left and right, and top and bottom, are covered equally often.
 
     Args:
         images: Images (n, c, h, w), for their size.
-        share: Side of the window as a share of the image's, rounded to whole pixels, halves up.
+        share: Side of the window as a share of the image's, rounded to whole pixels, with halves rounded up.
     """
     covered = []
     for size in images.shape[2:]:

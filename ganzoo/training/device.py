@@ -1,7 +1,7 @@
-"""What a training computes with: a device, CPU cores and number formats.
+"""What training computes with: a device, CPU cores and number formats.
 
 torch's settings for rounding (TF32, cuDNN's choice of kernels, deterministic algorithms) are process-wide. They are set
-for each step and restored afterwards, so that neither scores nor the code around a training depend on them.
+for each step and restored afterwards, so that scores and the surrounding code do not depend on them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
-"""Types of devices that can train. torch knows more; some of them hold no data, and others need extensions."""
+"""Types of devices that can train. torch knows more: some of them hold no data, others need extensions."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables for the number of threads, which ``train.threads: auto`` obeys. A number in the recipe takes
-precedence, and so does that of a resumed run."""
+precedence, as does the number that a resumed run recorded."""
 MAX_BF16_TIME = 0.7
-"""bf16 pays off up to this share of the fp32 time of a product: autocast's conversions cost part of the gain."""
+"""bf16 pays off if a product takes at most this share of its fp32 time: autocast's conversions use up some of it."""
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 FIXED_WORKSPACES = (":4096:8", ":16:8")
 """With one of these, cuBLAS adds in a fixed order, as NVIDIA's documentation of cublasSetWorkspace says."""
@@ -39,7 +39,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is CUDA if available, else the CPU.
+    """The device with a name; ``auto`` is CUDA if available, else the CPU.
 
     Raises:
         GanzooError: The name is not a device, or the device is not available.
@@ -88,10 +88,10 @@ def _quotas(root: Path) -> list[int]:
 
 
 def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
-    """Use as many threads as a recipe says, or at most as many as this process has cores.
+    """Use the number of threads that a recipe sets, or at most one per core that this process may use.
 
     torch counts the machine's cores, and would run 64 threads in a container that may use two. A number from the
-    environment (``OMP_NUM_THREADS``) stays.
+    environment (``OMP_NUM_THREADS``) is kept.
     """
     if wanted != "auto":
         torch.set_num_threads(wanted)
@@ -107,8 +107,8 @@ def user_decides() -> bool:
 def keep_freed_memory() -> bool:
     """Make this process reuse freed memory instead of returning it to the system.
 
-    glibc returns large blocks at once. Every training step allocates the same blocks again, and the system maps and
-    zeroes each page again, which takes a quarter of the time with large feature maps. In exchange, the process
+    glibc returns large blocks immediately. Every training step allocates the same blocks again, and the system maps
+    and zeroes each page again, which takes a quarter of the time with large feature maps. In exchange, the process
     keeps its peak memory.
 
     Returns:
@@ -134,7 +134,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        with torch.cuda.device(device):  # it asks about the current one
+        with torch.cuda.device(device):  # the query is about the current device
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.backends.cpu.get_cpu_capability()
@@ -147,7 +147,7 @@ def _fast_bf16(device: torch.device) -> bool:
 @cache
 def _faster_on_this_cpu() -> bool:
     """Whether bf16 is faster, measured in about 30 ms: without AMX, it is half as fast on some CPUs and twice as fast
-    on others. It uses one thread and its own CPU time, so that other programs do not change the answer.
+    on others. The measurement uses one thread and that thread's CPU time, so that other programs do not affect it.
     """
     operands = {dtype: torch.ones(512, 512, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
     best = dict.fromkeys(operands, float("inf"))
@@ -169,11 +169,11 @@ def refuse_tf32_elsewhere(precision: str, device: torch.device) -> None:
     """Check that TF32 is requested only on CUDA devices.
 
     Raises:
-        GanzooError: It is requested on another device.
+        GanzooError: TF32 is requested on another device.
     """
     if precision == "tf32" and device.type != "cuda":
         raise GanzooError(
-            f"train.precision=tf32 is a number format of CUDA GPUs, and this training is on {device.type}.",
+            f"train.precision=tf32 is a number format of CUDA GPUs, but this run trains on {device.type}.",
             "Use train.precision=auto, or fp32.",
         )
 
@@ -182,7 +182,7 @@ def fix_workspace() -> None:
     """Make cuBLAS add in a fixed order. It reads the setting once, when CUDA starts.
 
     Raises:
-        GanzooError: CUDA has started already, or the user set another workspace.
+        GanzooError: CUDA has already started, or the user set another workspace.
     """
     if not torch.cuda.is_available() or os.environ.get(WORKSPACE) in FIXED_WORKSPACES:
         return
@@ -200,12 +200,12 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
     """A recipe's numerical settings, for one step.
 
     Args:
-        config: Its ``train`` section.
+        config: The recipe's ``train`` section.
         precision: The resolved ``train.precision``.
-        device: Where the step is taken.
+        device: The device that the step runs on.
 
     Raises:
-        GanzooError: ``train.deterministic``, and an operation has no deterministic implementation there.
+        GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on the device.
     """
     if device.type != "cuda" and not config.deterministic:
         yield
@@ -228,9 +228,9 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
         if found is None:
             raise
         raise GanzooError(
-            f"train.deterministic: torch has no deterministic '{found['operation']}' on {device.type}, and this recipe "
-            "uses it.",
-            "Set train.deterministic=false, or leave out the part that uses it (an augmentation, a resampling).",
+            f"train.deterministic: torch has no deterministic '{found['operation']}' on {device.type}, which this "
+            "recipe uses.",
+            "Set train.deterministic=false, or remove the part that uses it (an augmentation, a resampling).",
         ) from error
     finally:
         torch.set_float32_matmul_precision(products)

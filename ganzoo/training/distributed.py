@@ -1,7 +1,7 @@
-"""One training by several processes, as torchrun starts them: torch.distributed, with gradients in one exchange.
+"""Training one run in several processes started by torchrun: torch.distributed, with all gradients in one exchange.
 
-Every process runs the same program, holds the same weights and sees its own rows of each batch. The main process, of
-rank 0, is the only one that writes.
+Every process runs the same program, holds the same weights and sees its own rows of each batch. Only the main process,
+rank 0, writes files.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ganzoo.reproducibility import derive_seed, global_state, restore_global_sta
 from ganzoo.training.device import fix_workspace, resolve_device
 
 TIMEOUT = timedelta(minutes=60)
-"""How long to wait for a process: more than the longest evaluation, whose metrics the main process computes."""
+"""How long to wait for a process: longer than any evaluation, whose metrics only the main process computes."""
 
 
 class LostContact(RunError):
-    """Another process of the training ended, or does not answer."""
+    """Another process of the run ended, or does not respond."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train one run together. Methods are called by all of them, at the same point.
+    """The processes that train one run together. All of them must call the methods at the same points.
 
     Attributes:
-        rank: This one's number, from 0.
-        size: How many there are.
+        rank: This process's number, from 0.
+        size: Number of processes.
     """
 
     rank: int = 0
@@ -52,7 +52,7 @@ class Processes:
         """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
 
         Args:
-            config: Names the device. If a GPU is to be deterministic, cuBLAS is told so here, before CUDA starts.
+            config: Names the device. If a GPU must be deterministic, cuBLAS is configured here, before CUDA starts.
 
         Raises:
             GanzooError: The device is not available, two processes would share a GPU, or CUDA started too early.
@@ -66,12 +66,12 @@ class Processes:
         if index:
             raise GanzooError(
                 f"All {self.size} processes would train on {name}.",
-                "Use train.device=cuda: each process takes a GPU of its own.",
+                "Use train.device=cuda, so that each process takes its own GPU.",
             )
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
             raise GanzooError(
-                f"This machine has {gpus} GPU{'' if gpus == 1 else 's'}, and process {local + 1} on it has none left.",
+                f"This machine has {gpus} GPU{'' if gpus == 1 else 's'}, so none is left for its process {local + 1}.",
                 f"Start at most {gpus} on it (torchrun --nproc-per-node {gpus}), or train with --device cpu.",
             )
         # Before anything else touches CUDA, which would create a context on the first GPU for every process.
@@ -88,7 +88,7 @@ class Processes:
         if left or not rows:
             raise GanzooError(
                 f"batch_size {batch_size} cannot be divided equally among {self.size} processes.",
-                f"train.batch_size is that of all processes together: make it a multiple of {self.size}.",
+                f"train.batch_size is the total of all processes: make it a multiple of {self.size}.",
             )
         return slice(self.rank * rows, (self.rank + 1) * rows)
 
@@ -113,7 +113,7 @@ class Processes:
                 dist.all_reduce(tensor)
 
     def all_reduce_max(self, numbers: Sequence[float]) -> list[float]:
-        """The largest of all processes' numbers, place by place; does not wait for a GPU."""
+        """The largest of all processes' numbers, position by position; does not wait for a GPU."""
         if self.size == 1:
             return list(numbers)
         values = torch.tensor(numbers, dtype=torch.float64)
@@ -147,7 +147,7 @@ class Processes:
                 tensor.copy_(part.view_as(tensor))
 
     def broadcast_bytes(self, content: bytes = b"") -> bytes:
-        """The main process's bytes. Only JSON, YAML and safetensors are sent, so that nothing is unpickled."""
+        """The main process's bytes. Only JSON, YAML and safetensors are sent, so nothing is unpickled."""
         if self.size == 1:
             return content
         length = int(self.all_reduce_max([len(content) if self.is_main else 0])[0])
@@ -163,7 +163,7 @@ ALONE = Processes()
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes that torchrun started, or this one alone, until the block ends."""
+    """The processes that torchrun started, or only this one, until the block ends."""
     # Some builds of torch lack torch.distributed.
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
@@ -172,7 +172,7 @@ def joined() -> Iterator[Processes]:
     # threads, which abort the process if they outlive the interpreter.
     import torch.distributed.nn.functional
 
-    # gloo beside nccl: small exchanges on the host need not wait for the GPU.
+    # gloo in addition to nccl, so that small exchanges on the host need not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _in_contact():
         dist.init_process_group(backend, timeout=TIMEOUT)
@@ -186,7 +186,7 @@ def _in_contact() -> Iterator[None]:
     """Convert torch's errors about a lost process into ``LostContact``.
 
     Raises:
-        LostContact: Another process ended, or does not answer.
+        LostContact: Another process ended, or does not respond.
     """
     try:
         yield
@@ -195,8 +195,8 @@ def _in_contact() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and ("gloo" not in str(error) or "enforce fail" in str(error)):
             raise
         raise LostContact(
-            "Another process of this run ended, or does not answer.",
-            "If it did not say why, check that its machine still runs; then resume with --resume.",
+            "Another process of this run ended, or does not respond.",
+            "If it reported no error, check that its machine is still running; then resume with --resume.",
         ) from error
 
 
@@ -210,9 +210,10 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
 class Replicas:
     """Keeps networks and objective equal in all processes; does nothing in a single process.
 
-    Gradients are averaged, so that a step is that of the whole batch. All floating-point buffers that checkpoints hold
+    Gradients are averaged, so that each step uses the whole batch. All floating-point buffers that checkpoints contain
     (running averages, an augmentation's strength) are averaged in the same exchange, so that they reflect the images of
-    all processes. A phase's ``after`` sees averaged buffers; if phases share fakes, only the last one's does.
+    all processes. A phase's ``after`` sees averaged buffers; if phases share fakes, only the last phase's ``after``
+    does.
 
     Args:
         processes: All processes.
@@ -223,7 +224,7 @@ class Replicas:
         self._processes = processes
         parameters = [p.detach() for module in modules for p in module.parameters()]
         processes.broadcast([*parameters, *(b for module in modules for b in module.buffers())])
-        # Buffers that a checkpoint holds; the others are constants.
+        # Buffers that a checkpoint contains; the others are constants.
         names = [module.state_dict().keys() for module in modules]
         kept = [
             b
@@ -239,7 +240,7 @@ class Replicas:
 
         Args:
             trained: The parameters.
-            buffers: Whether to average all buffers too; not while another backward pass needs their values.
+            buffers: Whether to average all buffers too; must be false while another backward pass needs their values.
         """
         if self._processes.size > 1:
             gradients = [p.grad for p in trained if p.grad is not None]
@@ -261,19 +262,19 @@ class Replicas:
         """
         if self._processes.size == 1 or not self._whole:
             return
-        # Weighted by place, so that a mere exchange of values shows too.
+        # Weighted by position, so that swapped values are detected too.
         places = [1 + torch.arange(b.numel(), device=b.device).view(b.shape) % 997 for b in self._whole]
         sums = torch.stack([(b.double() * place).sum() for b, place in zip(self._whole, places, strict=True)]).tolist()
         extremes = self._processes.all_reduce_max([*sums, *(-one for one in sums)])
         if any(a != -b for a, b in zip(extremes[: len(sums)], extremes[len(sums) :], strict=True)):
             raise RunError(
-                "This recipe keeps integers that follow from the images of one process, and have no mean.",
+                "This recipe keeps integers that depend on the images of one process, and integers have no mean.",
                 "Train it in one process.",
             )
 
 
 def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:
-    """Every process's random state, for a checkpoint: the main one's as a single process's, the others' by rank."""
+    """Every process's random state, for a checkpoint: the main one's as in a single-process run, others' by rank."""
     states: dict[str, Tensor] = {}
     for name, own in global_state(device).items():
         main, *others = processes.all_gather(own)
@@ -293,7 +294,7 @@ def restore_random(tensors: Mapping[str, Tensor], processes: Processes, device: 
 
 
 def training_seed(seed: int, processes: Processes) -> int:
-    """The seed of torch's default generators in this process: losses and networks draw other numbers in each."""
+    """The seed of torch's default generators in this process: losses and networks draw different numbers in each."""
     return derive_seed(seed, "training" if processes.is_main else f"training/{processes.rank}")
 
 
@@ -301,7 +302,7 @@ class SyncedBatchNorm(_BatchNorm):
     """Batch normalisation with the mean and variance over the images of all processes.
 
     torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative. Every process has the same number
-    of images, and calls the layer in the same order while ``exchanging``. At other times, each may call it alone.
+    of images, and calls such layers in the same order while ``exchanging``. At other times, each may call them alone.
 
     Attributes:
         exchanging: Whether the processes take a step together.
@@ -366,7 +367,7 @@ def _mean_of_all(x: Tensor) -> Tensor:
 def sync_batch_norm(network: nn.Module) -> None:
     """Replace torch's batch normalisations below a module by a ``SyncedBatchNorm`` with the same state.
 
-    Subclasses of them stay, since what they add would be lost.
+    Subclasses of them are kept, because whatever they add would be lost.
     """
     for name, child in network.named_children():
         plain = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

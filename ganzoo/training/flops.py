@@ -20,16 +20,16 @@ from ganzoo.training.step import batches_per_step, frozen_parameters, phase_grou
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
-    """Floating-point operations of a training step for each real image it shows.
+    """Floating-point operations of a training step per real image shown.
 
     Matrix products and convolutions count, forward and backward, with a multiplication and an addition as two;
-    elementwise operations, norms and optimizers are left out, as is customary. A phase counts by the share of steps
-    that it runs in. Nothing is computed: the tensors are fake tensors, which have only shapes, and torch's random state
-    is unchanged.
+    elementwise operations, norms and optimizers are left out, as is customary. Each phase is weighted by the share of
+    steps that it runs in. Nothing is computed: the tensors are fake tensors, which have only shapes, and torch's random
+    state is unchanged.
 
     Args:
         recipe: A validated recipe.
-        zoo: Where its names are looked up.
+        zoo: The registries in which its names are looked up.
         dataset: The training images, for their sizes and types.
     """
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
@@ -40,7 +40,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
         columns = {name: torch.zeros(n, *one.shape[1:], dtype=one.dtype) for name, one in dataset.columns.items()}
         images, label = torch.zeros(n, *spec.shape), torch.zeros(n, dtype=torch.int64)
         batch = Batch.of({"image": images, "label": label, **columns}, z)
-        # How often a group runs in a step, on average over the training.
+        # How often a group runs per step, on average over the run.
         shares = [group[0].repeat / group[0].every_steps * (group[0].end - group[0].begin) for group in groups]
         frozen = frozen_parameters(assembly.networks, [phase for group in groups for phase in group], recipe)
         total = sum(share * _flops(group, assembly, batch, frozen) for share, group in zip(shares, groups, strict=True))

@@ -1,4 +1,4 @@
-"""Health of a training run: weights that are no longer finite, and where the time of a step goes."""
+"""Health of a training run: weights that are no longer finite, and how the time of a step is spent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
     """The roles of networks with a weight or a running statistic that is not finite; waits for the device."""
     held: dict[str, list[Tensor]] = {}
     for role, network in networks.items():
-        # Other buffers may hold an infinity on purpose, such as an attention's mask.
+        # Other buffers, such as an attention mask, may contain an infinity on purpose.
         statistics = [
             b for module in network.modules() if isinstance(module, MEASURED) for b in module.buffers(recurse=False)
         ]
@@ -46,13 +46,13 @@ def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
 
 
 def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:
-    """Shares of the time of some steps, by kind; they sum to 1.
+    """Shares of the time of some steps, by kind of work; they sum to 1.
 
-    The steps are undone, so the training continues bit for bit. The profiler itself takes some of the time, most of it
-    between operators. On a GPU this is the host's time, which is spent on launching operators.
+    The steps are undone, so training continues bit for bit. The profiler itself takes some of the time, most of it
+    between operators. On a GPU, this is the host's time, which is spent on launching operators.
 
     Args:
-        trainer: Past its first steps, which allocate memory.
+        trainer: A trainer past its first steps, which allocate memory.
         steps: How many steps to profile.
     """
     # Keeps the profiler's library from writing its own log to the terminal, unless the user wants it.
@@ -68,5 +68,5 @@ def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:
 
 
 def kind_of(operator: str) -> str:
-    """What an operator is for."""
+    """The kind of work that an operator does."""
     return next((kind for kind, parts in KINDS.items() if any(part in operator for part in parts)), "other")

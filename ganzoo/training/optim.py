@@ -1,4 +1,4 @@
-"""Optimizers, schedules, and the moving average of weights."""
+"""Optimizers, schedules and the moving average of weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
 
 FUSED = ("adam", "adamw", "sgd")
-"""Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster with ``foreach``."""
+"""Optimizers whose fused implementation is the fastest, even on CPUs; the others are faster with ``foreach``."""
 
 
 class RoleOptimizer:
@@ -33,12 +33,12 @@ class RoleOptimizer:
     Args:
         network: The network that it updates.
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
-        options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
-            schedule, see ``schedule_setters``.
+        options: Keyword arguments of torch's class, including ``lr``. ``lr`` and each of the betas may be a schedule,
+            see ``schedule_setters``.
         captured_on: The device that an engine captures steps on; the learning rate is then a tensor there.
             None if steps are not captured.
-        lazy_scale: c from the function ``lazy_scale``: every learning rate is multiplied by c, and every beta raised to
-            the power c.
+        lazy_scale: c, as returned by the function ``lazy_scale``: every learning rate is multiplied by c, and every
+            beta is raised to the power c.
 
     Raises:
         GanzooError: torch's class refuses the options or the network's parameters, or cannot be captured.
@@ -70,7 +70,7 @@ class RoleOptimizer:
                     f"The engine 'cudagraph' cannot capture the optimizer '{name}'.",
                     "Use train.engine=eager, or another optimizer.",
                 )
-            if scheduled:  # torch's steps read betas as numbers, which a captured step would never read again
+            if scheduled:  # torch's steps read betas as Python numbers, which a captured step never reads again
                 raise GanzooError(
                     f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
                     "Use train.engine=eager, or fixed betas.",
@@ -119,7 +119,7 @@ class RoleOptimizer:
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
         self.inner.load_state_dict({"state": state, "param_groups": self.inner.state_dict()["param_groups"]})
-        # Fused steps go through memory in order, so state needs the layout of its weight.
+        # Fused steps traverse memory in order, so state needs the layout of its weight.
         for parameter, entries in self.inner.state.items():
             for key, value in entries.items():
                 if value.shape == parameter.shape and value.stride() != parameter.stride():
@@ -147,7 +147,8 @@ def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
 
 
 def refuse_other_roles(recipe: Recipe, roles: Iterable[str]) -> None:
-    """Refuse optimizer settings for a network that there is not, once all networks are known: a loss may add some.
+    """Refuse optimizer settings for a network that does not exist. Call it once all networks, some of which a loss may
+    add, are known.
 
     Raises:
         GanzooError: Settings name an unknown role.
@@ -196,17 +197,17 @@ def build_optimizers(
 class Ema:
     """Exponential moving average of networks: parameters averaged, statistics measured, other buffers copied.
 
-    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten. It does
-    not if a training starts from another one's weights, not even for networks that the other one lacks.
+    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten. There is
+    no ramp if a run starts from another run's weights, not even for networks that the other run lacks.
 
     Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
-    were computed with. The trained network's do not fit the averaged weights, so ``measure`` computes the averages'
-    own, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A):
-    a generator's from codes of the prior, an encoder's from training samples.
+    were computed with. Those of the trained network do not fit the averaged weights, so ``measure`` computes new ones
+    for the averages, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096,
+    appendix A): a generator's from codes of the prior, an encoder's from training samples.
 
     Args:
         networks: The networks to follow, by role.
-        decay: Weight of the old average in each step, in [0, 1). May be changed between two updates.
+        decay: Weight of the old average in each step, in [0, 1). May be changed between updates.
         ramp: Whether the decay ramps up.
     """
 
@@ -248,7 +249,7 @@ class Ema:
 
         Args:
             run: Runs the averaged networks on the i-th batch: of codes for generators, of real samples for encoders.
-            batches: How many batches there are.
+            batches: The number of batches.
         """
         if not self._measured:
             return
@@ -270,7 +271,7 @@ class Ema:
                     # this, a momentum of None, waits for the device.
                     norm.momentum = 1 / (index + 1)
                 run(index)
-                if not calls:  # all are in a discriminator: more batches, which may be slow, would be useless
+                if not calls:  # all are in a discriminator, so more batches, which may be slow, would be useless
                     self._reached = False
                     break
         finally:
@@ -297,17 +298,17 @@ def schedule_setters(
 
     Args:
         recipe: A validated recipe.
-        objective: Built from it.
-        optimizers: Likewise, by role.
+        objective: The recipe's objective.
+        optimizers: The recipe's optimizers, by role.
         ema: The moving average, if there is one.
-        total: Real images in the whole training.
-        device: Where the objective is.
+        total: Number of real images shown in the complete run.
+        device: The objective's device.
 
     Returns:
-        Functions, each of which takes the number of real images shown and sets one value for the step that follows.
+        Functions, each of which takes the number of real images shown so far and sets one value for the next step.
 
     Raises:
-        GanzooError: A module keeps no number under the name of a scheduled option.
+        GanzooError: A module has no numeric attribute with the name of a scheduled option.
     """
     setters: list[Callable[[int], None]] = []
     for role, optimizer in optimizers.items():
@@ -347,11 +348,11 @@ def _buffer(
     value = vars(module).get(name, getattr(module, name, None))
     if name in vars(module) and isinstance(value, float | int):
         delattr(module, name)
-        # Not persistent: it follows from the images shown, so checkpoints do not need it.
+        # Not persistent: it depends only on the images shown, so checkpoints do not need it.
         module.register_buffer(name, torch.tensor(float(value), device=device), persistent=False)
     elif not isinstance(value, Tensor) or value.dim() != 0:
         raise GanzooError(
-            f"'{label}' cannot schedule {name}: it keeps no number of that name.",
+            f"'{label}' cannot schedule {name}: it has no numeric attribute of that name.",
             f"Set self.{name} in its constructor, and read it from there.",
         )
 

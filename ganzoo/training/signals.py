@@ -13,7 +13,7 @@ from ganzoo.errors import GanzooError, Interrupted, StopAtOnce, Terminated
 
 
 class StopRequests:
-    """While active, records the first SIGINT or SIGTERM; a second Ctrl-C stops at once."""
+    """While active, records the first SIGINT or SIGTERM; a second Ctrl-C stops immediately."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -40,7 +40,7 @@ class StopRequests:
 
     @contextmanager
     def at_once(self, sentence: str, remedy: str) -> Iterator[None]:
-        """A block with nothing left to save: a request, even an earlier one, stops it at once.
+        """A block with nothing left to save: a request, even an earlier one, stops it immediately.
 
         Raises:
             Interrupted: Ctrl-C arrived; the message is the sentence and the remedy.

@@ -1,11 +1,11 @@
 """The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average.
 
 ``TrainingStep`` runs every phase that is due, as many times as it repeats. Phases that share fakes form one
-``StepGroup`` on one batch; every other phase is a group by itself. A ``PhaseStep`` is one step of a phase's optimizers.
+``StepGroup`` on one batch; every other phase is its own group. A ``PhaseStep`` is one step of a phase's optimizers.
 An engine (``training/engines``) only replaces a group with a faster function.
 
 Losses and gradient norms are recorded on the device, and read only when they are logged. Recording draws no random
-numbers and changes no weights, so it does not change the training's bits.
+numbers and changes no weights, so the trained weights stay the same bit for bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ganzoo.training.distributed import Replicas
 from ganzoo.training.optim import Ema
 
 WATCH_EVERY = 16
-"""Steps between readings: each costs a percent or more of its step, and a problem lasts for hundreds of steps."""
+"""Steps between gradient norms: each costs a percent or more of its step, and problems last for hundreds of steps."""
 
 StepFn = Callable[[Mapping[str, Tensor]], None]
 """Processes one batch, given by column: latent codes, forward, backward, optimizer step."""
@@ -35,7 +35,7 @@ StepFn = Callable[[Mapping[str, Tensor]], None]
 
 @dataclass
 class TrainingStep:
-    """One step of a training. Nothing in it waits for the device.
+    """One training step. Nothing in it waits for the device.
 
     Attributes:
         sampler: Real batches: this process's rows of each.
@@ -43,7 +43,7 @@ class TrainingStep:
         run: Each group's function, as the engine made it.
         gradients: Where gradient norms are recorded.
         ema: The moving average, or None.
-        total: Steps in the whole training.
+        total: Number of steps in the complete run.
         batches: Real batches in one step.
     """
 
@@ -74,7 +74,7 @@ class TrainingStep:
 
 @dataclass
 class StepGroup:
-    """Phases on one batch: one by itself, or several that share its fakes.
+    """The phases that run on one batch: a single phase, or several that share its fakes.
 
     Attributes:
         phases: Each phase's step, in order.
@@ -95,7 +95,7 @@ class StepGroup:
             step.is_last = False
 
     def __call__(self, columns: Mapping[str, Tensor]) -> None:
-        """Each phase's step on one batch."""
+        """Take each phase's step on one batch."""
         batch = self.with_fakes(Batch.of(columns, self.latents()))
         for step in self.phases:
             step(batch)
@@ -116,7 +116,7 @@ class StepGroup:
     def runs_in(self, index: int, total: int) -> bool:
         """Whether it runs in the ``index``-th of ``total`` steps, counted from 0."""
         phase = self.phases[0].phase
-        within = min(index, total - 1)  # steps that are undone again may go beyond the end
+        within = min(index, total - 1)  # rehearsed steps, which are undone, may run past the end
         return phase.begin * total <= within < phase.end * total and index % phase.every_steps == 0
 
     @property
@@ -158,7 +158,7 @@ class PhaseStep:
         optimizers: One for each role that the phase trains.
         autocast: The context that the loss runs in.
         replicas: The same networks in other processes.
-        meters: Where losses are recorded.
+        meters: Records the losses.
         frozen: Parameters that no phase trains.
 
     Attributes:
@@ -198,7 +198,7 @@ class PhaseStep:
                 'Return {"loss": ...}.',
             )
         loss = losses.get("loss")
-        # Only Python's attributes are read, so that it costs nothing and waits for no device.
+        # Only Python attributes are read, so the check costs nothing and does not wait for the device.
         if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
             raise _no_loss(self.phase.name, loss)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -251,7 +251,7 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
         if not found:
             raise GanzooError(
                 f"train.freeze: no parameter is called '{pattern}'.",
-                nearest(pattern, list(named)) or f"There are {', '.join(list(named)[:6])}, ...",
+                nearest(pattern, list(named)) or f"Parameters are {', '.join(list(named)[:6])}, ...",
             )
         frozen |= found
     for phase in phases if frozen else ():
@@ -274,12 +274,12 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
 def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDict) -> list[tuple[Phase, ...]]:
     """An objective's phases in groups, with the recipe's changes.
 
-    Phases that share fakes form one group, in the place of the first; every other phase is a group by itself.
+    Phases that share fakes form one group, in the position of the first; every other phase is its own group.
 
     Raises:
         GanzooError: A phase is listed twice or trains a network that does not exist, or the recipe changes a phase that
-            does not exist, ends one before it begins, or changes when a phase runs that shares fakes or how often a
-            lazy regularizer's does.
+            does not exist, ends a phase before it begins, changes when a phase that shares fakes runs, or changes how
+            often a lazy regularizer's phase runs.
     """
     for index, phase in enumerate(phases):
         if phase in phases[:index]:
@@ -294,9 +294,9 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
             )
         if recipe.regularizers and "/" in name and override.every_steps is not None:
             raise GanzooError(
-                f"Recipe '{recipe.name}' sets every_steps of the phase '{name}', and its penalty is multiplied by the "
-                "regularizer's.",
-                "Set the regularizer's every_steps.",
+                f"Recipe '{recipe.name}' sets every_steps of the phase '{name}', but its penalty is multiplied by the "
+                "regularizer's own every_steps.",
+                "Set the regularizer's every_steps instead.",
             )
     changed = [
         replace(
@@ -307,16 +307,16 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
     for phase in changed:
         if not phase.begin < phase.end:
             raise GanzooError(
-                f"Recipe '{recipe.name}' ends the phase '{phase.name}' at {phase.end:g} of the training and begins it "
-                f"at {phase.begin:g}, so it never runs.",
+                f"Recipe '{recipe.name}' begins the phase '{phase.name}' at {phase.begin:g} of training and ends it at "
+                f"{phase.end:g}, so it never runs.",
                 f"Set phases.{phase.name}.begin below phases.{phase.name}.end.",
             )
     sharing = tuple(phase for phase in changed if phase.shares_fakes)
     for phase in sharing:
         if (phase.repeat, phase.every_steps, phase.begin, phase.end) != (1, 1, 0, 1):
             raise GanzooError(
-                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes "
-                "with others and so runs once in every step.",
+                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, but it shares its fakes with "
+                "others and so must run once in every step.",
                 f"Set train.share_fakes: false, or remove phases.{phase.name}.",
             )
     return [
@@ -340,13 +340,13 @@ class Meters:
         self._one: dict[torch.device, Tensor] = {}
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
-        """Add a phase's scalars, by name. The count is on the device too, so that a replayed graph increments it.
+        """Add a phase's scalars, by name. The count is also on the device, so that a replayed graph increments it.
 
         Raises:
-            GanzooError: A value is not a scalar tensor, or the names are not those of the phase's other steps.
+            GanzooError: A value is not a scalar tensor, or the names differ from those of the phase's other steps.
         """
         for name, value in losses.items():
-            # Only Python's attributes are read, so that it costs nothing and waits for no device.
+            # Only Python attributes are read, so the check costs nothing and does not wait for the device.
             if not isinstance(value, Tensor) or value.ndim:
                 shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
                 what = shape or f"of type {type(value).__name__}"
@@ -354,7 +354,7 @@ class Meters:
         names = self._names.get(phase, tuple(losses))
         if names != tuple(losses):
             raise GanzooError(
-                f"The phase '{phase}' logs {', '.join(names)} in one step, and {', '.join(losses)} in another.",
+                f"The phase '{phase}' logs {', '.join(names)} in one step, but {', '.join(losses)} in another.",
                 "Log the same scalars in the same order every time.",
             )
         scalars = [value.detach().float() for value in losses.values()]
@@ -391,7 +391,7 @@ class Meters:
 
 
 class GradientWatch(Meters):
-    """Norms of each phase's gradients, by phase and network.
+    """Norms of gradients, by phase and network.
 
     ``flush`` gives their means, as ``{"<phase>.<role>": ...}``.
 

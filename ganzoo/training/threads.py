@@ -2,12 +2,12 @@
 
 The threads of one operation wait for one another at its end, thousands of times a second. If another program uses one
 of the cores, each wait lasts until the system schedules the late thread: with a thread on every core, a step takes many
-times as long; with fewer threads, it slows down only in proportion. So a training times its own steps with each
-number of threads: once at its start, again when steps become slow, and from time to time while it uses fewer threads
-than it could.
+times as long; with fewer threads, it slows down only in proportion. So a run times its own steps with various numbers
+of threads: once at its start, again when steps become slow, and from time to time while it uses fewer threads than it
+could.
 
-The timing changes no weights, since those steps are undone. Another number of threads does, in the last bits, because
-sums are added in another order; the run records each change with its step, and a resumed run repeats it.
+Timing does not change the weights, since those steps are undone. A different number of threads does, in the last bits,
+because sums are added in another order; the run records each change with its step, and a resumed run repeats it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ganzoo.training.device import use_available_cores, user_decides
 from ganzoo.training.trainer import Trainer
 
 MARGIN = 0.9
-"""Another number of threads is chosen if its steps take less than this share of the current time."""
+"""Another number of threads is chosen if its steps take less than this share of the current number's time."""
 SLOW = 1.5
-"""Steps that take this many times as long as when they were measured are measured again."""
+"""The numbers of threads are measured again if steps take this many times as long as when last measured."""
 HOPELESS = 3.0
-"""A number of threads whose step takes this many times as long as the best one's is measured no further."""
+"""A number of threads is not measured further if a step takes this many times as long as with the best number."""
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
-"""A number of threads is measured over this time or this many steps, whichever ends first; one step at least."""
+"""A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
 RECENT = 8
-"""The last steps, which decide whether steps have become slow."""
+"""The number of most recent steps, which decide whether steps have become slow."""
 WARM_UP = 3
 """Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
-"""Measuring takes at most 1 / ``SHARE`` of a training's time. It is repeated after at most ``LONGEST_WAIT`` seconds, or
-``SHARE`` times its cost, if that is longer; where steps became slow, ``SHARE / 4`` times its cost."""
+"""Measuring takes at most 1 / ``SHARE`` of a run's time. It is repeated after at most ``LONGEST_WAIT`` seconds, or
+``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times its cost."""
 
 
 def settle_threads() -> None:
@@ -70,13 +70,13 @@ def _choice(times: Mapping[int, float], current: int) -> int:
 
 
 def _timed(step: Callable[[], object], seconds: float, most: int, limit: float = float("inf")) -> list[float]:
-    """Seconds of each of several calls; the first one is left out if there are others, because it wakes the threads.
+    """Seconds that each call takes; the first one is left out if there are others, because it wakes the threads.
 
     Args:
-        step: What is called.
+        step: The function to call.
         seconds: The most time for all calls.
         most: The most calls.
-        limit: A call that takes this many seconds is the last.
+        limit: A call that takes this many seconds is the last one.
     """
     times: list[float] = []
     while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:
@@ -87,16 +87,16 @@ def _timed(step: Callable[[], object], seconds: float, most: int, limit: float =
 
 
 class ThreadTuner:
-    """Chooses how many CPU threads a training uses, and changes it when the machine becomes busy or free.
+    """Chooses how many CPU threads a run uses, and changes the number when the machine becomes busy or free.
 
-    It changes nothing if the recipe or the environment sets the number, with several processes, on devices other than
-    the CPU, and with engines that would have to prepare their steps again.
+    It changes nothing if the recipe or the environment sets the number, nor with several processes, on devices other
+    than the CPU, or with engines that would have to prepare their steps again.
 
     Args:
-        trainer: At its first step, or restored.
+        trainer: A trainer at its first step, or restored.
         most: The most threads to use; by default, the current number.
         planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
-            from there on. They are repeated at the same steps; nothing is measured before the last of them.
+            from then on. They are repeated at the same steps; nothing is measured before the last of them.
         log: Called with a message for each change.
 
     Attributes:
@@ -169,7 +169,7 @@ class ThreadTuner:
         for threads in _ladder(self.most):
             torch.set_num_threads(threads)
             limit = HOPELESS * min(times.values(), default=float("inf"))
-            # Each from the same step on, because phases that do not run in every step make some steps longer.
+            # Each starts from the same step, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():
                 times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))
         chosen = _choice(times, current)
@@ -191,6 +191,6 @@ class ThreadTuner:
             return f"Training with all {chosen} CPU threads again."
         ratio = times[self.most] / times[chosen]
         return (
-            f"Training with {chosen} of {self.most} CPU threads: with all of them a step takes {ratio:.1f} times as "
-            "long now, because other programs use this machine or the networks are small."
+            f"Training with {chosen} of {self.most} CPU threads: with all of them, a step now takes {ratio:.1f} times "
+            "as long, because other programs use this machine or the networks are small."
         )

@@ -1,4 +1,4 @@
-"""One trainer for every GAN: it builds what a step needs, takes steps, and saves and restores all that they change."""
+"""One trainer for every GAN: it builds what a step needs, takes steps, and saves and restores all state they change."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Trainer:
 
     Args:
         recipe: A validated recipe.
-        zoo: Where its names are looked up.
+        zoo: The registries in which its names are looked up.
         dataset: The training images.
         device: Overrides the recipe's ``train.device``.
         log: Called with progress messages.
-        processes: The processes that train together, this one among them.
+        processes: The processes that train together, including this one.
 
     Attributes:
         steps: Steps taken so far.
@@ -111,7 +111,7 @@ class Trainer:
         alone = len(range(*rows.indices(config.batch_size))) == 1
         if alone and any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules()):
             raise GanzooError(
-                "Batch normalisation takes at least two images, and a process has one of each batch.",
+                "Batch normalisation needs at least two images, but a process gets only one of each batch.",
                 f"Set train.batch_size to at least {2 * processes.size}.",
             )
         self._replicas = Replicas(processes, (self.networks, self.objective))
@@ -139,19 +139,19 @@ class Trainer:
         torch.manual_seed(training_seed(config.seed, processes))
 
     def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
-        """Take the next steps with this engine, from the training's current state.
+        """Take the next steps with this engine, from the current state of training.
 
         Args:
             name: As in ``train.engine``; ``auto`` is eager, see ``engines.choice.settle_engine``.
             log: Called with the engine's messages, instead of the trainer's own ``log``.
 
         Raises:
-            GanzooError: It needs another device or a single process, or cannot capture an optimizer.
+            GanzooError: The engine needs another device or a single process, or cannot capture an optimizer.
         """
         self._prepare(choose_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
 
     def _prepare(self, engine: Engine, name: str) -> None:
-        """Build optimizers, groups and schedules for an engine, keeping the training's current state."""
+        """Build optimizers, groups and schedules for an engine, keeping the current state of training."""
         captured_on = self.device if name in CAPTURING else None
         networks = dict(self.networks.items())
         optimizers = build_optimizers(self.recipe, networks, self._phases, captured_on)
@@ -188,7 +188,8 @@ class Trainer:
         """Take one step: see ``training/step.py``. Nothing in it waits for the device.
 
         Raises:
-            GanzooError: ``train.deterministic``, and an operation has no deterministic implementation on this device.
+            GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on this
+                device.
             RunError: The engine ``cudagraph`` could not capture a phase.
         """
         with numerics(self.recipe.train, self.precision, self.device):
@@ -203,7 +204,7 @@ class Trainer:
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Undo the steps of a block: the training continues bit for bit as if there had been none."""
+        """Undo the steps taken in the block: training continues bit for bit as if there had been none."""
         tensors, state = self._state()
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         rollbacks = [self.meters.snapshot(), self.gradients.snapshot()]
@@ -242,7 +243,7 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
-        """Steps in the whole training."""
+        """Steps in the complete run."""
         return math.ceil(self.recipe.train.images / self.images_per_step)
 
     def flush(self) -> dict[str, float]:
@@ -323,7 +324,7 @@ class Trainer:
         """Go back to what ``checkpoint`` returned.
 
         Raises:
-            GanzooError: It does not fit this recipe.
+            GanzooError: The checkpoint does not fit this recipe.
         """
         try:
             self.networks.load_state_dict(_below("networks", tensors))
@@ -337,7 +338,7 @@ class Trainer:
             self._measured_after = None
             # Captured work reads and writes optimizer state that is no longer used.
             self._step = self._prepared_step()
-            # For generators of a device, or of a process, that the checkpoint does not know.
+            # For random generators of a device or process that the checkpoint does not include.
             otherwise = derive_seed(self.recipe.train.seed, str(self.steps))
             restore_stream(self.latents, tensors["latents"], derive_seed(otherwise, "latents"))
             restore_random(tensors, self.processes, self.device, otherwise)
@@ -347,7 +348,7 @@ class Trainer:
             reason = " ".join(str(error).split())[:200]
             raise GanzooError(
                 f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",
-                "Resume with the versions of ganzoo and its plugins that made it.",
+                "Resume with the versions of ganzoo and its plugins that wrote it.",
             ) from error
 
 

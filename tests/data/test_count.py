@@ -29,7 +29,7 @@ def test_fewer_images_are_some_of_more_and_none_of_those_set_apart():
 
 
 def test_more_than_there_are_is_a_mistake():
-    with pytest.raises(GanzooError, match="dataset.count is 151, and 'toy' has 150 images to train on"):
+    with pytest.raises(GanzooError, match="dataset.count is 151, but 'toy' has 150 images to train on"):
         part_of(images(200), "train", 50, 151)
 
 

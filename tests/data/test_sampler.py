@@ -118,7 +118,7 @@ def test_a_batch_larger_than_the_dataset_is_refused(sampler_of, batch_size):
 
 def test_the_state_of_another_dataset_is_refused(sampler_of):
     state = sampler_of(numbered(50), 5, seed=0, device="cpu").state_dict()
-    with pytest.raises(GanzooError, match="50 images, and the dataset has 40"):
+    with pytest.raises(GanzooError, match="50 images, but the dataset has 40"):
         sampler_of(numbered(40), 5, seed=0, device="cpu").load_state_dict(state)
 
 

@@ -164,9 +164,9 @@ class Classifier(Extractor):
 
 
 NO_CLASSIFIER = "its extractor is not a classifier"
-NO_CLASS = "its extractor puts some images into no class"
-EVERY_CLASS = "its extractor puts every image into a class"
-OTHER = "its extractor knows other classes than those of 'toy'"
+NO_CLASS = "its extractor assigns some images to no class"
+EVERY_CLASS = "its extractor assigns every image to a class"
+OTHER = "its extractor's classes are not those of 'toy'"
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_measuring_what_a_model_gets_as_its_input_is_refused(zoo):
     untold.bind(Spec((1, 8, 8), GaussianPrior(dim=2)), {})
     assert [one.name for one in evaluator(zoo, ["found"], untold).requests] == ["found"]
     assert [one.name for one in evaluator(zoo, ["guesses"], told).requests] == ["guesses"]
-    with pytest.raises(GanzooError, match=r"'found' cannot be computed: its encoder is told the classes\."):
+    with pytest.raises(GanzooError, match=r"'found' cannot be computed: its encoder receives the labels\."):
         evaluator(zoo, ["found"], told)
 
 
@@ -181,5 +181,5 @@ def test_a_model_s_random_numbers_are_seeded_and_disturb_nothing(noise):
 
 
 def test_a_model_that_returns_no_numbers_has_diverged(noise):
-    with pytest.raises(Diverged, match=r"'overflow' of the model gives NaN or infinite values\. Its training"):
+    with pytest.raises(Diverged, match=r"The model's 'overflow' returns NaN or infinite values\. Its training"):
         model(Odd()).apply("overflow", ImageDataset("toy", "test", noise(141)))

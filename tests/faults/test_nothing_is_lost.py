@@ -174,7 +174,7 @@ def test_a_damaged_line_of_a_ledger_is_named_and_kept(results, tmp_path, ganzoo)
     code, _, err = ganzoo("leaderboard", results, "--work", tmp_path / "none")
     assert code == 0, err
     for name, number in (("runs.jsonl", 2), ("scores.jsonl", 3)):
-        sentence = f"Line {number} of {results / name} is damaged: left out, and stays in the file."
+        sentence = f"Line {number} of {results / name} is damaged: skipped, but stays in the file."
         assert err.count(sentence) == 1
     assert ((results / "runs.jsonl").read_bytes(), (results / "scores.jsonl").read_bytes()) == before
 

@@ -330,7 +330,7 @@ def test_each_process_selects_its_own_gpu_before_touching_any(four_gpus, monkeyp
 
 def test_more_processes_than_gpus_and_one_gpu_for_all_are_refused(four_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "4")
-    with pytest.raises(GanzooError, match="has 4 GPUs, and process 5 on it has none left.*--nproc-per-node 4"):
+    with pytest.raises(GanzooError, match="has 4 GPUs, so none is left for its process 5.*--nproc-per-node 4"):
         Processes(4, 8).device(TrainConfig(images=128, device="auto"))
     with pytest.raises(GanzooError, match="All 8 processes would train on cuda:0"):
         Processes(4, 8).device(TrainConfig(images=128, device="cuda:0"))

@@ -98,7 +98,7 @@ def test_the_fastest_engine_is_chosen_and_training_is_unchanged(begin, captured,
     choice = measure_engines(trainer)
     assert (choice.engine, trainer.engine.name, trainer.steps) == (wanted, wanted, 0)
     assert choice.plain()["milliseconds_a_step"] == pytest.approx({"eager": 10, "cudagraph": 1e3 * captured})
-    assert choice.left_out == {"compile-cudagraph": "the training is too short for compiling to pay"}
+    assert choice.left_out == {"compile-cudagraph": "the run is too short for compiling to pay off"}
     assert choice.sentence.startswith(f"Engine {wanted}: a step takes 10 ms with eager, ")
     assert_same(state_after(trainer), expected)
 
@@ -229,8 +229,8 @@ def test_nothing_is_measured_without_a_choice(begin, monkeypatch):
             patch.setattr(trainer, name, value)
             assert settle_engine(trainer, said.append) is None
     assert said == [
-        "Engine eager: CUDA graphs need a training of one process.",
-        "Engine eager: measuring others would take about as many steps as are left.",
+        "Engine eager: CUDA graphs need a run with a single process.",
+        "Engine eager: measuring other engines would take about as many steps as are left.",
     ]
 
 

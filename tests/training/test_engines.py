@@ -136,5 +136,5 @@ def test_auto_falls_back_to_eager_and_says_why(told):
 
 
 def test_cuda_graphs_are_refused_without_a_gpu(told):
-    with pytest.raises(GanzooError, match="needs a CUDA device, and this training is on cpu"):
+    with pytest.raises(GanzooError, match="needs a CUDA device, but this run trains on cpu"):
         chosen("cudagraph", told)

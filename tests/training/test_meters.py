@@ -44,5 +44,5 @@ def test_a_phase_logs_the_same_scalars_in_every_step(other):
     with pytest.raises(GanzooError) as caught:
         meters.add("main", {**loss, **other})
     logged = ", ".join({**loss, **other})
-    assert caught.value.sentence == f"The phase 'main' logs loss, penalty in one step, and {logged} in another."
+    assert caught.value.sentence == f"The phase 'main' logs loss, penalty in one step, but {logged} in another."
     assert meters.flush() == {"main.loss": 1.0, "main.penalty": 3.0}

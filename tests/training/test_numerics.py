@@ -83,7 +83,7 @@ def test_determinism_and_a_timed_choice_are_refused_together(refused, tmp_path):
 
 def test_tf32_is_refused_on_a_cpu(refused):
     told = refused("train.device=cpu", "train.precision=tf32")
-    assert "train.precision=tf32 is a number format of CUDA GPUs, and this training is on cpu." in told
+    assert "train.precision=tf32 is a number format of CUDA GPUs, but this run trains on cpu." in told
 
 
 class Puts(AdversarialLoss):

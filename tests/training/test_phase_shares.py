@@ -48,12 +48,12 @@ def test_shares_refer_to_the_length_of_training(mnist):
 
 
 def test_a_phase_that_ends_before_it_begins_is_refused(mnist):
-    with pytest.raises(GanzooError, match=r"ends the phase 'generator' at 0\.3 .* and begins it at 0\.5"):
+    with pytest.raises(GanzooError, match=r"begins the phase 'generator' at 0\.5 of training and ends it at 0\.3"):
         trainer(mnist, "phases={generator: {begin: 0.5, end: 0.3}}")
     with pytest.raises(GanzooError, match=r"phases\.generator\.begin must be less than 1"):
         trainer(mnist, "phases={generator: {begin: 1.0}}")
 
 
 def test_phases_that_share_fakes_run_in_every_step(mnist):
-    with pytest.raises(GanzooError, match="shares its fakes with others and so runs once in every step"):
+    with pytest.raises(GanzooError, match="shares its fakes with others and so must run once in every step"):
         trainer(mnist, "train.share_fakes=true", "phases={generator: {begin: 0.5}}")

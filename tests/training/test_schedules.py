@@ -244,7 +244,7 @@ def test_an_augmentation_without_the_number_that_it_declares_is_a_one_line_error
     class Forgets(Augmentation):
         scheduled = ("level",)
 
-    with pytest.raises(GanzooError, match="'noise' cannot schedule level: it keeps no number of that name"):
+    with pytest.raises(GanzooError, match="'noise' cannot schedule level: it has no numeric attribute of that name"):
         _buffer(Forgets(), "noise", "level", float, CPU)
 
 

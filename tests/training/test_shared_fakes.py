@@ -91,8 +91,8 @@ def test_a_lazy_regularizer_keeps_its_own_interval_since_its_strength_depends_on
     with pytest.raises(GanzooError) as refused:
         trainer(mnist, LAZY, "phases={discriminator/r1: {every_steps: 3}}")
     assert str(refused.value) == (
-        "Recipe 'vanilla-mnist' sets every_steps of the phase 'discriminator/r1', and its penalty is multiplied by the "
-        "regularizer's. Set the regularizer's every_steps."
+        "Recipe 'vanilla-mnist' sets every_steps of the phase 'discriminator/r1', but its penalty is multiplied by the "
+        "regularizer's own every_steps. Set the regularizer's every_steps instead."
     )
     trained = trainer(mnist, LAZY, "phases={discriminator/r1: {begin: 0.5}}", "train.images=128")
     ran = []

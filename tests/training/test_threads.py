@@ -141,7 +141,7 @@ def test_fewer_threads_are_used_while_the_machine_is_busy_and_all_afterwards(mni
 
     assert train_until_changed() == 1
     assert torch.get_num_threads() == 1
-    assert "Training with 1 of 2 CPU threads: with all of them a step takes" in said[0]
+    assert "Training with 1 of 2 CPU threads: with all of them, a step now takes" in said[0]
     busy[0] = False
     assert train_until_changed() == 2
     assert said[1:] == ["Training with all 2 CPU threads again."]

@@ -166,7 +166,7 @@ def test_synced_batch_normalisation_keeps_its_layer_s_type_and_needs_no_group_in
 
 
 def test_batches_of_one_image_are_refused_with_batch_normalisation(mnist):
-    with pytest.raises(GanzooError, match=r"takes at least two images.* Set train\.batch_size to at least 2\."):
+    with pytest.raises(GanzooError, match=r"needs at least two images.* Set train\.batch_size to at least 2\."):
         trainer(mnist, "train.batch_size=1", "networks.generator={name: mlp, hidden: [8, 8], norm: batch}")
     trainer(mnist, "train.batch_size=1", "networks.generator.norm=none").step()
 

@@ -15,15 +15,15 @@ LONGEST_REASON = 160
 
 
 class Engine(Protocol):
-    """Maps a group of phases to a function that does the same, faster."""
+    """Maps a group of phases to a faster function that does the same."""
 
     @property
     def name(self) -> str:
-        """Its name in a recipe, and the phases that it could not handle: ``compile without generator``."""
+        """Its name in a recipe, with the phases that it could not handle: ``compile without generator``."""
         ...
 
     def __call__(self, group: StepGroup) -> StepFn:
-        """Called for each group before training, and again when a training is restored."""
+        """Called for each group before training, and again when a checkpoint is restored."""
         ...
 
 
@@ -44,8 +44,8 @@ def name_with_fallbacks(engine: str, taken: dict[str, bool]) -> str:
     """An engine's name with the phases that run eagerly.
 
     Args:
-        engine: Its name in a recipe.
-        taken: By phase, whether the engine could handle it.
+        engine: The engine's name in a recipe.
+        taken: Whether the engine could handle each phase.
     """
     eager = [phase for phase, worked in taken.items() if not worked]
     if not eager:

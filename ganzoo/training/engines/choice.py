@@ -1,7 +1,7 @@
-"""Which engine a training uses: the one that ``train.engine`` names, or the one that ``auto`` chooses.
+"""Which engine a run uses: the one that ``train.engine`` names, or the one that ``auto`` chooses.
 
-On a GPU, ``auto`` times a few steps with each engine, undoes them, and uses the fastest. Which one that is depends on
-the GPU, on the CPU that launches its kernels and on the networks, so it is measured where the training runs. The
+On a GPU, ``auto`` times a few steps with each engine, undoes them, and uses the fastest. Which one is fastest depends
+on the GPU, on the CPU that launches its kernels and on the networks, so it is measured where the run trains. The
 previous state is restored bit for bit, and a resumed run keeps its recorded engine, because engines round differently.
 """
 
@@ -30,7 +30,7 @@ CAPTURING = ("cudagraph", "compile-cudagraph")
 MARGIN: Final = 0.9
 """An engine other than eager is chosen if its steps take less than this share of eager's time."""
 FEWEST_STEPS: Final = 200
-"""A training with fewer steps left is eager: measuring takes about as many."""
+"""A run with fewer steps left stays eager: measuring takes about as many."""
 COMPILED_SECONDS: Final = 600.0
 """Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
 BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
@@ -53,14 +53,14 @@ def choose_engine(
     """The engine that a recipe requests.
 
     ``auto`` means eager here. On a CPU that is final: matrix products take most of the time, compiled or not, and
-    compiling takes longer than it saves in most trainings. On a GPU, ``settle_engine`` measures and chooses.
+    compiling takes longer than it saves in most runs. On a GPU, ``settle_engine`` measures and chooses.
 
     Args:
         name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``, ``compile-cudagraph``.
-        device: Where the networks are.
+        device: The networks' device.
         latents: The generator that latent codes are drawn with.
-        log: Called with a message on what ``auto`` chose, and on what an engine could not do.
-        processes: How many train together.
+        log: Called with a message about what ``auto`` chose, and about what an engine could not do.
+        processes: Number of processes that train together.
 
     Raises:
         GanzooError: The engine needs another device, or supports only one process.
@@ -68,13 +68,13 @@ def choose_engine(
     if name in CAPTURING:
         if processes > 1:
             raise GanzooError(
-                f"The engine '{name}' trains in one process, and this run uses several.",
+                f"The engine '{name}' trains in one process, but this run uses several.",
                 "Use train.engine=eager or compile, or start it without torchrun.",
             )
         if device.type != "cuda":
             raise GanzooError(
-                f"The engine '{name}' needs a CUDA device, and this training is on {device.type}.",
-                "Use train.engine=auto, or train.device=cuda where torch sees a GPU.",
+                f"The engine '{name}' needs a CUDA device, but this run trains on {device.type}.",
+                "Use train.engine=auto, or train.device=cuda if torch sees a GPU.",
             )
         from ganzoo.training.engines.cudagraph import CaptureEngine, CudaGraphs
 
@@ -83,12 +83,12 @@ def choose_engine(
     if name == "compile":
         return _compiling(device, log)
     if name == "auto" and device.type == "cpu":
-        log("Engine eager: on a CPU, compiling mostly takes longer than it saves; train.engine=compile tries it.")
+        log("Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.")
     return EagerEngine()
 
 
 def _compiling(device: torch.device, log: Callable[[str], None]) -> Engine:
-    # Imported here, because torch's compiler takes long to import.
+    # Imported here, because torch's compiler takes a long time to import.
     from ganzoo.training.engines.compile import CompileEngine
 
     return CompileEngine(device, log)
@@ -122,15 +122,15 @@ class EngineChoice:
 
 
 def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> EngineChoice | None:
-    """Choose the engine for ``train.engine=auto``, and make the training use it.
+    """Choose the engine for ``train.engine=auto``, and make the trainer use it.
 
     Args:
-        trainer: At its first step, or restored.
-        log: Called with a message on what ``auto`` chose on a GPU.
+        trainer: A trainer at its first step, or restored.
+        log: Called with a message about what ``auto`` chose on a GPU.
 
     Returns:
-        The choice; None if nothing is measured: the recipe names an engine, or the training is not on a GPU, has
-        several processes, or ends soon.
+        The choice; None if nothing is measured: the recipe names an engine, or the run is not on a GPU, has several
+        processes, or ends soon.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -138,10 +138,10 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
     if trainer.recipe.train.engine != "auto" or trainer.device.type != "cuda":
         return None
     if trainer.processes.size > 1:
-        log("Engine eager: CUDA graphs need a training of one process.")
+        log("Engine eager: CUDA graphs need a run with a single process.")
         return None
     if trainer.total_steps - trainer.steps < FEWEST_STEPS:
-        log("Engine eager: measuring others would take about as many steps as are left.")
+        log("Engine eager: measuring other engines would take about as many steps as are left.")
         return None
     choice = measure_engines(trainer)
     log(choice.sentence)
@@ -149,7 +149,7 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
 
 
 def measure_engines(trainer: Trainer) -> EngineChoice:
-    """Time each engine from the same state, and use the fastest; the training continues as if nothing had happened.
+    """Time each engine from the same state, and use the fastest; training continues as if nothing had happened.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -165,7 +165,7 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
             left_out[name] = "compiled phases that share fakes generate them twice"
             continue
         if name.startswith("compile") and left < COMPILED_SECONDS:
-            left_out[name] = "the training is too short for compiling to pay"
+            left_out[name] = "the run is too short for compiling to pay off"
             continue
         found = _tried(trainer, name)
         if isinstance(found, str):
@@ -180,12 +180,12 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
 
 
 def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
-    """The engine that a run recorded, as in ``train.engine``; None if this training cannot use it.
+    """The engine that a run recorded, as in ``train.engine``; None if the resumed run cannot use it.
 
     Args:
         info: The content of run.json.
-        device: Where the run continues; on another kind of device than before, ``auto`` chooses again.
-        processes: How many processes continue it.
+        device: The device that the run continues on; if it is of another kind than before, ``auto`` chooses again.
+        processes: Number of processes that continue the run.
     """
     name = str(info.get("engine")).partition(" ")[0]  # without the phases that ran eagerly
     before = str((info.get("environment") or {}).get("device")).partition(":")[0]
@@ -195,7 +195,7 @@ def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: in
 
 
 def _tried(trainer: Trainer, name: str) -> float | str:
-    """Seconds of a step with this engine, or why it is left out."""
+    """Seconds per step with this engine, or why it is left out."""
     said: list[str] = []
     try:
         with trainer.rehearsal():

@@ -32,11 +32,11 @@ class CompileEngine:
     A loss that cannot be compiled runs eagerly from the start, with a message. Random numbers are those of eager
     execution; sums may be computed in another order, so results agree within rounding. Phases that share fakes are
     compiled separately, and each generates them from the same latent codes: G's running statistics are then updated
-    twice per step, and noise that G draws itself differs between the two.
+    twice per step, and noise that G itself draws differs between the two.
 
     Args:
-        device: Where the networks are.
-        log: Called with a message on what could not be compiled.
+        device: The networks' device.
+        log: Called with a message about what could not be compiled.
     """
 
     def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
@@ -62,7 +62,7 @@ class CompileEngine:
         return run
 
     def _phase(self, step: PhaseStep, modules: Sequence[nn.Module]) -> Callable[[dict[str, Tensor], Tensor], None]:
-        # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
+        # All or nothing: a gradient penalty cannot be differentiated through half-compiled code.
         loss = torch.compile(
             lambda columns, z: step.loss(Batch.of(columns, z)),
             fullgraph=True,
@@ -95,10 +95,10 @@ class CompileEngine:
 
         Args:
             step: The phase's step.
-            loss: Its compiled loss.
+            loss: The phase's compiled loss.
             columns: The batch.
-            z: Its latent codes.
-            rollback: Undoes what a first attempt changed; None at later ones.
+            z: The batch's latent codes.
+            rollback: Undoes what the first attempt changed; None in later ones.
         """
         try:
             step.begin()
@@ -119,9 +119,9 @@ class CompileEngine:
 
 
 def _private_cache(log: Callable[[str], None]) -> Path:
-    """The folder of compiled code: torch unpickles and runs what it finds there, so nobody else may write to it.
+    """The folder of compiled code: torch unpickles and runs what it finds there, so no other user may write to it.
 
-    torch's default is a folder in /tmp with a name that anybody can guess. ``TORCHINDUCTOR_CACHE_DIR`` overrides it.
+    torch's default is a folder in /tmp with a predictable name. ``TORCHINDUCTOR_CACHE_DIR`` overrides it.
     """
     named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     folder = Path(named) if named else cache_folder("compiled")
@@ -131,7 +131,7 @@ def _private_cache(log: Callable[[str], None]) -> Path:
     if not named and found.st_uid == os.geteuid():
         folder.chmod(0o700)
     elif found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        log(f"Compiled code is not kept: others can write to {folder}, and what they put there would be run.")
+        log(f"Compiled code is not kept: others can write to {folder}, and what they put there would be executed.")
         folder = Path(tempfile.mkdtemp(prefix="ganzoo-compiled-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -139,7 +139,7 @@ def _private_cache(log: Callable[[str], None]) -> Path:
 
 @contextmanager
 def _compiling() -> Iterator[None]:
-    """Allow enough compilations for all phases, and silence torch's warnings about its own deprecated parts."""
+    """Allow enough compilations for all phases, and silence torch's deprecation warnings about its own code."""
     with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

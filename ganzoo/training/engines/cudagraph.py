@@ -22,7 +22,7 @@ class Recorder(Protocol):
     """The interface of ``CudaGraphs``; tests have an implementation for CPUs."""
 
     def aside(self, work: Callable[[], None]) -> None:
-        """Run work in the way that prepares its capture."""
+        """Run work in a way that prepares its capture."""
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record work without running it on the device; returns a function that runs it on the same memory."""
@@ -31,17 +31,17 @@ class Recorder(Protocol):
 class CaptureEngine:
     """Replays each group as one graph: latent codes, forward, backward, optimizer step and the recording of its losses.
 
-    None of this runs in Python then. The host still sets schedules, chooses the real rows, which are copied to where
+    None of this then runs in Python. The host still sets schedules, chooses the real rows, which are copied to where
     the captured work reads them, and updates the moving average. The first steps run without capture; they are normal
-    training steps, so nothing has to be undone. Before its capture, a group is tried on tensors without values: one
-    that cannot be captured keeps running without capture, with a message. A capture that fails nevertheless ends the
-    training, because it can leave the GPU in a broken state.
+    training steps, so nothing has to be undone. Before it is captured, a group is tried on tensors without values: a
+    group that cannot be captured keeps running without capture, with a message. If the capture then fails anyway, the
+    run ends, because the failure can leave the GPU in a broken state.
 
     Args:
         recorder: Captures the work.
-        device: Where the networks are.
+        device: The networks' device.
         latents: The generator that latent codes are drawn with.
-        log: Called with a message on what could not be captured.
+        log: Called with a message about what could not be captured.
         inner: Makes the function to capture, for instance one with compiled losses; None captures the group itself.
     """
 
@@ -112,7 +112,7 @@ class CaptureEngine:
                 raise
             raise RunError(
                 f"Capturing the phase '{group.name}' as a CUDA graph failed: {_first_reason(error)}.",
-                "Train with train.engine=eager; a run that was saved resumes with --set train.engine=eager.",
+                "Train with train.engine=eager; resume a saved run with --set train.engine=eager.",
             ) from error
         self._captured[group.name] = True
         return replayed
@@ -147,7 +147,7 @@ class CaptureEngine:
 
 
 def _first_reason(error: BaseException) -> str:
-    """The first in a chain of errors: ending a broken capture raises another one, which says less."""
+    """The first in a chain of errors: ending a broken capture raises another one, which is less informative."""
     while error.__context__ is not None:
         error = error.__context__
     return first_line(error)
@@ -156,13 +156,13 @@ def _first_reason(error: BaseException) -> str:
 class CudaGraphs:
     """Captures work on one GPU as CUDA graphs, each of which is replayed as a whole.
 
-    Each graph has its own memory pool, so that none overwrites another's results, in whatever order they are replayed.
-    Data that must outlive the next replay of the same graph must be in memory from before the capture, or in a tensor
-    that is kept. Graphs are replayed one after another on one stream.
+    Each graph has its own memory pool, so that graphs do not overwrite each other's results, whatever the order in
+    which they are replayed. Data that must outlive the next replay of the same graph must be in memory from before the
+    capture, or in a tensor that is kept. Graphs are replayed one after another on one stream.
 
     Args:
         device: The GPU.
-        generator: A generator that work draws from, besides the device's default one.
+        generator: A generator that work draws from, in addition to the device's default one.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
@@ -182,7 +182,7 @@ class CudaGraphs:
         """Record work without running it on the GPU; returns a function that runs it on the same memory.
 
         Raises:
-            RuntimeError: It waits for the device, or does something else that no graph can hold.
+            RuntimeError: The work waits for the device, or does something else that a graph cannot contain.
         """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)

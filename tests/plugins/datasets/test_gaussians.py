@@ -166,7 +166,7 @@ def test_the_judge_scores_points_beside_their_floor(mixture, extractor, zoo):
 
 def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
     entry = zoo.datasets.get("ring")
-    with pytest.raises(GanzooError, match=r"'is@ring' cannot be computed: its extractor puts some images into no"):
+    with pytest.raises(GanzooError, match=r"'is@ring' cannot be computed: its extractor assigns some images to no"):
         Evaluator(["is@ring"], entry, {}, None, zoo, CPU)
     measured = Evaluator(["all@ring"], entry, {}, None, zoo, CPU).score(at(RING, *RING.means).repeat(10, 1, 1, 1))
     names = {one.metric.removesuffix("@ring") for one in measured}
@@ -176,7 +176,7 @@ def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
 
 
 def test_quality_needs_an_extractor_that_may_reject(zoo):
-    with pytest.raises(GanzooError, match="'quality@mnist-cnn' cannot be computed: its extractor puts every image"):
+    with pytest.raises(GanzooError, match="'quality@mnist-cnn' cannot be computed: its extractor assigns every image"):
         Evaluator(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
 
 

@@ -75,7 +75,7 @@ def test_classes_that_a_plane_separates_are_told_apart_and_constant_codes_tell_n
 def test_an_encoder_that_is_told_the_classes_is_refused_before_training(metric, tmp_path):
     settings = {"conditional": True, "evaluate.metrics": [metric], "dataset.count": 1000}
     recipe = ganzoo.recipe("cluster-gan-mnist", **settings)
-    with pytest.raises(GanzooError, match=rf"'{metric}' cannot be computed: its encoder is told the classes\."):
+    with pytest.raises(GanzooError, match=rf"'{metric}' cannot be computed: its encoder receives the labels\."):
         ganzoo.train(recipe, out=tmp_path / "run")
 
 
