@@ -15,9 +15,9 @@ INTRODUCTION = """\
 Written by `python docs/make_hooks.py` from `ganzoo/api/hookspecs.py`; change it there.
 
 A plugin is a module named in the entry-point group `ganzoo`, with functions of these names marked `@ganzoo.hookimpl`.
-Each is handed a `register` callback. If an entry point names a package without hooks, each module below it that has
-hooks is a plugin of its own, named after the module (`wgan_gp.py` becomes `wgan-gp`). Modules without hooks, and all
-whose names start with `_`, are helpers. [tutorial.md](tutorial.md) writes a plugin from zero, and
+Each receives a `register` callback. If an entry point names a package without hooks, each module below it that has
+hooks is a separate plugin, named after the module (`wgan_gp.py` becomes `wgan-gp`). Modules without hooks, and all
+whose names start with `_`, are helpers. [tutorial.md](tutorial.md) writes a plugin from scratch, and
 [plugins/README.md](../plugins/README.md) explains networks, regularizers, objectives, metrics, extractors and datasets.
 
 Options are a factory's keyword-only parameters: a recipe may set them, and their annotations are checked before

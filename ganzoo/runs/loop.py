@@ -465,7 +465,7 @@ class TrainingLoop:
             self.run.update(best=best)
 
     def _is_reached(self) -> bool:
-        """Whether every condition in ``train.until`` is met at the same time, counting only scores by the run's own protocol."""
+        """Whether all conditions in ``train.until`` are met at once, counting only scores by the run's own protocol."""
         conditions = self.trainer.recipe.train.conditions
         if not conditions or self.run is None:
             return False

@@ -131,7 +131,8 @@ def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
 
     A penalty on every k-th step, in a separate step, makes k + 1 steps out of k. StyleGAN2 corrects for it (Karras et
     al. 2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1):
-    the same progress in the same number of images, with moments that decay as fast.
+    the same progress in the same number of images, with moments that decay as fast. With r updates in every step
+    (``repeat``), c is kr/(kr + 1).
 
     Args:
         role: A network's role.
