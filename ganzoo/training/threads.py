@@ -35,8 +35,9 @@ RECENT = 8
 WARM_UP = 3
 """Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
-"""Measuring takes at most 1 / ``SHARE`` of a run's time, unless steps keep becoming slow. It is repeated after at most ``LONGEST_WAIT`` seconds, or
-``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times its cost."""
+"""Measuring takes at most 1 / ``SHARE`` of a run's time, unless steps keep becoming slow. It is repeated after at most
+``LONGEST_WAIT`` seconds, or ``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times
+its cost."""
 
 
 def settle_threads() -> None:
