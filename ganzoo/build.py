@@ -28,7 +28,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import CHECK_OPTIONS, contained
 
 BYTES_PER_WEIGHT = 4
-MOST_TENSORS = 3_000
+MAX_TENSORS = 3_000
 """The most weight and buffer tensors in one network: enough for a thousand layers, which take seconds to build."""
 SPECTRAL_LAYERS = (
     nn.Linear,
@@ -206,7 +206,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
         nonlocal weights, tensors, too_large
         weights += 0 if tensor is None else tensor.numel()
         tensors += 1
-        too_large = weights > limit or tensors > MOST_TENSORS
+        too_large = weights > limit or tensors > MAX_TENSORS
         if too_large:
             raise _TooLarge
 
@@ -226,7 +226,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
         if weights > limit:
             many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
         else:
-            many = f"{MOST_TENSORS:,} tensors of weights, a thousand layers"
+            many = f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
         raise GanzooError(f"The {name} would have more than {many}.", "Reduce its sizes.") from None
 
 

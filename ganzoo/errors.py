@@ -114,7 +114,7 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
         raise GanzooError(f"{sentence}: {named}.", remedy) from error
 
 
-MOST_LISTED = 30
+MAX_LISTED = 30
 """A hint lists at most this many known words; more would bury the message."""
 
 
@@ -143,7 +143,7 @@ def nearest(
     close = get_close_matches(word.lower(), [*known, *aliases], n=1, cutoff=0.6)
     if close:
         return f"Did you mean '{aliases.get(close[0], close[0])}'?"
-    if len(known) > MOST_LISTED:
+    if len(known) > MAX_LISTED:
         return f"`{listing}` shows all {len(known)}."
     return f"Known: {', '.join(known)}." if known else ""
 

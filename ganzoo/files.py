@@ -248,13 +248,13 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
         append_lines(path, records, durable=durable)
 
 
-def read_lines(path: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:
+def read_lines(path: Path, is_complete: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:
     """The records of a JSON-lines file, without damaged ones; see ``numbered_lines``."""
-    return [record for _, record in numbered_lines(path, is_whole)]
+    return [record for _, record in numbered_lines(path, is_complete)]
 
 
 def numbered_lines(
-    path: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda record: True
+    path: Path, is_complete: Callable[[dict[str, Any]], bool] = lambda record: True
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
@@ -263,7 +263,7 @@ def numbered_lines(
 
     Args:
         path: The file.
-        is_whole: Whether a record is complete; the line of an incomplete record counts as damaged.
+        is_complete: Whether a record is complete; the line of an incomplete record counts as damaged.
     """
     if not path.exists():
         return []
@@ -271,7 +271,7 @@ def numbered_lines(
     records = [(number, _record(line)) for number, line in enumerate(lines, 1)]
     if (record := _record(last)) is not None:  # an editor may have left out the newline
         records.append((len(lines) + 1, record))
-    whole = [(number, record) for number, record in records if record is not None and is_whole(record)]
+    whole = [(number, record) for number, record in records if record is not None and is_complete(record)]
     if len(whole) < len(records):
         kept = {number for number, _ in whole}
         _warn_damaged(path, tuple(number for number, _ in records if number not in kept))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GAP = 2
 """Black pixels between the images of a grid."""
-MOST_HERTZ = 1_000_000
+MAX_HERTZ = 1_000_000
 """The highest sample rate of sound, in Hz: higher than that of any recording."""
 PLOT = 384
 """Width and height of a plot of points or sound, in pixels."""
@@ -238,8 +238,8 @@ class Audio(Modality):
 
     def __init__(self, *shape: int, rate: int = 16_000) -> None:
         super().__init__(*shape)
-        if not 1 <= rate <= MOST_HERTZ:
-            raise GanzooError(f"Sound has 1 to {MOST_HERTZ:,} samples per second, not {rate}.")
+        if not 1 <= rate <= MAX_HERTZ:
+            raise GanzooError(f"Sound has 1 to {MAX_HERTZ:,} samples per second, not {rate}.")
         self.rate = rate
 
     def options(self) -> dict[str, int]:

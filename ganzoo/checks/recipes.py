@@ -61,7 +61,7 @@ def study(entry: Entry[Any], zoo: Zoo) -> None:
     """
     with _usable(entry):
         whole = load_study(entry.name, zoo)
-        for one in (whole, whole.in_small()):
+        for one in (whole, whole.scaled_down()):
             one.cells(zoo)
             one.trials(zoo)
 

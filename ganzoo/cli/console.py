@@ -33,7 +33,7 @@ from rich.text import Text
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
-from ganzoo.evaluation.protocol import describe, excess, in_brief
+from ganzoo.evaluation.protocol import describe, describe_images, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.reports.templates import figure
 
@@ -91,7 +91,7 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         cells = [arrowed(record), *([record["weights"] or "-"] if has_weights else []), *score_cells(record)]
         table.add_row(*cells, *([] if compared is None else [_number(compared[index])]))
     console = Console()
-    print_whole(console, table)
+    print_uncut(console, table)
     if compared is not None:
         console.print(f"against: {against}", soft_wrap=True)
     named: dict[str, dict[str, None]] = {}
@@ -109,7 +109,7 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         console.print(f"{who}: {how}", soft_wrap=True)
 
 
-def print_whole(console: Console, table: Table) -> None:
+def print_uncut(console: Console, table: Table) -> None:
     """Print a table without cutting its cells, even if it is wider than the terminal."""
     needed = Measurement.get(console, console.options.update(width=WIDEST), table).maximum
     options = console.options.update(width=max(console.width, needed))
@@ -226,7 +226,7 @@ class RunProgress(Bars, Tracker):
         for score in scores:
             table.add_row(arrowed(score), score["weights"], *score_cells(score))
         if scores:
-            print_whole(self.console, table)
+            print_uncut(self.console, table)
             if (scored := scores[0]["images"]) < finished.info["images"]:
                 shown = f"{finished.info['images']:,}"
                 self.console.print(
@@ -235,7 +235,7 @@ class RunProgress(Bars, Tracker):
                     style="yellow",
                     soft_wrap=True,
                 )
-            for how in dict.fromkeys(in_brief(score["protocol"]) for score in scores):
+            for how in dict.fromkeys(describe_images(score["protocol"]) for score in scores):
                 self.console.print(how, soft_wrap=True)
         else:
             self.console.print(f"{title}. No scores: see above.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-MOST_BYTES_OF_A_SCORE = 1_000_000
+MAX_BYTES_OF_A_SCORE = 1_000_000
 DATASET = "mnist"
 SAMPLES = 10_000
 
@@ -201,7 +201,7 @@ def _refuse_other_content(out: Path) -> None:
         return  # appending refuses a link, once the scores are shown
     try:
         with out.open("rb") as file:
-            first = file.readline(MOST_BYTES_OF_A_SCORE)
+            first = file.readline(MAX_BYTES_OF_A_SCORE)
         known = parse_json(first) if first else {"metric": ""}
     except ValueError:
         known = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry, Registry
 
-MOST_OF_A_NAME = 28
+MAX_NAME_COLUMN = 28
 """Columns for names; a longer name pushes its own summary to the right."""
 
 
@@ -49,7 +49,7 @@ def list_(
         registries = [zoo.registry(wanted.pop(0))]
     found = [entry for registry in registries for entry in registry if _matches(entry, wanted)]
     if wanted and not found:
-        raise GanzooError(f"Nothing matches '{' '.join(wanted)}'.", _what_there_is(wanted, registries))
+        raise GanzooError(f"Nothing matches '{' '.join(wanted)}'.", _available(wanted, registries))
     if as_json:
         fields = ("name", "kind", "summary", "paper", "plugin")
         print_json([{field: getattr(entry, field) for field in fields} for entry in found], indent=1)
@@ -63,7 +63,7 @@ def list_(
             say(line)
 
 
-def _what_there_is(words: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
+def _available(words: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
     """What to do if nothing matches the words."""
     from ganzoo.registry.registry import KINDS
 
@@ -89,7 +89,7 @@ def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
     """Each entry's name, never cut, and as much of its summary as fits next to it."""
     from rich.cells import cell_len, set_cell_size
 
-    column = min(max(len(entry.name) for entry in entries), MOST_OF_A_NAME)
+    column = min(max(len(entry.name) for entry in entries), MAX_NAME_COLUMN)
     for entry in entries:
         name, summary = entry.name.ljust(column), visible(entry.summary)
         space = max(width - len(name) - 2, 0)

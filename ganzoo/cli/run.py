@@ -165,14 +165,14 @@ def _take_part(processes: Processes, *, resuming: bool) -> None:
     from ganzoo.errors import Diverged, Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.start import resume, start
-    from ganzoo.training.distributed import LostContact
+    from ganzoo.training.distributed import ProcessLost
 
     try:
         if resuming:
             resume(None, load_zoo(), processes=processes)
         else:
             start(None, load_zoo(), None, processes=processes)
-    except (Diverged, Interrupted, LostContact, Terminated) as error:
+    except (Diverged, Interrupted, ProcessLost, Terminated) as error:
         raise SystemExit(error.exit_code) from None
 
 
@@ -213,13 +213,13 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.start import CHANGEABLE
-    from ganzoo.runs.weights import differing, pinned_as_begun
+    from ganzoo.runs.weights import differing, pinned_as_recorded
 
     status, zoo = _status(folder), load_zoo()
     if status == NEW:
         return NEW, []
     begun = RunFolder.open(folder).recipe(zoo)
-    asked = pinned_as_begun(_recipe(recipe, data, overrides, zoo), begun, zoo)
+    asked = pinned_as_recorded(_recipe(recipe, data, overrides, zoo), begun, zoo)
     if not same_training(asked, begun):
         raise GanzooError(
             f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."

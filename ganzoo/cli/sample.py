@@ -22,7 +22,7 @@ from ganzoo.errors import GanzooError
 
 DEFAULT = 64
 """Number of images."""
-MOST_COLUMNS = 40
+MAX_COLUMNS = 40
 """Up to this many classes get a column each."""
 
 
@@ -64,7 +64,7 @@ def sample(
         raise GanzooError(
             f"--scale enlarges PNGs, but {out.name} is not a PNG.", "Leave it out, or give --out FILE.png."
         )
-    classes = 0 if class_ is not None or generator.classes > MOST_COLUMNS else generator.classes
+    classes = 0 if class_ is not None or generator.classes > MAX_COLUMNS else generator.classes
     n = n or (classes * max(1, round(DEFAULT / classes)) if classes else DEFAULT)
     images, labels = generator.sample_labelled(n, seed, class_, weights)
     try:

@@ -230,7 +230,7 @@ def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
     from ganzoo.studies.study import load_study
 
     found = [load_study(name, zoo) for name in dict.fromkeys(names)]
-    return [study.in_small() if quick else study for study in found]
+    return [study.scaled_down() if quick else study for study in found]
 
 
 def _tell(pages: list[StudyPage], as_json: bool) -> None:

@@ -24,8 +24,8 @@ from ganzoo.api.bounds import EverySteps, ImageCount
 from ganzoo.registry import strict
 
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
-MOST_THREADS = 4096
-Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
+MAX_THREADS = 4096
+Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
 
 
 def combination(verdict: str) -> PydanticCustomError:

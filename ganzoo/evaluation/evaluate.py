@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ganzoo.data import Data
 
 logger = logging.getLogger(__name__)
-WHO = "Got"
+SUBJECT = "Got"
 
 
 def evaluate(
@@ -107,14 +107,14 @@ def evaluate(
     if isinstance(images, Pictures):
         pictures = images
     elif isinstance(modality, Images):
-        pictures = Pictures(as_pictures(images, WHO))
+        pictures = Pictures(as_pictures(images, SUBJECT))
     else:
-        pictures = Pictures(as_tensor(images, WHO, modality.stored))
+        pictures = Pictures(as_tensor(images, SUBJECT, modality.stored))
     if labels is not None:
-        pictures = replace(pictures, labels=as_labels(labels, len(pictures.images), WHO))
+        pictures = replace(pictures, labels=as_labels(labels, len(pictures.images), SUBJECT))
     wrong = modality.check(pictures.images) if pictures.images.dtype == modality.stored else None
     if wrong:
-        raise GanzooError(f"{WHO} {wrong}.", "Scale them as the dataset does.")
+        raise GanzooError(f"{SUBJECT} {wrong}.", "Scale them as the dataset does.")
     if isinstance(modality, Images):
         pictures = pictures.fitted(evaluator.shape, crop=crop)
     for sentence in pictures.notes:

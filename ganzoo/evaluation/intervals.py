@@ -135,10 +135,10 @@ def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float
     # Draw counts directly: 100 rounds of a million single samples would take 800 MB.
     drawn = np.random.default_rng(SEED).multinomial(n, shares.numpy(), ROUNDS)
     found = [statistic(one.double()) for one in torch.from_numpy(drawn)]
-    return laid_around(value, found, bounds) if min(found) < max(found) else None
+    return recentred(value, found, bounds) if min(found) < max(found) else None
 
 
-def laid_around(value: float, resampled: Sequence[float], bounds: Interval = ANY) -> Interval:
+def recentred(value: float, resampled: Sequence[float], bounds: Interval = ANY) -> Interval:
     """An interval with the spread of resampled scores, centred on the score itself.
 
     Args:
@@ -206,7 +206,7 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
         found.append(distance(*_moments(fake, counts)))
     if len(found) == FEW_ROUNDS:
         return around(value, stdev(found), (0.0, math.inf))
-    return laid_around(value, found, (0.0, math.inf))
+    return recentred(value, found, (0.0, math.inf))
 
 
 KID_IMAGES = 10_000

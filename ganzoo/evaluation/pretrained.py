@@ -42,7 +42,7 @@ DINOV2_DIGEST = "3cdc0eeb21ab2a9e9ce372d8af424aab4b3f908622ee4226488cd66fcd911b7
 
     git ls-files -z hubconf.py dinov2 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
 """
-MOST_CODE = 2**20
+MAX_CODE_BYTES = 2**20
 """The most bytes in a file of code; DINOv2's longest has 41,364."""
 _code_is_allowed = ContextVar("code_is_allowed", default=False)
 
@@ -264,7 +264,7 @@ def _code_below(folder: Path) -> dict[str, bytes]:
     for place, folders, names in os.walk(folder / "dinov2"):
         folders[:] = [name for name in folders if name != "__pycache__"]
         paths += [Path(place, name) for name in names]
-    if not all(path.is_file() and path.stat().st_size <= MOST_CODE for path in paths):
+    if not all(path.is_file() and path.stat().st_size <= MAX_CODE_BYTES for path in paths):
         return {}
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

@@ -90,7 +90,7 @@ def describe(protocol: Protocol) -> str:
         return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
 
 
-def in_brief(protocol: Protocol) -> str:
+def describe_images(protocol: Protocol) -> str:
     """A protocol's samples and real images in one line; ``not stated`` if it lacks them."""
     try:
         reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"

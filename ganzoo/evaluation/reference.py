@@ -185,8 +185,8 @@ INTERVALS = 1
 """The same for intervals, from which cached deviations may be computed."""
 REAL_SEED = 0
 """Seeds the choice of real images that are scored instead of samples, for real vs real."""
-MOST_DRAWS = 6
-FEWEST_DRAWS = 3
+MAX_DRAWS = 6
+MIN_DRAWS = 3
 """The most and the fewest sets of real images whose scores give a standard deviation; with fewer sets, it comes from
 the interval of the first one."""
 
@@ -240,15 +240,15 @@ class ReferenceData:
     def deviation(self, request: MetricRequest, n: int) -> float | None:
         """The standard deviation of ``real_vs_real`` over draws of as many real images.
 
-        It is taken over up to ``MOST_DRAWS`` disjoint sets of real images; if there are fewer than ``FEWEST_DRAWS``
+        It is taken over up to ``MAX_DRAWS`` disjoint sets of real images; if there are fewer than ``MIN_DRAWS``
         sets, it comes from the interval of the first one. None if there is no such interval.
         """
         draws = [
             self._score_of_draw(request, n, number)
-            for number in range(MOST_DRAWS)
+            for number in range(MAX_DRAWS)
             if self.draw(request, n, number) is not None
         ]
-        if len(draws) >= FEWEST_DRAWS:
+        if len(draws) >= MIN_DRAWS:
             return float(np.std(draws, ddof=1))
         inputs = self.first_draw(request, n)
 

@@ -37,9 +37,9 @@ from ganzoo.registry.packages import (
     children,
     distribution_name,
     distribution_of,
+    ineffective_plugin_names,
     installed,
     is_malformed,
-    named_in_vain,
     plugin_name,
     read_metadata,
 )
@@ -170,7 +170,7 @@ def load_zoo() -> Zoo:
             zoo.plugins.append(_load(found, zoo))
         except GanzooError as error:
             zoo.problems.append(Problem(name, found.distribution, one_line(str(error))))
-    for word, point in named_in_vain(points, first, broken):
+    for word, point in ineffective_plugin_names(points, first, broken):
         sentence = f"GANZOO_PLUGINS names '{word}', a module of {point.value} that is not loaded as a separate plugin."
         remedy = f"Name '{point.name}' to load all of its plugins."
         zoo.problems.append(Problem(word, distribution_of(point), one_line(f"{sentence} {remedy}")))

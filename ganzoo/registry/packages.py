@@ -86,7 +86,7 @@ def allowed_below(point: EntryPoint, package: str, folders: Iterable[str]) -> bo
     return any(allowed_module(point, plugin_name(module)) for module in modules)
 
 
-def named_in_vain(
+def ineffective_plugin_names(
     points: Iterable[EntryPoint], found: Iterable[str], broken: Collection[str]
 ) -> Iterator[tuple[str, EntryPoint]]:
     """The modules that ``GANZOO_PLUGINS`` names without effect, because they are not separate plugins.

@@ -125,7 +125,7 @@ def parse(text: str, source: str) -> Any:
         GanzooError: A syntax error, or a feature of YAML that recipes do not allow.
     """
     try:
-        _refuse_surprises(text, source)
+        _refuse_unsupported(text, source)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark or error.context_mark, str(error.problem or error.context)
@@ -146,18 +146,18 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
-def _refuse_surprises(text: str, source: str) -> None:
+def _refuse_unsupported(text: str, source: str) -> None:
     """Check events before anything is built, so that neither deep nesting nor expanding aliases cost anything."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
         documents += isinstance(event, yaml.DocumentStartEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        reason = _surprise(event, depth, documents)
+        reason = _unsupported(event, depth, documents)
         if reason:
             raise GanzooError(f"{_place(source, event.start_mark)}: {reason}.")
 
 
-def _surprise(event: yaml.Event, depth: int, documents: int) -> str:
+def _unsupported(event: yaml.Event, depth: int, documents: int) -> str:
     if documents > 1:
         return "only one YAML document is allowed, and a second one starts here"
     if depth > MAX_DEPTH:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ganzoo.runs.generator import TrainedGenerator, Weights
 
 SUFFIXES = (".gif", ".webp")
-MOST_FRAMES = 120
+MAX_FRAMES = 120
 SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
 """Seconds of a training animation: in total, for one frame at most and at least, and extra for the last frame."""
-ROWS, COLUMNS, MOST_COLUMNS = 4, 8, 10
+ROWS, COLUMNS, MAX_COLUMNS = 4, 8, 10
 """Grid of a walk; a conditional generator has one class in each column."""
 STOPS, STEPS, STEP_SECONDS = 5, 14, 0.06
 """Random codes on each walk, which ends where it begins; frames from one code to the next, and seconds per frame."""
@@ -70,7 +70,7 @@ def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _grids(samples: Path) -> Iterator[tuple[int, Image.Image]]:
-    for path in chosen_pictures(samples, MOST_FRAMES):
+    for path in chosen_pictures(samples, MAX_FRAMES):
         try:
             with open_picture(path, ("PNG",)) as picture:
                 yield int(path.stem), picture.convert("L" if picture.mode == "L" else "RGB")
@@ -99,7 +99,7 @@ def walk(
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
         raise GanzooError(f"A walk shows images, but this run draws {spec.modality}.", "Leave --walk out.")
-    columns = min(spec.classes, MOST_COLUMNS) or COLUMNS
+    columns = min(spec.classes, MAX_COLUMNS) or COLUMNS
     n = ROWS * columns
     random = torch.Generator().manual_seed(seed)
     stops = spec.prior.sample(STOPS * n, random, torch.device("cpu")).view(STOPS, n, -1)

@@ -32,7 +32,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import hardware_in_words
 
 MARK = "<title>ganzoo: comparison</title>"
-MOST_RUNS = 12
+MAX_RUNS = 12
 """With more, the curves could not be told apart."""
 
 Records = Sequence[Mapping[str, Any]]
@@ -95,9 +95,9 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
         GanzooError: There are too few or too many runs, one is named twice or is not a run, ``out`` is another kind of
             file, or the page cannot be written.
     """
-    if not 2 <= len(paths) <= MOST_RUNS:
+    if not 2 <= len(paths) <= MAX_RUNS:
         raise GanzooError(
-            f"Cannot compare {len(paths)} run{'' if len(paths) == 1 else 's'}.", f"Give 2 to {MOST_RUNS} run folders."
+            f"Cannot compare {len(paths)} run{'' if len(paths) == 1 else 's'}.", f"Give 2 to {MAX_RUNS} run folders."
         )
     resolved = [path.resolve() for path in paths]
     if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:

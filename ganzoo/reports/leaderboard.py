@@ -148,7 +148,7 @@ class Answer:
     findings: tuple[Finding, ...]
 
     @property
-    def in_short(self) -> str:
+    def verdict_counts(self) -> str:
         """The number of claims with each verdict: ``2 hold, 1 does not hold``."""
         return _counted(self.findings) or "no claims: see its table"
 
@@ -168,7 +168,10 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     ]
     for answer in answers:
         link = f"[{markdown(answer.question)}]({answer.page})" if answer.page else markdown(answer.question)
-        parts += [f"### {link}", _findings(answer.findings) if answer.findings else f"{answer.in_short.capitalize()}."]
+        parts += [
+            f"### {link}",
+            _findings(answer.findings) if answer.findings else f"{answer.verdict_counts.capitalize()}.",
+        ]
     parts += [
         "## Leaderboard",
         "Scores are ranked only against scores measured under the "

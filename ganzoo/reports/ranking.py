@@ -118,16 +118,16 @@ class Contender:
 
     Attributes:
         runs: At least one.
-        apart: What distinguishes it from contenders of the same recipe with other settings; empty if there are none.
+        distinction: What sets it apart from contenders of the same recipe with other settings; empty if there are none.
     """
 
     runs: tuple[ScoredRun, ...]
-    apart: str = ""
+    distinction: str = ""
 
     @property
     def name(self) -> str:
         """The recipe's name, and what tells it apart."""
-        return f"{self.newest.recipe} ({self.apart})" if self.apart else self.newest.recipe
+        return f"{self.newest.recipe} ({self.distinction})" if self.distinction else self.newest.recipe
 
     @property
     def newest(self) -> RunRecord:
@@ -295,7 +295,7 @@ def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
         sizes[run.record.dataset] += not alike
         alike.append(run)
     made = [
-        _ranking(dataset, labelled, _told_apart([Contender(tuple(alike)) for alike in by_key.values()]))
+        _ranking(dataset, labelled, _distinguished([Contender(tuple(alike)) for alike in by_key.values()]))
         for (dataset, labelled), by_key in grouped.items()
     ]
     return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
@@ -307,15 +307,15 @@ def _contender_key(record: RunRecord) -> tuple[Any, ...]:
     return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
 
 
-def _told_apart(contenders: Sequence[Contender]) -> list[Contender]:
+def _distinguished(contenders: Sequence[Contender]) -> list[Contender]:
     """The contenders; if one recipe has several settings, each is named by its ``--set``, or else by its digest."""
     named: dict[str, list[RunRecord]] = {}
     for one in contenders:
         named.setdefault(one.newest.recipe, []).append(one.newest)
-    return [replace(one, apart=_apart(one.newest, named[one.newest.recipe])) for one in contenders]
+    return [replace(one, distinction=_distinction(one.newest, named[one.newest.recipe])) for one in contenders]
 
 
-def _apart(record: RunRecord, alike: Sequence[RunRecord]) -> str:
+def _distinction(record: RunRecord, alike: Sequence[RunRecord]) -> str:
     """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
     shared = set.intersection(*(set(_settings(one.command)) for one in alike))
 

@@ -178,7 +178,7 @@ def last_at_each(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]
     return [latest[images] for images in sorted(latest)]
 
 
-MOST_FRAMES = 60
+MAX_FRAMES = 60
 NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
@@ -206,7 +206,7 @@ class Frames:
     """Training progress in samples, in order.
 
     Attributes:
-        shown: At most ``MOST_FRAMES``, including the first and the last.
+        shown: At most ``MAX_FRAMES``, including the first and the last.
         kept: Number of pictures in the run folder.
     """
 
@@ -249,7 +249,7 @@ class Neighbours:
 def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absent:
     """The pictures of samples in a run folder, or why there are none."""
     kept = len(_pictures(samples))
-    found = [frame for path in chosen_pictures(samples, MOST_FRAMES) if (frame := _frame(path, events)) is not None]
+    found = [frame for path in chosen_pictures(samples, MAX_FRAMES) if (frame := _frame(path, events)) is not None]
     if not found:
         return Absent("The run has no pictures of samples.")
     return Frames(tuple(found), kept)
@@ -283,7 +283,7 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
     return Frame(images, seconds[0] if seconds else (0.0 if images == 0 else None), picture)
 
 
-REPLAYED, REAL_POINTS, MOST_MODES = 80, 400, 100
+REPLAYED, REAL_POINTS, MAX_MODES = 80, 400, 100
 """Largest numbers of moments replayed from a run in the plane, and of real points and modes shown with them."""
 
 
@@ -309,7 +309,7 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
         with suppress(GanzooError):
             dataset = run.dataset(recipe, zoo)
             real = dataset.images[:REAL_POINTS].flatten(1)
-            if dataset.labels is not None and 1 < len(dataset.classes) <= MOST_MODES:
+            if dataset.labels is not None and 1 < len(dataset.classes) <= MAX_MODES:
                 of_modes = [dataset.images[dataset.labels == mode] for mode in range(len(dataset.classes))]
                 modes = torch.stack([some.flatten(1).mean(0) for some in of_modes if len(some)])
     losses = loss_lines(events)

@@ -42,7 +42,7 @@ STATES: Mapping[str, str] = {
 MARKS = ("script-src 'sha256-", ": report</title>")
 """Strings at the beginning of every report, including those of earlier versions."""
 KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
-MOST_NAMED = 40
+MAX_NAMED = 40
 """Largest number of classes whose names are shown above the columns of a grid."""
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "state": state(run),
         "images": max((event["images"] for event in events), default=0),
         "recipe": recipe,
-        "class_names": names if len(names) <= MOST_NAMED else [],
+        "class_names": names if len(names) <= MAX_NAMED else [],
         "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
         "yaml": _yaml(run),
         "frames": frames(run.path / "samples", events),

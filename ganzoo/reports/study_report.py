@@ -44,9 +44,9 @@ STUDIES = "studies"
 """The folder of the studies' results, within the results folder."""
 FEW_TRIALS = 5
 """A search of this many trials or fewer cannot be expected to find a row's best settings; the page says so."""
-MOST_PLOTTED = 4
+MAX_PLOTTED = 4
 """Largest number of settings whose curves are drawn."""
-MOST_SHADED = 5
+MAX_SHADED = 5
 """With up to this many rows, every curve's range over seeds is shaded; with more, only the baseline's."""
 
 
@@ -110,7 +110,7 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
             study = load_study(entry.name, zoo)
             if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
                 continue  # building its recipes takes a while
-            study = study.in_small() if quick else study
+            study = study.scaled_down() if quick else study
             # Rows still to be tuned are left out: their untuned runs, like the baseline's, may be another study's.
             cells = [cell for cell in study.cells(zoo) if not study.is_tuned(cell.row)]
             asked: list[Cell | Trial] = [*cells, *study.trials(zoo)]
@@ -187,7 +187,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
     found = [find(study, ledger, zoo) for study in started(ledger, zoo)]
     made = []
     for one, judged in zip(found, verdicts(found, zoo), strict=True):
-        if not one.is_whole:
+        if not one.is_complete:
             continue
         page = f"{STUDIES}/{one.study.name}.html"
         findings = []
@@ -376,8 +376,8 @@ def html(
         "several_machines": len({run.record.hardware for run in runs}) > 1,
         "clocked": [measure.name for measure in study.measures if measure.is_clocked],
         "has_pairs": any(claim.better == claim.than for claim in study.claims),
-        "all_shaded": len(study.rows) <= MOST_SHADED,
-        "most_plotted": MOST_PLOTTED,
+        "all_shaded": len(study.rows) <= MAX_SHADED,
+        "most_plotted": MAX_PLOTTED,
         "usual_hardware": _usual_hardware(found),
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "threads": sorted({run.record.threads for run in runs}),
@@ -461,7 +461,7 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
     metric = found.study.measures[0].metric
     hardware = _usual_hardware(found)
     drawn = []
-    for number, setting in enumerate(found.study.setting_names[:MOST_PLOTTED]):
+    for number, setting in enumerate(found.study.setting_names[:MAX_PLOTTED]):
         lines: dict[str, list[Line]] = {"images": [], "seconds": []}
         for one in found.cells:
             if one.cell.setting != setting:
@@ -477,7 +477,7 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
                     continue
                 values = [[float(of[i]["value"]) for of in points] for i in range(shared)]
                 x = [fmean(float(of[i][along]) for of in points) for i in range(shared)]
-                is_shaded = one.cell.row == BASELINE or len(found.study.rows) <= MOST_SHADED
+                is_shaded = one.cell.row == BASELINE or len(found.study.rows) <= MAX_SHADED
                 edges = ([min(of) for of in values], [max(of) for of in values]) if is_shaded else ((), ())
                 some.append(Line(one.cell.row, x, [_geometric_mean(of) for of in values], *edges))
         pair = [

@@ -34,7 +34,7 @@ from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
-from ganzoo.runs.weights import pinned_as_begun
+from ganzoo.runs.weights import pinned_as_recorded
 
 if TYPE_CHECKING:
     from ganzoo.data import Data
@@ -219,7 +219,7 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
         )
     if isinstance(recipe, Recipe):
         begun = run.recipe(zoo)
-        asked = pinned_as_begun(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
+        asked = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
         if not same_training(asked, begun):
             raise GanzooError(
                 f"The run {run.path} was started with other settings.",

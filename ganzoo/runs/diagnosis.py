@@ -31,11 +31,11 @@ YOUNG: Final = 45.0
 FAR: Final = 100.0
 """A score this many times real vs real (or, if higher is better, 10% of it) is far from good.
 
-It counts only if real vs real is more than ``FEWEST_DEVIATIONS`` of its standard deviations above 0: for ``kl``,
+It counts only if real vs real is more than ``MIN_DEVIATIONS`` of its standard deviations above 0: for ``kl``,
 ``kid`` and ``fid-infinity`` it is about 0, and a ratio to that means nothing.
 """
 FAR_BELOW: Final = 0.1
-FEWEST_DEVIATIONS: Final = 5.0
+MIN_DEVIATIONS: Final = 5.0
 """A score within this many standard deviations of real vs real need not improve; real vs real within this many of 0 may
 be 0."""
 STILL_FALLING: Final = 0.9
@@ -228,7 +228,7 @@ def _trends(events: Events) -> list[_Trend]:
         *earlier, last = curve.values()
         value, real = last["value"], last["floor"]
         far = improving = None
-        if way == "lower" and real > FEWEST_DEVIATIONS * (last.get("sd") or 0) and value > FAR * real:
+        if way == "lower" and real > MIN_DEVIATIONS * (last.get("sd") or 0) and value > FAR * real:
             far = f"its {metric} is {value:.3g}, {value / real:,.0f} times what real images score"
         elif way == "higher" and value < FAR_BELOW * real:
             far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"
@@ -237,7 +237,7 @@ def _trends(events: Events) -> list[_Trend]:
             # The default, if it was not measured, is small compared with the scores of young generators.
             noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
             gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
-            if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > FEWEST_DEVIATIONS * noise:
+            if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > MIN_DEVIATIONS * noise:
                 improving = (
                     f"its {metric} went from {before['value']:.3g} to {value:.3g} between {before['images']:,} and "
                     f"{last['images']:,} images, and real images score {real:.3g}"

@@ -168,7 +168,7 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-MOST_BYTES_OF_A_PLANE = 1_000_000
+MAX_BYTES_OF_A_PLANE = 1_000_000
 FOLDERS = ("samples", "checkpoints")
 BEST = "best"
 """The folder of the checkpoint that ``train.keep_best`` keeps; created with the first one."""
@@ -200,7 +200,7 @@ class RunFolder:
             if path.exists():
                 with locked(path):
                     cls.refuse_used(path)
-                    return cls._furnish(path, recipe, info)
+                    return cls._write_initial_files(path, recipe, info)
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent, path.name)
             return cls._appear(path, recipe, info)
@@ -229,7 +229,7 @@ class RunFolder:
     def _appear(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
         prepared = temporary_name(path)
         try:
-            run = cls._furnish(prepared, recipe, info)
+            run = cls._write_initial_files(prepared, recipe, info)
             prepared.rename(path)
         except OSError:
             cls.refuse_used(path)  # another process was faster
@@ -240,7 +240,7 @@ class RunFolder:
         return run
 
     @classmethod
-    def _furnish(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
+    def _write_initial_files(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
         for folder in FOLDERS:
             (path / folder).mkdir(parents=True, exist_ok=True)
         content = recipe.to_yaml().encode()
@@ -440,7 +440,7 @@ class RunFolder:
         """What ``save_plane`` saved, in order; damaged files are left out."""
         for path in sorted((self.path / "samples").glob("*.safetensors")):
             with suppress(OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError):
-                if path.stem.isdecimal() and path.stat().st_size < MOST_BYTES_OF_A_PLANE:
+                if path.stem.isdecimal() and path.stat().st_size < MAX_BYTES_OF_A_PLANE:
                     yield int(path.stem), load_tensors(path.read_bytes())
 
     def save_best(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:

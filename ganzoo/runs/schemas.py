@@ -88,7 +88,7 @@ class _Event(_Shape):
     broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
 
     @model_validator(mode="after")
-    def _is_whole(self) -> _Event:
+    def _require_fields(self) -> _Event:
         needed = {
             "score": {"metric", "value", "weights", "floor"},
             "diverged": {"broken"},
@@ -209,7 +209,7 @@ def _digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
-MOST_VALUES = 2**26
+MAX_VALUES = 2**26
 """The most values in one sample: those of an 8192x8192 grey image."""
 DIMENSIONS: Mapping[str | None, int] = {"images": 3, "points": 3, "audio": 2, None: 3}
 """Number of dimensions of a sample, by modality; None is for runs from before modalities existed. Plugins' modalities
@@ -217,8 +217,8 @@ may have any number."""
 
 
 def _imaginable(shape: list[int]) -> list[int]:
-    if prod(shape) > MOST_VALUES:
-        raise ValueError(f"a sample of more than {MOST_VALUES:,} values")
+    if prod(shape) > MAX_VALUES:
+        raise ValueError(f"a sample of more than {MAX_VALUES:,} values")
     return shape
 
 

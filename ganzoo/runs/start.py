@@ -22,7 +22,7 @@ from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.tracker import Tracker
 from ganzoo.build import build_objective, build_spec
 from ganzoo.config.loading import parse_recipe
-from ganzoo.config.schema import MOST_THREADS, Recipe
+from ganzoo.config.schema import MAX_THREADS, Recipe
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
@@ -199,7 +199,7 @@ def resume(
         recipe = data_dir = None
         if run is not None:
             run.refuse_another_recipe()
-            recipe = _as_begun(run, run.recipe(zoo, overrides), processes)
+            recipe = _as_recorded(run, run.recipe(zoo, overrides), processes)
             data_dir = run.data_dir(recipe) if dataset is None else None
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
@@ -254,7 +254,7 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
         )
 
 
-def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
+def _as_recorded(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
     """A run's recipe with `auto` as resolved when it began: another machine might choose differently."""
     device = processes.device(recipe.train)
     recipe = recipe.with_train(precision=run.info.get("precision") or recipe.train.precision)
@@ -312,7 +312,7 @@ def _resume_threads(
     """
     recorded = {} if run is None else run.info.get("environment") or {}
     threads = state.get("threads", recorded.get("threads"))
-    known = isinstance(threads, int) and 1 <= threads <= MOST_THREADS
+    known = isinstance(threads, int) and 1 <= threads <= MAX_THREADS
     # Only the main process can read what the run began with.
     (most,) = processes.all_reduce_max([float(threads) if known else 0.0])
     threads = int(most)

@@ -235,7 +235,7 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
     return recipe.with_train(init_from=InitFrom(source=start.source, sha256=found)), tensors
 
 
-def pinned_as_begun(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
+def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
     """A recipe with the digest of the weights that it starts from: the one of a run's recipe if both name one source.
 
     The run no longer needs its source, which may be gone or have trained further.

@@ -170,7 +170,7 @@ class Found:
         return not all(trial.done for trial in self.trials)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every run that the study requires is recorded."""
         return not self.is_searching and len(self.runs) >= self.planned
 
@@ -190,10 +190,10 @@ class Found:
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     """Look up a study's runs: the required ones, and further seeds that every row has (``--seeds``)."""
     found = _find(study, ledger, zoo)
-    while found.is_whole and all(_has_another_seed(one.cell, study, ledger) for one in found.cells):
+    while found.is_complete and all(_has_another_seed(one.cell, study, ledger) for one in found.cells):
         study = study.with_seeds(study.seeds + 1)
         more = _find(study, ledger, zoo)
-        if not more.is_whole:
+        if not more.is_complete:
             break
         found = replace(more, asked=found.asked)
     return found
@@ -347,7 +347,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     waits = ""
     if found.is_searching:
         waits = "Its search has not finished."
-    elif not found.is_whole:
+    elif not found.is_complete:
         waits = f"Waiting for all runs of the study: {len(found.runs)} of {found.planned} are recorded."
     lost = [row for row, _ in sides for setting in settings if (row, setting) in found.without_winner]
     if waits or lost:

@@ -47,13 +47,13 @@ Text = Annotated[str, Field(min_length=1, max_length=500)]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 
 
-def _asks(text: str) -> str:
+def _require_question(text: str) -> str:
     if "\n" in text or not text.endswith("?"):
         raise combination("must be one line that ends with a question mark")
     return text
 
 
-Question = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_asks)]
+Question = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_require_question)]
 
 
 class Variant(Section):
@@ -362,7 +362,7 @@ class Study(Section):
         """The study with n seeds of each variant, and twice as many of the baseline."""
         return self.model_copy(update={"seeds": n, "baseline_seeds": None})
 
-    def in_small(self) -> Study:
+    def scaled_down(self) -> Study:
         """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
         short = self.quick.overrides
         first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}

@@ -54,7 +54,7 @@ STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 def main() -> None:
     """The child's main program: train or score in a run folder, according to its command line."""
     verb, folder, *arguments = sys.argv[1:]
-    threading.Thread(target=_follow_leash, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     path = Path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path):
@@ -101,7 +101,7 @@ def _began(folder: Path) -> str | None:
     return None
 
 
-def _follow_leash() -> None:
+def _exit_with_parent() -> None:
     # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs at exit.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -448,7 +448,7 @@ class Bench:
                 has_room = bool(queue) and len(self._running) < self.settings.parallel
                 if has_room and not stop.received and time.monotonic() > look_again:
                     self.ledger.refresh()
-                    queue = self._without_what_others_did(queue, runs)
+                    queue = self._drop_recorded(queue, runs)
                     if not self._start_one(queue):
                         look_again = time.monotonic() + WAIT_SECONDS
                         if queue and not self._running and not waiting:
@@ -475,7 +475,7 @@ class Bench:
                 raise stop.error("Stopped, and saved.", "Resume with the same command.")
         return runs
 
-    def _without_what_others_did(self, queue: Iterable[Task], runs: dict[Job, ScoredRun]) -> list[Task]:
+    def _drop_recorded(self, queue: Iterable[Task], runs: dict[Job, ScoredRun]) -> list[Task]:
         """The rest of a queue. A run recorded by another worker may still lack a score that is requested here."""
         left = []
         for task in queue:

@@ -95,11 +95,11 @@ def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
     """
     if wanted != "auto":
         torch.set_num_threads(wanted)
-    elif not user_decides() and torch.get_num_threads() > available_cores():
+    elif not threads_set_by_user() and torch.get_num_threads() > available_cores():
         torch.set_num_threads(available_cores())
 
 
-def user_decides() -> bool:
+def threads_set_by_user() -> bool:
     """Whether the environment sets the number of threads."""
     return any(variable in os.environ for variable in VARIABLES)
 

@@ -27,7 +27,7 @@ TIMEOUT = timedelta(minutes=60)
 """How long to wait for a process: longer than any evaluation, whose metrics only the main process computes."""
 
 
-class LostContact(RunError):
+class ProcessLost(RunError):
     """Another process of the run ended, or does not respond."""
 
 
@@ -183,10 +183,10 @@ def joined() -> Iterator[Processes]:
 
 @contextmanager
 def _in_contact() -> Iterator[None]:
-    """Convert torch's errors about a lost process into ``LostContact``.
+    """Convert torch's errors about a lost process into ``ProcessLost``.
 
     Raises:
-        LostContact: Another process ended, or does not respond.
+        ProcessLost: Another process ended, or does not respond.
     """
     try:
         yield
@@ -194,7 +194,7 @@ def _in_contact() -> Iterator[None]:
         # gloo's own checks, such as of sizes, fail with "enforce fail": that is not lost contact.
         if not isinstance(error, dist.DistError) and ("gloo" not in str(error) or "enforce fail" in str(error)):
             raise
-        raise LostContact(
+        raise ProcessLost(
             "Another process of this run ended, or does not respond.",
             "If it reported no error, check that its machine is still running; then resume with --resume.",
         ) from error

@@ -19,14 +19,14 @@ from time import monotonic, perf_counter
 
 import torch
 
-from ganzoo.training.device import use_available_cores, user_decides
+from ganzoo.training.device import threads_set_by_user, use_available_cores
 from ganzoo.training.trainer import Trainer
 
 MARGIN = 0.9
 """Another number of threads is chosen if its steps take less than this share of the current number's time."""
 SLOW = 1.5
 """The numbers of threads are measured again if steps take this many times as long as when last measured."""
-HOPELESS = 3.0
+GIVE_UP_RATIO = 3.0
 """A number of threads is not measured further if a step takes this many times as long as with the best number."""
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
 """A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
@@ -48,7 +48,7 @@ def settle_threads() -> None:
     """
     use_available_cores()
     most = torch.get_num_threads()
-    if user_decides() or most == 1:
+    if threads_set_by_user() or most == 1:
         return
     left, right = torch.ones(64, 512), torch.ones(512, 512)
 
@@ -117,7 +117,7 @@ class ThreadTuner:
         self.most = most or torch.get_num_threads()
         self._adapts = (
             trainer.recipe.train.threads == "auto"
-            and not user_decides()
+            and not threads_set_by_user()
             and trainer.processes.size == 1
             and trainer.device.type == "cpu"
             and trainer.engine.name == "eager"
@@ -169,7 +169,7 @@ class ThreadTuner:
         times: dict[int, float] = {}
         for threads in _ladder(self.most):
             torch.set_num_threads(threads)
-            limit = HOPELESS * min(times.values(), default=float("inf"))
+            limit = GIVE_UP_RATIO * min(times.values(), default=float("inf"))
             # Each starts from the same step, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():
                 times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))

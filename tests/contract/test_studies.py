@@ -13,7 +13,7 @@ NAMES = [entry.name for entry in load_zoo().studies]
 @pytest.mark.parametrize("name", NAMES)
 def test_all_trainings_are_valid_and_different(name, zoo):
     study = load_study(name, zoo)
-    for one in (study, study.in_small()):
+    for one in (study, study.scaled_down()):
         cells, trials = one.cells(zoo), one.trials(zoo)
         digests = [cell.jobs[0].digest for cell in cells]
         # Before a search, a row to be tuned is as it stands. In small, so may be a row that trains longer. A D without

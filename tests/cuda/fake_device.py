@@ -150,7 +150,7 @@ def choose_engine(
 class Recorder:
     """Takes a capture's work once, and refuses what a graph cannot hold; there is nothing to be replayed."""
 
-    def aside(self, work: Callable[[], None]) -> None:
+    def warm_up(self, work: Callable[[], None]) -> None:
         work()
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:

@@ -138,5 +138,5 @@ def test_the_jackknife_of_many_samples_uses_only_some_of_them(monkeypatch):
 
 def test_an_interval_contains_its_score_even_if_nearly_all_sets_score_the_same():
     """One set in fifty lacks one of ten classes: the mean of the sets is below the score of nearly all of them."""
-    low, high = intervals.laid_around(1.0, [0.9, *[1.0] * 49], (0, 1))
+    low, high = intervals.recentred(1.0, [0.9, *[1.0] * 49], (0, 1))
     assert low <= 1.0 == high

@@ -7,7 +7,7 @@ from torch import nn
 from ganzoo import GanzooError, GaussianPrior, ImageDataset, ModelMetric, Objective, Spec, TrainedModel
 from ganzoo.errors import Diverged
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.protocol import describe, identity, in_brief
+from ganzoo.evaluation.protocol import describe, describe_images, identity
 from ganzoo.evaluation.requests import parse_metrics
 from ganzoo.evaluation.torch_fidelity import frechet_distance
 from ganzoo.registry.registry import Entry
@@ -88,7 +88,7 @@ def test_a_metric_without_features_sees_every_reference_image_and_its_label(zoo,
     }
     assert score.record()["floor"] is None
     assert describe(score.protocol) == "600 toy test images"
-    assert in_brief(score.protocol) == "600 toy test images"
+    assert describe_images(score.protocol) == "600 toy test images"
     assert identity(found.protocol(found.requests[0], 40, 3, "ema")) == identity(score.protocol)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_LINES = 6
 """Lines of an error message: five mistakes, and the number of the rest."""
 
-MOST_FOR_BOTH = 500
+MAX_FOR_BOTH = 500
 """A target gets more inputs, but at most so many, until it has accepted one and rejected one."""
 
 
@@ -151,7 +151,7 @@ def _fuzz(arguments: argparse.Namespace, folder: Path) -> Fuzzer:
             for index in range(inputs):
                 fuzzer.run(target, index)
             # Damage that is never noticed tests nothing, and neither does damage that always fails the first check.
-            while inputs < MOST_FOR_BOTH and not {"accepted", "rejected"} <= fuzzer.counts[target].keys():
+            while inputs < MAX_FOR_BOTH and not {"accepted", "rejected"} <= fuzzer.counts[target].keys():
                 fuzzer.run(target, inputs)
                 inputs += 1
     faulthandler.cancel_dump_traceback_later()

@@ -14,7 +14,7 @@ from ganzoo import CodesPrior, GaussianPrior, UniformPrior, load
 from ganzoo.cli.reports import report
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours
-from ganzoo.reports.run_figures import MOST_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
+from ganzoo.reports.run_figures import MAX_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
 from ganzoo.reports.run_report import final_table, write_report
 from ganzoo.reports.templates import Absent
 from ganzoo.runs.folder import RunFolder
@@ -178,7 +178,7 @@ def test_many_pictures_are_thinned_evenly_and_a_torn_one_is_left_out(run, tmp_pa
     (tmp_path / "000000000000.png").write_bytes(picture.read_bytes()[:50])
     found = frames(tmp_path, [{"event": "train", "images": 199, "seconds": 7.5}])
     assert found.kept == 200
-    assert len(found.shown) == MOST_FRAMES - 1
+    assert len(found.shown) == MAX_FRAMES - 1
     assert (found.shown[-1].images, found.shown[-1].seconds, found.shown[-2].seconds) == (199, 7.5, None)
     steps = [b.images - a.images for a, b in zip(found.shown, found.shown[1:], strict=False)]
     assert set(steps) == {3, 4}

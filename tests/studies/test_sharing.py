@@ -138,7 +138,7 @@ def test_a_worker_waits_only_for_remaining_jobs(zoo, tmp_path, monkeypatch):
     bench = Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work"), watcher)
     queue = Matrix(["vanilla-ring"]).jobs(zoo)
     left = iter([queue, []])
-    monkeypatch.setattr(bench, "_without_what_others_did", lambda queue, runs: next(left))
+    monkeypatch.setattr(bench, "_drop_recorded", lambda queue, runs: next(left))
     monkeypatch.setattr(bench, "_start_one", lambda queue: False)
     monkeypatch.setattr("ganzoo.studies.worker.WAIT_SECONDS", 0.0)
     bench._work(queue)

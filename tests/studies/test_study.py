@@ -71,7 +71,7 @@ def test_a_study_is_rows_in_settings_with_seeds_and_everything_else_pinned(write
 
 
 def test_a_small_study_has_one_setting_and_few_seeds(write, zoo):
-    small = write().in_small()
+    small = write().scaled_down()
     cells = small.cells(zoo)
     assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
     assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {1280}
@@ -80,7 +80,7 @@ def test_a_small_study_has_one_setting_and_few_seeds(write, zoo):
 
 def test_in_a_small_study_a_row_keeps_its_changes_in_the_first_setting(write, zoo):
     study = write(("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {few: [train.batch_size=32]}}"))
-    *_, hinge = study.in_small().cells(zoo)
+    *_, hinge = study.scaled_down().cells(zoo)
     assert (hinge.jobs[0].recipe.train.batch_size, hinge.jobs[0].recipe.train.images) == (32, 1280)
 
 
@@ -144,7 +144,7 @@ def test_a_row_may_train_longer_in_one_setting_but_not_in_a_small_study(write, z
     images = {(cell.row, cell.setting): cell.jobs[0].recipe.train.images for cell in study.cells(zoo)}
     assert images.pop(("hinge", "all")) == 128_000
     assert set(images.values()) == {64_000}
-    assert {cell.jobs[0].recipe.train.images for cell in study.in_small().cells(zoo)} == {1280}
+    assert {cell.jobs[0].recipe.train.images for cell in study.scaled_down().cells(zoo)} == {1280}
 
 
 def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
@@ -447,7 +447,7 @@ def test_more_seeds_than_the_file_requests_count_once_every_row_has_them(write, 
     assert find(study, ledger, zoo).planned == 24
     recorded(ledger, more[-1][1], [40.0])
     found = find(study, ledger, zoo)
-    assert (found.planned, found.is_whole) == (32, True)
+    assert (found.planned, found.is_complete) == (32, True)
     assert (found.study.seeds, found.asked) == (4, 3)
     assert [len(cell.runs) for cell in found.cells] == [8, 4, 4, 8, 4, 4]
 
@@ -465,7 +465,7 @@ def test_a_baseline_that_another_study_trained_does_not_start_a_study(zoo, tmp_p
 def test_all_claims_of_a_plugin_and_those_of_a_file_are_counted(write, zoo):
     ours = sum(len(load_study(entry.name, zoo).claims) for entry in zoo.studies)
     assert all_claims([load_study("ring", zoo)], zoo) == ours
-    assert all_claims([load_study("ring", zoo).in_small()], zoo) == ours
+    assert all_claims([load_study("ring", zoo).scaled_down()], zoo) == ours
     assert all_claims([write()], zoo) == 2
     assert all_claims([write(), load_study("ring", zoo)], zoo) == ours + 2
 

@@ -330,7 +330,7 @@ def test_a_starting_child_and_a_resuming_one_get_the_same_options(zoo, tmp_path,
         folder.mkdir()
         (folder / "run.json").write_text('{"status": "interrupted"}')
     monkeypatch.setattr(sys, "argv", ["worker", *Task(job).command(folder, options)])
-    monkeypatch.setattr(worker, "_follow_leash", lambda: None)
+    monkeypatch.setattr(worker, "_exit_with_parent", lambda: None)
     monkeypatch.setattr(worker.runpy, "run_module", lambda *given, **more: None)
     worker.main()
     words = ["--resume", str(folder)] if begun else [*job.arguments, "--out", str(folder)]

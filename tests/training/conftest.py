@@ -30,7 +30,7 @@ class Tape:
         self.aside_calls = 0
         self.replays = 0
 
-    def aside(self, work: Callable[[], None]) -> None:
+    def warm_up(self, work: Callable[[], None]) -> None:
         self.aside_calls += 1
         work()
 

@@ -192,7 +192,7 @@ class Again:
     def __init__(self, latents):
         pass
 
-    def aside(self, work):
+    def warm_up(self, work):
         work()
 
     def capture(self, work):

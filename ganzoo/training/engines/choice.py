@@ -29,7 +29,7 @@ CAPTURING = ("cudagraph", "compile-cudagraph")
 """Engines that capture optimizer steps too."""
 MARGIN: Final = 0.9
 """An engine other than eager is chosen if its steps take less than this share of eager's time."""
-FEWEST_STEPS: Final = 200
+MIN_STEPS: Final = 200
 """A run with fewer steps left stays eager: measuring takes about as many."""
 COMPILED_SECONDS: Final = 600.0
 """Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
@@ -140,7 +140,7 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
     if trainer.processes.size > 1:
         log("Engine eager: CUDA graphs need a run with a single process.")
         return None
-    if trainer.total_steps - trainer.steps < FEWEST_STEPS:
+    if trainer.total_steps - trainer.steps < MIN_STEPS:
         log("Engine eager: measuring other engines would take about as many steps as are left.")
         return None
     choice = measure_engines(trainer)

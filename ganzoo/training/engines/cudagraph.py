@@ -21,7 +21,7 @@ WARM_UP = 3
 class Recorder(Protocol):
     """The interface of ``CudaGraphs``; tests have an implementation for CPUs."""
 
-    def aside(self, work: Callable[[], None]) -> None:
+    def warm_up(self, work: Callable[[], None]) -> None:
         """Run work in a way that prepares its capture."""
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -78,7 +78,7 @@ class CaptureEngine:
             nonlocal best, taken
             if taken < WARM_UP:
                 taken += 1
-                self._recorder.aside(lambda: work(columns))
+                self._recorder.warm_up(lambda: work(columns))
                 return
             best = best or self.attempt(group, work, columns) or work
             best(columns)
@@ -170,7 +170,7 @@ class CudaGraphs:
         self._generator = generator
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def aside(self, work: Callable[[], None]) -> None:
+    def warm_up(self, work: Callable[[], None]) -> None:
         """Run work on the stream that it will be captured on: libraries initialise themselves in their first calls."""
         main = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(main)

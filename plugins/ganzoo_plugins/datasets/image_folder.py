@@ -31,7 +31,7 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
 """Common names of the splits of a dataset, in lower case."""
 
-MOST_ENTRIES = 10_000_000
+MAX_ENTRIES = 10_000_000
 """The most files and folders allowed below the folder of a class."""
 
 LARGEST_NATIVE, LARGEST_AUTO = 128, 64
@@ -234,8 +234,8 @@ def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
         with os.scandir(inside) as entries:
             for entry in entries:
                 seen += 1
-                if seen > MOST_ENTRIES:
-                    raise GanzooError(f"The folder {folder} holds more than {MOST_ENTRIES:,} files.", "Divide it.")
+                if seen > MAX_ENTRIES:
+                    raise GanzooError(f"The folder {folder} holds more than {MAX_ENTRIES:,} files.", "Divide it.")
                 if _is_hidden(entry.name):
                     continue
                 if into_subfolders and entry.is_dir():

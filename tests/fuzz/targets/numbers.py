@@ -47,7 +47,7 @@ KEYS = ("train.images", "train.batch_size", "train.ema", "train.seed", "train.lo
         "phases.discriminator.repeat", "phases.discriminator.every_steps", "prior.dim")  # fmt: skip
 """Of a recipe itself."""
 
-MOST_WEIGHTS, MOST_TENSORS, MOST_IMAGES = 3_000_000, 300, 64
+MAX_WEIGHTS, MAX_TENSORS, MAX_IMAGES = 3_000_000, 300, 64
 """What is accepted and beyond one of these is built, but not trained: it is slow, as whoever asks for it expects."""
 
 
@@ -131,7 +131,7 @@ class Targets:
         weights += [weight.numel() for weight in assembly.networks.parameters()]
         repeats = [phase.repeat or 1 for phase in recipe.phases.values()]
         images = max(recipe.train.images, recipe.train.batch_size * max([1, *repeats]))
-        if sum(weights) < MOST_WEIGHTS and len(weights) < MOST_TENSORS and images <= MOST_IMAGES:
+        if sum(weights) < MAX_WEIGHTS and len(weights) < MAX_TENSORS and images <= MAX_IMAGES:
             trainer = Trainer(recipe, self.zoo, dataset=self.dataset)
             for _ in range(2):
                 trainer.step()
