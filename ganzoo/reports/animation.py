@@ -42,16 +42,16 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
     Raises:
         GanzooError: The run has fewer than two grids.
     """
-    found = list(_planes(run)) or list(_grids(run.path / "samples"))
+    grids = list(_planes(run)) or list(_grids(run.path / "samples"))
     # A grid of another size would be cut off; a run normally has none.
-    found = [(images, picture) for images, picture in found if picture.size == found[-1][1].size]
-    if len(found) < 2:
+    grids = [(images, picture) for images, picture in grids if picture.size == grids[-1][1].size]
+    if len(grids) < 2:
         raise GanzooError(
-            f"The run {run.path} has {'only one grid' if found else 'no grid'} of samples, so nothing moves.",
+            f"The run {run.path} has {'only one grid' if grids else 'no grid'} of samples, so nothing moves.",
             "Set evaluate.every_images to keep a grid at each evaluation, or use --walk.",
         )
-    last = max(1, found[-1][0])  # a folder may hold only 0.png and 00.png
-    frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in found]
+    last = max(1, grids[-1][0])  # a folder may hold only 0.png and 00.png
+    frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in grids]
     each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
     return frames, [each] * (len(frames) - 1) + [each + PAUSE]
 

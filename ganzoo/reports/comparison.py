@@ -20,6 +20,7 @@ from ganzoo.reports.run_figures import (
     FEWEST,
     Frame,
     Plots,
+    Records,
     by_protocol,
     frames,
     last_at_each,
@@ -34,8 +35,6 @@ from ganzoo.runs.provenance import hardware_in_words
 MARK = "<title>ganzoo: comparison</title>"
 MAX_RUNS = 12
 """With more, the curves could not be told apart."""
-
-Records = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def _side(path: Path, name: str) -> Side:
     run = RunFolder.open(path)
     events = run.events()
-    found = frames(run.path / "samples", events)
+    pictures = frames(run.path / "samples", events)
     final: dict[str, FinalScore] = {}
     rows = final_table(whole(run.final_scores()))
     for score in () if isinstance(rows, Absent) else rows:
@@ -156,7 +155,7 @@ def _side(path: Path, name: str) -> Side:
         state(run),
         max((event["images"] for event in events), default=0),
         hardware_in_words(environment) if (environment := run.info.get("environment")) else "",
-        found if isinstance(found, Absent) else found.shown[-1],
+        pictures if isinstance(pictures, Absent) else pictures.shown[-1],
         final,
         whole(run.scores()),
         events,
@@ -193,25 +192,25 @@ def _rows(sides: Sequence[Side]) -> list[ScoreRow]:
 
 def _score_curves(sides: Sequence[Side]) -> list[Plots]:
     """For each metric and protocol that has a curve, a line for each run, of its reported weights."""
-    found: dict[MetricKey, dict[str, Records]] = {}
+    by_metric: dict[MetricKey, dict[str, Records]] = {}
     for side in sides:
         for some in by_protocol(side.scores):
             kind = "ema" if any(score["weights"] == "ema" for score in some) else some[0]["weights"]
             curve = last_at_each(score for score in some if score["weights"] == kind)
             if len(curve) >= FEWEST and not some[0]["protocol"].get("sample_seed"):
-                found.setdefault(MetricKey.of(some[0]), {})[side.name] = curve
-    return [metric_plots(number, by_run) for number, by_run in enumerate(found.values())]
+                by_metric.setdefault(MetricKey.of(some[0]), {})[side.name] = curve
+    return [metric_plots(number, by_run) for number, by_run in enumerate(by_metric.values())]
 
 
 def _loss_curves(sides: Sequence[Side]) -> list[Plots]:
     """For each phase's loss that several runs have, a line for each run."""
-    found: dict[str, list[Line]] = {}
+    by_phase: dict[str, list[Line]] = {}
     for side in sides:
         for line in loss_lines(side.events):
             if len(line.x) >= FEWEST:
-                found.setdefault(line.name, []).append(replace(line, name=side.name))
+                by_phase.setdefault(line.name, []).append(replace(line, name=side.name))
     plots = []
-    for number, (phase, lines) in enumerate(found.items()):
+    for number, (phase, lines) in enumerate(by_phase.items()):
         if len(lines) > 1:
             title, label = f"Loss of {phase} over images shown", AXES["images"]
             plots.append(Plots(phase, "", (curves(lines, title=title, x=label, y="loss", name=f"loss-{number}"),)))

@@ -100,11 +100,11 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
     options.log_severity_level = 4  # failures are reported below
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     for n in (CHECKED, 1):
-        given = [one[:n] for one in inputs]
+        batch = [one[:n] for one in inputs]
         with torch.no_grad():
-            ours = graph(*given)
+            ours = graph(*batch)
         with foreign_code("The exported generator cannot be run", remedy):
-            (theirs,) = session.run(None, {name: one.numpy() for name, one in zip(names, given, strict=True)})
+            (theirs,) = session.run(None, {name: one.numpy() for name, one in zip(names, batch, strict=True)})
         apart = float((ours - torch.from_numpy(theirs)).abs().max())
         if not apart <= TOLERANCE:
             raise RunError(
@@ -156,8 +156,8 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     drawn -= drawn.mean(0)
     k = min(DIRECTIONS, codes.shape[1], drawn.shape[1])
     components = torch.pca_lowrank(drawn, q=k, center=False)[0]
-    found = torch.linalg.lstsq(codes - codes.mean(0), components).solution
-    basis: Tensor = torch.linalg.qr(found)[0].T
+    coefficients = torch.linalg.lstsq(codes - codes.mean(0), components).solution
+    basis: Tensor = torch.linalg.qr(coefficients)[0].T
     return basis
 
 

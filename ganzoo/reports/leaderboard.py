@@ -179,14 +179,23 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
         "interval of a single run's score over other samples from it; other seeds may well score outside it. "
         f"{EXCESS}",
     ]
-    parts += [] if made else [NO_TABLE]
+    if not made:
+        parts.append(NO_TABLE)
     for ranking in made:
         parts.append(f"## {markdown(ranking.title)}")
         if len(ranking.views) > 1:
             parts += [*_headline(ranking, len(ranking.contenders)), *([DISAGREE] if ranking.marks else [])]
         parts += [part for table in ranking.tables for part in _section(table)]
-        parts += _failures(ranking)
-    parts += ["## How to reproduce each figure", *_commands(made)] if made else []
+        if failed := [one for one in ranking.contenders if one.trouble]:
+            parts.append("### Failures")
+            parts.append("\n".join(f"- {markdown(one.name)}: {markdown(one.trouble)}" for one in failed))
+    if made:
+        commands = dict.fromkeys(run.record.command for each in made for one in each.contenders for run in one.runs)
+        parts += [
+            "## How to reproduce each figure",
+            "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages from the records.",
+            "\n".join(f"- {code(command)}" for command in commands),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,7 +220,7 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     # Decided claims come first, and every study's first claim comes before any second one.
     few = sorted(
         ((not one.decided, number, one) for answer in answers for number, one in enumerate(answer.findings)),
-        key=lambda found: found[:2],
+        key=lambda item: item[:2],
     )[:FEW]
     if few:
         findings = [finding for answer in answers for finding in answer.findings]
@@ -239,30 +248,33 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
 
 
 def _section(table: Table) -> Iterable[str]:
+    """A table with everything that is known of each place, below its heading and protocol."""
     metric = table.metric
     yield f"### {markdown(metric.name)}"
     floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
     yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
-    # Recipes that finished without this metric are left out; failed ones are listed as failed.
-    yield markdown_table(FULL, [_full_row(place) for place in table.places if place.rank or not place.contender.done])
-
-
-def _full_row(place: Place) -> list[str]:
-    one = place.contender
-    return [
-        str(place.rank) if place.rank else ("failed" if not one.done else NOTHING),
-        _name(one),
-        _score(place, "ema"),
-        _score(place, "raw"),
-        NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
-        place.excess_in_words or NOTHING,
-        _mean(one.images, count),
-        _mean(one.seconds, duration),
-        _mean(one.speed, count),
-        short(one.parameters),
-        figure(None if one.newest.flops_per_image is None else one.newest.flops_per_image / 1e9),
-        markdown(where(one.newest)),
-    ]
+    rows = []
+    for place in table.places:
+        one = place.contender
+        # Recipes that finished without this metric are left out; failed ones are listed as failed.
+        if place.rank or not one.done:
+            rows.append(
+                [
+                    str(place.rank) if place.rank else "failed",
+                    markdown(one.name),
+                    _score(place, "ema"),
+                    _score(place, "raw"),
+                    NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
+                    place.excess_in_words or NOTHING,
+                    _mean(one.images, count),
+                    _mean(one.seconds, duration),
+                    _mean(one.speed, count),
+                    short(one.parameters),
+                    figure(None if one.newest.flops_per_image is None else one.newest.flops_per_image / 1e9),
+                    markdown(where(one.newest)),
+                ]
+            )
+    yield markdown_table(FULL, rows)
 
 
 def _headline(ranking: Ranking, most: int) -> Iterable[str]:
@@ -290,22 +302,9 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
             cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((one, number))))))
         took = _mean(place.contender.seconds, duration)
         machine = f" ({machines.index(where(place.contender.newest)) + 1})" if several else ""
-        rows.append([str(place.rank), _name(place.contender), *cells, took + machine])
+        rows.append([str(place.rank), markdown(place.contender.name), *cells, took + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield markdown_table({**aligned, "training": "right"}, rows)
-
-
-def _failures(ranking: Ranking) -> Iterable[str]:
-    troubled = [one for one in ranking.contenders if one.trouble]
-    if troubled:
-        yield "### Failures"
-        yield "\n".join(f"- {_name(one)}: {markdown(one.trouble)}" for one in troubled)
-
-
-def _commands(made: Sequence[Ranking]) -> Iterable[str]:
-    yield "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages from the records."
-    commands = dict.fromkeys(run.record.command for ranking in made for one in ranking.contenders for run in one.runs)
-    yield "\n".join(f"- {code(command)}" for command in commands)
 
 
 def where(record: RunRecord) -> str:
@@ -314,10 +313,6 @@ def where(record: RunRecord) -> str:
     on_gpu = bool(record.environment.get("gpu"))
     parts = (record.precision, record.engine, None if on_gpu else threads, record.hardware)
     return ", ".join(part for part in parts if part)
-
-
-def _name(contender: Contender) -> str:
-    return markdown(contender.name)
 
 
 def _score(place: Place, kind: str) -> str:
@@ -384,38 +379,37 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
     recipe once.
     """
     tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
-    found: list[tuple[Place, Image.Image]] = []
+    chosen: list[tuple[Place, Image.Image]] = []
     for number, table in enumerate(tables, 1):
         named: dict[str, tuple[Place, Image.Image]] = {}
         for place in table.scored:
-            samples = place.contender.newest.samples if len(found) + len(named) < BEST * number // len(tables) else None
-            image = grid_of(samples, folder)
+            if len(chosen) + len(named) >= BEST * number // len(tables):
+                break
+            image = grid_of(place.contender.newest.samples, folder)
             if image is not None:
                 named.setdefault(place.contender.newest.recipe, (place, image))
-        found += named.values()
-    return _best_sheet(found) if found else None
+        chosen += named.values()
+    return _best_sheet(chosen) if chosen else None
 
 
 @own_settings()
-def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
+def _best_sheet(best: Sequence[tuple[Place, Image.Image]]) -> bytes:
     """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by an integer factor to fit."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tallest = max(image.height for _, image in found)
-    times = [max(1, tallest // image.height) for _, image in found]
-    images = [image.resize((image.width * k, image.height * k), 0) for k, (_, image) in zip(times, found, strict=True)]
-    columns = min(4, len(found))
-    rows = -(-len(found) // columns)
-    across, down = (
-        max(image.width for image in images) + 2 * MARGIN,
-        max(image.height for image in images) + TITLE_HEIGHT,
-    )
+    tallest = max(image.height for _, image in best)
+    times = [max(1, tallest // image.height) for _, image in best]
+    images = [image.resize((image.width * k, image.height * k), 0) for k, (_, image) in zip(times, best, strict=True)]
+    columns = min(4, len(best))
+    rows = -(-len(best) // columns)
+    across = max(image.width for image in images) + 2 * MARGIN
+    down = max(image.height for image in images) + TITLE_HEIGHT
     width, height = columns * across, rows * down + MARGIN
     sheet = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
     FigureCanvasAgg(sheet)
-    for number, ((place, _), image) in enumerate(zip(found, images, strict=True)):
+    for number, ((place, _), image) in enumerate(zip(best, images, strict=True)):
         middle, top = number % columns * across + across // 2, height - number // columns * down
         sheet.figimage(
             np.asarray(image.convert("RGB")),
@@ -424,8 +418,8 @@ def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
             origin="upper",
         )
         name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
-        where = (middle / width, (top - TITLE_HEIGHT + 4) / height)
-        sheet.text(*where, f"{name}\n{score}", fontsize=9, ha="center", va="bottom", parse_math=False)
+        position = (middle / width, (top - TITLE_HEIGHT + 4) / height)
+        sheet.text(*position, f"{name}\n{score}", fontsize=9, ha="center", va="bottom", parse_math=False)
     buffer = BytesIO()
     sheet.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
     return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -290,29 +290,46 @@ def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
     grouped: dict[tuple[str, bool], dict[tuple[Any, ...], list[ScoredRun]]] = {}
     sizes: Counter[str] = Counter()
     for run in runs:
-        of = run.record.dataset, run.record.conditional
-        alike = grouped.setdefault(of, {}).setdefault(_contender_key(run.record), [])
-        sizes[run.record.dataset] += not alike
+        record = run.record
+        # Runs for which `auto` was resolved differently share a digest but get separate rows: a row never mixes them.
+        threads = None if record.environment.get("gpu") else record.threads
+        key = record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
+        alike = grouped.setdefault((record.dataset, record.conditional), {}).setdefault(key, [])
+        sizes[record.dataset] += not alike
         alike.append(run)
     made = [
-        _ranking(dataset, labelled, _distinguished([Contender(tuple(alike)) for alike in by_key.values()]))
+        _ranking(dataset, labelled, [Contender(tuple(alike)) for alike in by_key.values()])
         for (dataset, labelled), by_key in grouped.items()
     ]
     return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
 
 
-def _contender_key(record: RunRecord) -> tuple[Any, ...]:
-    # Runs for which `auto` was resolved differently share a digest but get separate rows: a row never mixes them.
-    threads = None if record.environment.get("gpu") else record.threads
-    return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
-
-
-def _distinguished(contenders: Sequence[Contender]) -> list[Contender]:
-    """The contenders; if one recipe has several settings, each is named by its ``--set``, or else by its digest."""
-    named: dict[str, list[RunRecord]] = {}
+def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:
+    # If one recipe has several settings, each is named by its `--set`, or else by its digest.
+    records: dict[str, list[RunRecord]] = {}
     for one in contenders:
-        named.setdefault(one.newest.recipe, []).append(one.newest)
-    return [replace(one, distinction=_distinction(one.newest, named[one.newest.recipe])) for one in contenders]
+        records.setdefault(one.newest.recipe, []).append(one.newest)
+    named = [replace(one, distinction=_distinction(one.newest, records[one.newest.recipe])) for one in contenders]
+    have: dict[MetricKey, int] = {}
+    for contender in named:
+        for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores):
+            have[metric] = have.get(metric, 0) + 1
+    listed = HEADLINES.get(dataset, ())
+    most = max(have.values(), default=0)
+
+    def order_of(metric: MetricKey) -> tuple[Any, ...]:
+        # A headline metric that has scored few contenders so far must not come first.
+        place = listed.index(metric.name) if metric.name in listed else len(listed)
+        return 2 * have[metric] < most, place, -have[metric]
+
+    tables = tuple(_table(metric, named) for metric in sorted(have, key=order_of))
+    order = tuple(place.contender for place in tables[0].places) if tables else tuple(named)
+    views = list(tables[:1])
+    for name in listed:
+        # Of each other metric of the headline, the first table with the same reference and counts.
+        beside = [one for one in tables if one.metric.name == name != tables[0].metric.name]
+        views += [one for one in beside if one.metric.reference == tables[0].metric.reference][:1]
+    return Ranking(dataset, labelled, order, tables, tuple(views))
 
 
 def _distinction(record: RunRecord, alike: Sequence[RunRecord]) -> str:
@@ -340,40 +357,6 @@ def _settings(command: str) -> list[str]:
     return [value for value in values if not value.startswith(SHOWN_ANYWAY)]
 
 
-def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:
-    have: dict[MetricKey, int] = {}
-    for contender in contenders:
-        for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores):
-            have[metric] = have.get(metric, 0) + 1
-    listed = HEADLINES.get(dataset, ())
-    most = max(have.values(), default=0)
-
-    def order_of(metric: MetricKey) -> tuple[Any, ...]:
-        # A headline metric that has scored few contenders so far must not come first.
-        place = listed.index(metric.name) if metric.name in listed else len(listed)
-        return 2 * have[metric] < most, place, -have[metric]
-
-    tables = tuple(_table(metric, contenders) for metric in sorted(have, key=order_of))
-    order = tuple(place.contender for place in tables[0].places) if tables else tuple(contenders)
-    return Ranking(dataset, labelled, order, tables, tuple(_views(tables, listed)))
-
-
-def _views(tables: Sequence[Table], listed: Sequence[str]) -> Iterator[Table]:
-    """The first table, and for each other metric of the headline its first table with the same reference and counts."""
-    if not tables:
-        return
-    yield tables[0]
-    for name in listed:
-        beside = (one for one in tables if one.metric.name == name and name != tables[0].metric.name)
-        yield from [one for one in beside if one.metric.reference == tables[0].metric.reference][:1]
-
-
-def _ranks(table: Table, places: Sequence[Place]) -> dict[int, int]:
-    """The rank of each contender, by its id, among these places alone."""
-    badness = {id(place.contender): _badness(table.metric, place) for place in places}
-    return {one: 1 + sum(other < own for other in badness.values()) for one, own in badness.items()}
-
-
 def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
     places = [_place(metric, contender) for contender in contenders]
     scored = [place for place in places if place.value is not None]
@@ -385,11 +368,6 @@ def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
     # Contenders that finished without this score come before those that failed.
     rest = sorted((place for place in places if place.value is None), key=lambda place: not place.contender.done)
     return Table(metric, (*ranked, *rest))
-
-
-def _badness(metric: MetricKey, place: Place) -> float:
-    assert place.value is not None
-    return metric.badness(place.value.mean, place.floor)
 
 
 def _place(metric: MetricKey, contender: Contender) -> Place:
@@ -410,3 +388,14 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
     spreads = {kind: spread for kind, several in values.items() if (spread := Spread.of(several)) is not None}
     interval = tuple(ends[0]) if len(ends) == 1 and ends[0] else None
     return Place(contender, None, spreads, next(iter(spreads), None), floor, sd, interval)
+
+
+def _ranks(table: Table, places: Sequence[Place]) -> dict[int, int]:
+    """The rank of each contender, by its id, among these places alone."""
+    badness = {id(place.contender): _badness(table.metric, place) for place in places}
+    return {one: 1 + sum(other < own for other in badness.values()) for one, own in badness.items()}
+
+
+def _badness(metric: MetricKey, place: Place) -> float:
+    assert place.value is not None
+    return metric.badness(place.value.mean, place.floor)

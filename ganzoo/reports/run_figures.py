@@ -127,28 +127,26 @@ def by_protocol(records: Records) -> list[Records]:
 def health_plots(events: Records) -> list[Plots]:
     """Gradient norms, and the samples' variety as a share of that of real images."""
     watched = [event for event in events if event.get("event") == "health"]
-    gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
-    shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
-    drawn = {
-        "Gradient norms": ("For each network, in each phase.", gradients, "norm"),
-        "Variety of samples": ("As a share of the variety of equally many real images: 1 is best.", shares, "share"),
-    }
-    return [
-        Plots(heading, note, (_over_images(heading, records, y),))
-        for heading, (note, records, y) in drawn.items()
-        if len(records) >= FEWEST
+    gradients = [
+        {"images": event["images"], **_by_network(event["gradients"])} for event in watched if "gradients" in event
     ]
+    shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
+    plots = []
+    for heading, note, records, y in (
+        ("Gradient norms", "For each network, in each phase.", gradients, "norm"),
+        ("Variety of samples", "As a share of the variety of equally many real images: 1 is best.", shares, "share"),
+    ):
+        if len(records) < FEWEST:
+            continue
+        names = [name for name in _names(records) if name != "images"]
+        lines = [_line(name, [one for one in records if name in one], "images", name) for name in names]
+        log = y == "norm" and spread_out(value for line in lines for value in line.y)
+        title, name = f"{heading} over {AXES['images']}", heading.lower().replace(" ", "-")
+        plots.append(Plots(heading, note, (curves(lines, title=title, x=AXES["images"], y=y, name=name, log=log),)))
+    return plots
 
 
-def _over_images(heading: str, records: Records, y: str) -> Markup:
-    names = [name for name in _names(records) if name != "images"]
-    lines = [_line(name, [one for one in records if name in one], "images", name) for name in names]
-    values = [value for line in lines for value in line.y]
-    title, name = f"{heading} over {AXES['images']}", heading.lower().replace(" ", "-")
-    return curves(lines, title=title, x=AXES["images"], y=y, name=name, log=y == "norm" and spread_out(values))
-
-
-def _owned(norms: Mapping[str, float]) -> dict[str, float]:
+def _by_network(norms: Mapping[str, float]) -> dict[str, float]:
     """Norms by network, and by phase too if its name differs from the network's."""
     parts = {name: name.rpartition(".") for name in norms}
     return {role if phase == role else f"{role}, {phase}": norms[name] for name, (phase, _, role) in parts.items()}
@@ -249,10 +247,10 @@ class Neighbours:
 def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absent:
     """The pictures of samples in a run folder, or why there are none."""
     kept = len(_pictures(samples))
-    found = [frame for path in chosen_pictures(samples, MAX_FRAMES) if (frame := _frame(path, events)) is not None]
-    if not found:
+    shown = [frame for path in chosen_pictures(samples, MAX_FRAMES) if (frame := _frame(path, events)) is not None]
+    if not shown:
         return Absent("The run has no pictures of samples.")
-    return Frames(tuple(found), kept)
+    return Frames(tuple(shown), kept)
 
 
 def _pictures(samples: Path) -> list[Path]:

@@ -206,8 +206,8 @@ def _final(scores: Records) -> FinalScore:
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A run's environment and settings, as rows of a table."""
-    found = info.get("environment") or {}
-    versions = found.get("versions") or {}
+    machine = info.get("environment") or {}
+    versions = machine.get("versions") or {}
     counts = info.get("parameters") or {}
     distributions = dict.fromkeys(str(name) for name in (info.get("plugins") or {}).values())
     rows = {
@@ -215,12 +215,12 @@ def environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Precision": info.get("precision"),
         "Seed": info.get("seed"),
         **{f"Parameters of the {role}": f"{number:,}" for role, number in counts.items()},
-        "Device": found.get("device"),
-        "GPU": found.get("gpu"),
-        "CPU": found.get("cpu"),
-        "Cores": found.get("cores"),
-        "Threads": found.get("threads"),
-        "System": found.get("system"),
+        "Device": machine.get("device"),
+        "GPU": machine.get("gpu"),
+        "CPU": machine.get("cpu"),
+        "Cores": machine.get("cores"),
+        "Threads": machine.get("threads"),
+        "System": machine.get("system"),
         **{name: number for name, number in versions.items() if number},
         "Plugins from": ", ".join(distributions),
         "Started": info.get("started"),

@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.protocol import describe
 from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import EFFECT, MEANING, Answer, Finding, grid_of, thumbnail, where
@@ -31,7 +32,7 @@ from ganzoo.studies.findings import (
     find,
     verdicts,
 )
-from ganzoo.studies.records import RUNS, Ledger, ScoredRun
+from ganzoo.studies.records import RUNS, Ledger
 from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
 
@@ -104,7 +105,7 @@ class StudyPage:
 
 def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
     """The registered studies with runs in a results folder; runs of the baseline alone may belong to another study."""
-    found, trained = [], {run.record.recipe for run in ledger.runs}
+    begun, trained = [], {run.record.recipe for run in ledger.runs}
     for entry in zoo.studies:
         try:
             study = load_study(entry.name, zoo)
@@ -113,13 +114,13 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
             study = study.scaled_down() if quick else study
             # Rows still to be tuned are left out: their untuned runs, like the baseline's, may be another study's.
             cells = [cell for cell in study.cells(zoo) if not study.is_tuned(cell.row)]
-            asked: list[Cell | Trial] = [*cells, *study.trials(zoo)]
-            jobs = [job for one in asked if one.row != BASELINE for job in one.jobs]
+            planned: list[Cell | Trial] = [*cells, *study.trials(zoo)]
+            jobs = [job for one in planned if one.row != BASELINE for job in one.jobs]
         except GanzooError:  # `ganzoo check` reports what is wrong with it
             continue
         if any(ledger.find(job.digest, job.dataset, job.seed) is not None for job in jobs):
-            found.append(study)
-    return found
+            begun.append(study)
+    return begun
 
 
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
@@ -196,7 +197,10 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
             decided = verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD)
             decided = decided and not any(_opposed(verdict, other) for _, other in views)
             effects = _effects(verdict, views)
-            compared = _compared(claim, _means(one, claim, verdict, zoo))
+            than = claim.than if claim.than_on is None else f"{claim.than} by {claim.than_on}"
+            compared = f"{claim.better} with {than}"
+            if (means := _means(one, claim, verdict, zoo)) is not None:
+                compared = f"{claim.better} {figure(means[0])}, {than} {figure(means[1])}"
             outcome = verdict.outcome.value
             findings.append(Finding(outcome, claim.says, claim.paper, claim.on, effects, compared, decided=decided))
         there = page if (results / page).is_file() else None
@@ -213,12 +217,6 @@ def _refuse(path: Path, mark: str) -> None:
 def _write(path: Path, mark: str, text: str) -> None:
     _refuse(path, mark)
     write_atomically(path, text.encode(errors="backslashreplace"))
-
-
-def _command(study: Study, zoo: Zoo) -> str:
-    """The command that runs a study; an unregistered study is named by its file."""
-    name = study.name.removesuffix("-quick")
-    return f"ganzoo study run {shlex.quote(name if name in zoo.studies else f'{name}.yaml')}"
 
 
 def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
@@ -245,6 +243,12 @@ def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _command(study: Study, zoo: Zoo) -> str:
+    """The command that runs a study; an unregistered study is named by its file."""
+    name = study.name.removesuffix("-quick")
+    return f"ganzoo study run {shlex.quote(name if name in zoo.studies else f'{name}.yaml')}"
+
+
 def _effect(verdict: Verdict) -> str:
     if verdict.effect is None or verdict.interval is None:
         return "–"
@@ -252,14 +256,6 @@ def _effect(verdict: Verdict) -> str:
         return f"at least ×{figure(verdict.effect)}"
     low, high = verdict.interval
     return f"×{figure(verdict.effect)} ({figure(low)} to {figure(high)})"
-
-
-def _compared(claim: Claim, means: tuple[float, float] | None) -> str:
-    """The rows that a claim compares, with their scores if both have one."""
-    than = claim.than if claim.than_on is None else f"{claim.than} by {claim.than_on}"
-    if means is None:
-        return f"{claim.better} with {than}"
-    return f"{claim.better} {figure(means[0])}, {than} {figure(means[1])}"
 
 
 def _opposed(verdict: Verdict, other: Verdict) -> bool:
@@ -303,7 +299,7 @@ class TableRow:
         for run in self.cell.runs.values():
             if run.record.status == "done":
                 by_hardware.setdefault(run.record.hardware, []).append(run.record.seconds)
-        return {name: fmean(times) for name, times in sorted(by_hardware.items(), key=lambda found: -len(found[1]))}
+        return {name: fmean(times) for name, times in sorted(by_hardware.items(), key=lambda item: -len(item[1]))}
 
     @property
     def errors(self) -> list[str]:
@@ -334,10 +330,13 @@ def html(
     """
     study, runs = found.study, found.runs
     settings = [
-        (setting, _table(found, setting, folder, zoo)) for setting in study.setting_names if _has(found, setting)
+        (setting, _table(found, setting, folder, zoo))
+        for setting in study.setting_names
+        if any(cell.runs for cell in found.cells if cell.cell.setting == setting)
     ]
     name = study.name.removesuffix("-quick") if quick else study.name
     few = min([len(cell.runs) for cell in found.cells if cell.runs] or [0])
+    machines = [(run.record, run.record.environment.get("versions") or {}) for run in runs]
     context = {
         "study": study,
         "claims": [
@@ -381,7 +380,7 @@ def html(
         "usual_hardware": _usual_hardware(found),
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "threads": sorted({run.record.threads for run in runs}),
-        "machines": sorted({_machine(run) for run in runs}),
+        "machines": sorted({f"{where(record)}, torch {versions.get('torch', '?')}" for record, versions in machines}),
         "protocols": _protocols(found),
         "command": f"{_command(study, zoo)}{' --quick' if quick else ''}",
         "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
@@ -414,10 +413,6 @@ def _behind(found: Found, claim: Claim, verdict: Verdict) -> str:
     return f"{verdict.seeds[0]} and {verdict.seeds[1]} seeds"
 
 
-def _has(found: Found, setting: str) -> bool:
-    return any(cell.runs for cell in found.cells if cell.cell.setting == setting)
-
-
 def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]:
     study, baseline = found.study, found.cell(BASELINE, setting)
     rows = []
@@ -433,7 +428,9 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
             ours = _values(cell, one, found, zoo)
             than = None if name == BASELINE or baseline is None else _values(baseline, one, found, zoo)
             values.append((ours, None if than is None else _times_better(ours, than, one.better(zoo))))
-        rows.append(TableRow(name, " ".join(words), _picture(cell, folder), cell, values))
+        image = grid_of(next((run.record.samples for run in cell.runs.values() if run.record.samples), None), folder)
+        picture = None if image is None else Picture.of(thumbnail(image))
+        rows.append(TableRow(name, " ".join(words), picture, cell, values))
     return rows
 
 
@@ -448,12 +445,6 @@ def _times_better(ours: Values, theirs: Values, better: str) -> float | None:
         return None
     difference = fmean(ours.logs.values()) - fmean(theirs.logs.values())
     return math.exp(difference if better == "higher" else -difference)
-
-
-def _picture(cell: CellFound, folder: Path) -> Picture | None:
-    named = [run.record.samples for run in cell.runs.values() if run.record.samples]
-    image = grid_of(named[0], folder) if named else None
-    return None if image is None else Picture.of(thumbnail(image))
 
 
 def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
@@ -572,15 +563,8 @@ def _trials(found: Found) -> list[Mapping[str, Any]]:
     return sorted(rows, key=lambda row: (row["row"], row["setting"], row["state"] != "won", row["number"]))
 
 
-def _machine(run: ScoredRun) -> str:
-    torch_version = (run.record.environment.get("versions") or {}).get("torch", "?")
-    return f"{where(run.record)}, torch {torch_version}"
-
-
 def _protocols(found: Found) -> list[str]:
     """The protocols of the study's own final scores."""
-    from ganzoo.evaluation.protocol import describe
-
     names, lines = {measure.metric for measure in found.study.measures}, set()
     for one in found.cells:
         own = own_protocol(one.cell.jobs[0].recipe)

@@ -92,11 +92,11 @@ def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, 
         data_dir: Where dataset files are.
         datasets: Cache of loaded datasets, by the recipe's ``dataset`` section as JSON.
     """
-    asked = job.recipe.dataset
-    key, before = asked.model_dump_json(), torch.get_num_threads()
+    section, usual_threads = job.recipe.dataset, torch.get_num_threads()
+    key = section.model_dump_json()
     if key not in datasets:
-        entry = zoo.datasets.get(asked.name)
-        datasets[key] = load_part(entry, asked.options, data_dir, "train", asked.validation, asked.count)
+        entry = zoo.datasets.get(section.name)
+        datasets[key] = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
     try:
         torch.set_num_threads(threads)
         trainer = Trainer(job.recipe, zoo, dataset=datasets[key])
@@ -105,11 +105,11 @@ def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, 
         for _ in range(WARM_UP):
             trainer.step()
         trainer.meters.flush()
-        began, steps = clock(), 0
-        while steps == 0 or clock() - began < SECONDS * share:
+        started_at, steps = clock(), 0
+        while steps == 0 or clock() - started_at < SECONDS * share:
             trainer.step()
             trainer.meters.flush()
             steps += 1
-        return (clock() - began) / share / steps / trainer.images_per_step
+        return (clock() - started_at) / share / steps / trainer.images_per_step
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(usual_threads)

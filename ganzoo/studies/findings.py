@@ -108,8 +108,8 @@ class CellFound:
         """
         recipe = self.cell.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
-        found = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
-        return Values(found, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
+        by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
+        return Values(by_seed, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
 
     def unscored(self, measure: Measure) -> int:
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
@@ -190,18 +190,17 @@ class Found:
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     """Look up a study's runs: the required ones, and further seeds that every row has (``--seeds``)."""
     found = _find(study, ledger, zoo)
-    while found.is_complete and all(_has_another_seed(one.cell, study, ledger) for one in found.cells):
+    while found.is_complete:
+        # The first seed of each row beyond those that the study requires.
+        further = [(one.cell.jobs[0], study.seeds_of(one.cell.row)) for one in found.cells]
+        if any(ledger.find(job.digest, job.dataset, seed) is None for job, seed in further):
+            break
         study = study.with_seeds(study.seeds + 1)
         more = _find(study, ledger, zoo)
         if not more.is_complete:
             break
         found = replace(more, asked=found.asked)
     return found
-
-
-def _has_another_seed(cell: Cell, study: Study, ledger: Ledger) -> bool:
-    job = cell.jobs[0]
-    return ledger.find(job.digest, job.dataset, study.seeds_of(cell.row)) is not None
 
 
 def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
@@ -251,8 +250,8 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
     own = own_protocol(recipe)
     if measure.is_final:
         # The reported weights come first.
-        found = [score for score in run.scores if score["metric"] == measure.metric and is_own(score, own)]
-        return float(found[0]["value"]) if found else None
+        scores = [score for score in run.scores if score["metric"] == measure.metric and is_own(score, own)]
+        return float(scores[0]["value"]) if scores else None
     for score in (points := curve(run, measure.metric, own)):
         if (measure.below is not None and score["value"] < measure.below) or (
             measure.above is not None and score["value"] > measure.above

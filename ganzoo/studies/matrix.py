@@ -131,11 +131,11 @@ class Matrix:
             )
         datasets: list[list[str]] = [[f"dataset.name={name}"] for name in self.datasets] or [[]]
         seeds: list[list[str]] = [[f"train.seed={number}"] for number in self.seeds] or [[]]
-        found: dict[tuple[str, str, int], Job] = {}
+        jobs: dict[tuple[str, str, int], Job] = {}
         for source, dataset, seed in product(sources, datasets, seeds):
             job = job_of(source, zoo, [*self.overrides, *dataset, *seed])
-            found[job.recipe.name, job.digest, job.seed] = job
-        return list(found.values())
+            jobs[job.recipe.name, job.digest, job.seed] = job
+        return list(jobs.values())
 
     def _sources(self, pattern: str, zoo: Zoo) -> Iterable[str]:
         if not set(pattern) & set("*?["):
@@ -152,17 +152,17 @@ class Matrix:
 
 def joined(jobs: Iterable[Job]) -> list[Job]:
     """Merge equal jobs: each occurs once, with the metrics of all jobs that request it."""
-    found: dict[tuple[str, str, int, int], Job] = {}
+    merged: dict[tuple[str, str, int, int], Job] = {}
     for job in jobs:
         key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
-        known = found.setdefault(key, job)
+        known = merged.setdefault(key, job)
         metrics = tuple(dict.fromkeys([*known.recipe.evaluate.metrics, *job.recipe.evaluate.metrics]))
         if metrics != known.recipe.evaluate.metrics:
             evaluate = known.recipe.evaluate.model_copy(update={"metrics": metrics})
             recipe = known.recipe.model_copy(update={"evaluate": evaluate})
-            asked = f"evaluate.metrics=[{', '.join(metrics)}]"
-            found[key] = replace(known, recipe=recipe, overrides=(*known.overrides, asked))
-    return list(found.values())
+            override = f"evaluate.metrics=[{', '.join(metrics)}]"
+            merged[key] = replace(known, recipe=recipe, overrides=(*known.overrides, override))
+    return list(merged.values())
 
 
 def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:

@@ -238,8 +238,8 @@ class ScoredRun:
 
     def score(self, metric: str, weights: str | None = None) -> Score | None:
         """The final score by a metric, for the given weights or else the reported ones, which come first; or None."""
-        found = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
-        return found[0] if found else None
+        matches = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
+        return matches[0] if matches else None
 
     def plain(self) -> dict[str, Any]:
         """JSON: the record, and its final scores as ``scores``."""
@@ -272,9 +272,9 @@ L = TypeVar("L", bound=_Line)
 
 def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
     for number, line in numbered_lines(path):
-        if (found := line.get("schema")) != schema:
+        if (version := line.get("schema")) != schema:
             raise GanzooError(
-                f"Line {number} of {path} was written by another version of ganzoo (schema {found}).",
+                f"Line {number} of {path} was written by another version of ganzoo (schema {version}).",
                 f"This one reads schema {schema}: give another results folder.",
             )
         try:
@@ -328,9 +328,9 @@ class Ledger:
         A run that crashed counts only where there is no other.
         """
         keys = self._keys.get((digest, dataset, seed), ())
-        found = [self._runs[key] for key in keys if hardware in (None, key[3])]
-        found = [run for run in found if not run.record.has_crashed] or found
-        return found[-1] if found else None
+        matches = [self._runs[key] for key in keys if hardware in (None, key[3])]
+        matches = [run for run in matches if not run.record.has_crashed] or matches
+        return matches[-1] if matches else None
 
     def claim(self, digest: str, seed: int) -> FileLock:
         """A lock: of all processes that write to the folder, only its holder works on that run.

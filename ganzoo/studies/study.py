@@ -214,14 +214,14 @@ class Range(Section):
             low, high = self.low, self.high
         if self.log:
             low = max(low, self.low / 2)
-            found = low * (high / low) ** position
+            number = low * (high / low) ** position
         else:
-            found = low + position * (high - low)
+            number = low + position * (high - low)
         if self.integer:
-            return min(int(self.high), max(int(self.low), round(found)))
+            return min(int(self.high), max(int(self.low), round(number)))
         # Three significant digits: of the value itself, or of the range's width.
         digits = 2 - math.floor(math.log10(self.high - self.low))
-        rounded = float(f"{found:.3g}") if self.log else round(found, digits)
+        rounded = float(f"{number:.3g}") if self.log else round(number, digits)
         return min(self.high, max(self.low, rounded))
 
 
@@ -250,14 +250,14 @@ class Search(Section):
         the ranges evenly once it has more than a few points (Bergstra & Bengio 2012 compare such sequences with random
         search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
         """
-        choices = [found.choices for found in self.ranges.values()]
+        choices = [one.choices for one in self.ranges.values()]
         points: Iterable[Sequence[Any]]
         if all(choices) and math.prod(map(len, choices)) < self.trials:
             points = itertools.product(*choices)
         else:
             sobol = torch.quasirandom.SobolEngine(len(choices), scramble=True, seed=0)  # type: ignore[no-untyped-call]
             points = [
-                [found.value(min(at, 1 - 1e-9)) for found, at in zip(self.ranges.values(), point, strict=True)]
+                [one.value(min(at, 1 - 1e-9)) for one, at in zip(self.ranges.values(), point, strict=True)]
                 for point in sobol.draw(self.trials - 1).tolist()
             ]
         changes = [
@@ -436,12 +436,12 @@ class Study(Section):
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
-        given = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
+        overrides = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
             # Which metrics apply depends on the loss, the labels and the dataset, so no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
-            recipe = load_recipe(source, zoo, [*given, *unscored])
+            recipe = load_recipe(source, zoo, [*overrides, *unscored])
             names = dict.fromkeys(one.metric for one in (self.measures if trials is None else self.measures[:1]))
             metrics = [name for name in names if _fits(name, recipe, zoo)]
             if trials is not None and not metrics:
@@ -449,7 +449,7 @@ class Study(Section):
                     f"The search is decided by '{self.measures[0].metric}', which does not apply to this row.",
                     "Put another measure first.",
                 )
-            first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
+            first = job_of(source, zoo, [*overrides, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
             where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
             raise GanzooError(f"The study '{self.name}', {where}: {error.sentence}", error.remedy) from error
@@ -458,17 +458,17 @@ class Study(Section):
         return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
 
 
-def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
+def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
     """Whether a metric applies to a recipe. True for an unknown metric: loading the recipe then refuses it."""
-    metric = name.partition("@")[0]
-    if metric not in zoo.metrics:
+    name = metric_name.partition("@")[0]
+    if name not in zoo.metrics:
         return True
-    found = zoo.metric(metric)
-    if isinstance(found, ModelMetric):
-        gets_labels = found.needs_unconditional and recipe.conditional
+    metric = zoo.metric(name)
+    if isinstance(metric, ModelMetric):
+        gets_labels = metric.needs_unconditional and recipe.conditional
         objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
-        return hasattr(objective, found.calls) and not gets_labels
-    return recipe.conditional or not found.needs_labels
+        return hasattr(objective, metric.calls) and not gets_labels
+    return recipe.conditional or not metric.needs_labels
 
 
 @dataclass(frozen=True)
@@ -515,16 +515,18 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     Raises:
         GanzooError: The study is invalid; the message names the file, the key and the probable intention.
     """
-    path = _find(source, zoo)
+    path = Path(source)
+    if str(source) in zoo.studies or path.suffix not in (".yaml", ".yml"):
+        path = zoo.studies.get(str(source)).create()
     data = strict.read_mapping(path)
     check_file_name("study", path)
     if "name" in data:
         raise GanzooError(f"{path}: the study has no key 'name'.", "A study takes its name from its file.")
-    given = {**data, "name": path.stem}
+    named = {**data, "name": path.stem}
     try:
-        study = Study.model_validate(given)
+        study = Study.model_validate(named)
     except ValidationError as error:
-        raise _refusal(issues(error, Study, given, filled_in=("name",)), path) from error
+        raise _refusal(issues(error, Study, named, filled_in=("name",)), path) from error
     wrong = [
         ValidationIssue.of(error, "measures", index)
         for index, measure in enumerate(study.measures)
@@ -539,15 +541,8 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     return study
 
 
-def _refusal(found: Sequence[ValidationIssue], path: Path) -> ValidationFailed:
-    return ValidationFailed(found, [f"{path}: {issue.sentence('the study')}" for issue in found])
-
-
-def _find(source: str | Path, zoo: Zoo) -> Path:
-    path = Path(source)
-    if str(source) not in zoo.studies and path.suffix in (".yaml", ".yml"):
-        return path
-    return zoo.studies.get(str(source)).create()
+def _refusal(problems: Sequence[ValidationIssue], path: Path) -> ValidationFailed:
+    return ValidationFailed(problems, [f"{path}: {issue.sentence('the study')}" for issue in problems])
 
 
 def _with_headline(study: Study, zoo: Zoo) -> Study:

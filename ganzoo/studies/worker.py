@@ -84,6 +84,12 @@ def log_of(folder: Path, *, scoring: bool) -> Path:
     return folder.with_name(f"{folder.name}{'.eval' if scoring else ''}.log")
 
 
+def _exit_with_parent() -> None:
+    # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs at exit.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _status(folder: Path) -> str | None:
     """The status in ``run.json``, or ``damaged``; None if there is no run."""
     try:
@@ -92,19 +98,6 @@ def _status(folder: Path) -> str | None:
         return None
     except (ValueError, KeyError):
         return "damaged"
-
-
-def _began(folder: Path) -> str | None:
-    """When the run in a folder was started; None if there is none, or its ``run.json`` is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / "run.json").read_text("utf-8"))["started"])
-    return None
-
-
-def _exit_with_parent() -> None:
-    # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs at exit.
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +154,8 @@ class Child:
         self._claim = claim
         self._gpu = gpu
         self._log = log_of(folder, scoring=bool(task.missing))
-        self._began = time.monotonic()
-        self._asked = False
+        self._started_at = time.monotonic()
+        self._stop_requested = False
         folder.parent.mkdir(parents=True, exist_ok=True)
         limits = dict.fromkeys(VARIABLES, str(threads)) if threads else {}
         if gpu is not None:
@@ -170,7 +163,7 @@ class Child:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 child_python("ganzoo.studies.worker", *task.command(folder, extra)),
-                stdin=subprocess.PIPE,  # the leash: stays open as long as this process lives
+                stdin=subprocess.PIPE,  # stays open as long as this process lives
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **limits},
@@ -179,8 +172,8 @@ class Child:
 
     def stop(self, number: signal.Signals) -> None:
         """Ask it to save and exit. Only the first call sends the signal: a second one would keep it from saving."""
-        if not self._asked:
-            self._asked = True
+        if not self._stop_requested:
+            self._stop_requested = True
             self._process.send_signal(number)
 
     def poll(self) -> Outcome | None:
@@ -190,9 +183,16 @@ class Child:
             return None
         if self._process.stdin is not None:
             self._process.stdin.close()
-        error = None if code == 0 else self._reason(code)
-        stopped = code != 0 and (self._asked or code in STOPPED)
-        return Outcome(error, time.monotonic() - self._began, stopped)
+        if code == 0:
+            error = None
+        elif code == -signal.SIGKILL:
+            error = "The process was killed, probably because the system ran out of memory."
+        else:
+            log = self._log.read_text("utf-8", errors="replace")
+            lines = [line.strip() for line in log.splitlines() if line.strip()]
+            error = lines[-1] if lines else f"The process ended with exit code {code} and no message."
+        stopped = code != 0 and (self._stop_requested or code in STOPPED)
+        return Outcome(error, time.monotonic() - self._started_at, stopped)
 
     def release(self) -> None:
         """Give up its claim and its GPU."""
@@ -213,13 +213,6 @@ class Child:
                 if event["event"] == "train":
                     return int(event["images"])
         return 0
-
-    def _reason(self, code: int) -> str:
-        """The last line of its log, which is its error, or what the exit code means."""
-        if code == -signal.SIGKILL:
-            return "The process was killed, probably because the system ran out of memory."
-        lines = [line.strip() for line in self._log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
-        return lines[-1] if lines else f"The process ended with exit code {code} and no message."
 
 
 TAIL: Final = 65_536
@@ -266,8 +259,8 @@ class Gpu:
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty if there is at most one."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = list(map(str, range(torch.cuda.device_count()))) if named is None else [*filter(None, named.split(","))]
-    return found if len(found) > 1 else []
+    gpus = list(map(str, range(torch.cuda.device_count()))) if named is None else [*filter(None, named.split(","))]
+    return gpus if len(gpus) > 1 else []
 
 
 class Watcher:
@@ -360,8 +353,13 @@ class Bench:
         for job in jobs:
             _refuse_links_beside(job.folder(self.settings.work), self.settings.work)
         self.ledger.refresh()
-        again = {job: run for job in jobs if (run := self._found(job)) is not None and self._is_to_repeat(run)}
-        self._old = again
+        self._old = {}
+        for job in jobs:
+            if (run := self._newest_run(job)) is not None:
+                # Divergence is a result of the study: retrying would give only that row a second chance.
+                failed = run.record.has_crashed if self.settings.any_hardware else run.record.status == "failed"
+                if self.settings.force or (self.settings.retry and failed):
+                    self._old[job] = run
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
         tasks = [Task(job) for job in jobs if job not in known]
         lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
@@ -372,23 +370,18 @@ class Bench:
 
     def _recorded(self, job: Job) -> ScoredRun | None:
         """The run of a job that needs no training; None if the job has to be trained."""
-        run, old = self._found(job), self._old.get(job)
+        run, old = self._newest_run(job), self._old.get(job)
         return None if run is None or (old is not None and old.record == run.record) else run
 
-    def _found(self, job: Job) -> ScoredRun | None:
+    def _newest_run(self, job: Job) -> ScoredRun | None:
         """The newest record of a job: on this hardware, or on any if that counts or its weights are here."""
-        asked = job.digest, job.dataset, job.seed
-        run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
-        if (run is None or run.record.has_crashed) and (other := self.ledger.find(*asked)) is not None:
+        key = job.digest, job.dataset, job.seed
+        run = self.ledger.find(*key, hardware_in_words(_environment(job.recipe.train.device)))
+        if (run is None or run.record.has_crashed) and (other := self.ledger.find(*key)) is not None:
             # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
             counts = self.settings.any_hardware and not other.record.has_crashed
             return other if counts or (run is None and self._kept(other.record)) else run
         return run
-
-    def _is_to_repeat(self, run: ScoredRun) -> bool:
-        # Divergence is a result of the study: retrying would give only that row a second chance.
-        failed = run.record.has_crashed if self.settings.any_hardware else run.record.status == "failed"
-        return self.settings.force or (self.settings.retry and failed)
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
         """The run with the scores that ``ganzoo eval`` has since added to its folders. Also keeps its weights."""
@@ -491,6 +484,7 @@ class Bench:
 
     def _start_one(self, queue: list[Task]) -> bool:
         """Start the first unclaimed task, and take it off the queue."""
+        settings = self.settings
         for index, task in enumerate(queue):
             claim = self.ledger.claim(task.job.digest, task.job.seed)
             try:
@@ -502,24 +496,22 @@ class Bench:
             if run is not None and (not task.missing or not _missing(task.job, run)):
                 claim.release()
                 return True  # the next check takes it off the queue
-            self._start(queue.pop(index), claim)
+            del queue[index]
+            folder, old = task.job.folder(settings.work), self._old.get(task.job)
+            if task.missing:
+                if run is not None and (kept := self._kept(run.record)):
+                    folder = kept.path
+            elif settings.force and old is not None and _start_time(folder) in (None, old.record.started):
+                with lock(folder):  # a run that another --force command has restarted is resumed
+                    shutil.rmtree(folder, ignore_errors=True)
+            gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
+            gpu = Gpu.free(gpus, cache_folder("gpus")) if gpus else None
+            child = Child(task, folder, claim=claim, threads=settings.threads, extra=settings.extra, gpu=gpu)
+            self._running.append(child)
+            if not task.missing:
+                self.watcher.began(task.job)
             return True
         return False
-
-    def _start(self, task: Task, claim: FileLock) -> None:
-        settings = self.settings
-        folder = task.job.folder(settings.work)
-        if task.missing and (run := self._recorded(task.job)) and (kept := self._kept(run.record)):
-            folder = kept.path
-        old = self._old.get(task.job)
-        if settings.force and not task.missing and old is not None and _began(folder) in (None, old.record.started):
-            with lock(folder):  # a run that another --force command has restarted is resumed
-                shutil.rmtree(folder, ignore_errors=True)
-        gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
-        gpu = Gpu.free(gpus, cache_folder("gpus")) if gpus else None
-        self._running.append(Child(task, folder, claim=claim, threads=settings.threads, extra=settings.extra, gpu=gpu))
-        if not task.missing:
-            self.watcher.began(task.job)
 
     def _ended(self) -> Iterator[tuple[Child, Outcome]]:
         """Poll every child once, and yield those that have ended."""
@@ -534,9 +526,19 @@ class Bench:
     def _finish(self, child: Child, outcome: Outcome) -> ScoredRun | None:
         """Record what a child did; returns None if it was stopped."""
         job = child.task.job
-        if child.task.missing:
-            return None if outcome.stopped else self._finish_scoring(child, outcome)
         run = None
+        if child.task.missing:
+            if outcome.stopped:
+                return None
+            if (known := self._recorded(job)) is not None:
+                run = self._up_to_date(known)
+            if outcome.error is not None or run is None:
+                self._give_up(job, outcome.error or "Its record was removed in the meantime.")
+            elif left := _missing(job, run):
+                self._give_up(job, f"No finite score of {', '.join(left)}.")
+            else:
+                self.watcher.scored(job, run)
+            return run
         if not outcome.stopped:
             record, scores = collect(job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo)
             run = self.ledger.append(record, scores, final_picture(child.folder))
@@ -545,23 +547,19 @@ class Bench:
         self.watcher.ended(job, run)
         return run
 
-    def _finish_scoring(self, child: Child, outcome: Outcome) -> ScoredRun | None:
-        job, known = child.task.job, self._recorded(child.task.job)
-        run = None if known is None else self._up_to_date(known)
-        if outcome.error is not None or run is None:
-            self._give_up(job, outcome.error or "Its record was removed in the meantime.")
-        elif left := _missing(job, run):
-            self._give_up(job, f"No finite score of {', '.join(left)}.")
-        else:
-            self.watcher.scored(job, run)
-        return run
-
 
 def _refuse_links_beside(folder: Path, place: Path) -> None:
     """Raise if a run folder below ``place``, its lock or one of its logs is a link: a child writes to all of them."""
     logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
     for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
         refuse_links(path, place)
+
+
+def _start_time(folder: Path) -> str | None:
+    """When the run in a folder was started; None if there is none, or its ``run.json`` is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / "run.json").read_text("utf-8"))["started"])
+    return None
 
 
 def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:
