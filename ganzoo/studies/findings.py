@@ -190,7 +190,7 @@ class Found:
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     """Look up a study's runs: the required ones, and further seeds that every row has (``--seeds``)."""
     found = _find(study, ledger, zoo)
-    while found.is_complete:
+    while found.cells and found.is_complete:  # no cells if all trials of all rows failed
         # The first seed of each row beyond those that the study requires.
         further = [(one.cell.jobs[0], study.seeds_of(one.cell.row)) for one in found.cells]
         if any(ledger.find(job.digest, job.dataset, seed) is None for job, seed in further):

@@ -740,3 +740,17 @@ def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_nam
     ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
     assert told.outcome is Outcome.CANNOT_TELL
     assert told.why == "All trials of r1 failed."
+
+
+def test_a_study_whose_trials_all_failed_is_over(zoo, tmp_path):
+    variants = "variants:\n  r1: {overrides: ['regularizers=[r1]']}\n"
+    text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
+    (tmp_path / "rates.yaml").write_text(text)
+    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    for trial in study.trials(zoo):
+        recorded(ledger, trial.jobs[0], [9.0], error="Training diverged.", split="validation")
+    found = find(study, ledger, zoo)
+    assert not found.is_searching
+    assert not found.cells
+    (page,) = write_pages([study], ledger, zoo)
+    assert "All trials of baseline failed" in page.path.read_text()
