@@ -333,9 +333,9 @@ class AdversarialGame(Objective):
             return condition if times == 1 else [label.repeat(times) for label in condition]
 
         def features(images: Tensor) -> Tensor:
-            for known, found in seen:
-                if known is images:
-                    return found
+            for judged, values in seen:
+                if judged is images:
+                    return values
             seen.append((images, discriminator.features(images, *labels(images))))  # type: ignore[operator]
             return seen[-1][1]
 

@@ -305,11 +305,11 @@ def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None 
     Raises:
         GanzooError: The modality does not accept the options.
     """
-    found = next((kind for kind in BUILT_IN if kind.name == name), None)
-    if found is None:
+    kind = next((one for one in BUILT_IN if one.name == name), None)
+    if kind is None:
         return None
     try:
-        return found(*shape, **(options or {}))
+        return kind(*shape, **(options or {}))
     except TypeError as error:
         raise GanzooError(f"The modality '{name}' does not accept the options {dict(options or {})}.") from error
 
@@ -393,8 +393,7 @@ class Dataset:
         if not self.domain:
             object.__setattr__(self, "domain", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
-        given = [("images", self.images), ("labels", self.labels), *self.columns.items()]
-        for what, values in given:
+        for what, values in [("images", self.images), ("labels", self.labels), *self.columns.items()]:
             if not isinstance(values, Tensor) and (what != "labels" or values is not None):
                 raise InvalidDataset(
                     f"{who} returned '{what}' as {type(values).__name__}, not as a tensor.",

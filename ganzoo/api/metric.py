@@ -105,8 +105,8 @@ class Features:
         from torch_fidelity.metric_fid import fid_features_to_statistics
 
         # torch-fidelity averages in the input's type, and a float32 sum of many rows depends on their order.
-        found = fid_features_to_statistics(self.projected)
-        sigma = np.atleast_2d(found["sigma"])  # numpy's covariance of a single feature is a number
+        statistics = fid_features_to_statistics(self.projected)
+        sigma = np.atleast_2d(statistics["sigma"])  # numpy's covariance of a single feature is a number
         return {"mu": self.projected.mean(0, dtype=torch.float64).numpy(), "sigma": sigma}
 
     @property
@@ -188,7 +188,7 @@ class TrainedModel:
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
         order = canonical_order(dataset.images)
         order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(SEED))]
-        found = []
+        results = []
         with torch.no_grad(), evaluating(self.networks), full_precision(self.device), seeded(SEED, self.device):
             for rows in order.tensor_split(-(-len(order) // self.batch_size)):
                 images = modality.to_network(dataset.images[rows].to(self.device))
@@ -198,8 +198,8 @@ class TrainedModel:
                         f"The model's '{name}' returns NaN or infinite values.",
                         "Its training has diverged; lower the learning rate.",
                     )
-                found.append(outputs.cpu())
-        return torch.cat(found)[order.argsort()]
+                results.append(outputs.cpu())
+        return torch.cat(results)[order.argsort()]
 
 
 @contextmanager
@@ -250,8 +250,8 @@ class MetricInputs:
         """The result of ``compute``, computed once for all metrics that request it under this name."""
         if name not in self._shared:
             self._shared[name] = compute()
-        found: T = self._shared[name]
-        return found
+        result: T = self._shared[name]
+        return result
 
 
 class Metric(ABC):

@@ -44,16 +44,16 @@ SECTIONS: Final[Mapping[str, str]] = {
 
 def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
     """The recipe's fields with every component's options filled in, and what is wrong with the recipe."""
-    found: list[ValidationIssue] = []
+    mistakes: list[ValidationIssue] = []
     lists: dict[str, list[Component]] = {"regularizers": [], "trackers": []}
     checked: dict[str, Any] = {}
     for path, kind, component in recipe.components():
-        filled = _filled(component, kind, path, zoo, found)
+        filled = _filled(component, kind, path, zoo, mistakes)
         if len(path) == 1:
             checked[str(path[0])] = filled
         else:
             lists[str(path[0])].append(filled)
-    roles = _roles(checked["loss"], zoo, found)
+    roles = _roles(checked["loss"], zoo, mistakes)
     if roles is None:  # the loss is refused, so its networks are unknown
         roles = {role: kind for role, kind in Objective.roles.items() if role in recipe.networks}
     else:
@@ -62,39 +62,39 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
         hints = {role: meant(role, roles) for role in sorted(extra)}
         for role in sorted(missing):
             if f"Did you mean '{role}'?" not in hints.values():
-                found.append(ValidationIssue(("networks",), f"needs the key '{role}'", players, role))
+                mistakes.append(ValidationIssue(("networks",), f"needs the key '{role}'", players, role))
         for role, hint in hints.items():
             remedy = hint if hint.startswith("Did you mean") else players
-            found.append(ValidationIssue(("networks",), f"has no key '{role}'", remedy, role))
+            mistakes.append(ValidationIssue(("networks",), f"has no key '{role}'", remedy, role))
     checked["networks"] = {
-        role: _filled(recipe.networks[role], kind, ("networks", role), zoo, found)
+        role: _filled(recipe.networks[role], kind, ("networks", role), zoo, mistakes)
         for role, kind in roles.items()
         if role in recipe.networks
     }
-    checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
+    checked["optimizers"] = {role: _optimizer(one, role, mistakes) for role, one in recipe.optimizers.items()}
     # `headline` is expanded here, since it depends on the dataset and on the plugins.
     metrics = [
         name
-        for given in recipe.evaluate.metrics
-        for name in (headline(recipe.dataset.name, zoo) if given == HEADLINE else (given,))
+        for requested in recipe.evaluate.metrics
+        for name in (headline(recipe.dataset.name, zoo) if requested == HEADLINE else (requested,))
     ]
     checked["evaluate"] = recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(metrics))})
-    found += _wrong_metrics(recipe.model_copy(update={"evaluate": checked["evaluate"]}), zoo)
-    return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
+    mistakes += _wrong_metrics(recipe.model_copy(update={"evaluate": checked["evaluate"]}), zoo)
+    return {**checked, **{key: tuple(value) for key, value in lists.items()}}, mistakes
 
 
-def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[str, str] | None:
+def _roles(loss: Component, zoo: Zoo, mistakes: list[ValidationIssue]) -> Mapping[str, str] | None:
     """The networks that a loss trains, each with the kind that provides it; None if the loss is refused.
 
     Args:
-        loss: The loss, with its options filled in unless ``found`` says what is wrong with them.
+        loss: The loss, with its options filled in unless ``mistakes`` says what is wrong with them.
         zoo: Where it is looked up.
-        found: Issues are added here.
+        mistakes: Issues are added here.
     """
     if loss.name not in zoo.losses:
         return None
     entry = zoo.losses.get(loss.name)
-    if not isinstance(entry.factory, type) and any(issue.path[:1] == ("loss",) for issue in found):
+    if not isinstance(entry.factory, type) and any(issue.path[:1] == ("loss",) for issue in mistakes):
         return None
     try:
         roles = getattr(entry.prototype(loss.initial_options()), "roles", Objective.roles)
@@ -103,25 +103,25 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
         remedy = f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}."
         raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", remedy)
     except GanzooError as error:
-        found.append(ValidationIssue.of(error, "loss"))
+        mistakes.append(ValidationIssue.of(error, "loss"))
     return None
 
 
 def _filled(
-    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, found: list[ValidationIssue]
+    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, mistakes: list[ValidationIssue]
 ) -> Component:
     try:
         entry = zoo.registry(kind).get(component.name)
     except GanzooError as error:
         if kind == "augmentation" and component.name.lower() == "none":
             error = GanzooError(error.sentence, "Write null for no augmentation.")
-        found.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
+        mistakes.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
         return component
     # Datasets and networks also have ganzoo's own keys.
     if type(component) is Component and not entry.options.types:
         none = f"The {kind} '{component.name}' takes no options"
         hints = {key: entry.options.unknown(key, f"Remove '{key}'.") for key in component.options}
-        found += [ValidationIssue(path, none, hint, key, whole=True) for key, hint in hints.items()]
+        mistakes += [ValidationIssue(path, none, hint, key, whole=True) for key, hint in hints.items()]
         return component
     scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
     if kind == "augmentation":
@@ -129,13 +129,13 @@ def _filled(
         first = {key: value.get("start", value) if isinstance(value, dict) else value for key, value in options}
         with suppress(GanzooError):  # `_checked` reports what is wrong with the options
             made = entry.prototype({} if isinstance(entry.factory, type) else entry.check(first))
-            given = getattr(made, "scheduled", ())
-            if not isinstance(given, (tuple, list)):
-                sentence = f"The augmentation '{component.name}' has scheduled = {given!r}."
-                found.append(ValidationIssue.of(GanzooError(sentence, "Make it a tuple of option names."), *path))
+            declared = getattr(made, "scheduled", ())
+            if not isinstance(declared, (tuple, list)):
+                sentence = f"The augmentation '{component.name}' has scheduled = {declared!r}."
+                mistakes.append(ValidationIssue.of(GanzooError(sentence, "Make it a tuple of option names."), *path))
                 return component
-            scheduled = tuple(given)
-    return _checked(component, entry.check, scheduled, path, found)
+            scheduled = tuple(declared)
+    return _checked(component, entry.check, scheduled, path, mistakes)
 
 
 def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
@@ -150,17 +150,17 @@ def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> Validatio
     return None
 
 
-def _optimizer(component: Component, role: str, found: list[ValidationIssue]) -> Component:
+def _optimizer(component: Component, role: str, mistakes: list[ValidationIssue]) -> Component:
     path = ("optimizers", role)
     try:
         name = canonical(component.name)
     except GanzooError as error:
-        found.append(ValidationIssue.of(error, *path))
+        mistakes.append(ValidationIssue.of(error, *path))
         return component
     named = component.model_copy(update={"name": name})
-    checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, found)
+    checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, mistakes)
     if isinstance(checked.options.get("lr"), ScheduleConfig) and checked.options.get("decay") != "constant":
-        found.append(ValidationIssue(path, "has both a schedule of lr and a decay", "Remove one of the two."))
+        mistakes.append(ValidationIssue(path, "has both a schedule of lr and a decay", "Remove one of the two."))
     return checked
 
 
@@ -169,7 +169,7 @@ def _checked(
     check: Callable[[Mapping[str, Any]], dict[str, Any]],
     scheduled: Sequence[str],
     path: tuple[str | int, ...],
-    found: list[ValidationIssue],
+    mistakes: list[ValidationIssue],
 ) -> Component:
     """A component with its options filled in.
 
@@ -179,38 +179,38 @@ def _checked(
         scheduled: Options that may be a schedule, or a list with schedules. A schedule's start and end must each be a
             valid value of the option.
         path: Where in the recipe it is.
-        found: Issues are added here.
+        mistakes: Issues are added here.
     """
-    before = len(found)
-    given = {
-        key: _with_schedules(value, (*path, key), found) if key in scheduled else value
+    before = len(mistakes)
+    converted = {
+        key: _with_schedules(value, (*path, key), mistakes) if key in scheduled else value
         for key, value in component.options.items()
     }
-    if len(found) > before:
+    if len(mistakes) > before:
         return component
     try:
-        options = check(_at(given, "start"))
+        options = check(_at(converted, "start"))
     except ValidationFailed as error:
-        found += [issue.below(*path) for issue in error.issues]
+        mistakes += [issue.below(*path) for issue in error.issues]
         return component
-    has_schedule = {key: value for key, value in given.items() if _at(value, "start") != value}
+    has_schedule = {key: value for key, value in converted.items() if _at(value, "start") != value}
     if has_schedule:
         try:
-            check(_at(given, "end"))
+            check(_at(converted, "end"))
         except ValidationFailed as error:
-            found += [issue.below(*path) for issue in error.issues]
+            mistakes += [issue.below(*path) for issue in error.issues]
     return component.model_copy(update={"options": {**options, **has_schedule}})
 
 
-def _with_schedules(value: Any, path: tuple[str | int, ...], found: list[ValidationIssue]) -> Any:
+def _with_schedules(value: Any, path: tuple[str | int, ...], mistakes: list[ValidationIssue]) -> Any:
     """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
-        return tuple(_with_schedules(item, (*path, index), found) for index, item in enumerate(value))
+        return tuple(_with_schedules(item, (*path, index), mistakes) for index, item in enumerate(value))
     if is_schedule(value):
         try:
             return ScheduleConfig.model_validate(value)
         except ValidationError as error:
-            found += [issue.below(*path) for issue in issues(error, ScheduleConfig, value)]
+            mistakes += [issue.below(*path) for issue in issues(error, ScheduleConfig, value)]
     return value
 
 
@@ -262,6 +262,7 @@ def unknown_extractor(name: str, zoo: Zoo) -> GanzooError:
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``, given the plugins' metrics."""
     metrics = [entry.name for entry in zoo.metrics]
+    listed = f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
     for index, name in enumerate(recipe.evaluate.metrics):
         wrong = [ValidationIssue.of(error, "evaluate", "metrics", index) for error in wrong_metric(name, zoo)]
         yield from wrong
@@ -270,14 +271,10 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
             yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
     for until in recipe.train.conditions:
         section = ("train", "until")
-        waited = until.metric.partition("@")[0]
-        better = zoo.metric(waited).better if waited in metrics else None
+        name = until.metric.partition("@")[0]
+        better = zoo.metric(name).better if name in metrics else None
         if until.metric not in recipe.evaluate.metrics:
-            yield ValidationIssue(
-                section,
-                f"waits for '{until.metric}', which is not in evaluate.metrics",
-                f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else "",
-            )
+            yield ValidationIssue(section, f"waits for '{until.metric}', which is not in evaluate.metrics", listed)
         elif until.below is not None and better in ("higher", "neither"):
             yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better for it")
         elif until.above is not None and better in ("lower", "neither"):
@@ -286,7 +283,6 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
             yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
     if (best := recipe.train.keep_best) is not None:
         if best not in recipe.evaluate.metrics:
-            listed = f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
         elif (name := best.partition("@")[0]) in metrics and zoo.metric(name).better == "neither":
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
@@ -327,14 +323,14 @@ NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 @cache
 def known() -> Mapping[str, type[torch.optim.Optimizer]]:
     """Every optimizer that a recipe may name, by its name in lower case."""
-    found = {}
+    optimizers = {}
     for name, kind in vars(torch.optim).items():
         if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer:
             step = inspect.signature(kind.step).parameters
             needs_closure = "closure" in step and step["closure"].default is inspect.Parameter.empty
             if not needs_closure and name.lower() not in REFUSED:
-                found[name.lower()] = kind
-    return found
+                optimizers[name.lower()] = kind
+    return optimizers
 
 
 def canonical(name: str) -> str:
@@ -454,10 +450,10 @@ def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
     Raises:
         GanzooError: No installed extractor was fitted to it.
     """
-    found = headline(dataset, zoo)
-    if not found:
+    metrics = headline(dataset, zoo)
+    if not metrics:
         raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
-    return found
+    return metrics
 
 
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:

@@ -33,19 +33,19 @@ def training_digest(recipe: Recipe) -> str:
     when training ends, and so change the weights. What ``auto`` resolved to (precision, engine, threads) is not part of
     it either; a record states that alongside the digest.
     """
-    asked = {key: value for key, value in _with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
-    evaluate: dict[str, Any] = asked.pop("evaluate")
-    train = {key: value for key, value in asked["train"].items() if key not in WITHOUT_EFFECT}
-    for choice, default in DEFAULTS.items():
-        if train[choice] == default:
-            del train[choice]
-    if (begun := train.get("init_from")) is not None and begun["sha256"] is not None:
-        train["init_from"] = begun["sha256"]  # their location does not matter
-    asked["train"] = train
+    requested = {key: value for key, value in _with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
+    evaluate: dict[str, Any] = requested.pop("evaluate")
+    train = {key: value for key, value in requested["train"].items() if key not in WITHOUT_EFFECT}
+    for key, default in DEFAULTS.items():
+        if train[key] == default:
+            del train[key]
+    if (weights := train.get("init_from")) is not None and weights["sha256"] is not None:
+        train["init_from"] = weights["sha256"]  # their location does not matter
+    requested["train"] = train
     if recipe.train.until is not None:
         # until names its own metric, so only the interval and the samples of evaluate are needed.
-        asked["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        requested["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
+    return hashlib.sha256(json.dumps(requested, sort_keys=True).encode()).hexdigest()
 
 
 def same_training(one: Recipe, other: Recipe) -> bool:

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import shlex
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,89 +44,13 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
     path = _find(source, zoo)
     data = strict.read_mapping(path)
     check_file_name("recipe", path)
-    return _recipe_of(_renamed(data, zoo) if migrate else data, path.stem, path, zoo, overrides)
+    return _recipe_of(_migrated(data, zoo) if migrate else data, path.stem, path, zoo, overrides)
 
 
-def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
-    check_name("recipe", name)
-    parsed = [Override.parse(text) for text in overrides]
-    recipe, found = _checked(apply_overrides(data, parsed, zoo), name, zoo)
-    if recipe is None or found:
-        unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
-        # If the file alone is not a recipe, not all of its own mistakes are known.
-        by_override = [unchanged is not None and issue not in own for issue in found]
-        if unchanged is not None:
-            found = [_with_place(issue, unchanged) for issue in found]
-        sentences = [_in_words(issue, Path(place), parsed, new) for issue, new in zip(found, by_override, strict=True)]
-        raise ValidationFailed(found, sentences)
-    return recipe
-
-
-def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
-    """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
-    data = _with_own_pictures(data, zoo)
-    found: list[ValidationIssue] = []
-    given = dict(_with_own_count(data, zoo))
-    if "name" in given:
-        found.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
-        del given["name"]
-    recipe = None
-    try:
-        recipe = Recipe.model_validate({**given, "name": name})
-    except ValidationError as error:
-        found += issues(error, Recipe, given, filled_in=("name",))
-    if recipe is not None:
-        checked, more = against_zoo(recipe, zoo)
-        recipe, found = recipe.model_copy(update=checked), [*found, *more]
-    return recipe, found
-
-
-def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
-    """The issue, with a hint if the recipe has its unknown key elsewhere: ``lr`` is ``optimizers.default.lr``."""
-    if issue.key is None or not issue.verdict.startswith("has no key") or not issue.remedy.startswith("Known: "):
-        return issue
-    words = (issue.key, strict.SYNONYMS.get(issue.key))
-    places = [strict.dotted(path) for path in _paths(recipe.plain()) if path[-1] in words]
-    return replace(issue, remedy=f"Did you mean {' or '.join(map(repr, places[:3]))}?") if places else issue
-
-
-def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """The path of each key and of each list item."""
-    if isinstance(value, (dict, list)):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield (*path, key)
-            yield from _paths(inner, (*path, key))
-
-
-def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """Turn ``dataset: ./photos`` into the dataset of the user's own pictures, in their own size and colours."""
-    given = data.get("dataset")
-    name = given.get("name") if isinstance(given, dict) else given
-    if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
-        return data
-    if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
-        return data
-    options = given if isinstance(given, dict) else {}
-    if "path" in options:
-        raise GanzooError(
-            f"dataset.name '{name}' and dataset.path '{options['path']}' both choose the pictures.",
-            "Leave one of the two out.",
-        )
-    place = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
-    return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": place}}
-
-
-def _with_own_count(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """Move ``count`` to the dataset's options if it has one of that name, which then replaces the core's ``count``."""
-    given = data.get("dataset")
-    if not isinstance(given, dict) or "count" not in given or not _has_own_count(given.get("name"), zoo):
-        return data
-    core = {key: given[key] for key in given if key in ("name", "validation")}
-    return {**data, "dataset": {**core, "options": {key: given[key] for key in given if key not in core}}}
-
-
-def _has_own_count(name: Any, zoo: Zoo) -> bool:
-    return isinstance(name, str) and name in zoo.datasets and "count" in zoo.datasets.get(name).options.types
+def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from YAML text instead of a file; see ``load_recipe``."""
+    data = strict.parse_mapping(text, f"recipe '{name}'")
+    return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
 
 
 def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
@@ -170,12 +94,6 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     )
 
 
-def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from YAML text instead of a file; see ``load_recipe``."""
-    data = strict.parse_mapping(text, f"recipe '{name}'")
-    return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
-
-
 def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
@@ -193,7 +111,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
 
 
-def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
+def _migrated(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
     """A copy with the current names of ``every``, which used to count images in one place and steps in others."""
     renamed = copy.deepcopy(dict(data))
     own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
@@ -209,13 +127,86 @@ def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
     return renamed
 
 
-def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], by_override: bool) -> str:
-    to_blame = [override for override in overrides if override.concerns(issue.place)][-1:]
-    if not to_blame and by_override:
-        # The override that made the section that lacks a key; or else all, since some parts do not fit together.
-        to_blame = [override for override in overrides if override.concerns(issue.path)][-1:] or list(overrides)
-    place = " ".join(f"--set {override.text}" for override in to_blame) or str(path)
-    return f"{place}: {issue.sentence('the recipe')}"
+def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
+    """The checked recipe in a mapping; a mistake is reported at the override that made it, or else at ``place``."""
+    check_name("recipe", name)
+    parsed = [Override.parse(text) for text in overrides]
+    recipe, mistakes = _checked(apply_overrides(data, parsed, zoo), name, zoo)
+    if recipe is not None and not mistakes:
+        return recipe
+    # If the file alone is not a recipe, not all of its own mistakes are known.
+    unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
+    by_override = [unchanged is not None and issue not in own for issue in mistakes]
+    if unchanged is not None:
+        mistakes = [_with_place(issue, unchanged) for issue in mistakes]
+    sentences = []
+    for issue, is_new in zip(mistakes, by_override, strict=True):
+        to_blame = [override for override in parsed if override.concerns(issue.place)][-1:]
+        if not to_blame and is_new:
+            # The override that made the section that lacks a key; or else all, since some parts do not fit together.
+            to_blame = [override for override in parsed if override.concerns(issue.path)][-1:] or parsed
+        culprit = " ".join(f"--set {override.text}" for override in to_blame) or str(place)
+        sentences.append(f"{culprit}: {issue.sentence('the recipe')}")
+    raise ValidationFailed(mistakes, sentences)
+
+
+def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
+    """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
+    data = dict(_with_own_pictures(data, zoo))
+    dataset = data.get("dataset")
+    if isinstance(dataset, dict) and "count" in dataset and _has_own_count(dataset.get("name"), zoo):
+        # The dataset's own option of this name replaces the core's ``count``.
+        core = {key: dataset[key] for key in dataset if key in ("name", "validation")}
+        data["dataset"] = {**core, "options": {key: dataset[key] for key in dataset if key not in core}}
+    mistakes: list[ValidationIssue] = []
+    if "name" in data:
+        mistakes.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
+        del data["name"]
+    try:
+        recipe = Recipe.model_validate({**data, "name": name})
+    except ValidationError as error:
+        return None, [*mistakes, *issues(error, Recipe, data, filled_in=("name",))]
+    checked, more = against_zoo(recipe, zoo)
+    return recipe.model_copy(update=checked), [*mistakes, *more]
+
+
+def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
+    """Turn ``dataset: ./photos`` into the dataset of the user's own pictures, in their own size and colours."""
+    dataset = data.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else dataset
+    if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
+        return data
+    if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
+        return data
+    options = dataset if isinstance(dataset, dict) else {}
+    if "path" in options:
+        raise GanzooError(
+            f"dataset.name '{name}' and dataset.path '{options['path']}' both choose the pictures.",
+            "Leave one of the two out.",
+        )
+    path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
+    return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": path}}
+
+
+def _has_own_count(name: Any, zoo: Zoo) -> bool:
+    return isinstance(name, str) and name in zoo.datasets and "count" in zoo.datasets.get(name).options.types
+
+
+def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
+    """The issue, with a hint if the recipe has its unknown key elsewhere: ``lr`` is ``optimizers.default.lr``."""
+    if issue.key is None or not issue.verdict.startswith("has no key") or not issue.remedy.startswith("Known: "):
+        return issue
+    words = (issue.key, strict.SYNONYMS.get(issue.key))
+    places = [strict.dotted(path) for path in _paths(recipe.plain()) if path[-1] in words]
+    return replace(issue, remedy=f"Did you mean {' or '.join(map(repr, places[:3]))}?") if places else issue
+
+
+def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of each key and of each list item."""
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from _paths(inner, (*path, key))
 
 
 LISTS = ("regularizers", "trackers")
@@ -270,27 +261,57 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
     """
     data = copy.deepcopy(data)
     for index, override in enumerate(overrides):
-        _set(data, override, overrides[:index], zoo)
+        parents, last = override.path[:-1], override.path[-1]
+        inner: Any = data
+        for depth in range(1, len(override.path)):
+            inner = _enter(inner, override, override.path[:depth])
+        if isinstance(inner, list):
+            inner[_index(inner, override, last)] = override.value
+            continue
+        if last == "name" and parents and inner.get("name") != override.value:
+            depth = len(parents)
+            earlier = [other.path for other in overrides[:index] if len(other.path) > depth]
+            set_earlier = {path[depth] for path in earlier if path[:depth] == parents}
+            kept = _kept(override, inner.get("name"), zoo)
+            for option in [key for key in inner if key not in set_earlier and key not in kept]:
+                del inner[option]
+        inner[last] = override.value
     return data
 
 
-def _set(data: dict[str, Any], override: Override, earlier: Iterable[Override], zoo: Zoo) -> None:
-    *parents, last = override.path
-    inner: Any = data
-    for depth, key in enumerate(parents):
-        inner = _enter(inner, override, override.path[: depth + 1], key)
-    if isinstance(inner, list):
-        inner[_index(inner, override, last)] = override.value
-        return
-    if last == "name" and parents and inner.get("name") != override.value:
-        depth = len(parents)
-        below = [other.path for other in earlier if len(other.path) > depth and list(other.path[:depth]) == parents]
-        wanted = {path[depth] for path in below}
-        kept = _kept(override, inner.get("name"), zoo)
-        for option in inner.keys() - wanted:
-            if option not in kept:
-                del inner[option]
-    inner[last] = override.value
+def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
+    """The mapping or list at the end of ``path``, a key or an index of ``inner``; created if missing."""
+    *parents, key = path
+    at: Any = _index(inner, override, key) if isinstance(inner, list) else key
+    if not parents and key in LISTS and not inner.get(key):
+        index = override.path[1]
+        sentence = f"--set {override.text}: the recipe has no {key}, so there is no {key}.{index}."
+        raise GanzooError(sentence, f"Give it one: --set '{key}=[{{name: ...}}]'.")
+    if isinstance(inner, dict) and key not in inner:
+        if parents == ["networks"]:
+            raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))
+        if parents == ["optimizers"]:
+            # A role without its own settings starts from the default ones, which applied to it so far.
+            inner[key] = copy.deepcopy(inner.get("default", {}))
+        else:
+            inner[key] = {"name": "gaussian"} if path == ("prior",) else {}
+    value = inner[at]
+    if value is None:
+        value = inner[at] = {}
+    elif isinstance(value, str) and path[0] in COMPONENTS:
+        value = inner[at] = {"name": value}
+    elif isinstance(value, str) and path == ("train", "init_from"):
+        value = inner[at] = {"source": value}
+    if not isinstance(value, (dict, list)):
+        raise GanzooError(f"--set {override.text}: {'.'.join(path)} is a single value, so it has no keys.")
+    return value
+
+
+def _index(inner: list[Any], override: Override, key: str) -> int:
+    if not key.isdecimal() or len(key) > 9 or int(key) >= len(inner):
+        held = f"a list of {len(inner)}" if inner else "an empty list"
+        raise GanzooError(f"--set {override.text}: '{key}' is not an index of {held}.", "Indices start at 0.")
+    return int(key)
 
 
 def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
@@ -305,42 +326,3 @@ def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
         own = any(_has_own_count(dataset, zoo) for dataset in (before, name))
         return ("validation",) if own else ("validation", "count")
     return ("spectral_norm",) if section == "networks" else ()
-
-
-def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> Any:
-    """The mapping or list below ``key``, created if missing."""
-    at: Any = _index(inner, override, key) if isinstance(inner, list) else key
-    if path[0] in LISTS and len(path) == 1 and not inner.get(key):
-        index = override.path[1]
-        sentence = f"--set {override.text}: the recipe has no {key}, so there is no {key}.{index}."
-        raise GanzooError(sentence, f"Give it one: --set '{key}=[{{name: ...}}]'.")
-    if isinstance(inner, dict) and key not in inner:
-        inner[key] = _new(inner, override, path)
-    value = inner[at]
-    if value is None:
-        value = inner[at] = {}
-    elif isinstance(value, str) and path[0] in COMPONENTS:
-        value = inner[at] = {"name": value}
-    elif isinstance(value, str) and path == ("train", "init_from"):
-        value = inner[at] = {"source": value}
-    if not isinstance(value, (dict, list)):
-        raise GanzooError(f"--set {override.text}: {'.'.join(path)} is a single value, so it has no keys.")
-    return value
-
-
-def _new(inner: dict[str, Any], override: Override, path: tuple[str, ...]) -> dict[str, Any]:
-    """The initial value of a key that an override needs and the recipe lacks."""
-    *parents, key = path
-    if parents == ["networks"]:
-        raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))
-    if parents == ["optimizers"]:
-        # A role without its own settings starts from the default ones, which applied to it so far.
-        return copy.deepcopy(inner.get("default", {}))
-    return {"name": "gaussian"} if path == ("prior",) else {}
-
-
-def _index(inner: list[Any], override: Override, key: str) -> int:
-    if not key.isdecimal() or len(key) > 9 or int(key) >= len(inner):
-        held = f"a list of {len(inner)}" if inner else "an empty list"
-        raise GanzooError(f"--set {override.text}: '{key}' is not an index of {held}.", "Indices start at 0.")
-    return int(key)

@@ -103,10 +103,6 @@ def is_schedule(value: Any) -> bool:
     return isinstance(value, (dict, ScheduleConfig))
 
 
-def _tag(value: Any) -> str:
-    return "schedule" if is_schedule(value) else "number"
-
-
 def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
     for key, value in schedule.values().items():
         if not 0 <= value < 1:
@@ -117,7 +113,7 @@ def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
 EmaDecay = Annotated[
     Annotated[float, Field(gt=0, lt=1), Tag("number")]
     | Annotated[ScheduleConfig, AfterValidator(_within_unit), Tag("schedule")],
-    Discriminator(_tag),
+    Discriminator(lambda value: "schedule" if is_schedule(value) else "number"),
 ]
 
 

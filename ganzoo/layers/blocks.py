@@ -360,9 +360,9 @@ class SelfAttention(nn.Module):
         """From (n, channels, h, w), with sides of at least 2, to the same shape."""
         keys, values = (max_pool2d(layer(maps), 2).flatten(2) for layer in (self.keys, self.values))
         attention = (self.queries(maps).flatten(2).transpose(1, 2) @ keys).softmax(-1)
-        seen = values @ attention.transpose(1, 2)
-        found: Tensor = self.out(seen.unflatten(2, maps.shape[2:]))
-        return self.gamma * found + maps
+        attended = values @ attention.transpose(1, 2)
+        out: Tensor = self.out(attended.unflatten(2, maps.shape[2:]))
+        return self.gamma * out + maps
 
 
 class MinibatchStd(nn.Module):

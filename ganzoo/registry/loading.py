@@ -128,8 +128,8 @@ class Zoo:
         Raises:
             GanzooError: There is no such kind.
         """
-        found: Registry[Any] = getattr(self, KINDS[one_kind(kind)])
-        return found
+        registry: Registry[Any] = getattr(self, KINDS[one_kind(kind)])
+        return registry
 
     def metric(self, name: str) -> Metric:
         """A registered metric.
@@ -155,10 +155,15 @@ def load_zoo() -> Zoo:
     first: dict[str, str] = {}
     broken: list[str] = []
     points = allowed()
-    theirs = (source for point in points for source in _sources(point))
-    for found in chain(_core(), theirs):
-        name, where = found.point.name, f"{found.point.value} ({found.distribution})"
-        broken += [found.point.value.partition(":")[0].strip()] if found.error else []
+    try:
+        distribution = f"{OURS} {version(OURS)}"
+    except PackageNotFoundError:  # run from a source folder that is not installed
+        distribution = OURS
+    core = (_import(point, distribution, point) for point in CORE)
+    # Lazy, so that what one entry point leads to is loaded before the next one is imported.
+    for source in chain(core, chain.from_iterable(map(_sources, points))):
+        name, where = source.point.name, f"{source.point.value} ({source.distribution})"
+        broken += [source.point.value.partition(":")[0].strip()] if source.error else []
         try:
             if name in first:
                 both = f"{first[name]} and {where}"
@@ -167,9 +172,9 @@ def load_zoo() -> Zoo:
                     "Rename one of the entry points or, in a package, one of the modules.",
                 )
             first[name] = where
-            zoo.plugins.append(_load(found, zoo))
+            zoo.plugins.append(_load(source, zoo))
         except GanzooError as error:
-            zoo.problems.append(Problem(name, found.distribution, one_line(str(error))))
+            zoo.problems.append(Problem(name, source.distribution, one_line(str(error))))
     for word, point in ineffective_plugin_names(points, first, broken):
         sentence = f"GANZOO_PLUGINS names '{word}', a module of {point.value} that is not loaded as a separate plugin."
         remedy = f"Name '{point.name}' to load all of its plugins."
@@ -208,24 +213,14 @@ class _Source:
     error: GanzooError | None = None
 
 
-def _core() -> Iterator[_Source]:
-    """What ganzoo itself registers."""
-    try:
-        distribution = f"{OURS} {version(OURS)}"
-    except PackageNotFoundError:  # run from a source folder that is not installed
-        distribution = OURS
-    for point in CORE:
-        yield _import(point, distribution, point)
-
-
 def _sources(point: EntryPoint) -> list[_Source]:
     """The plugins that an entry point leads to: itself, or the modules below its package, ordered by name.
 
     They include what cannot be imported, and a package without plugins: ``_load`` reports what is wrong.
     """
     whole = _import(point, distribution_of(point), point)
-    found = sorted(_below(whole, point), key=lambda source: source.point.name) or [whole]
-    return [source for source in found if source.error or allowed_module(point, source.point.name)]
+    sources = sorted(_below(whole, point), key=lambda source: source.point.name) or [whole]
+    return [source for source in sources if source.error or allowed_module(point, source.point.name)]
 
 
 def _below(package: _Source, root: EntryPoint) -> Iterator[_Source]:
@@ -252,7 +247,9 @@ def _import(point: EntryPoint, distribution: str, root: EntryPoint) -> _Source:
                 sentence = f"{_named(point, distribution)} has the malformed entry point '{point.value}'."
                 raise GanzooError(sentence, "Write package.module.")
             imported = point.load()
-            is_plugin = inspect.ismodule(imported) and _looks_like_a_plugin(imported)
+            is_plugin = inspect.ismodule(imported) and (
+                any(hasattr(function, "ganzoo_impl") for function in _functions(imported)) or bool(_bare(imported))
+            )
             modules = () if is_plugin else tuple(_modules_in(imported, root))
             return _Source(point, distribution, imported, is_plugin, modules)
     except GanzooError as error:
@@ -267,11 +264,6 @@ def _modules_in(package: Any, root: EntryPoint) -> Iterator[str]:
         allowed_itself = allowed_module(root, plugin_name(module))
         if allowed_itself or (is_package and allowed_below(root, module, package.__path__)):
             yield module
-
-
-def _looks_like_a_plugin(module: ModuleType) -> bool:
-    """Whether it has hooks, or functions that were probably meant to be hooks; other modules are helpers."""
-    return any(hasattr(function, "ganzoo_impl") for function in _functions(module)) or bool(_bare(module))
 
 
 def _functions(module: ModuleType) -> list[Any]:
@@ -301,14 +293,14 @@ def unused_modules(plugin: PluginInfo) -> list[str]:
         return []
     imported = {function.__module__ for function in _functions(package) if hasattr(function, "ganzoo_impl")}
     others = tuple(f"{point.value}." for point in installed() if point.value != plugin.value)
-    found = []
+    unused = []
     for folder in getattr(package, "__path__", ()):
         for file in sorted(Path(folder).rglob("*.py")):
             module = ".".join([plugin.value, *file.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__")
             used = module in (plugin.value, *imported) or f"{module}.".startswith(others)
             if not used and "._" not in module and _MARKED.search(file.read_text("utf-8", errors="replace")):
-                found.append(module)
-    return found
+                unused.append(module)
+    return unused
 
 
 _MARKED = re.compile(r"^@(\w+\.)*hookimpl\b.*\n(@.*\n)*def register_", re.MULTILINE)
@@ -331,7 +323,6 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
             raise source.error
         with contained(f"{who} failed while registering"), _quiet(), preserved_global_state():
             _register(manager, plugin, point.name, who)
-            _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():
                 add = _file_callback if kind in SUMMARIES else _callback
                 getattr(manager.hook, hook)(register=add(zoo, kind, point.name, distribution, registered))
@@ -343,6 +334,7 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
 
 
 def _register(manager: pluggy.PluginManager, plugin: Any, name: str, who: str) -> None:
+    """Give a plugin's hooks to pluggy, and refuse what pluggy would ignore: other names, a forgotten decorator."""
     try:
         manager.register(plugin, name=name)
     except pluggy.PluginValidationError as error:
@@ -353,9 +345,6 @@ def _register(manager: pluggy.PluginManager, plugin: Any, name: str, who: str) -
                     f"{who} has {hook}({', '.join(parameters)}).", "Its only parameter must be called 'register'."
                 ) from error
         raise
-
-
-def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
     callers = manager.get_hookcallers(plugin) or []
     for caller in callers:
         if not caller.has_spec():

@@ -38,12 +38,12 @@ def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
     damaged: dict[str, Exception] = {}
     for distribution in distributions():
         try:
-            found = [point for point in distribution.entry_points if point.group == "ganzoo"]
+            own = [point for point in distribution.entry_points if point.group == "ganzoo"]
         except Exception as error:
             damaged[str(getattr(distribution, "_path", "an installed package"))] = error
         else:  # like entry_points(): if a package is installed twice, the first on the path counts
-            points.setdefault(normal(_metadata(distribution, "Name")), found)
-    return [point for found in points.values() for point in found], damaged
+            points.setdefault(normal(_metadata(distribution, "Name")), own)
+    return [point for own in points.values() for point in own], damaged
 
 
 def allowed() -> list[EntryPoint]:
@@ -56,22 +56,22 @@ def allowed() -> list[EntryPoint]:
     external = [point for point in points if distribution_name(point) != OURS]
     if _external_are_disabled():
         return [point for point in points if point not in external]
-    wanted = _wanted()
-    if wanted is None:
+    requested = _requested()
+    if requested is None:
         return points
-    pairs = [(point, _names(point) | _modules(point)) for point in points]
+    pairs = [(point, _names(point) | {normal(plugin_name(one)) for one in modules_of(point)}) for point in points]
     known = {name for _, names in pairs for name in names}
-    for word in sorted(wanted - known):
-        found = nearest(word, known)
-        near = "" if found.startswith("`") else f"{found} "  # no command lists them while the variable is set
+    for word in sorted(requested - known):
+        hint = nearest(word, known)
+        near = "" if hint.startswith("`") else f"{hint} "  # no command lists them while the variable is set
         raise GanzooError(f"Unknown plugin '{word}'.", f"{near}GANZOO_PLUGINS names it. Unset it, or correct it.")
-    return [point for point, names in pairs if point not in external or names & wanted]
+    return [point for point, names in pairs if point not in external or names & requested]
 
 
 def allowed_module(point: EntryPoint, name: str) -> bool:
     """Whether the environment allows the plugin of this name below an allowed entry point."""
-    wanted = _wanted()
-    return wanted is None or distribution_name(point) == OURS or bool((_names(point) | {normal(name)}) & wanted)
+    requested = _requested()
+    return requested is None or distribution_name(point) == OURS or bool((_names(point) | {normal(name)}) & requested)
 
 
 def allowed_below(point: EntryPoint, package: str, folders: Iterable[str]) -> bool:
@@ -99,15 +99,15 @@ def ineffective_plugin_names(
     Yields:
         Each name, and the entry point that the module belongs to.
     """
-    wanted = _wanted()
-    if wanted is None or _external_are_disabled():
+    requested = _requested()
+    if requested is None or _external_are_disabled():
         return
     names = {normal(name) for name in found}
     for point in points:
-        if distribution_name(point) != OURS and not _names(point) & wanted:
+        if distribution_name(point) != OURS and not _names(point) & requested:
             unknown_below = tuple(f"{one}." for one in broken)
             known = {normal(plugin_name(one)) for one in modules_of(point) if not f"{one}.".startswith(unknown_below)}
-            for word in sorted(known & wanted - names):
+            for word in sorted(known & requested - names):
                 yield word, point
 
 
@@ -115,17 +115,13 @@ def _external_are_disabled() -> bool:
     return os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no")
 
 
-def _wanted() -> set[str] | None:
+def _requested() -> set[str] | None:
     listed = os.environ.get("GANZOO_PLUGINS")
     return None if listed is None else {normal(word) for word in listed.split(",") if word.strip()}
 
 
 def _names(point: EntryPoint) -> set[str]:
     return {normal(point.name), distribution_name(point)}
-
-
-def _modules(point: EntryPoint) -> set[str]:
-    return {normal(plugin_name(module)) for module in modules_of(point)}
 
 
 def modules_of(point: EntryPoint) -> list[str]:
@@ -190,10 +186,10 @@ def _metadata(distribution: Distribution | None, key: str) -> str:
     """A field of the package's metadata, which may be damaged."""
     try:
         metadata: Any = {} if distribution is None else distribution.metadata
-        found = metadata.get(key)
+        value = metadata.get(key)
     except (OSError, ValueError):  # missing, in newer versions of Python, or not UTF-8
-        found = None
-    return "unknown" if found is None else one_line(str(found))
+        value = None
+    return "unknown" if value is None else one_line(str(value))
 
 
 def normal(name: str) -> str:

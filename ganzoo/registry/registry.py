@@ -99,7 +99,17 @@ class Options:
             if parameter.default is not parameter.empty
         }
         self._model = self._build({name: _bounded(kind) for name, kind in self.types.items()})
-        self._check_defaults()
+        for name, default in self.defaults.items():
+            try:
+                json.dumps(default)
+            except (TypeError, ValueError) as error:
+                raise GanzooError(
+                    f"The {subject} has an option '{name}' with a default that a recipe cannot hold: {error}.",
+                    "Use None, a number, a boolean, text, or a list or tuple of them.",
+                ) from error
+        wrong = [issue for issue in self._issues(self.defaults) if not issue.verdict.startswith("needs")]
+        if wrong:
+            raise GanzooError(f"The {subject} has a default of the wrong type: {wrong[0].sentence('it')}")
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with defaults filled in.
@@ -110,18 +120,25 @@ class Options:
         Raises:
             ValidationFailed: Unknown, missing or wrongly typed options.
         """
-        found = self._issues(options)
-        if found:
+        mistakes = self._issues(options)
+        if mistakes:
             prefix = f"The {self.subject}"
-            sentences = [issue.sentence("") if issue.path else issue.sentence(prefix) for issue in found]
-            named = [f"{prefix}: {s}" if issue.path else s for issue, s in zip(found, sentences, strict=True)]
-            raise ValidationFailed(found, named)
+            raise ValidationFailed(
+                mistakes,
+                [f"{prefix}: {one.sentence('')}" if one.path else one.sentence(prefix) for one in mistakes],
+            )
         return self._validated({**self.defaults, **options})
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of each option, with the bounds that its author stated."""
         properties: dict[str, Any] = self._build(self.types).model_json_schema().get("properties", {})
         return properties
+
+    def unknown(self, option: str, remedy: str) -> str:
+        """The remedy for an unknown option: the given one, unless its author forgot to make it keyword-only."""
+        if option not in self.positional:
+            return remedy
+        return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
 
     def _build(self, types: Mapping[str, Any]) -> type[BaseModel]:
         fields: dict[str, Any] = {
@@ -142,36 +159,19 @@ class Options:
                 "Use int, float, bool, str, Literal or Sequence.",
             ) from error
 
-    def _check_defaults(self) -> None:
-        for name, default in self.defaults.items():
-            try:
-                json.dumps(default)
-            except (TypeError, ValueError) as error:
-                raise GanzooError(
-                    f"The {self.subject} has an option '{name}' with a default that a recipe cannot hold: {error}.",
-                    "Use None, a number, a boolean, text, or a list or tuple of them.",
-                ) from error
-        found = [c for c in self._issues(self.defaults) if not c.verdict.startswith("needs")]
-        if found:
-            raise GanzooError(f"The {self.subject} has a default of the wrong type: {found[0].sentence('it')}")
-
     def _validated(self, options: Mapping[str, Any]) -> dict[str, Any]:
         # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
         model = self._model.model_validate_json(json.dumps(dict(options)))
         return {name: getattr(model, _PREFIX + name) for name in self.types if name in options}
 
-    def unknown(self, option: str, remedy: str) -> str:
-        """The remedy for an unknown option: the given one, unless its author forgot to make it keyword-only."""
-        if option not in self.positional:
-            return remedy
-        return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
-
     def _issues(self, options: Mapping[str, Any]) -> list[ValidationIssue]:
         try:
             self._validated(options)
         except ValidationError as error:
-            found = issues(error, self._model, options, noun="option")
-            return [one if one.path else replace(one, remedy=self.unknown(str(one.key), one.remedy)) for one in found]
+            mistakes = issues(error, self._model, options, noun="option")
+            return [
+                one if one.path else replace(one, remedy=self.unknown(str(one.key), one.remedy)) for one in mistakes
+            ]
         return []
 
 
@@ -200,25 +200,22 @@ def _positional(factory: Callable[..., Any], supplied: int) -> tuple[str, ...]:
 
 def _declared(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter, dict[str, Any]]]:
     """Keyword-only parameters, each with the globals in which its annotation is resolved."""
-    found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
-    for function in _functions(factory):
+    functions: list[Callable[..., Any]] = [factory]
+    if isinstance(factory, type):
+        own = [vars(cls).get("__init__") for cls in factory.__mro__]
+        functions = [init for init in own if inspect.isfunction(init)] or [factory]
+    declared: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
+    for function in functions:
         try:
             parameters = inspect.signature(function).parameters.values()
         except ValueError:  # written in C without a signature: nothing that a recipe could set
             break
         for parameter in parameters:
             if parameter.kind is parameter.KEYWORD_ONLY:
-                found.setdefault(parameter.name, (parameter, _globals(function)))
+                declared.setdefault(parameter.name, (parameter, _globals(function)))
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
-    return found
-
-
-def _functions(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
-    if not isinstance(factory, type):
-        return [factory]
-    own = [vars(cls).get("__init__") for cls in factory.__mro__]
-    return [init for init in own if inspect.isfunction(init)] or [factory]
+    return declared
 
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
@@ -528,11 +525,11 @@ class Registry(Generic[T]):
     @property
     def aliases(self) -> dict[str, str]:
         """Registered names by alias, for error messages. If several entries claim an alias, the first name wins."""
-        found: dict[str, str] = {}
+        names: dict[str, str] = {}
         for entry in self:
             for alias in entry.aliases:
-                found.setdefault(alias, entry.name)
-        return found
+                names.setdefault(alias, entry.name)
+        return names
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

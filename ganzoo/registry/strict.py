@@ -107,10 +107,8 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
     if value is None:
         raise GanzooError(f"{source} is empty.")
     if not isinstance(value, dict):
-        found = "list" if isinstance(value, list) else "single value"
-        raise GanzooError(
-            f"{source} must hold a mapping of keys to values, not a {found}.", "Write `key: value` lines."
-        )
+        kind = "list" if isinstance(value, list) else "single value"
+        raise GanzooError(f"{source} must hold a mapping of keys to values, not a {kind}.", "Write `key: value` lines.")
     return value
 
 
@@ -152,20 +150,18 @@ def _refuse_unsupported(text: str, source: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         documents += isinstance(event, yaml.DocumentStartEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        reason = _unsupported(event, depth, documents)
-        if reason:
-            raise GanzooError(f"{_place(source, event.start_mark)}: {reason}.")
-
-
-def _unsupported(event: yaml.Event, depth: int, documents: int) -> str:
-    if documents > 1:
-        return "only one YAML document is allowed, and a second one starts here"
-    if depth > MAX_DEPTH:
-        return f"nested more than {MAX_DEPTH} levels deep"
-    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-        return "anchors and aliases (& and *) are not allowed; write the value out"
-    tag = getattr(event, "tag", None)
-    return "" if tag is None else f"the tag {tag} is not allowed; write a plain value"
+        tag = getattr(event, "tag", None)
+        if documents > 1:
+            reason = "only one YAML document is allowed, and a second one starts here"
+        elif depth > MAX_DEPTH:
+            reason = f"nested more than {MAX_DEPTH} levels deep"
+        elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            reason = "anchors and aliases (& and *) are not allowed; write the value out"
+        elif tag is not None:
+            reason = f"the tag {tag} is not allowed; write a plain value"
+        else:
+            continue
+        raise GanzooError(f"{_place(source, event.start_mark)}: {reason}.")
 
 
 def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
@@ -305,7 +301,7 @@ def issues(
         noun: What a key is called.
         filled_in: Keys at the top that ganzoo sets itself; hints leave them out.
     """
-    found: list[ValidationIssue] = []
+    mistakes: list[ValidationIssue] = []
     expected: dict[KeyPath, list[str]] = {}
     values: dict[KeyPath, Any] = {}
     items: dict[KeyPath, int] = {}
@@ -315,45 +311,47 @@ def issues(
         if kind == "extra_forbidden":
             known = [key for key in known_keys(model, loc[:-1]) if len(loc) > 1 or key not in filled_in]
             hint = meant(str(loc[-1]), known)
-            found.append(ValidationIssue(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
+            mistakes.append(ValidationIssue(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
         elif kind == "missing":
             path, key = path_in(data, loc[:-1]), str(loc[-1])
             if isinstance(loc[-1], int):  # an item of a list that is too short
                 items[path] = max(items.get(path, 0), loc[-1] + 1)
                 continue
-            given: Any = reduce(getitem, path, data)
+            mapping: Any = reduce(getitem, path, data)
             # A component takes every other key for an option, even a misspelt 'name'.
-            typos = get_close_matches(key, map(str, given)) if key == "name" else []
+            typos = get_close_matches(key, map(str, mapping)) if key == "name" else []
             if typos:
-                found.append(ValidationIssue(path, f"has no {noun} '{typos[0]}'", f"Did you mean '{key}'?", typos[0]))
+                mistakes.append(
+                    ValidationIssue(path, f"has no {noun} '{typos[0]}'", f"Did you mean '{key}'?", typos[0])
+                )
             else:
-                found.append(ValidationIssue(path, f"needs the {noun} '{key}'", key=key))
+                mistakes.append(ValidationIssue(path, f"needs the {noun} '{key}'", key=key))
         elif kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
             pass  # pydantic does not count the items that it refuses
         elif kind == "union_tag_not_found":
-            found.append(ValidationIssue(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
+            mistakes.append(ValidationIssue(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
         elif kind == "combination":
             verdict = details["msg"]
-            found.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
+            mistakes.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
         else:
             path = path_in(data, loc)
             values[path] = reduce(getitem, path, data)
             expected.setdefault(path, []).append(_expected(details))
     for path, number in items.items():
         value = reduce(getitem, path, data)
-        wanted_items = f"{number} item{'' if number == 1 else 's'}"
-        found.append(ValidationIssue(path, f"must have {wanted_items}, not {shown(list(value))}"))
+        length = f"{number} item{'' if number == 1 else 's'}"
+        mistakes.append(ValidationIssue(path, f"must have {length}, not {shown(list(value))}"))
     # A union reports each of its members; together they are one mistake.
-    for path, wanted in expected.items():
+    for path, alternatives in expected.items():
         value = values[path]
         is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15  # as in 1e5
-        remedy = f"Write {value:.0f}." if is_whole and EXPECTED["int_type"] in wanted else ""
-        if isinstance(value, str) and value.lower() == "none" and not any(one.startswith("'") for one in wanted):
+        remedy = f"Write {value:.0f}." if is_whole and EXPECTED["int_type"] in alternatives else ""
+        if isinstance(value, str) and value.lower() == "none" and not any(one.startswith("'") for one in alternatives):
             remedy = "In YAML, None is null."
-        elif isinstance(value, str) and EXPECTED["list_type"] in wanted and len(value) <= 60:
+        elif isinstance(value, str) and EXPECTED["list_type"] in alternatives and len(value) <= 60:
             remedy = f"Write [{value}]."
-        found.append(ValidationIssue(path, f"must be {_any_of(wanted)}, not {shown(value)}", remedy))
-    return _without_echoes(found)
+        mistakes.append(ValidationIssue(path, f"must be {_any_of(alternatives)}, not {shown(value)}", remedy))
+    return _without_echoes(mistakes)
 
 
 def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
@@ -363,7 +361,7 @@ def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
         below = [
             field.annotation for m in models for n, field in m.model_fields.items() if (field.alias or n) == str(part)
         ]
-        inner = [found for annotation in below for found in models_in(annotation)]
+        inner = [member for annotation in below for member in models_in(annotation)]
         tagged = [m for m in models if "name" in m.model_fields and m.model_fields["name"].default == part]
         models = inner or tagged or models
     return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
@@ -373,7 +371,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The models that an annotation mentions: the members of a union, the values of a mapping."""
     if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in models_in(argument)]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -401,19 +399,19 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
+def _without_echoes(mistakes: list[ValidationIssue]) -> list[ValidationIssue]:
     """Count a misspelt key as one mistake, although the key that was meant is missing too."""
-    hints = {(issue.path, issue.remedy) for issue in found}
+    hints = {(issue.path, issue.remedy) for issue in mistakes}
     return [
         issue
-        for issue in found
+        for issue in mistakes
         if not issue.verdict.startswith("needs") or (issue.path, f"Did you mean '{issue.key}'?") not in hints
     ]
 
 
-def _any_of(wanted: Iterable[str]) -> str:
+def _any_of(alternatives: Iterable[str]) -> str:
     """``'auto', 'fp32' or a whole number``; each may be such a list itself."""
-    first, *more = dict.fromkeys(wanted)
+    first, *more = dict.fromkeys(alternatives)
     if not more:
         return first
     choices, _, last = ", ".join([first, *more]).replace(" or ", ", ").rpartition(", ")
