@@ -160,9 +160,9 @@ class Evaluator:
         """
         order = canonical_order(images)
         extractors = self._extractors_for(tuple(images.shape[1:]))
-        found = extract_together(extractors, images[order], self.device, processes)
+        by_extractor = extract_together(extractors, images[order], self.device, processes)
         back = order.argsort()
-        return {name: seen[back] for name, seen in found.items()}
+        return {name: ordered[back] for name, ordered in by_extractor.items()}
 
     def score(
         self,
@@ -195,29 +195,30 @@ class Evaluator:
         """
         chosen = self.requests if requests is None else requests
         self._refuse_unfit(images, labels, chosen)
-        seen = self.features(images) if features is None else features
+        features = self.features(images) if features is None else features
         # A metric's random choices must not depend on the order of the samples.
         order = canonical_order(images)
         labels = None if labels is None else labels[order]
-        inputs = {name: self._inputs(name, len(images), seen[name][order], labels, model) for name in self._names}
-        inputs[""] = self._inputs("", len(images), None, labels, model)
+        n = len(images)
+        by_extractor = {name: self._inputs(name, n, features[name][order], labels, model) for name in self._names}
+        by_extractor[""] = self._inputs("", n, None, labels, model)
         scores = []
         for request in chosen:
             # The metric came from `all`: one requested by name would have been refused.
-            if (request.metric.needs_labels and labels is None) or self._too_few(request, len(images)):
+            if (request.metric.needs_labels and labels is None) or self._too_few(request, n):
                 continue
-            given = inputs[request.extractor]
-            protocol = self.protocol(request, given.n, sample_seed, weights)
-            with _isolated(request, given):
-                value = finite(request, request.metric.compute(given))
-                ends = request.metric.interval(given, value) if interval else None
+            inputs = by_extractor[request.extractor]
+            protocol = self.protocol(request, n, sample_seed, weights)
+            with _isolated(request, inputs):
+                value = finite(request, request.metric.compute(inputs))
+                ends = request.metric.interval(inputs, value) if interval else None
                 ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
                 if ends is not None and math.isclose(*ends, rel_tol=1e-12):
                     ends = None  # it would suggest certainty
                 floor = sd = None
                 if not isinstance(request.metric, ModelMetric):
-                    floor = self.reference.real_vs_real(request, given.n)
-                    sd = self.reference.deviation(request, given.n)
+                    floor = self.reference.real_vs_real(request, n)
+                    sd = self.reference.deviation(request, n)
             scores.append(Score(request.name, value, floor, protocol, ends, sd))
         return scores
 
@@ -262,19 +263,19 @@ class Evaluator:
         self,
         extractor: str,
         n: int,
-        seen: Features | None,
+        features: Features | None,
         labels: Tensor | None,
         model: TrainedModel | None = None,
     ) -> MetricInputs:
-        def given() -> Features:
-            if seen is None:
+        def of_samples() -> Features:
+            if features is None:
                 raise GanzooError(
                     "The settings of a metric cannot depend on the samples.", "Use only n, real and training_set."
                 )
-            return seen
+            return features
 
         real, train = self.reference.real(extractor), partial(self.reference.train, extractor)
-        return MetricInputs(n, given, labels, real, train, self.device, model, real.see if extractor else None)
+        return MetricInputs(n, of_samples, labels, real, train, self.device, model, real.see if extractor else None)
 
     def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
         """All extractors, loaded on first use."""

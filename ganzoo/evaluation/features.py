@@ -62,22 +62,24 @@ def extract(
     size = batch_size or extractor.batch_size
     batches = [slice(start, start + size) for start in range(first * size, len(images), every * size)]
     with torch.no_grad(), full_precision(device):
-        seen = []
+        outputs = []
         for number, rows in enumerate(batches):
-            found, classes = _seen(name, extractor, images[rows].to(device, copy=True))
-            seen.append((found, classes))  # still on the device: no need to wait for it
+            # Still on the device: no need to wait for it.
+            outputs.append(_extract_batch(name, extractor, images[rows].to(device, copy=True)))
             if number % HELD == HELD - 1:
                 held = slice(-HELD, None)
-                seen[held] = [(values.cpu(), None if logits is None else logits.cpu()) for values, logits in seen[held]]
+                outputs[held] = [
+                    (values.cpu(), None if logits is None else logits.cpu()) for values, logits in outputs[held]
+                ]
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
-    for rows, (found, classes) in zip(batches, seen, strict=True):
-        if found.shape != values[rows].shape:
+    for rows, (batch_values, batch_logits) in zip(batches, outputs, strict=True):
+        if batch_values.shape != values[rows].shape:
             raise GanzooError(
-                f"The extractor '{name}' returned features of shape {tuple(found.shape)}.",
+                f"The extractor '{name}' returned features of shape {tuple(batch_values.shape)}.",
                 f"Its plugin declares {extractor.width} features for each image.",
             )
-        values[rows] = found.cpu().float()
+        values[rows] = batch_values.cpu().float()
         if not values[rows].isfinite().all():
             raise GanzooError(
                 f"The extractor '{name}' returned features that are NaN or infinite.",
@@ -85,13 +87,13 @@ def extract(
             )
         if logits is None:
             continue
-        if classes is None or classes.shape != logits[rows].shape:
-            given = "no logits" if classes is None else f"logits of shape {tuple(classes.shape)}"
+        if batch_logits is None or batch_logits.shape != logits[rows].shape:
+            returned = "no logits" if batch_logits is None else f"logits of shape {tuple(batch_logits.shape)}"
             raise GanzooError(
-                f"The extractor '{name}' returned {given}.",
+                f"The extractor '{name}' returned {returned}.",
                 f"Its plugin declares {extractor.classes} logits for each image.",
             )
-        logits[rows] = classes.cpu().float()
+        logits[rows] = batch_logits.cpu().float()
         if logits[rows].isnan().any() or logits[rows].isposinf().any():
             raise GanzooError(
                 f"The extractor '{name}' returned logits that are NaN or infinite.",
@@ -100,7 +102,7 @@ def extract(
     return Features(values, logits, None if extractor.projection is None else extractor.projection.cpu())
 
 
-def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+def _extract_batch(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tensor | None]:
     """Features and logits of a batch; their shapes and values are not checked yet."""
     version = batch._version
     remedy = "Its plugin must return float features (n, width), and logits (n, classes) or None."
@@ -144,11 +146,11 @@ def extract_together(
     Returns:
         Features by extractor name, in every process.
     """
-    found = {}
+    by_extractor = {}
     for name, extractor in extractors.items():
         part = WHOLE if processes is None else (processes.rank, processes.size)
-        features = found[name] = extract(name, extractor, images, device, part=part)
+        features = by_extractor[name] = extract(name, extractor, images, device, part=part)
         for tensor in (features.values, features.logits):
             if tensor is not None and processes is not None:
                 processes.all_reduce_sum(tensor)
-    return found
+    return by_extractor

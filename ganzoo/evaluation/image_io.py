@@ -56,7 +56,23 @@ class Pictures:
             GanzooError: They have another size, or are coloured while the dataset is grey.
         """
         if self.images.shape[2:] != shape[1:]:
-            return self._cropped(shape, crop).fitted(shape)
+            sizes = f"The pictures are {written(shape_of(self.images))}, but the dataset's are {written(shape)}"
+            height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
+            if height < 0 or width < 0 or height % 2 or width % 2:
+                raise GanzooError(
+                    f"{sizes}.", "Nothing is resampled, because that alone changes a score; generate them at that size."
+                )
+            top, left = height // 2, width // 2
+            inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
+            if inner.count_nonzero() != self.images.count_nonzero():
+                raise GanzooError(
+                    f"{sizes}, and the border is not black in all pictures.",
+                    "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
+                )
+            if not crop:
+                raise GanzooError(f"{sizes}, and the border is black in all pictures.", "Cut it off with --crop.")
+            note = f"A black border was cut off, leaving {written(shape_of(inner))}."
+            return self.noted(note, inner, self.labels).fitted(shape)
         channels = self.images.shape[1]
         if channels == shape[0]:
             return self
@@ -68,25 +84,6 @@ class Pictures:
                 "Convert them to grey yourself, since there are several ways to do so.",
             )
         return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
-
-    def _cropped(self, shape: tuple[int, ...], crop: bool) -> Pictures:
-        """The pictures cropped to the dataset's size; the border that is cut off must be black in all of them."""
-        sizes = f"The pictures are {written(shape_of(self.images))}, but the dataset's are {written(shape)}"
-        height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
-        if height < 0 or width < 0 or height % 2 or width % 2:
-            raise GanzooError(
-                f"{sizes}.", "Nothing is resampled, because that alone changes a score; generate them at that size."
-            )
-        top, left = height // 2, width // 2
-        inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
-        if inner.count_nonzero() != self.images.count_nonzero():
-            raise GanzooError(
-                f"{sizes}, and the border is not black in all pictures.",
-                "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
-            )
-        if not crop:
-            raise GanzooError(f"{sizes}, and the border is black in all pictures.", "Cut it off with --crop.")
-        return self.noted(f"A black border was cut off, leaving {written(shape_of(inner))}.", inner, self.labels)
 
     def at_most(self, n: int, seed: int, why: str = "requested") -> Pictures:
         """``n`` of them, drawn without replacement, or all of them if there are fewer.
@@ -126,36 +123,33 @@ def read_npz(path: Path) -> Pictures:
     if "images" not in arrays:
         raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
     images, labels = arrays["images"], arrays.get("labels")
-    found = _images(images, path)
+    tensor = _images(images, path)
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
         raise GanzooError(
             f"The labels in {path} are {labels.dtype} {labels.shape}.",
             "Labels must be integers, one for each image.",
         )
-    size = f"images, {written(shape_of(found))}" if found.dtype == torch.uint8 else "points"
+    size = f"images, {written(shape_of(tensor))}" if tensor.dtype == torch.uint8 else "points"
     return Pictures(
-        found, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(found):,} {size}.",)
+        tensor, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(tensor):,} {size}.",)
     )
 
 
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
     """Images (n, c, h, w) from an array that ``as_pictures`` accepts, or points (n, 1, 1, d) from (n, 1, d)."""
+    # Points, as ``ganzoo sample`` writes them.
     if array.dtype == "float32" and array.ndim == 3 and array.shape[1] == 1 and 0 not in array.shape:
-        return _points(torch.from_numpy(array), path)
+        points = torch.from_numpy(array)
+        if not bool((points.abs() <= 1).all()):
+            raise GanzooError(
+                f"Some points in {path} are outside [-1, 1] or NaN.",
+                "Scale them as the dataset does.",
+            )
+        return points[:, None]
     channels = array.ndim == 4 and {array.shape[1], array.shape[3]} & {1, 3}
     if array.dtype != "uint8" or not (array.ndim == 3 or channels) or 0 in array.shape:
         raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
     return as_pictures(array, f"The file {path} holds images of")
-
-
-def _points(array: Tensor, path: Path) -> Tensor:
-    """Points (n, 1, 1, d), as ``ganzoo sample`` writes them."""
-    if not bool((array.abs() <= 1).all()):
-        raise GanzooError(
-            f"Some points in {path} are outside [-1, 1] or NaN.",
-            "Scale them as the dataset does.",
-        )
-    return array[:, None]
 
 
 OTHER_PICTURES = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
@@ -168,19 +162,16 @@ def read_pictures(path: Path) -> Pictures:
         GanzooError: The path is neither, or its content is damaged, too large or ambiguous.
     """
     try:
-        return _read(path)
+        if path.is_dir():
+            return _read_folder(path)
+        if path.suffix.lower() == ".npz" and path.is_file():
+            return read_npz(path)
+        exists = path.exists()
     except OSError as error:
         raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
     except MemoryError as error:
         raise GanzooError(f"Out of memory while reading {path}.", "Use fewer images.") from error
-
-
-def _read(path: Path) -> Pictures:
-    if path.is_dir():
-        return _read_folder(path)
-    if path.suffix.lower() == ".npz" and path.is_file():
-        return read_npz(path)
-    if not path.exists():
+    if not exists:
         raise GanzooError(
             f"No such file or folder: {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
         )
@@ -188,6 +179,8 @@ def _read(path: Path) -> Pictures:
 
 
 def _read_folder(folder: Path) -> Pictures:
+    import numpy as np
+
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     pngs = [file for file in files if file.suffix.lower() == ".png"]
     others = [file.name for file in files if file.suffix.lower() in OTHER_PICTURES]
@@ -199,28 +192,20 @@ def _read_folder(folder: Path) -> Pictures:
     if not pngs:
         raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")
     with reading.open_picture(pngs[0], ("PNG",)) as first:
-        form = _form_of(first, pngs[0])
-    reading.check_bytes(folder, len(pngs) * prod(form[1]) * len(form[0]))
-    mode, (width, height) = form
-    pixels = torch.empty(len(pngs), len(mode), height, width, dtype=torch.uint8)
+        mode, size = _form_of(first, pngs[0])
+    reading.check_bytes(folder, len(pngs) * prod(size) * len(mode))
+    images = torch.empty(len(pngs), len(mode), size[1], size[0], dtype=torch.uint8)
     for index, file in enumerate(pngs):
-        pixels[index] = _pixels(file, form)
-    return Pictures(pixels, notes=(f"{len(pngs):,} PNGs, {written(shape_of(pixels))}.",))
-
-
-def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
-    """One picture (c, h, w), which must have the form of the first."""
-    import numpy as np
-
-    with reading.open_picture(file, ("PNG",)) as picture:
-        if (found := _form_of(picture, file)) != form:
-            raise GanzooError(
-                f"{file.name} is {_form_in_words(found)}, but the first picture in the folder is "
-                f"{_form_in_words(form)}.",
-                "All pictures must have the same size and the same channels.",
-            )
-        pixels = torch.from_numpy(np.array(picture))
-    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+        with reading.open_picture(file, ("PNG",)) as picture:
+            if (form := _form_of(picture, file)) != (mode, size):
+                raise GanzooError(
+                    f"{file.name} is {_form_in_words(form)}, but the first picture in the folder is "
+                    f"{_form_in_words((mode, size))}.",
+                    "All pictures must have the same size and the same channels.",
+                )
+            pixels = torch.from_numpy(np.array(picture))
+        images[index] = pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+    return Pictures(images, notes=(f"{len(pngs):,} PNGs, {written(shape_of(images))}.",))
 
 
 def _form_of(picture: Image.Image, file: Path) -> tuple[str, tuple[int, int]]:
@@ -267,12 +252,17 @@ def call(what: str, n: int, seed: int) -> Pictures:
     Raises:
         GanzooError: The function is missing or fails, or its result is not images or is ambiguous.
     """
+    import numpy as np
+
     with _working_folder(), preserved_global_state(), redirect_stdout(sys.stderr):
         function = _function(what)
         with foreign_code(f"{what}({n}, {seed}) failed", REMEDY):
             returned = function(n, seed)
     images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
-    points = _are_points(images)
+    # Float32 of shape (n, 1, 1, d), or (n, 1, d) as in .npz files, is points; images are never float32.
+    is_tensor = isinstance(images, Tensor) and images.dtype == torch.float32 and not images.is_nested
+    is_array = isinstance(images, np.ndarray) and images.dtype == np.float32
+    points = (is_tensor or is_array) and tuple(images.shape[1:-1]) in ((1,), (1, 1))
     read = as_tensor(images, f"{what} returned", torch.float32) if points else as_pictures(images, f"{what} returned")
     if len(read) != n:
         raise GanzooError(f"{what} returned {len(read):,} images, but {n:,} were requested.", REMEDY)
@@ -286,32 +276,22 @@ def call(what: str, n: int, seed: int) -> Pictures:
     )
 
 
-def _are_points(given: Any) -> bool:
-    """Whether a value is float32 of shape (n, 1, 1, d), or (n, 1, d) as in .npz files; images never are."""
-    import numpy as np
-
-    tensor = isinstance(given, Tensor) and given.dtype == torch.float32 and not given.is_nested
-    if not tensor and not (isinstance(given, np.ndarray) and given.dtype == np.float32):
-        return False
-    return tuple(given.shape[1:-1]) in ((1,), (1, 1))
-
-
 def _function(what: str) -> Callable[[int, int], Any]:
     module, _, path = what.partition(":")
     with foreign_code(f"The module '{module}' cannot be imported", "Give a module that Python finds from here."):
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
     for name in path.split("."):
         missing = object()
         with foreign_code(f"'{name}' of {what} cannot be read", REMEDY):
-            attribute = getattr(found, name, missing)
+            attribute = getattr(value, name, missing)
         if attribute is missing:
-            known = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
-            hint = nearest(name, known, listing=f"dir({module})")
+            names = [other for other in vars(value) if not other.startswith("_")] if hasattr(value, "__dict__") else []
+            hint = nearest(name, names, listing=f"dir({module})")
             raise GanzooError(f"The module '{module}' has no '{path}'.", hint)
-        found = attribute
-    if not callable(found):
-        raise GanzooError(f"{what} is not a function but of type {type(found).__name__}.", REMEDY)
-    return found  # type: ignore[no-any-return]
+        value = attribute
+    if not callable(value):
+        raise GanzooError(f"{what} is not a function but of type {type(value).__name__}.", REMEDY)
+    return value  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -335,10 +315,10 @@ def as_pictures(images: Any, who: str) -> Tensor:
     Raises:
         GanzooError: They have another form, or could be read in two ways.
     """
-    found = as_tensor(images, who, torch.uint8)
-    shape = tuple(found.shape)
+    tensor = as_tensor(images, who, torch.uint8)
+    shape = tuple(tensor.shape)
     if len(shape) == 3 and 0 not in shape:
-        return found[:, None]
+        return tensor[:, None]
     first, last = len(shape) == 4 and shape[1] in (1, 3), len(shape) == 4 and shape[3] in (1, 3)
     if first and last:
         raise GanzooError(
@@ -347,7 +327,7 @@ def as_pictures(images: Any, who: str) -> Tensor:
         )
     if 0 in shape or not (first or last):
         raise GanzooError(f"{who} shape {shape}.", LAYOUTS)
-    return found if first else found.permute(0, 3, 1, 2)
+    return tensor if first else tensor.permute(0, 3, 1, 2)
 
 
 def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
@@ -393,8 +373,8 @@ def as_labels(labels: Any, n: int, who: str) -> Tensor:
     """
     remedy = "Labels must be integers, one for each image."
     with foreign_code(f"{who} labels that cannot be read", remedy):
-        found = torch.as_tensor(labels)
-        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-        if whole and found.shape == (n,):
-            return found.to("cpu", torch.int64, copy=True).to_dense()
-    raise GanzooError(f"{who} labels of type {found.dtype} and shape {tuple(found.shape)}.", remedy)
+        tensor = torch.as_tensor(labels)
+        whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+        if whole and tensor.shape == (n,):
+            return tensor.to("cpu", torch.int64, copy=True).to_dense()
+    raise GanzooError(f"{who} labels of type {tensor.dtype} and shape {tuple(tensor.shape)}.", remedy)

@@ -134,8 +134,8 @@ def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float
     shares = counts.double() / counts.sum()
     # Draw counts directly: 100 rounds of a million single samples would take 800 MB.
     drawn = np.random.default_rng(SEED).multinomial(n, shares.numpy(), ROUNDS)
-    found = [statistic(one.double()) for one in torch.from_numpy(drawn)]
-    return recentred(value, found, bounds) if min(found) < max(found) else None
+    resampled = [statistic(one.double()) for one in torch.from_numpy(drawn)]
+    return recentred(value, resampled, bounds) if min(resampled) < max(resampled) else None
 
 
 def recentred(value: float, resampled: Sequence[float], bounds: Interval = ANY) -> Interval:
@@ -146,9 +146,9 @@ def recentred(value: float, resampled: Sequence[float], bounds: Interval = ANY) 
         resampled: The scores of sets that were resampled from the samples.
         bounds: As for ``around``.
     """
-    found = torch.tensor(resampled, dtype=torch.float64)
+    scores = torch.tensor(resampled, dtype=torch.float64)
     ends = torch.tensor([OUTSIDE / 2, 1 - OUTSIDE / 2], dtype=torch.float64)
-    low, high = (found - found.mean()).quantile(ends).tolist()
+    low, high = (scores - scores.mean()).quantile(ends).tolist()
     # The mean may lie beyond an end if nearly all sets score the same; the score itself never does.
     return max(bounds[0], value + min(low, 0.0)), min(bounds[1], value + max(high, 0.0))
 
@@ -200,13 +200,13 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
     fake = fake.double() if fake.numel() <= FLOAT64_VALUES else fake
-    n, found = len(fake), []
+    n, resampled = len(fake), []
     for _ in range(FEW_ROUNDS if fake.shape[1] >= WIDE else ROUNDS):
         counts = torch.randint(n, (n,), generator=generator).bincount(minlength=n).double()
-        found.append(distance(*_moments(fake, counts)))
-    if len(found) == FEW_ROUNDS:
-        return around(value, stdev(found), (0.0, math.inf))
-    return recentred(value, found, (0.0, math.inf))
+        resampled.append(distance(*_moments(fake, counts)))
+    if len(resampled) == FEW_ROUNDS:
+        return around(value, stdev(resampled), (0.0, math.inf))
+    return recentred(value, resampled, (0.0, math.inf))
 
 
 KID_IMAGES = 10_000

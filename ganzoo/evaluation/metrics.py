@@ -28,8 +28,8 @@ def assigned(logits: Tensor) -> Tensor:
     Returns:
         int64 (m,), m at most n: samples that belong to no class, whose logits are all -inf, are left out.
     """
-    largest, found = logits.max(1)
-    return found[largest > -math.inf]
+    largest, classes = logits.max(1)
+    return classes[largest > -math.inf]
 
 
 def class_counts(logits: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor
         (n,) bool; true for copies, including copies of duplicated training points.
     """
     distances, indices = nearest_neighbours(fake, train, device)
-    found, which = torch.unique(indices, return_inverse=True)
-    return distances <= radii(train, 1, found, device)[which]
+    nearest, inverse = torch.unique(indices, return_inverse=True)
+    return distances <= radii(train, 1, nearest, device)[inverse]
 
 
 def copies(value: float, floor: float, n: int, n_floor: int) -> bool:

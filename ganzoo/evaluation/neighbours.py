@@ -138,24 +138,24 @@ def _nearest(
         raise GanzooError(sentence, "Provide more images.")
     device = _with_float64(device)
     pairs = _Pairs(points, among, device)
-    wanted = min(k + SPARE, len(among) - (without is not None))
+    candidates = min(k + SPARE, others)
     distances, indices = [], []
     for rows, gaps in pairs.blocks(torch.arange(len(points), device=device)):
         own = None if without is None else without.to(device)[rows, None]
         if own is not None:
             gaps.scatter_(1, own, torch.inf)
-        found = _smallest(gaps, wanted)
-        unclear = pairs.unclear(gaps, rows, found, k)
+        columns = _smallest(gaps, candidates)
+        unclear = pairs.unclear(gaps, rows, columns, k)
         if unclear.any():
             better = pairs.in_float64(rows[unclear])
             if own is not None:
                 better.scatter_(1, own[unclear], torch.inf)
-            found[unclear] = better.topk(wanted, dim=1, largest=False).indices
-        found = found.sort(1).values  # by index, so that ties keep their order
-        exact = pairs.exact(rows[:, None].expand_as(found).flatten(), found.flatten()).view_as(found)
+            columns[unclear] = better.topk(candidates, dim=1, largest=False).indices
+        columns = columns.sort(1).values  # by index, so that ties keep their order
+        exact = pairs.exact(rows[:, None].expand_as(columns).flatten(), columns.flatten()).view_as(columns)
         order = exact.sort(dim=1, stable=True)
         distances.append(order.values.sqrt().cpu())
-        indices.append(found.gather(1, order.indices).cpu())
+        indices.append(columns.gather(1, order.indices).cpu())
     return torch.cat(distances), torch.cat(indices)
 
 
@@ -203,18 +203,18 @@ class _Pairs:
             surely[row, column] = self.exact(rows[row], column) <= bound
         return surely
 
-    def unclear(self, gaps: Tensor, rows: Tensor, found: Tensor, k: int) -> Tensor:
+    def unclear(self, gaps: Tensor, rows: Tensor, columns: Tensor, k: int) -> Tensor:
         """Whether rounding may have hidden one of a row's k nearest neighbours, (rows,) bool.
 
         Args:
             gaps: As returned by ``blocks``.
             rows: The rows that they belong to.
-            found: Columns of the smallest distances, (rows, k or more). No other column is nearer than the farthest of
+            columns: Those of the smallest distances, (rows, k or more). No other column is nearer than the farthest of
                 them, so if even that one is clearly too far, the others need not be checked.
             k: How many neighbours must be among them.
         """
         doubt = 2 * self._rounding * (self._b_lengths.max() + self._a_lengths[rows])
-        nearest = gaps.gather(1, found)
+        nearest = gaps.gather(1, columns)
         unclear: Tensor = nearest.amax(1) <= nearest.kthvalue(k, dim=1).values + doubt
         return unclear
 

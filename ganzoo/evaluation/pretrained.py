@@ -158,8 +158,8 @@ class Pretrained(Extractor):
         Returns:
             Features (n, width) and logits (n, classes), both float32; or None instead of logits.
         """
-        found = self.network(images.expand(-1, 3, -1, -1))
-        return found[0], found[1] if self.classes else None
+        outputs = self.network(images.expand(-1, 3, -1, -1))
+        return outputs[0], outputs[1] if self.classes else None
 
 
 def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Extractor:
@@ -197,10 +197,10 @@ def _download(row: Row) -> None:
         row.cached.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(row.url, str(row.cached), hash_prefix=row.checksum or None, progress=False)
     except (URLError, OSError, RuntimeError) as error:
-        known = f"its SHA-256 begins with {row.checksum}" if row.checksum else "no checksum is published"
+        checksum = f"its SHA-256 begins with {row.checksum}" if row.checksum else "no checksum is published"
         raise GanzooError(
             f"The weights of '{row.name}' could not be downloaded ({error}).",
-            f"Download {row.url} elsewhere ({known}) and put it at {row.cached}.",
+            f"Download {row.url} elsewhere ({checksum}) and put it at {row.cached}.",
         ) from error
 
 
@@ -220,7 +220,13 @@ def _dinov2(row: Row, weights: Path) -> nn.Module:
     where = Path(torch.hub.get_dir()) / f"facebookresearch_dinov2_{DINOV2_COMMIT}"
     if not where.exists():
         _download_dinov2(row.name, where)
-    files = _code_below(where)
+    # ``hubconf.py`` and the files below ``dinov2/``, by path, without bytecode; none if they cannot be such code.
+    paths = [where / "hubconf.py"]
+    for place, folders, names in os.walk(where / "dinov2"):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        paths += [Path(place, name) for name in names]
+    plausible = all(path.is_file() and path.stat().st_size <= MAX_CODE_BYTES for path in paths)
+    files = {path.relative_to(where).as_posix(): path.read_bytes() for path in paths} if plausible else {}
     listed = "".join(f"{hashlib.sha256(code).hexdigest()}  {name}\n" for name, code in sorted(files.items()))
     if hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest() != DINOV2_DIGEST:
         raise GanzooError(
@@ -258,22 +264,15 @@ def _download_dinov2(name: str, where: Path) -> None:
         ) from error
 
 
-def _code_below(folder: Path) -> dict[str, bytes]:
-    """``hubconf.py`` and the files below ``dinov2/``, by path, without bytecode; empty if it is not such code."""
-    paths = [folder / "hubconf.py"]
-    for place, folders, names in os.walk(folder / "dinov2"):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        paths += [Path(place, name) for name in names]
-    if not all(path.is_file() and path.stat().st_size <= MAX_CODE_BYTES for path in paths):
-        return {}
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
 def _network(row: Row, **options: Any) -> nn.Module:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
     network: nn.Module = FEATURE_EXTRACTORS_REGISTRY[row.name](row.name, list(row.layers), **options)
     return network
+
+
+DINOV2 = {"dinov2-vit-s-14": 384, "dinov2-vit-b-14": 768, "dinov2-vit-l-14": 1024, "dinov2-vit-g-14": 1536}
+"""Widths of the DINOv2 networks."""
 
 
 def _rows() -> dict[str, Row]:
@@ -283,21 +282,15 @@ def _rows() -> dict[str, Row]:
     file = Path(URL_INCEPTION_V3).name
     checksum = Path(file).stem.rpartition("-")[2]
     layers, size = ("2048", "logits_unbiased"), "bilinear to 299x299 as TensorFlow 1"
-    inception = Row("inception-v3-compat", layers, 2048, 1008, size, URL_INCEPTION_V3, file, checksum, _inception)
-    rows = [inception, *map(_dinov2_row, DINOV2, DINOV2.values())]
+    rows = [Row("inception-v3-compat", layers, 2048, 1008, size, URL_INCEPTION_V3, file, checksum, _inception)]
+    size = "bilinear to 224x224 as TensorFlow 1"
+    for name, width in DINOV2.items():
+        model = name.replace("-vit-", "_vit").replace("-", "")
+        file = f"{model}_pretrain.pth"
+        url = f"https://dl.fbaipublicfiles.com/dinov2/{model}/{file}"
+        rows.append(Row(name, ("dinov2",), width, 0, size, url, file, "", _dinov2))
     size = "bilinear to the network's own size as TensorFlow 1"
-    for name, known in MODEL_METADATA.items():
-        file, checksum = f"{name}-{known['hash']}.pt", known["hash"]
+    for name, metadata in MODEL_METADATA.items():
+        file, checksum = f"{name}-{metadata['hash']}.pt", metadata["hash"]
         rows.append(Row(name, ("clip",), None, 0, size, MODEL_URLS[name], file, checksum, _clip))
     return {row.name: row for row in rows}
-
-
-DINOV2 = {"dinov2-vit-s-14": 384, "dinov2-vit-b-14": 768, "dinov2-vit-l-14": 1024, "dinov2-vit-g-14": 1536}
-"""Widths of the DINOv2 networks."""
-
-
-def _dinov2_row(name: str, width: int) -> Row:
-    model = name.replace("-vit-", "_vit").replace("-", "")
-    file = f"{model}_pretrain.pth"
-    url = f"https://dl.fbaipublicfiles.com/dinov2/{model}/{file}"
-    return Row(name, ("dinov2",), width, 0, "bilinear to 224x224 as TensorFlow 1", url, file, "", _dinov2)

@@ -85,7 +85,20 @@ def identity(protocol: Protocol) -> str:
 def describe(protocol: Protocol) -> str:
     """A protocol in one line, for tables; if it lacks something, its keys and values are listed unchanged."""
     try:
-        return _described(protocol)
+        reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images"
+        if "n_fake" not in protocol and "extractor" not in protocol:
+            return reference
+        parts = [
+            f"{protocol['n_fake']:,} against {reference}" if "n_fake" in protocol else reference,
+            f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
+            "not quantised" if protocol["quantised"] == "none" else protocol["quantised"],
+            "native size" if protocol["resizing"] == "none" else protocol["resizing"],
+        ]
+        if protocol.get("anyway"):
+            parts.append("in an extractor of another dataset")
+        if protocol.get("sample_seed") is not None:
+            parts.append(f"seed {protocol['sample_seed']}")
+        return ", ".join(parts)
     except (KeyError, TypeError, ValueError):
         return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
 
@@ -100,23 +113,6 @@ def describe_images(protocol: Protocol) -> str:
         return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"
     except (KeyError, TypeError, ValueError):
         return "not stated"
-
-
-def _described(protocol: Protocol) -> str:
-    reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images"
-    if "n_fake" not in protocol and "extractor" not in protocol:
-        return reference
-    parts = [
-        f"{protocol['n_fake']:,} against {reference}" if "n_fake" in protocol else reference,
-        f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
-        "not quantised" if protocol["quantised"] == "none" else protocol["quantised"],
-        "native size" if protocol["resizing"] == "none" else protocol["resizing"],
-    ]
-    if protocol.get("anyway"):
-        parts.append("in an extractor of another dataset")
-    if protocol.get("sample_seed") is not None:
-        parts.append(f"seed {protocol['sample_seed']}")
-    return ", ".join(parts)
 
 
 def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, Any]:
@@ -143,10 +139,10 @@ def comparable(a: Protocol, b: Protocol) -> None:
     one, other = compared(a), compared(b)
     if one.get("reference_digest") != other.get("reference_digest"):  # different options may explain it
         one, other = ({key: value for key, value in p.items() if key not in NOT_COMPARED} for p in (a, b))
-    found = "; ".join(_differences(one, other))
-    if found:
+    differences = "; ".join(_differences(one, other))
+    if differences:
         raise GanzooError(
-            f"These scores were measured differently and cannot be compared ({found}).",
+            f"These scores were measured differently and cannot be compared ({differences}).",
             "Score both with `ganzoo eval`, with the same metric, dataset and number of samples.",
         )
 

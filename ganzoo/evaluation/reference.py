@@ -101,8 +101,8 @@ class RealImages:
             return others.features[rows]
 
         def compute() -> dict[str, Tensor]:
-            found = self.see(self.dataset.images)
-            return {"values": found.values, **({} if found.logits is None else {"logits": found.logits})}
+            computed = self.see(self.dataset.images)
+            return {"values": computed.values, **({} if computed.logits is None else {"logits": computed.logits})}
 
         tensors = remembered("features", self.key, compute)
         projection = self.extractor.projection
@@ -256,14 +256,14 @@ class ReferenceData:
             ends = request.metric.interval(inputs, draws[0])
             return math.nan if ends is None else intervals.deviation(ends)
 
-        found = self._number("deviation", request, n, 0, compute)
-        return found if math.isfinite(found) else None
+        sd = self._number("deviation", request, n, 0, compute)
+        return sd if math.isfinite(sd) else None
 
     def first_draw(self, request: MetricRequest, n: int) -> MetricInputs:
         """The first set of ``n`` real images to score instead of samples, or of all of them if there are fewer."""
-        found = self.draw(request, n, 0)
-        assert found is not None, "there are at least two real images"
-        return found[0]
+        drawn = self.draw(request, n, 0)
+        assert drawn is not None, "there are at least two real images"
+        return drawn[0]
 
     def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
         """A set of real images to score instead of samples: from another part, or half of the reference vs the rest.
@@ -303,17 +303,17 @@ class ReferenceData:
         return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
 
     def _score_of_draw(self, request: MetricRequest, n: int, number: int) -> float:
-        found = self.draw(request, n, number)
-        assert found is not None
-        return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(found[0])))
+        drawn = self.draw(request, n, number)
+        assert drawn is not None
+        return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(drawn[0])))
 
     def _number(self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[], float]) -> float:
         """A number about real images, from the cache if the metric is one of ganzoo's."""
-        known = kind, request.name, n, number
-        if known not in self._numbers:
-            found = self.draw(request, n, number)
-            assert found is not None
-            inputs, images = found
+        which = kind, request.name, n, number
+        if which not in self._numbers:
+            drawn = self.draw(request, n, number)
+            assert drawn is not None
+            inputs, images = drawn
             # A plugin's code may change while its metric keeps its name, so its numbers are not cached.
             key = {
                 **images.key,
@@ -325,8 +325,8 @@ class ReferenceData:
                 "torch_fidelity": torch_fidelity.version(),
                 **request.metric.settings(inputs),
             }
-            self._numbers[known] = remembered_number(kind, key, compute) if request.is_ours else compute()
-        return self._numbers[known]
+            self._numbers[which] = remembered_number(kind, key, compute) if request.is_ours else compute()
+        return self._numbers[which]
 
     def _part(self, part: str) -> Dataset:
         if part == self.dataset.split:
@@ -351,9 +351,9 @@ class ReferenceData:
             self._datasets[which] = dataset, content_digest(dataset.images)
         if (extractor, which) not in self._images:
             dataset, digest = self._datasets[which]
-            found, code = self.extractors.get(extractor), self.code.get(extractor, {})
+            network, code = self.extractors.get(extractor), self.code.get(extractor, {})
             among = None if rows is None else (self.real(extractor), rows)
-            real = RealImages(dataset, self.options, extractor, found, self.device, code, digest, among)
+            real = RealImages(dataset, self.options, extractor, network, self.device, code, digest, among)
             self._images[extractor, which] = real
         return self._images[extractor, which]
 

@@ -169,11 +169,11 @@ def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
 
 def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
     """Parse several names; a metric that is requested twice is returned once."""
-    found: dict[str, MetricRequest] = {}
+    requests: dict[str, MetricRequest] = {}
     for request in (one for name in names for one in parse_metric(name, zoo)):
-        if request.name not in found or request.by_name:
-            found[request.name] = request
-    return list(found.values())
+        if request.name not in requests or request.by_name:
+            requests[request.name] = request
+    return list(requests.values())
 
 
 def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
@@ -277,17 +277,17 @@ def fitting_metrics(
             kept += names
             continue
         try:
-            found = find_extractor(extractor, zoo, dataset.shape)
+            loaded = find_extractor(extractor, zoo, dataset.shape)
         except GanzooError as error:
             if extractor not in zoo.extractors:
                 raise  # its weights are missing; it is not that it does not fit
             sentences.append(f"Not scored by {', '.join(names)}: {error.sentence}")
             continue
-        if anyway or fits(found, dataset.domain):
+        if anyway or fits(loaded, dataset.domain):
             kept += names
-            extractors[extractor] = found
+            extractors[extractor] = loaded
         else:
-            domains = " and ".join(found.domains)
+            domains = " and ".join(loaded.domains)
             sentences.append(
                 f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {domains}, not to '{dataset.domain}' "
                 "(evaluate.anyway: true scores by them anyway, and marks the scores permanently)."

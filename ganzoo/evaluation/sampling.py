@@ -76,11 +76,11 @@ def draw(
         labels = torch.arange(n) % classes
     if codes is None:
         codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
-    asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
+    condition = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
     modality = objective.spec.modality
     views, generate = (objective.views, objective.overview) if overview else (1, objective.generate_from)
     images = torch.zeros(n, views, *modality.shape, dtype=modality.stored)
-    given = _cycled(objective, sources or {}, n)
+    columns = _cycled(objective, sources or {}, n)
     first, every = part
     with torch.no_grad(), full_precision(device), evaluating(networks):
         for start in range(first * batch_size, n, every * batch_size):
@@ -88,15 +88,15 @@ def draw(
             # Each batch has its own seed, so that it does not depend on who draws the batches before it; and a seed
             # other than that of the codes.
             with seeded(derive_seed(seed + start, "noise"), device):
-                starts = {name: column[rows].to(device) for name, column in given.items()}
-                outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
+                starts = {name: column[rows].to(device) for name, column in columns.items()}
+                outputs = generate(networks, codes[rows].to(device), condition[rows].to(device), starts)
             if not outputs.isfinite().all():
                 raise Diverged(
                     "The generator draws NaN or infinite values.", "Its training has diverged; lower the learning rate."
                 )
             samples = outputs.flatten(0, 1) if overview else outputs
             images[rows] = modality.from_network(samples).cpu().view(-1, *images.shape[1:])
-    return images.flatten(0, 1), None if labels is None else asked
+    return images.flatten(0, 1), None if labels is None else condition
 
 
 PLANE = 48

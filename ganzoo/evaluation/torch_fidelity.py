@@ -48,10 +48,10 @@ def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
     size = kernel_subset(len(fake), len(real))
-    found = kid_features_to_metric(
+    result = kid_features_to_metric(
         fake, real, kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False
     )
-    return float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD])
+    return float(result[KEY_METRIC_KID_MEAN]), float(result[KEY_METRIC_KID_STD])
 
 
 def kernel_subset(n_fake: int, n_real: int) -> int:
@@ -70,8 +70,8 @@ def classifier_score(logits: Tensor) -> tuple[float, float]:
     """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
-    found = isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=SEED)
-    return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD])
+    result = isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=SEED)
+    return float(result[KEY_METRIC_ISC_MEAN]), float(result[KEY_METRIC_ISC_STD])
 
 
 def score_splits(n: int) -> int:

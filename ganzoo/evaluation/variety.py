@@ -79,12 +79,12 @@ def variety(features: Features) -> dict[str, float]:
     distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
     n = len(distances)
     nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
-    found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
+    measured = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
     classes = torch.empty(0) if features.logits is None else assigned(features.logits)
     if 2 * len(classes) >= n:
         share = classes.bincount().double() / len(classes)
-        found["classes"] = torch.special.entr(share).sum().exp().item()
-    return found
+        measured["classes"] = torch.special.entr(share).sum().exp().item()
+    return measured
 
 
 def _first(features: Features, n: int) -> Features:

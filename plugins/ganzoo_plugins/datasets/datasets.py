@@ -89,10 +89,10 @@ def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> D
     classes = [name for name in EMNIST.classes_split_dict[part] if name != "N/A"]
     raw = _idx_folder("emnist", partial(EMNIST, split=part), files, folder, "EMNIST/raw")
     first_label = 1 if part == "letters" else 0
-    upright = _read_idx("emnist", split, raw, files, classes, first_label, downloaded=folder is None)
+    stored = _read_idx("emnist", split, raw, files, classes, first_label, downloaded=folder is None)
     # The files hold each image column by column.
-    images = upright.images.transpose(2, 3).contiguous()
-    return Dataset("emnist", split, images, upright.labels, upright.classes)
+    images = stored.images.transpose(2, 3).contiguous()
+    return Dataset("emnist", split, images, stored.labels, stored.classes)
 
 
 def _idx_files(prefix: str) -> tuple[str, str]:
@@ -159,7 +159,13 @@ def cifar10(split: Split, folder: Path | None) -> Dataset:
     place, archive = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
     files = [f"data_batch_{part}.bin" for part in range(1, 6)] if split == "train" else ["test_batch.bin"]
     if folder is None:
-        fetch = partial(_fetch, f"https://www.cs.toronto.edu/~kriz/{archive}")
+
+        def fetch(temporary: str) -> None:
+            from torchvision.datasets.utils import download_and_extract_archive
+
+            url, md5 = f"https://www.cs.toronto.edu/~kriz/{archive}", "c32a1d4ab5d03f1284b67883e8d87530"
+            download_and_extract_archive(url, temporary, md5=md5)
+
         source = _downloaded("cifar10", fetch, place, files, f"the .bin files of {archive}", endings=("",))
     else:
         source = _locate("cifar10", folder, (place, "."), files, endings=("",))
@@ -173,12 +179,6 @@ def cifar10(split: Split, folder: Path | None) -> Dataset:
     rows = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
     images = rows[:, 1:].reshape(-1, 3, 32, 32)
     return Dataset("cifar10", split, images, rows[:, 0].long(), CIFAR10)
-
-
-def _fetch(url: str, folder: str) -> None:
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    download_and_extract_archive(url, folder, md5="c32a1d4ab5d03f1284b67883e8d87530")
 
 
 def _downloaded(

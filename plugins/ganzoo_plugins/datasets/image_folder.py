@@ -19,8 +19,6 @@ from ganzoo import Dataset, GanzooError, Split, ZippedFile, ZippedFiles, check_b
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL.Image import Image
-
     Picture = Path | ZippedFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -72,7 +70,10 @@ def image_folder(
             splits, but are not ``train`` and ``test``.
     """
     root = Path(path).expanduser() if folder is None else folder / path
-    _refuse_odd(root)
+    try:  # no system accepts a path with a NUL in it, or one that is too long
+        root.stat()
+    except (OSError, ValueError) as error:
+        raise GanzooError(f"The folder of pictures {root} cannot be read: {error}.", "Check dataset.path.") from error
     with ZippedFiles(root) if root.is_file() else nullcontext() as archive:
         if archive is None:
             divided = (root / "train").is_dir() and (root / "test").is_dir()
@@ -97,8 +98,9 @@ def image_folder(
             )
         _check_classes(root, classes)
         if size == "auto" or channels == "auto":
-            found, grey = _common([file for pictures, _, _ in parts.values() for file in pictures])  # both splits alike
-            size = found if size == "auto" else size
+            everything = [file for pictures, _, _ in parts.values() for file in pictures]  # both splits alike
+            common, grey = _common(everything)
+            size = common if size == "auto" else size
             channels = (1 if grey else 3) if channels == "auto" else channels
         chosen = range(len(files)) if divided else _share(len(files), split)
         if not chosen:
@@ -190,14 +192,6 @@ def _common(files: Sequence[Picture]) -> tuple[int | None, bool]:
     return max(8, min(LARGEST_AUTO, 2 ** (shortest.bit_length() - 1))), grey
 
 
-def _refuse_odd(root: Path) -> None:
-    """Refuse a path that no system accepts: one with a NUL in it, or one that is too long."""
-    try:
-        root.stat()
-    except (OSError, ValueError) as error:
-        raise GanzooError(f"The folder of pictures {root} cannot be read: {error}.", "Check dataset.path.") from error
-
-
 def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
     """Files, labels and class names; no class names if there are no subfolders.
 
@@ -213,13 +207,13 @@ def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
         files: list[Picture] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            found = _files(folder / name)
-            if not found:
+            pictures = _files(folder / name)
+            if not pictures:
                 raise GanzooError(
                     f"The folder {folder / name} is a class without pictures.", "Put some into it, or remove it."
                 )
-            files += found
-            labels += [label] * len(found)
+            files += pictures
+            labels += [label] * len(pictures)
     except OSError as error:
         raise GanzooError(f"The folder of pictures {folder} cannot be read: {error}.", "Check dataset.path.") from error
     return files, labels, tuple(classes)
@@ -227,7 +221,7 @@ def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
 
 def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
     """All files below a folder that have a picture's extension, folder by folder."""
-    found: list[tuple[str, str]] = []
+    pictures: list[tuple[str, str]] = []
     waiting, seen = [str(folder)], 0
     while waiting:
         inside = waiting.pop()
@@ -246,8 +240,8 @@ def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
                         )
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(ENDINGS):
-                    found.append((inside, entry.name))
-    return [Path(inside, name) for inside, name in sorted(found)]
+                    pictures.append((inside, entry.name))
+    return [Path(inside, name) for inside, name in sorted(pictures)]
 
 
 def _share(count: int, split: Split) -> list[int]:
@@ -259,7 +253,7 @@ def _share(count: int, split: Split) -> list[int]:
 
 def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], split: Split) -> Tensor:
     """All pictures as uint8 (n, channels, h, w), after a check that they fit into memory."""
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
     from PIL.Image import Resampling
     from torchvision.transforms.functional import pil_to_tensor
 
@@ -282,8 +276,11 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], 
                 levels = picture.convert("I")
                 brightest = max(brightest, cast("tuple[int, int]", levels.getextrema())[1])
                 opaque = levels.point(lambda level: level * (1 / 256) + 0).convert("L")
+            elif picture.has_transparency_data:
+                white = Image.new("RGBA", picture.size, "white")
+                opaque = Image.alpha_composite(white, picture.convert("RGBA"))
             else:
-                opaque = _opaque(picture)
+                opaque = picture
             upright = opaque.convert("L" if channels == 1 else "RGB")
             if size is not None:
                 upright = ImageOps.fit(upright, (size, size), Resampling.BICUBIC)
@@ -301,18 +298,8 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], 
     return stacked
 
 
-def _opaque(picture: Image) -> Image:
-    """A picture with 8 bits per channel, with white behind its transparent parts."""
-    from PIL import Image
-
-    if not picture.has_transparency_data:
-        return picture
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture.convert("RGBA"))
-
-
-def _of_another_size(file: Picture, size: tuple[int, int], first: Picture, wanted: tuple[int, int]) -> GanzooError:
-    (width, height), (other_width, other_height) = size, wanted
+def _of_another_size(file: Picture, size: tuple[int, int], first: Picture, other: tuple[int, int]) -> GanzooError:
+    (width, height), (other_width, other_height) = size, other
     return GanzooError(
         f"The picture {file} is {width} pixels wide and {height} high, but {first} is {other_width} wide and "
         f"{other_height} high.",

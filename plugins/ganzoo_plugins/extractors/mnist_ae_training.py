@@ -141,14 +141,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights and the order of images")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     images = DATASETS[chosen.dataset]("train", None)
     fitted = images.rows(~images.held_out(VALIDATION))
     content = train(fitted.images, epochs=chosen.epochs, seed=chosen.seed)
     digest = sha256(content).hexdigest()
     path = chosen.out / f"{chosen.dataset}-ae-{digest[:12]}.safetensors"
     path.write_bytes(content)
-    print(f"fitted in {time.perf_counter() - begun:.0f} s\ndigest {digest}\n{path}")
+    print(f"fitted in {time.perf_counter() - started_at:.0f} s\ndigest {digest}\n{path}")
 
 
 if __name__ == "__main__":

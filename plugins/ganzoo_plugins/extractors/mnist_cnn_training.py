@@ -24,7 +24,7 @@ from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
 from ganzoo_plugins.extractors.mnist_cnn import FashionMnistCnn, MnistCnn, trunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 
 VALIDATION = 10_000
@@ -61,15 +61,27 @@ def train(
         torch.manual_seed(seed)
         network = normalised()
     steps = epochs * (len(images) // BATCH)
-    optimizer = torch.optim.SGD(_decayed(network), lr=0.0, momentum=0.9, nesterov=True)
+    parameters = list(network.parameters())
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 5e-4},
+        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},  # biases and normalisation
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.15, total_steps=steps, pct_start=0.25)
     decay = get_ema_multi_avg_fn(0.998)  # type: ignore[no-untyped-call]
     average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros(())
-        for batch, target in _epoch(images, labels, generator, mirrored):
-            loss = _loss(network, batch, target)
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in order[: len(images) // BATCH * BATCH].view(-1, BATCH):
+            batch = distort(images[chosen].float() / 255, generator, amount=0.5 if mirrored else 1.0)
+            if mirrored:
+                turned = torch.rand(len(batch), 1, 1, 1, generator=generator) < 0.5
+                batch = torch.where(turned, batch.flip(3), batch).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(batch)
+            loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -78,33 +90,6 @@ def train(
             total += loss.detach()
         report(f"epoch {epoch + 1} of {epochs}: loss {total.item() * BATCH / len(images):.4f}")
     return save(folded(average.module))
-
-
-def _loss(network: nn.Module, batch: Tensor, target: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = network(batch)
-    return F.cross_entropy(logits.float(), target, label_smoothing=0.05)
-
-
-def _decayed(network: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for the weights, but none for biases and normalisation."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 5e-4},
-        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
-    ]
-
-
-def _epoch(
-    images: Tensor, labels: Tensor, generator: torch.Generator, mirrored: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    order = torch.randperm(len(images), generator=generator)
-    for chosen in order[: len(images) // BATCH * BATCH].view(-1, BATCH):
-        batch = distort(images[chosen].float() / 255, generator, amount=0.5 if mirrored else 1.0)
-        if mirrored:
-            turned = torch.rand(len(batch), 1, 1, 1, generator=generator) < 0.5
-            batch = torch.where(turned, batch.flip(3), batch).contiguous(memory_format=torch.channels_last)
-        yield batch, labels[chosen]
 
 
 def distort(images: Tensor, generator: torch.Generator, amount: float = 1.0) -> Tensor:
@@ -185,11 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = source("train", None)
     fitted = images if digits else images.rows(~images.held_out(VALIDATION))
     assert fitted.labels is not None
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     epochs = chosen.epochs or EPOCHS[chosen.dataset]
     weights = train(fitted.images, fitted.labels, epochs=epochs, seed=chosen.seed, mirrored=not digits)
     chosen.out.write_bytes(weights)
-    print(f"trained in {time.perf_counter() - begun:.0f} s")
+    print(f"trained in {time.perf_counter() - started_at:.0f} s")
     network = MnistCnn(chosen.out) if digits else FashionMnistCnn(chosen.out)
     test = source("test", None)
     assert test.labels is not None

@@ -51,21 +51,21 @@ def softmax_regression(codes: Tensor, labels: Tensor, penalty: float = PENALTY) 
     Returns:
         W (K, width) and b (K,).
     """
-    found = torch.zeros(int(labels.max()) + 1, codes.shape[1] + 1, dtype=codes.dtype, requires_grad=True)
+    solution = torch.zeros(int(labels.max()) + 1, codes.shape[1] + 1, dtype=codes.dtype, requires_grad=True)
     solver = torch.optim.LBFGS(
-        [found], max_iter=STEPS, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        [solution], max_iter=STEPS, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
         solver.zero_grad()
-        weight, bias = found[:, :-1], found[:, -1]
+        weight, bias = solution[:, :-1], solution[:, -1]
         value = cross_entropy(codes @ weight.T + bias, labels) + penalty / 2 * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
         solver.step(loss)  # type: ignore[no-untyped-call]
-    return found.detach()[:, :-1], found.detach()[:, -1]
+    return solution.detach()[:, :-1], solution.detach()[:, -1]
 
 
 class LinearProbe(ModelMetric):

@@ -72,8 +72,8 @@ class AdversarialAutoencoder(Objective):
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """E(x), float32 codes (n, latent) of images (n, c, h, w)."""
-        found: Tensor = networks["encoder"](images, *self.condition(label))
-        return found.float()
+        codes: Tensor = networks["encoder"](images, *self.condition(label))
+        return codes.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """G(E(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""

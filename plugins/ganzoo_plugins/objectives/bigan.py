@@ -90,8 +90,8 @@ class BiGAN(Objective):
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """E(x) (n, latent) of images (n, c, h, w), or the mean of the codes if E draws them."""
-        found: Tensor = networks["encoder"](images, *self.condition(label))
-        return found.float()
+        codes: Tensor = networks["encoder"](images, *self.condition(label))
+        return codes.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """G(E(x)), images (n, c, h, w)."""

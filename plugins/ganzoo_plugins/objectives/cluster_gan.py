@@ -145,15 +145,15 @@ class ClusterGAN(Objective):
         """G's part of the game, and how badly E recovers the codes of fakes."""
         images = self.generate(networks, batch.z, batch.label)
         fake = self.judge(networks, images, batch)
-        found = networks["encoder"](images, *self.condition(batch.label)).float()
-        noise, code = recovered(self.prior, found, self.scaled(batch.z))
+        encoded = networks["encoder"](images, *self.condition(batch.label)).float()
+        noise, code = recovered(self.prior, encoded, self.scaled(batch.z))
         game = -fake.mean() if self.wasserstein else softplus(-fake).mean()
         return {"loss": game + self.weights[0] * noise + self.weights[1] * code, "noise": noise, "code": code}
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """E(x) (n, latent) of images (n, c, h, w): the noise, then logits of each categorical code."""
-        found: Tensor = networks["encoder"](images, *self.condition(label))
-        return found.float()
+        codes: Tensor = networks["encoder"](images, *self.condition(label))
+        return codes.float()
 
     def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Logits (n, K) of the first categorical code of images (n, c, h, w)."""

@@ -287,8 +287,8 @@ class InfoGAN(Objective):
         """
         trunk, recognition = networks["discriminator"], networks["recognition"]
         with own_statistics(trunk, recognition):
-            found: Tensor = recognition(cast("Trunk", trunk).features(images, *self.condition(label)))
-        return found.float()
+            predicted: Tensor = recognition(cast("Trunk", trunk).features(images, *self.condition(label)))
+        return predicted.float()
 
     def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Q's logits (n, K) of the first categorical code, for images (n, c, h, w).

@@ -343,9 +343,9 @@ class SemiSupervised(Objective):
         """‖E f(x) - E f(G(z))‖², averaged over features."""
         trunk = cast("Trunk", networks["discriminator"])
         with torch.no_grad():
-            wanted = trunk.features(batch.real).float().mean(0)
-        found = trunk.features(self.generate(networks, batch.z, batch.label)).float().mean(0)
-        return {"loss": (wanted - found).square().mean()}
+            real = trunk.features(batch.real).float().mean(0)
+        fake = trunk.features(self.generate(networks, batch.z, batch.label)).float().mean(0)
+        return {"loss": (real - fake).square().mean()}
 
     def fool(self, networks: Networks, batch: Batch) -> Losses:
         """-E log D(G(z))."""

@@ -123,8 +123,8 @@ class VAE(Objective):
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """μ(x) (n, latent) of images (n, c, h, w)."""
-        found: Tensor = networks["encoder"](images, *self.condition(label))
-        return found.float()
+        codes: Tensor = networks["encoder"](images, *self.condition(label))
+        return codes.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """G(μ(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""

@@ -109,8 +109,8 @@ class VAEGAN(Objective):
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """μ(x) (n, latent) of images (n, c, h, w)."""
-        found: Tensor = networks["encoder"](images, *self.condition(label))
-        return found.float()
+        codes: Tensor = networks["encoder"](images, *self.condition(label))
+        return codes.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """G(μ(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
@@ -122,10 +122,10 @@ class VAEGAN(Objective):
         trunk = as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
         condition = self.condition(batch.label)
         with torch.no_grad():
-            wanted = trunk.features(batch.real, *condition).float()
-        found = trunk.features(again, *condition)
-        error = functional.squared_norm(wanted - found.float()).mean() / 2
-        return error, trunk.head(found, *condition).float()
+            target = trunk.features(batch.real, *condition).float()
+        features = trunk.features(again, *condition)
+        error = functional.squared_norm(target - features.float()).mean() / 2
+        return error, trunk.head(features, *condition).float()
 
     def judge(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Float32 logits (n,) of images (n, c, h, w)."""

@@ -37,8 +37,8 @@ class FeatureMatching(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """‖E f(x) - E f(G(z))‖², averaged over features."""
-        wanted, found = (context.features(images).float().mean(0) for images in (context.real, context.fake))
-        return (wanted.detach() - found).square().mean()
+        real, fake = (context.features(images).float().mean(0) for images in (context.real, context.fake))
+        return (real.detach() - fake).square().mean()
 
 
 @hookimpl

@@ -58,7 +58,8 @@ class WeightsAndBiases(Tracker):
                 f"pip install {extra}, or remove it from the recipe's trackers.",
             ) from error
         recipe = folder / "recipe.yaml"
-        given: dict[str, Any] = {
+        identity = _identity(folder)
+        options: dict[str, Any] = {
             "project": project,
             "name": folder.resolve().name,
             "config": yaml.safe_load(recipe.read_text("utf-8")) if recipe.exists() else {},
@@ -68,14 +69,13 @@ class WeightsAndBiases(Tracker):
             quiet = self.client.Settings(
                 silent=True, console="off", disable_git=True, disable_code=True, x_save_requirements=False
             )
-            given |= {"entity": entity, "mode": mode, "dir": str(folder), "id": _identity(folder), "settings": quiet}
+            options |= {"entity": entity, "mode": mode, "dir": str(folder), "id": identity, "settings": quiet}
         else:
             # trackio identifies runs by name alone: two folders with the same name would become one run.
-            identity = _identity(folder)
-            name = f"{given['name']}-{identity}" if identity else given["name"]
-            given |= {"name": name, "auto_log_gpu": False, "embed": False}
+            name = f"{options['name']}-{identity}" if identity else options["name"]
+            options |= {"name": name, "auto_log_gpu": False, "embed": False}
         try:
-            self.run = self.client.init(**given)
+            self.run = self.client.init(**options)
         except Exception as error:  # wandb's errors have no base class common to all its versions
             reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
             raise GanzooError(
@@ -109,8 +109,8 @@ def _identity(folder: Path) -> str | None:
     """An identifier that stays the same when a run is resumed, even if its folder was moved."""
     with suppress(OSError, ValueError):
         info = json.loads((folder / "run.json").read_bytes())
-        said = json.dumps([info.get(key) for key in ("recipe", "seed", "started")])
-        return sha256(said.encode()).hexdigest()[:16]
+        text = json.dumps([info.get(key) for key in ("recipe", "seed", "started")])
+        return sha256(text.encode()).hexdigest()[:16]
     return None
 
 
