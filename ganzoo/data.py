@@ -55,14 +55,14 @@ def load_part(
             validation.
     """
     split: Split = "test" if part == "test" else "train"
-    found = entry.create(split, data_dir, **options)
+    dataset = entry.create(split, data_dir, **options)
     # Scores are recorded, and real vs real is drawn, according to the name and split that a dataset reports.
-    if (found.name, found.split) != (entry.name, split):
+    if (dataset.name, dataset.split) != (entry.name, split):
         raise GanzooError(
-            f"The dataset '{entry.name}' returned '{found.name}' ({found.split}) for its {split} split.",
+            f"The dataset '{entry.name}' returned '{dataset.name}' ({dataset.split}) for its {split} split.",
             "Give it its registered name and the requested split.",
         )
-    return found if part == "test" else part_of(found, part, validation, count)
+    return dataset if part == "test" else part_of(dataset, part, validation, count)
 
 
 def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
@@ -137,11 +137,11 @@ def as_dataset(data: Any) -> Dataset:
             f"Not a dataset: {type(data).__name__}.",
             "Give a registered name, a ganzoo.Dataset, a tensor of images, or a torch Dataset that has a length.",
         )
-    found, classes = [], []
+    pictures, classes = [], []
     for index in range(len(data)):
         item = data[index]
-        image, *rest = item if isinstance(item, tuple | list) else (item,)
-        found.append(_image(image))
+        picture, *rest = item if isinstance(item, tuple | list) else (item,)
+        pictures.append(_image(picture))
         if rest and (isinstance(rest[0], int | float) or getattr(rest[0], "shape", None) == ()):
             target = torch.as_tensor(rest[0])
             if target.is_floating_point() or target.is_complex():
@@ -150,15 +150,15 @@ def as_dataset(data: Any) -> Dataset:
                     "Classes are whole numbers; remove other targets.",
                 )
             classes.append(int(target))
-    if len({image.shape for image in found}) > 1:
+    if len({picture.shape for picture in pictures}) > 1:
         raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
-    labelled = len(classes) == len(found) and min(classes) >= 0
+    labelled = len(classes) == len(pictures) and min(classes) >= 0
     names = getattr(data, "classes", None) or ()
     kind = type(data).__name__
     return Dataset(
         kind.lower(),
         "train" if getattr(data, "train", False) else "test",
-        torch.stack(found),
+        torch.stack(pictures),
         torch.tensor(classes) if labelled else None,
         tuple(map(str, names)) if labelled else (),
         # torchvision's class names match our dataset names except for hyphens: FashionMNIST.
@@ -166,18 +166,18 @@ def as_dataset(data: Any) -> Dataset:
     )
 
 
-def _image(given: Any) -> Tensor:
+def _image(picture: Any) -> Tensor:
     """uint8 (c, h, w)."""
     import numpy as np
     from PIL import Image
 
-    given = _opaque(given) if isinstance(given, Image.Image) else given
+    picture = _opaque(picture) if isinstance(picture, Image.Image) else picture
     remedy = "An image is uint8 and grey or RGB: a tensor (c, h, w) or (h, w), or an array (h, w, c) or (h, w)."
     try:
-        image = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+        image = picture if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
     except TypeError as error:  # a mapping, or text
-        raise GanzooError(f"The dataset returns a {type(given).__name__} for an image.", remedy) from error
-    if not isinstance(given, Tensor) and image.dim() == 3:
+        raise GanzooError(f"The dataset returns a {type(picture).__name__} for an image.", remedy) from error
+    if not isinstance(picture, Tensor) and image.dim() == 3:
         image = image.permute(2, 0, 1)
     image = _levels(image[None] if image.dim() == 2 else image)
     if image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] not in (1, 3):
@@ -426,8 +426,8 @@ class StreamedSampler:
         self._columns = _columns(dataset, batch_size)
         self._device = torch.device(device)
         self._order = Order(len(dataset), batch_size, seed=seed, device="cpu")
-        wanted = len(range(*rows.indices(batch_size)))
-        self._slots = [_Slot(self._columns, wanted, self._device) for _ in range(SLOTS)]
+        own_rows = len(range(*rows.indices(batch_size)))
+        self._slots = [_Slot(self._columns, own_rows, self._device) for _ in range(SLOTS)]
         self._worker = ThreadPoolExecutor(1, "ganzoo-stream")
         self._prefetch()
 

@@ -74,18 +74,17 @@ def refuse_links_out(folder: Path) -> None:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             entry = Path(place, name)
-            if entry.is_symlink() and not _target(entry).is_relative_to(inside):
+            if not entry.is_symlink():
+                continue
+            try:
+                target = entry.resolve()
+            except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
+                target = Path(entry.anchor)
+            if not target.is_relative_to(inside):
                 raise GanzooError(
                     f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
                     "Replace it with its target. The folder itself may be anywhere.",
                 )
-
-
-def _target(link: Path) -> Path:
-    try:
-        return link.resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
-        return Path(link.anchor)
 
 
 def begins_like(path: Path, *marks: str) -> bool:

@@ -111,13 +111,13 @@ def recipe(source: str | Path, **changes: Any) -> Recipe:
 
 def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
     """``a.b=c`` for each value of nested mappings; one with a ``name`` is a component, and replaces the old one."""
-    found: list[str] = []
+    overrides: list[str] = []
     for key, value in changes.items():
         if isinstance(value, Mapping) and "name" not in value:
-            found += _overrides(value, f"{prefix}{key}.")
+            overrides += _overrides(value, f"{prefix}{key}.")
         else:
-            found.append(f"{prefix}{key}={quoted(value)}")
-    return found
+            overrides.append(f"{prefix}{key}={quoted(value)}")
+    return overrides
 
 
 def train(
@@ -163,41 +163,41 @@ def train(
     with pretrained.allow_code(allow_code), reading(where, anywhere=allow_paths):
         zoo = load_zoo()
         callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
-        given = None
+        in_memory = None
         if dataset is not None and not isinstance(dataset, str):
             images = as_dataset(dataset)
-            given = replace(images, name=IN_MEMORY, split="train", domain=images.domain)
+            in_memory = replace(images, name=IN_MEMORY, split="train", domain=images.domain)
         if resume_from is not None:
             if out is not None or anyway or isinstance(dataset, str):
                 raise GanzooError(
                     "A resumed run keeps its folder, its dataset and how it is scored.",
                     "Leave out `out`, `anyway` and a dataset's name, or start a new run without `resume_from`.",
                 )
-            _refuse_another_recipe(RunFolder.open(resume_from), recipe, zoo, in_memory=given is not None)
-            finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+            _refuse_another_recipe(RunFolder.open(resume_from), recipe, zoo, in_memory=in_memory is not None)
+            finished = resume(Path(resume_from), zoo, dataset=in_memory, callbacks=callbacks)
             assert finished is not None
             return Run(finished)
-        wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
+        resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
         if isinstance(dataset, str):
             # Headline metrics that were expanded for the recipe's own dataset become the other dataset's.
-            named = wanted.evaluate.metrics
-            of_own = set(headline(wanted.dataset.name, zoo))
-            if dataset != wanted.dataset.name and of_own and of_own <= set(named):
+            named = resolved.evaluate.metrics
+            of_own = set(headline(resolved.dataset.name, zoo))
+            if dataset != resolved.dataset.name and of_own and of_own <= set(named):
                 names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
-                wanted = _with(wanted, [f"dataset={quoted(dataset)}", f"evaluate.metrics={quoted(names)}"])
+                resolved = _with(resolved, [f"dataset={quoted(dataset)}", f"evaluate.metrics={quoted(names)}"])
             else:
-                wanted = _with(wanted, [f"dataset={quoted(dataset)}"])
-        elif given is not None:
-            wanted = _with(wanted, [OF_MEMORY])
+                resolved = _with(resolved, [f"dataset={quoted(dataset)}"])
+        elif in_memory is not None:
+            resolved = _with(resolved, [OF_MEMORY])
         if anyway:
-            wanted = _with(wanted, ["evaluate.anyway=true"])
-        folder = Path(out) if out is not None else free_folder(wanted.name)
+            resolved = _with(resolved, ["evaluate.anyway=true"])
+        folder = Path(out) if out is not None else free_folder(resolved.name)
         finished = start(
-            wanted,
+            resolved,
             zoo,
             folder,
             data_dir=where,
-            dataset=given,
+            dataset=in_memory,
             callbacks=callbacks,
             elsewhere=out is None,
         )
@@ -219,8 +219,8 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
         )
     if isinstance(recipe, Recipe):
         begun = run.recipe(zoo)
-        asked = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
-        if not same_training(asked, begun):
+        requested = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
+        if not same_training(requested, begun):
             raise GanzooError(
                 f"The run {run.path} was started with other settings.",
                 f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`.",

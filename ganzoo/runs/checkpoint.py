@@ -62,9 +62,9 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
 
 def prune(newest: Path, *, keep: int = 2) -> None:
     """Keep the last ``keep`` complete checkpoints up to ``newest``; remove later, earlier and incomplete ones."""
-    found = sorted(newest.parent.glob("*.safetensors"))
-    kept = [path for path in found if path <= newest and path.with_suffix(".json").exists()][-keep:]
-    for path in found:
+    paths = sorted(newest.parent.glob("*.safetensors"))
+    kept = [path for path in paths if path <= newest and path.with_suffix(".json").exists()][-keep:]
+    for path in paths:
         if path not in kept:
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
@@ -82,8 +82,8 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     damaged: list[str] = []
     paths: list[Path] = []
     # A run in progress may remove older checkpoints while they are read; then there are newer ones.
-    while (found := sorted(folder.glob("*.safetensors"), reverse=True)) != paths:
-        damaged, paths = [], found
+    while (listing := sorted(folder.glob("*.safetensors"), reverse=True)) != paths:
+        damaged, paths = [], listing
         for path in paths:
             try:
                 return read_checkpoint(path), damaged

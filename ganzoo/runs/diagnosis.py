@@ -218,7 +218,7 @@ class _Trend:
 def _trends(events: Events) -> list[_Trend]:
     scores = [event for event in events if event["event"] == "score" and event["floor"] is not None]
     weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
-    found = []
+    trends = []
     for metric in dict.fromkeys(event["metric"] for event in scores):
         # Keyed by images, because a resumed run may repeat an interrupted evaluation.
         curve = {e["images"]: e for e in scores if (e["metric"], e["weights"]) == (metric, weights)}
@@ -242,8 +242,8 @@ def _trends(events: Events) -> list[_Trend]:
                     f"its {metric} went from {before['value']:.3g} to {value:.3g} between {before['images']:,} and "
                     f"{last['images']:,} images, and real images score {real:.3g}"
                 )
-        found.append(_Trend(far, improving, len(curve)))
-    return found
+        trends.append(_Trend(far, improving, len(curve)))
+    return trends
 
 
 def _poor(events: Events) -> list[Finding] | str:
@@ -328,14 +328,14 @@ class Diagnosis:
     def lines(self, *, unjudged: bool = True) -> list[str]:
         """The diagnosis as text: a line per finding, or what was judged and, if requested, what was not."""
         if self.findings:
-            return [f"{found.kind}: {found.sentence} {found.advice}" for found in self.findings]
+            return [f"{finding.kind}: {finding.sentence} {finding.advice}" for finding in self.findings]
         no_sign = f"no sign of {listed(self.judged, 'or')}."
-        said = {
+        verdicts = {
             "young": f"too young to say: {self.young}. So far, {no_sign}",
             "improving": f"still improving: {self.improving}. Otherwise, {no_sign}",
             "healthy": f"healthy: {no_sign}",
         }
-        lines = [said[self.verdict]] if self.verdict in said else []
+        lines = [verdicts[self.verdict]] if self.verdict in verdicts else []
         if unjudged:
             lines += (f"not judged: {what}, {reason}." for what, reason in self.unjudged.items())
         return lines
@@ -343,11 +343,20 @@ class Diagnosis:
 
 def examine(run: RunFolder) -> Diagnosis:
     """Diagnose a run that is running, finished or interrupted."""
-    events = run.events()
-    diagnosis = diagnose(events)
+    diagnosis = diagnose(run.events())
+    if all(finding.kind != "diverged" for finding in diagnosis.findings):
+        return diagnosis
+    try:
+        checkpoint, _ = run.find_checkpoint()
+    except GanzooError:  # none can be read
+        checkpoint = None
+    if checkpoint is None:
+        kept = "It had no checkpoint yet."
+    else:
+        kept = f"The last checkpoint, at {checkpoint.state['images']:,} images, is kept."
     findings = [
-        replace(found, sentence=f"{found.sentence} {_last_checkpoint(run)}") if found.kind == "diverged" else found
-        for found in diagnosis.findings
+        replace(finding, sentence=f"{finding.sentence} {kept}") if finding.kind == "diverged" else finding
+        for finding in diagnosis.findings
     ]
     return replace(diagnosis, findings=tuple(findings))
 
@@ -359,14 +368,14 @@ def diagnose(events: Events) -> Diagnosis:
     seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
     early = seconds is not None and seconds < YOUNG
     for name, rule in RULES.items():
-        found = rule(events)
-        if early and found and name in USUAL_AT_FIRST and not isinstance(found, str):
-            first = found[0].sentence.removesuffix(".")
-            found = f"as every run begins like this: {first[0].lower()}{first[1:]}"
-        if isinstance(found, str):
-            unjudged[name] = found
+        result = rule(events)
+        if early and result and name in USUAL_AT_FIRST and not isinstance(result, str):
+            first = result[0].sentence.removesuffix(".")
+            result = f"as every run begins like this: {first[0].lower()}{first[1:]}"
+        if isinstance(result, str):
+            unjudged[name] = result
         else:
-            findings += found
+            findings += result
     trends = _trends(events)
     improving = next((trend.improving for trend in trends if trend.improving), "")
     far = next((trend.far for trend in trends if trend.far), None)
@@ -376,13 +385,3 @@ def diagnose(events: Events) -> Diagnosis:
     elif far is not None and not improving and all(trend.evaluations < 2 for trend in trends):
         young = f"there is one evaluation, and {far}"
     return Diagnosis(tuple(findings), tuple(name for name in RULES if name not in unjudged), unjudged, improving, young)
-
-
-def _last_checkpoint(run: RunFolder) -> str:
-    try:
-        checkpoint, _ = run.find_checkpoint()
-    except GanzooError:
-        checkpoint = None
-    if checkpoint is None:
-        return "It had no checkpoint yet."
-    return f"The last checkpoint, at {checkpoint.state['images']:,} images, is kept."

@@ -203,7 +203,17 @@ class RunFolder:
                     return cls._write_initial_files(path, recipe, info)
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent, path.name)
-            return cls._appear(path, recipe, info)
+            prepared = temporary_name(path)
+            try:
+                run = cls._write_initial_files(prepared, recipe, info)
+                prepared.rename(path)
+            except OSError:
+                cls.refuse_used(path)  # another process was faster
+                raise
+            finally:
+                shutil.rmtree(prepared, ignore_errors=True)
+            run.path = path
+            return run
         except OSError as error:
             raise GanzooError(
                 f"Cannot create the run folder {path} ({error.strerror}).",
@@ -224,20 +234,6 @@ class RunFolder:
             )
         if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
             raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
-
-    @classmethod
-    def _appear(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
-        prepared = temporary_name(path)
-        try:
-            run = cls._write_initial_files(prepared, recipe, info)
-            prepared.rename(path)
-        except OSError:
-            cls.refuse_used(path)  # another process was faster
-            raise
-        finally:
-            shutil.rmtree(prepared, ignore_errors=True)
-        run.path = path
-        return run
 
     @classmethod
     def _write_initial_files(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
@@ -412,18 +408,15 @@ class RunFolder:
 
     def final_scores(self) -> list[dict[str, Any]]:
         """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""
-        return final_scores(self.scores(), self._own_protocol())
-
-    def _own_protocol(self) -> dict[str, Any]:
-        """The recipe's own protocol, read without the plugins that the recipe needs; empty if it cannot be read."""
-        try:
+        scores = self.scores()
+        try:  # to read the recipe without the plugins that it needs
             plain = strict.read_mapping(self.path / "recipe.yaml")
             if isinstance(plain.get("dataset"), dict):
                 plain["dataset"].pop("count", None)  # irrelevant here, and a plugin's own option may be anything
             recipe = Recipe.model_validate({"name": self.info["recipe"], **plain})
         except (GanzooError, ValueError):
-            return {}
-        return own_protocol(recipe)
+            return final_scores(scores, {})
+        return final_scores(scores, own_protocol(recipe))
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write a checkpoint; the newest two are kept."""
@@ -518,8 +511,8 @@ def _is_beginning(entry: Path) -> bool:
 
 def _seal(recipe: Recipe, data_dir: str | None) -> str:
     """A signature, which only this user can make, of everything that decides what paths a run reads."""
-    said = json.dumps([data_dir, recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
-    return hmac.new(_own_key(), said.encode(), hashlib.sha256).hexdigest()
+    content = json.dumps([data_dir, recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
+    return hmac.new(_own_key(), content.encode(), hashlib.sha256).hexdigest()
 
 
 def _digest(content: bytes) -> str:

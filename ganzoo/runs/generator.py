@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.dataset import Modality, recorded
+from ganzoo.api.dataset import recorded
 from ganzoo.api.metric import TrainedModel
 from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError, unknown
@@ -162,14 +162,14 @@ class TrainedGenerator:
                 f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
                 "Leave the source out.",
             )
-        found = {} if source is None else {"source": source}
-        if missing := [name for name in names if name not in found]:
+        sources = {} if source is None else {"source": source}
+        if missing := [name for name in names if name not in sources]:
             try:
                 columns = self.run.dataset(self.recipe, self.zoo, self.recipe.dataset.scored_split).columns
             except GanzooError:  # there are no images that it is scored against
                 columns = self.run.dataset(self.recipe, self.zoo, "train").columns
-            found |= {name: columns[name] for name in missing if name in columns}
-        return found
+            sources |= {name: columns[name] for name in missing if name in columns}
+        return sources
 
     def class_number(self, label: int | str) -> int:
         """The number of a class given by its name or number; if classes are named by numbers, the name wins.
@@ -254,7 +254,10 @@ def load(
             recipe, saved = folder.recipe(zoo), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):
-        modality = _modality(folder, recipe, zoo)
+        # Runs from before modalities existed record whether they were quantised.
+        kind = folder.info.get("modality", "images" if folder.info.get("quantised", True) else "points")
+        modality = recorded(kind, folder.info["shape"], folder.info.get("modality_options"))
+        modality = modality or folder.dataset(recipe, zoo).modality  # a plugin's
         columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
         assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
     with _described_by_its_recipe("objective", folder):
@@ -279,11 +282,3 @@ def refuse_name(run: str | Path, zoo: Zoo) -> None:
         raise GanzooError(f"{name} is a pretrained generator, not a run folder.", f"Did you mean {PREFIX}{name}?")
     if name in zoo.recipes:
         raise GanzooError(f"{name} is a recipe, not a run folder.", f"`ganzoo run {name}` trains it.")
-
-
-def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:
-    """The modality of the run's samples: as recorded, or from its dataset if the modality is a plugin's."""
-    # Runs from before modalities existed record whether they were quantised.
-    name = run.info.get("modality", "images" if run.info.get("quantised", True) else "points")
-    known = recorded(name, run.info["shape"], run.info.get("modality_options"))
-    return known or run.dataset(recipe, zoo).modality

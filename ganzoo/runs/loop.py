@@ -92,9 +92,9 @@ class ContainedTracker(Tracker):
         """The run has ended; this also reaches a tracker that has failed."""
         self._contain(self._tracker.close)
 
-    def _contain(self, tell: Callable[[], None]) -> None:
+    def _contain(self, call: Callable[[], None]) -> None:
         try:
-            tell()
+            call()
         except Exception as error:
             if not self._failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
@@ -193,11 +193,11 @@ class TrainingLoop:
             elif self._crossed(every):
                 self._evaluate()  # a crash may have cut it off
             while trainer.steps < trainer.total_steps and not self.reached:
-                began = time.perf_counter()
+                started_at = time.perf_counter()
                 trainer.step()
-                self._step_seconds = time.perf_counter() - began
+                self._step_seconds = time.perf_counter() - started_at
                 threads = self._threads.after_step(self._step_seconds)
-                self.seconds += time.perf_counter() - began
+                self.seconds += time.perf_counter() - started_at
                 if threads is not None:
                     self._log_event("threads", threads=threads)
                 if trainer.steps == self._profiled_at:
@@ -256,9 +256,9 @@ class TrainingLoop:
         return sentence, f"Resume with `ganzoo run --resume{where}`."
 
     def _log_means(self) -> None:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         means, gradients = self.trainer.flush(), self.trainer.gradients.flush()
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - started_at
         norms = {f"{name}.gradient": norm for name, norm in gradients.items()}
         self._refuse_not_finite([name for name, value in {**means, **norms}.items() if not math.isfinite(value)])
         images, seconds = self._logged_at
@@ -305,9 +305,7 @@ class TrainingLoop:
                     measured = self._variety.measure(images)
                     self._log_event("health", weights=weights, features=self._variety.name, **measured)
                 for weights in trainer.kinds_of_weights:
-                    missing = self._missing_scores(weights)
-                    if processes.any(bool(missing)):
-                        self._score(weights, missing)
+                    self._score(weights)
                 self._log_scores()
                 self._keep_best()
         except Diverged:
@@ -361,9 +359,18 @@ class TrainingLoop:
             overview=overview,
         )
 
-    def _score(self, weights: str, missing: Sequence[MetricRequest]) -> None:
-        """Draw samples and compute their features jointly; the main process computes the metrics."""
+    def _score(self, weights: str) -> None:
+        """Compute the metrics that have no score at this point yet, by the run's own protocol.
+
+        All processes draw samples and compute their features jointly; the main process computes the metrics.
+        """
         trainer, processes = self.trainer, self.trainer.processes
+        missing: list[MetricRequest] = []
+        if self.run is not None:
+            known, own = {identity(score["protocol"]) for score in self._scores_here()}, self._protocols(weights)
+            missing = [request for request in self.evaluator.requests if own[request.name] not in known]
+        if not processes.any(bool(missing)):
+            return
         part = (processes.rank, processes.size)
         # Processes draw different samples, so the generator may have diverged for some of them only.
         failure: Diverged | None = None
@@ -389,13 +396,6 @@ class TrainingLoop:
             )
             self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
 
-    def _missing_scores(self, weights: str) -> list[MetricRequest]:
-        """The metrics that have no score at this point yet, by the run's own protocol."""
-        if self.run is None:
-            return []
-        known, wanted = {identity(score["protocol"]) for score in self._scores_here()}, self._protocols(weights)
-        return [request for request in self.evaluator.requests if wanted[request.name] not in known]
-
     def _protocols(self, weights: str) -> dict[str, str]:
         """The identity of each of the recipe's scores, by metric: everything that the score depends on."""
         n = self.trainer.recipe.evaluate.samples
@@ -413,7 +413,7 @@ class TrainingLoop:
         """Log an event for each of the recipe's own scores without one: a crash may have come between the two."""
         if self.run is None:
             return
-        own = {wanted for weights in self.trainer.kinds_of_weights for wanted in self._protocols(weights).values()}
+        own = {protocol for kind in self.trainer.kinds_of_weights for protocol in self._protocols(kind).values()}
         here = [event for event in self.run.events() if event["images"] == self.trainer.images]
         # By value too: the same metric may have been scored by another protocol, with more samples.
         keys = ("metric", "weights", "value")
@@ -428,15 +428,15 @@ class TrainingLoop:
         """The run's own scores of the reported weights so far, by images: only those of its evaluations."""
         if self.run is None:
             return {}
-        wanted = self._protocols(self.trainer.kinds_of_weights[0])[metric]
+        own = self._protocols(self.trainer.kinds_of_weights[0])[metric]
         every, now = self.trainer.recipe.evaluate.every_images, self.trainer.images
-        found = {
+        curve = {
             score["images"]: float(score["value"])
             for score in self.run.scores()
-            if identity(score["protocol"]) == wanted
+            if identity(score["protocol"]) == own
             and (score["images"] == now or (score["images"] < now and self._crossed(every, score["images"])))
         }
-        return dict(sorted(found.items()))
+        return dict(sorted(curve.items()))
 
     def _better(self, metric: str) -> Literal["lower", "higher"]:
         (better,) = {one.metric.better for one in self.evaluator.requests if one.name == metric}

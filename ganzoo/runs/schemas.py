@@ -97,7 +97,7 @@ class _Event(_Shape):
         pair = {"variety", "real_variety"} & self.model_fields_set
         if not needed <= self.model_fields_set or len(pair) == 1:
             raise ValueError("something is missing")
-        if pair and not all("samples" in found for found in (self.variety, self.real_variety)):
+        if pair and not all("samples" in variety for variety in (self.variety, self.real_variety)):
             raise ValueError("the number of samples is missing")
         return self
 
@@ -183,7 +183,7 @@ def read_scores(path: Path) -> list[Record]:
         NewerError: A newer ganzoo wrote one of them.
     """
     scores: list[Record] = []
-    for record in read_lines(path, lambda record: _is_resumption(record) or _is_score(record)):
+    for record in read_lines(path, lambda record: _is_resumption(record) or _is_intact(record)):
         if _is_resumption(record):
             scores = [score for score in scores if score["images"] <= record["resumed"]]
             continue
@@ -197,7 +197,8 @@ def _is_resumption(record: Mapping[str, Any]) -> bool:
     return record.keys() == {"resumed"} and type(record["resumed"]) is int
 
 
-def _is_score(record: Mapping[str, Any]) -> bool:
+def _is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a line is a score whose seal, if it has one, is unbroken."""
     if not is_score(record):
         return False
     if "schema" not in record:  # from before seals existed

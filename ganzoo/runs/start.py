@@ -102,13 +102,13 @@ def start(
     callbacks = callbacks or Callbacks()
     if out is not None and not elsewhere:
         RunFolder.refuse_used(out)
-    recipe, given = (None, {}) if recipe is None else pinned(recipe, zoo)
+    recipe, weights = (None, {}) if recipe is None else pinned(recipe, zoo)
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
     use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
     if resolved.train.init_from is not None:
-        given = given if processes.size == 1 else load_tensors(processes.broadcast_bytes(save_tensors(given)))
-        initialise(parts.trainer, given, resolved.train.init_from.source, callbacks.log)
+        weights = weights if processes.size == 1 else load_tensors(processes.broadcast_bytes(save_tensors(weights)))
+        initialise(parts.trainer, weights, resolved.train.init_from.source, callbacks.log)
     with _out_of_memory_as_sentence():
         choice = settle_engine(parts.trainer, callbacks.log)
         # The initial weights are saved immediately, because their source may be gone when the run is resumed.
@@ -116,50 +116,15 @@ def start(
     if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks)
     # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
-    described = description(resolved, zoo, parts.trainer, parts.dataset, data_dir)
-    chosen = {"engine_choice": choice.plain()} if choice is not None else {}
-    facts = {**described, **chosen}
+    facts = description(resolved, zoo, parts.trainer, parts.dataset, data_dir)
+    if choice is not None:
+        facts["engine_choice"] = choice.plain()
     run = _create_where_free(out, recipe, facts, callbacks) if elsewhere else RunFolder.create(out, recipe, facts)
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
         profile = profile and processes.size == 1  # a step of one process would wait for those of the others
         return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True, first=first)
-
-
-def _create_where_free(out: Path, recipe: Recipe, facts: Mapping[str, Any], callbacks: Callbacks) -> RunFolder:
-    """Create the run in a folder, or in the recipe's next free one if another process was faster."""
-    while True:
-        try:
-            return RunFolder.create(out, recipe, facts)
-        except GanzooError:
-            other = free_folder(recipe.name)
-            if not out.exists() or other == out:
-                raise
-            callbacks.log(f"Another run has taken {out} in the meantime. Run folder: {other}")
-            out = other
-
-
-def _announcement(trainer: Trainer, dataset: Dataset) -> str:
-    """What the run trains on, and how long it will take: a few steps are timed and then undone."""
-    with trainer.rehearsal():
-        trainer.step()  # compiles and allocates
-        trainer.flush()
-        began, steps = time.perf_counter(), 0
-        while steps < REHEARSED and time.perf_counter() - began < REHEARSED_SECONDS:
-            trainer.step()
-            steps += 1
-        trainer.flush()  # waits for the device
-        seconds = (time.perf_counter() - began) / steps * trainer.total_steps
-    long = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    long = long if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-    classes = len(dataset.classes)
-    kinds = f" in {classes} classes" if classes > 1 else ""
-    unused = " (which this recipe does not use)" if kinds and not trainer.recipe.conditional else ""
-    return (
-        f"{len(dataset):,} training images, {written(dataset.shape)}{kinds}{unused}. Showing "
-        f"{trainer.recipe.train.images:,} takes about {long} here, scores excluded; --set train.images=N changes that."
-    )
 
 
 @_threads_restored()
@@ -235,55 +200,6 @@ def resume(
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
 
-def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
-    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length.
-
-    Raises:
-        GanzooError: The run has already shown more images.
-    """
-    recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
-    if recipe.train.images < trainer.images:
-        raise GanzooError(
-            f"The run has shown {trainer.images:,} images, more than train.images={recipe.train.images}.",
-            f"Give train.images={trainer.images} to end it here, or a larger number.",
-        )
-    if recipe.follows_length or any((phase.begin, phase.end) != (0, 1) for phase in phases):
-        callbacks.log(
-            f"From here on, everything that depends on train.images (learning rates, schedules, phases) is set for "
-            f"{recipe.train.images:,} images, so this run is not equal to an uninterrupted one of that length."
-        )
-
-
-def _as_recorded(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
-    """A run's recipe with `auto` as resolved when it began: another machine might choose differently."""
-    device = processes.device(recipe.train)
-    recipe = recipe.with_train(precision=run.info.get("precision") or recipe.train.precision)
-    if recipe.train.precision == "tf32" and device.type != "cuda":
-        recipe = recipe.with_train(precision="fp32")
-    if recipe.train.engine == "auto":
-        recipe = recipe.with_train(engine=recorded_engine(run.info, device, processes.size) or "auto")
-    return recipe
-
-
-def _record_resumption(
-    run: RunFolder, parts: Parts, choice: EngineChoice | None, zoo: Zoo, callbacks: Callbacks
-) -> None:
-    """Record what the run continues with, and report what has changed since it began."""
-    trainer = parts.trainer
-    found = environment(trainer.device)
-    for sentence in changes(run.info, found, trainer.recipe, zoo, data_digest(parts.dataset)):
-        callbacks.log(one_line(sentence))
-    run.update(
-        status="running",
-        environment=found,
-        began_with=run.info.get("began_with") or run.info.get("environment"),
-        precision=trainer.precision,
-        engine=trainer.engine.name,
-        processes=trainer.processes.size,
-        **({"engine_choice": choice.plain()} if choice is not None else {}),
-    )
-
-
 def _shared_task(
     recipe: Recipe | None, data_dir: Path | None, zoo: Zoo, processes: Processes
 ) -> tuple[Recipe, Path | None]:
@@ -300,59 +216,6 @@ def _shared_task(
         return resolved, data_dir
     task = json.loads(processes.broadcast_bytes())
     return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
-
-
-def _resume_threads(
-    run: RunFolder | None, state: Mapping[str, Any], processes: Processes, callbacks: Callbacks
-) -> list[tuple[int, int]]:
-    """Train with as many CPU threads as the run had at its checkpoint: summing in another order changes bits.
-
-    Returns:
-        The changes after the checkpoint, which must be repeated: images shown, and the number of threads from there on.
-    """
-    recorded = {} if run is None else run.info.get("environment") or {}
-    threads = state.get("threads", recorded.get("threads"))
-    known = isinstance(threads, int) and 1 <= threads <= MAX_THREADS
-    # Only the main process can read what the run began with.
-    (most,) = processes.all_reduce_max([float(threads) if known else 0.0])
-    threads = int(most)
-    if threads and threads != torch.get_num_threads():
-        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
-        torch.set_num_threads(threads)
-    planned: list[tuple[int, int]] = []
-    for event in () if run is None else run.events():
-        if event["event"] == "resume":
-            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
-        elif event["event"] == "threads":
-            planned.append((event["images"], event["threads"]))
-    return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
-
-
-def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
-    """Go back to the newest intact checkpoint; returns its JSON state, empty if there is none."""
-    processes = trainer.processes
-    checkpoint, state, tensors = None, None, {}
-    if run is not None:
-        checkpoint, damaged = run.find_checkpoint()
-        for sentence in damaged:
-            callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
-        if checkpoint is not None:
-            state, tensors = checkpoint.state, checkpoint.tensors
-    if processes.size > 1:
-        state = json.loads(processes.broadcast_bytes(json.dumps(state).encode()))
-        content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
-        tensors = tensors or (load_tensors(content) if content else {})
-    if state is None and trainer.recipe.train.init_from is not None:
-        raise GanzooError(
-            "The run was killed before it had saved the weights that it starts from.",
-            "Start it again with another --out.",
-        )
-    if state is None:
-        return {}
-    trainer.restore(tensors, state)
-    if checkpoint is not None:
-        prune(checkpoint.path)
-    return state
 
 
 def _build(
@@ -411,6 +274,121 @@ def _build(
             columns = part(recipe.dataset.scored_split).columns
             sources = {name: columns[name] for name in trainer.objective.generates_from}
     return Parts(train, sources, evaluator, trainer)
+
+
+def _create_where_free(out: Path, recipe: Recipe, facts: Mapping[str, Any], callbacks: Callbacks) -> RunFolder:
+    """Create the run in a folder, or in the recipe's next free one if another process was faster."""
+    while True:
+        try:
+            return RunFolder.create(out, recipe, facts)
+        except GanzooError:
+            other = free_folder(recipe.name)
+            if not out.exists() or other == out:
+                raise
+            callbacks.log(f"Another run has taken {out} in the meantime. Run folder: {other}")
+            out = other
+
+
+def _as_recorded(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
+    """A run's recipe with `auto` as resolved when it began: another machine might choose differently."""
+    device = processes.device(recipe.train)
+    recipe = recipe.with_train(precision=run.info.get("precision") or recipe.train.precision)
+    if recipe.train.precision == "tf32" and device.type != "cuda":
+        recipe = recipe.with_train(precision="fp32")
+    if recipe.train.engine == "auto":
+        recipe = recipe.with_train(engine=recorded_engine(run.info, device, processes.size) or "auto")
+    return recipe
+
+
+def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
+    """Go back to the newest intact checkpoint; returns its JSON state, empty if there is none."""
+    processes = trainer.processes
+    checkpoint, state, tensors = None, None, {}
+    if run is not None:
+        checkpoint, damaged = run.find_checkpoint()
+        for sentence in damaged:
+            callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
+        if checkpoint is not None:
+            state, tensors = checkpoint.state, checkpoint.tensors
+    if processes.size > 1:
+        state = json.loads(processes.broadcast_bytes(json.dumps(state).encode()))
+        content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
+        tensors = tensors or (load_tensors(content) if content else {})
+    if state is None and trainer.recipe.train.init_from is not None:
+        raise GanzooError(
+            "The run was killed before it had saved the weights that it starts from.",
+            "Start it again with another --out.",
+        )
+    if state is None:
+        return {}
+    trainer.restore(tensors, state)
+    if checkpoint is not None:
+        prune(checkpoint.path)
+    return state
+
+
+def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
+    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length.
+
+    Raises:
+        GanzooError: The run has already shown more images.
+    """
+    recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
+    if recipe.train.images < trainer.images:
+        raise GanzooError(
+            f"The run has shown {trainer.images:,} images, more than train.images={recipe.train.images}.",
+            f"Give train.images={trainer.images} to end it here, or a larger number.",
+        )
+    if recipe.follows_length or any((phase.begin, phase.end) != (0, 1) for phase in phases):
+        callbacks.log(
+            f"From here on, everything that depends on train.images (learning rates, schedules, phases) is set for "
+            f"{recipe.train.images:,} images, so this run is not equal to an uninterrupted one of that length."
+        )
+
+
+def _resume_threads(
+    run: RunFolder | None, state: Mapping[str, Any], processes: Processes, callbacks: Callbacks
+) -> list[tuple[int, int]]:
+    """Train with as many CPU threads as the run had at its checkpoint: summing in another order changes bits.
+
+    Returns:
+        The changes after the checkpoint, which must be repeated: images shown, and the number of threads from there on.
+    """
+    recorded = {} if run is None else run.info.get("environment") or {}
+    threads = state.get("threads", recorded.get("threads"))
+    known = isinstance(threads, int) and 1 <= threads <= MAX_THREADS
+    # Only the main process can read what the run began with.
+    (most,) = processes.all_reduce_max([float(threads) if known else 0.0])
+    threads = int(most)
+    if threads and threads != torch.get_num_threads():
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
+        torch.set_num_threads(threads)
+    planned: list[tuple[int, int]] = []
+    for event in () if run is None else run.events():
+        if event["event"] == "resume":
+            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+        elif event["event"] == "threads":
+            planned.append((event["images"], event["threads"]))
+    return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
+
+
+def _record_resumption(
+    run: RunFolder, parts: Parts, choice: EngineChoice | None, zoo: Zoo, callbacks: Callbacks
+) -> None:
+    """Record what the run continues with, and report what has changed since it began."""
+    trainer = parts.trainer
+    current = environment(trainer.device)
+    for sentence in changes(run.info, current, trainer.recipe, zoo, data_digest(parts.dataset)):
+        callbacks.log(one_line(sentence))
+    run.update(
+        status="running",
+        environment=current,
+        began_with=run.info.get("began_with") or run.info.get("environment"),
+        precision=trainer.precision,
+        engine=trainer.engine.name,
+        processes=trainer.processes.size,
+        **({"engine_choice": choice.plain()} if choice is not None else {}),
+    )
 
 
 def _train(
@@ -474,6 +452,29 @@ def _train(
             engine=trainer.engine.name,
         )
     return run
+
+
+def _announcement(trainer: Trainer, dataset: Dataset) -> str:
+    """What the run trains on, and how long it will take: a few steps are timed and then undone."""
+    with trainer.rehearsal():
+        trainer.step()  # compiles and allocates
+        trainer.flush()
+        started_at, steps = time.perf_counter(), 0
+        while steps < REHEARSED and time.perf_counter() - started_at < REHEARSED_SECONDS:
+            trainer.step()
+            steps += 1
+        trainer.flush()  # waits for the device
+        seconds = (time.perf_counter() - started_at) / steps * trainer.total_steps
+    duration = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    duration = duration if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+    classes = len(dataset.classes)
+    kinds = f" in {classes} classes" if classes > 1 else ""
+    unused = " (which this recipe does not use)" if kinds and not trainer.recipe.conditional else ""
+    return (
+        f"{len(dataset):,} training images, {written(dataset.shape)}{kinds}{unused}. Showing "
+        f"{trainer.recipe.train.images:,} takes about {duration} here, scores excluded; --set train.images=N changes "
+        "that."
+    )
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
             f"'{out.stem}' cannot be the name of a pretrained generator.",
             "Use lower-case words and digits, joined by hyphens.",
         )
-    _refuse_no_card(out.with_suffix(".json"))
+    _refuse_unless_card(out.with_suffix(".json"))
     kind = weights or generator.weights[0]
     whole = {
         name: tensor
@@ -128,7 +128,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
     content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()})
     run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
-    found = {
+    scores = {
         (score["metric"], identity(score["protocol"])): {key: score[key] for key in SCORED if key in score}
         for score in run.scores()
         if score["images"] == state["images"] and score["weights"] == kind
@@ -156,7 +156,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
             "engine": run.info.get("engine"),
             "versions": (environment or {}).get("versions"),
         },
-        "scores": list(found.values()),
+        "scores": list(scores.values()),
         "run": {key: run.info[key] for key in RECORDED if key in run.info},
         "recipe": recipe.plain(),
         "made": now(),
@@ -166,14 +166,14 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     return card
 
 
-def _refuse_no_card(file: Path) -> None:
+def _refuse_unless_card(file: Path) -> None:
     """Refuse to overwrite a file that is not a card."""
     if not file.exists():
         return
-    known = None
+    card = None
     with suppress(OSError, ValueError):
-        known = parse_json(file.read_bytes())
-    if not (isinstance(known, dict) and {"schema", "weights", "training", "run"} <= known.keys()):
+        card = parse_json(file.read_bytes())
+    if not (isinstance(card, dict) and {"schema", "weights", "training", "run"} <= card.keys()):
         raise GanzooError(
             f"The card would replace {file}, which is not the card of a pretrained generator.",
             "Give another --out, or move that file away.",
@@ -226,13 +226,13 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
     name = zoo_name(start.source)
     checkpoint = RunFolder.open(start.source).checkpoint() if name is None else published(name, zoo)[2]
     tensors = {key: value for key, value in checkpoint.tensors.items() if key.startswith(("networks.", "ema."))}
-    found = tensors_digest(sorted(tensors.items()))
-    if start.sha256 not in (None, found):
+    digest = tensors_digest(sorted(tensors.items()))
+    if start.sha256 not in (None, digest):
         raise GanzooError(
             f"The weights of {start.source} are not those that train.init_from.sha256 names.",
             "Remove sha256 to start from the current weights.",
         )
-    return recipe.with_train(init_from=InitFrom(source=start.source, sha256=found)), tensors
+    return recipe.with_train(init_from=InitFrom(source=start.source, sha256=digest)), tensors
 
 
 def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
@@ -243,23 +243,10 @@ def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
     Raises:
         GanzooError: The weights of another source are not found, or do not match the digest in the recipe.
     """
-    wanted, known = asked.train.init_from, begun.train.init_from
-    if wanted and known and wanted.source == known.source and wanted.sha256 in (None, known.sha256):
-        return asked.with_train(init_from=known)
+    start, recorded = asked.train.init_from, begun.train.init_from
+    if start and recorded and start.source == recorded.source and start.sha256 in (None, recorded.sha256):
+        return asked.with_train(init_from=recorded)
     return pinned(asked, zoo)[0]
-
-
-def _difference(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The first difference between given weights and those of a network; empty if they fit."""
-    if not given.keys() & wanted.keys():
-        return "it has none of this network's parameters"
-    for name in wanted:
-        if name in given and given[name].shape != wanted[name].shape:
-            return f"its {name} has the shape {list(given[name].shape)}, not {list(wanted[name].shape)}"
-    for name in (*wanted, *given):
-        if name not in given or name not in wanted:
-            return f"it has no {name}" if name in wanted else f"it has {name}, which this network lacks"
-    return ""
 
 
 def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
@@ -277,7 +264,7 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
     for role, network in trainer.networks.items():
-        found = {
+        saved = {
             prefix: {
                 key.removeprefix(f"{prefix}.{role}."): value
                 for key, value in tensors.items()
@@ -285,7 +272,7 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
             }
             for prefix in ("networks", "ema")
         }
-        trained, average = found["networks"] or found["ema"], found["ema"] or found["networks"]
+        trained, average = saved["networks"] or saved["ema"], saved["ema"] or saved["networks"]
         if not trained:
             anew.append(role)
             continue
@@ -307,3 +294,16 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
     if anew:
         they_start = "it starts" if len(anew) == 1 else "they start"
         log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")
+
+
+def _difference(saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """The first difference between saved weights and those of a network; empty if they fit."""
+    if not saved.keys() & expected.keys():
+        return "it has none of this network's parameters"
+    for name in expected:
+        if name in saved and saved[name].shape != expected[name].shape:
+            return f"its {name} has the shape {list(saved[name].shape)}, not {list(expected[name].shape)}"
+    for name in (*expected, *saved):
+        if name not in saved or name not in expected:
+            return f"it has no {name}" if name in expected else f"it has {name}, which this network lacks"
+    return ""

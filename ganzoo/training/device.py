@@ -67,14 +67,8 @@ def available_cores(root: Path = Path("/")) -> int:
     Args:
         root: The folder of ``proc`` and ``sys``.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *_quotas(root)]))
-
-
-def _quotas(root: Path) -> list[int]:
-    """CPU limits of this process's control groups and of their parents, in whole cores, rounded up."""
-    found = []
-    for group in control_groups(root):
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    for group in control_groups(root):  # this process's own, and their parents
         for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
             base, *names = files
             try:
@@ -83,8 +77,8 @@ def _quotas(root: Path) -> list[int]:
             except (OSError, IndexError, ValueError):
                 continue  # no limit, or "max"
             if quota > 0 and period > 0:
-                found.append(-(-quota // period))
-    return found
+                limits.append(-(-quota // period))  # whole cores, rounded up
+    return max(1, min(limits))
 
 
 def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
@@ -187,9 +181,9 @@ def fix_workspace() -> None:
     if not torch.cuda.is_available() or os.environ.get(WORKSPACE) in FIXED_WORKSPACES:
         return
     if WORKSPACE in os.environ or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        found = f"is {os.environ[WORKSPACE]}" if WORKSPACE in os.environ else "was not set before CUDA started"
+        state = f"is {os.environ[WORKSPACE]}" if WORKSPACE in os.environ else "was not set before CUDA started"
         raise GanzooError(
-            f"train.deterministic needs another cuBLAS workspace: {WORKSPACE} {found}.",
+            f"train.deterministic needs another cuBLAS workspace: {WORKSPACE} {state}.",
             f"Set {WORKSPACE}={FIXED_WORKSPACES[0]} before Python starts.",
         )
     os.environ[WORKSPACE] = FIXED_WORKSPACES[0]
@@ -224,11 +218,11 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
         ):
             yield
     except RuntimeError as error:
-        found = _NO_SUCH_KERNEL.match(str(error)) if config.deterministic else None
-        if found is None:
+        match = _NO_SUCH_KERNEL.match(str(error)) if config.deterministic else None
+        if match is None:
             raise
         raise GanzooError(
-            f"train.deterministic: torch has no deterministic '{found['operation']}' on {device.type}, which this "
+            f"train.deterministic: torch has no deterministic '{match['operation']}' on {device.type}, which this "
             "recipe uses.",
             "Set train.deterministic=false, or remove the part that uses it (an augmentation, a resampling).",
         ) from error

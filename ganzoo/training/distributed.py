@@ -129,10 +129,10 @@ class Processes:
         """Every process's tensor, on the CPU and of the same shape in all, by rank."""
         if self.size == 1:
             return [tensor]
-        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        gathered = [torch.empty_like(tensor) for _ in range(self.size)]
         with _in_contact():
-            dist.all_gather(found, tensor)
-        return found
+            dist.all_gather(gathered, tensor)
+        return gathered
 
     @torch.no_grad()
     def broadcast(self, tensors: Sequence[Tensor]) -> None:

@@ -259,7 +259,7 @@ class Ema:
             return
         calls: list[nn.Module] = []
         hooks = [
-            module.register_forward_pre_hook(lambda module, given: calls.append(module)) for module in self._measured
+            module.register_forward_pre_hook(lambda module, inputs: calls.append(module)) for module in self._measured
         ]
         norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
@@ -314,7 +314,7 @@ def schedule_setters(
     setters: list[Callable[[int], None]] = []
     for role, optimizer in optimizers.items():
         config = recipe.optimizers.get(role) or recipe.optimizers["default"]
-        setters += _optimizer(optimizer, config.options, total)
+        setters += _optimizer_setters(optimizer, config.options, total)
     if recipe.regularizers or recipe.augmentation:
         assert isinstance(objective, AdversarialGame), "no other objective takes them"
         modules = [*objective.regularizers, objective.augmentation]
@@ -322,13 +322,20 @@ def schedule_setters(
             if module is not None and component is not None:
                 for name, schedule in component.schedules().items():
                     at = partial(schedule.at, total=total)
-                    setters.append(_buffer(module, component.name, name, at, device))
+                    setters.append(_buffer_setter(module, component.name, name, at, device))
     if ema is not None and isinstance(recipe.train.ema, ScheduleConfig):
-        setters.append(_ema(ema, partial(recipe.train.ema.at, total=total)))
+        decay_at = partial(recipe.train.ema.at, total=total)
+
+        def set_decay(images: int) -> None:
+            ema.decay = decay_at(images)
+
+        setters.append(set_decay)
     return setters
 
 
-def _optimizer(optimizer: RoleOptimizer, options: Mapping[str, object], total: int) -> list[Callable[[int], None]]:
+def _optimizer_setters(
+    optimizer: RoleOptimizer, options: Mapping[str, object], total: int
+) -> list[Callable[[int], None]]:
     setters: list[Callable[[int], None]] = []
     lr, decay, betas = options["lr"], options.get("decay", "constant"), options.get("betas")
     if isinstance(lr, float | int) and decay in ("linear", "cosine"):
@@ -342,7 +349,7 @@ def _optimizer(optimizer: RoleOptimizer, options: Mapping[str, object], total: i
     return setters
 
 
-def _buffer(
+def _buffer_setter(
     module: nn.Module, label: str, name: str, at: Callable[[int], float], device: torch.device
 ) -> Callable[[int], None]:
     """Make a module's number a buffer, which captured steps read; returns a function that sets it in place."""
@@ -360,12 +367,5 @@ def _buffer(
     def setter(images: int) -> None:
         buffer: Tensor = getattr(module, name)
         buffer.fill_(at(images))
-
-    return setter
-
-
-def _ema(ema: Ema, at: Callable[[int], float]) -> Callable[[int], None]:
-    def setter(images: int) -> None:
-        ema.decay = at(images)
 
     return setter

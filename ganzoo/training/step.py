@@ -135,20 +135,6 @@ class StepGroup:
         return (*self.networks.values(), self.objective)
 
 
-def _no_loss(phase: str, loss: object) -> GanzooError:
-    """The error for a phase's loss that is not a scalar with a gradient."""
-    if not isinstance(loss, Tensor):
-        what = f"of type {type(loss).__name__}"
-    elif loss.ndim:
-        what = f"a tensor of shape {tuple(loss.shape)}"
-    else:
-        what = "a number without a gradient"
-    return GanzooError(
-        f"The loss in the phase '{phase}' is {what}; it must be a scalar tensor with a gradient.",
-        "Return its mean over the batch, computed from the networks that the phase trains.",
-    )
-
-
 class PhaseStep:
     """One step of a phase's optimizers.
 
@@ -200,7 +186,16 @@ class PhaseStep:
         loss = losses.get("loss")
         # Only Python attributes are read, so the check costs nothing and does not wait for the device.
         if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
-            raise _no_loss(self.phase.name, loss)
+            if not isinstance(loss, Tensor):
+                what = f"of type {type(loss).__name__}"
+            elif loss.ndim:
+                what = f"a tensor of shape {tuple(loss.shape)}"
+            else:
+                what = "a number without a gradient"
+            raise GanzooError(
+                f"The loss in the phase '{self.phase.name}' is {what}; it must be a scalar tensor with a gradient.",
+                "Return its mean over the batch, computed from the networks that the phase trains.",
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         self.update(losses)
 
@@ -247,13 +242,13 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
     named = dict(networks.named_parameters())
     frozen: set[str] = set()
     for pattern in recipe.train.freeze:
-        found = {name for name in named if fnmatchcase(name, pattern)}
-        if not found:
+        matches = {name for name in named if fnmatchcase(name, pattern)}
+        if not matches:
             raise GanzooError(
                 f"train.freeze: no parameter is called '{pattern}'.",
                 nearest(pattern, list(named)) or f"Parameters are {', '.join(list(named)[:6])}, ...",
             )
-        frozen |= found
+        frozen |= matches
     for phase in phases if frozen else ():
         own = [name for name in named if name.partition(".")[0] in phase.trains]
         if own and frozen.issuperset(own):

@@ -51,12 +51,10 @@ def settle_threads() -> None:
     if threads_set_by_user() or most == 1:
         return
     left, right = torch.ones(64, 512), torch.ones(512, 512)
-
-    def measured(threads: int) -> float:
+    times: dict[int, float] = {}
+    for threads in _ladder(most):
         torch.set_num_threads(threads)
-        return statistics.median(_timed(lambda: torch.mm(left, right).tanh_(), MEASURED_SECONDS, 10_000))
-
-    times = {threads: measured(threads) for threads in _ladder(most)}
+        times[threads] = statistics.median(_timed(lambda: torch.mm(left, right).tanh_(), MEASURED_SECONDS, 10_000))
     torch.set_num_threads(_choice(times, most))
 
 
@@ -81,9 +79,9 @@ def _timed(step: Callable[[], object], seconds: float, most: int, limit: float =
     """
     times: list[float] = []
     while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:
-        began = perf_counter()
+        started_at = perf_counter()
         step()
-        times.append(perf_counter() - began)
+        times.append(perf_counter() - started_at)
     return times[1:] or times
 
 
@@ -140,8 +138,12 @@ class ThreadTuner:
             The number of threads from now on if it changes, otherwise None.
         """
         current = torch.get_num_threads()
-        if self._planned:
-            return self._repeat(current)
+        if self._planned:  # repeat what the run did at this step before it was interrupted
+            threads = current
+            while self._planned and self._planned[0][0] <= self._trainer.images:
+                threads = self._planned.pop(0)[1]
+            torch.set_num_threads(threads)
+            return threads if threads != current else None
         if not self._adapts:
             return None
         self._recent.append(seconds)
@@ -156,16 +158,8 @@ class ThreadTuner:
             return self._measure(current)
         return None
 
-    def _repeat(self, current: int) -> int | None:
-        """Repeat what the run did at this step before it was interrupted."""
-        threads = current
-        while self._planned and self._planned[0][0] <= self._trainer.images:
-            threads = self._planned.pop(0)[1]
-        torch.set_num_threads(threads)
-        return threads if threads != current else None
-
     def _measure(self, current: int) -> int | None:
-        began = monotonic()
+        started_at = monotonic()
         times: dict[int, float] = {}
         for threads in _ladder(self.most):
             torch.set_num_threads(threads)
@@ -176,7 +170,7 @@ class ThreadTuner:
         chosen = _choice(times, current)
         torch.set_num_threads(chosen)
         now = monotonic()
-        cost = now - began
+        cost = now - started_at
         self._wait = SHARE * cost if chosen != current else max(SHARE * cost, min(2 * self._wait, LONGEST_WAIT))
         self._not_before = now + SHARE / 4 * cost
         self._due = now + self._wait if chosen < self.most else float("inf")
@@ -184,14 +178,12 @@ class ThreadTuner:
         self._recent.clear()
         if chosen == current:
             return None
-        self._log(self._sentence(chosen, times))
-        return chosen
-
-    def _sentence(self, chosen: int, times: Mapping[int, float]) -> str:
         if chosen == self.most:
-            return f"Training with all {chosen} CPU threads again."
-        ratio = times[self.most] / times[chosen]
-        return (
-            f"Training with {chosen} of {self.most} CPU threads: with all of them, a step now takes {ratio:.1f} times "
-            "as long, because other programs use this machine or the networks are small."
-        )
+            self._log(f"Training with all {chosen} CPU threads again.")
+        else:
+            ratio = times[self.most] / times[chosen]
+            self._log(
+                f"Training with {chosen} of {self.most} CPU threads: with all of them, a step now takes {ratio:.1f} "
+                "times as long, because other programs use this machine or the networks are small."
+            )
+        return chosen

@@ -173,7 +173,7 @@ def test_a_run_keeps_its_number_format_even_if_auto_would_now_choose_another(who
 def test_an_evaluation_interrupted_between_checkpoint_and_score_is_repeated(whole, tmp_path, monkeypatch):
     recipe, zoo = tiny()
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingLoop, "_score", lambda self, weights, missing: (_ for _ in ()).throw(Killed))
+        patch.setattr(TrainingLoop, "_score", lambda self, weights: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             start(recipe, zoo, tmp_path / "run")
     assert RunFolder.open(tmp_path / "run").scores() == []
@@ -252,8 +252,8 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     values = iter([0.1, 0.5, 0.3, 0.4, 0.9])
     score = TrainingLoop._score
 
-    def scripted(self, weights, missing):
-        score(self, weights, missing)
+    def scripted(self, weights):
+        score(self, weights)
         file = self.run.path / "scores.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         if weights == "ema":

@@ -12,7 +12,7 @@ from ganzoo.config.schema import ScheduleConfig
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.engines.cudagraph import CaptureEngine
-from ganzoo.training.optim import _buffer
+from ganzoo.training.optim import _buffer_setter
 from ganzoo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -245,13 +245,13 @@ def test_an_augmentation_without_the_number_that_it_declares_is_a_one_line_error
         scheduled = ("level",)
 
     with pytest.raises(GanzooError, match="'noise' cannot schedule level: it has no numeric attribute of that name"):
-        _buffer(Forgets(), "noise", "level", float, CPU)
+        _buffer_setter(Forgets(), "noise", "level", float, CPU)
 
 
 def test_an_existing_buffer_is_set_in_place():
     module = nn.Module()
     module.register_buffer("level", torch.tensor(0.5))
     before = module.level
-    _buffer(module, "noise", "level", lambda images: images / 10, CPU)(4)
+    _buffer_setter(module, "noise", "level", lambda images: images / 10, CPU)(4)
     assert module.level is before
     assert before.item() == pytest.approx(0.4)

@@ -167,11 +167,11 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
         if name.startswith("compile") and left < COMPILED_SECONDS:
             left_out[name] = "the run is too short for compiling to pay off"
             continue
-        found = _tried(trainer, name)
-        if isinstance(found, str):
-            left_out[name] = found
+        result = _tried(trainer, name)
+        if isinstance(result, str):
+            left_out[name] = result
         else:
-            seconds[name] = found
+            seconds[name] = result
     fastest = min(seconds, key=lambda name: seconds[name])
     best = fastest if seconds[fastest] < MARGIN * seconds["eager"] else "eager"
     trainer.use_engine(best)
@@ -196,14 +196,14 @@ def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: in
 
 def _tried(trainer: Trainer, name: str) -> float | str:
     """Seconds per step with this engine, or why it is left out."""
-    said: list[str] = []
+    messages: list[str] = []
     try:
         with trainer.rehearsal():
             try:
-                trainer.use_engine(name, said.append)
+                trainer.use_engine(name, messages.append)
                 seconds = _seconds_a_step(trainer)
                 if trainer.engine.name == "eager":
-                    return said[0].rstrip(".") if said else "every phase ran eagerly"
+                    return messages[0].rstrip(".") if messages else "every phase ran eagerly"
                 return seconds
             except Exception as error:
                 sentence = error.sentence if isinstance(error, GanzooError) else f"{type(error).__name__}: {error}"
@@ -221,15 +221,15 @@ def _tried(trainer: Trainer, name: str) -> float | str:
 def _seconds_a_step(trainer: Trainer) -> float:
     for _ in range(WARM_UP + 2):  # capturing and compiling happen in the first of these
         trainer.step()
-    began = _now(trainer.device)
+    started_at = _now(trainer.device)
     trainer.step()
-    steps = max(1, min(BLOCK_STEPS, int(BLOCK_SECONDS / max(_now(trainer.device) - began, 1e-9))))
+    steps = max(1, min(BLOCK_STEPS, int(BLOCK_SECONDS / max(_now(trainer.device) - started_at, 1e-9))))
     times = []
     for _ in range(BLOCKS):
-        began = _now(trainer.device)
+        started_at = _now(trainer.device)
         for _ in range(steps):
             trainer.step()
-        times.append((_now(trainer.device) - began) / steps)
+        times.append((_now(trainer.device) - started_at) / steps)
     return statistics.median(times)
 
 

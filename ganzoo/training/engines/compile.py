@@ -127,10 +127,10 @@ def _private_cache(log: Callable[[str], None]) -> Path:
     folder = Path(named) if named else cache_folder("compiled")
     if os.name == "nt" or not folder.exists():
         return folder
-    found = folder.stat()
-    if not named and found.st_uid == os.geteuid():
+    status = folder.stat()
+    if not named and status.st_uid == os.geteuid():
         folder.chmod(0o700)
-    elif found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
         log(f"Compiled code is not kept: others can write to {folder}, and what they put there would be executed.")
         folder = Path(tempfile.mkdtemp(prefix="ganzoo-compiled-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -110,8 +110,12 @@ class CaptureEngine:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
+            # Ending a broken capture raises another error, which is less informative than the first.
+            first: BaseException = error
+            while first.__context__ is not None:
+                first = first.__context__
             raise RunError(
-                f"Capturing the phase '{group.name}' as a CUDA graph failed: {_first_reason(error)}.",
+                f"Capturing the phase '{group.name}' as a CUDA graph failed: {first_line(first)}.",
                 "Train with train.engine=eager; resume a saved run with --set train.engine=eager.",
             ) from error
         self._captured[group.name] = True
@@ -144,13 +148,6 @@ class CaptureEngine:
                 parameter.grad = gradient
 
         return run
-
-
-def _first_reason(error: BaseException) -> str:
-    """The first in a chain of errors: ending a broken capture raises another one, which is less informative."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return first_line(error)
 
 
 class CudaGraphs:
