@@ -161,13 +161,13 @@ def left_or_right(question: str) -> str:
 
 def score(folder: Path) -> None:
     """Score every set by every metric, against the test images."""
-    found: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, float]] = {}
     for name in NAMES:
         images = torch.from_numpy(samples_of(folder, name))[:, None]
         scores = evaluate(images, list(VIEWS), dataset="mnist")
-        found[name] = {one.metric: one.value for one in scores}
-        print(name, found[name], flush=True)
-    write_atomically(RESULTS / "scores.json", (json.dumps(found, indent=1) + "\n").encode())
+        values[name] = {one.metric: one.value for one in scores}
+        print(name, values[name], flush=True)
+    write_atomically(RESULTS / "scores.json", (json.dumps(values, indent=1) + "\n").encode())
 
 
 def strengths(answers: list[dict[str, str]], question: str) -> dict[str, float]:
@@ -200,7 +200,7 @@ def agreement(
     answers: list[dict[str, str]], scores: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """For each view and question: Kendall's tau and Spearman's rho over sets, and the share of pairs that agree."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    agreements: dict[str, dict[str, dict[str, float]]] = {}
     for view in next(iter(scores.values())):
         sign = -1 if view.startswith("fid") else 1
         good = {name: sign * scores[name][view] for name in NAMES}
@@ -210,12 +210,12 @@ def agreement(
             alike = [
                 (good[a] > good[b]) == (one[question] == "left") for (a, b), one in zip(pairs(), answers, strict=True)
             ]
-            found.setdefault(view, {})[question] = {
+            agreements.setdefault(view, {})[question] = {
                 "kendall": float(kendalltau(*both).statistic),
                 "spearman": float(spearmanr(*both).statistic),
                 "pairs": float(np.mean(alike)),
             }
-    return found
+    return agreements
 
 
 def report() -> str:
@@ -223,12 +223,12 @@ def report() -> str:
     answers: list[dict[str, str]] = json.loads((RESULTS / "answers.json").read_text("utf-8"))["answers"]
     if len(answers) < len(pairs()):
         raise SystemExit(f"{len(answers)} of {len(pairs())} pairs have an answer. `ask` continues with the others.")
-    found = agreement(answers, json.loads((RESULTS / "scores.json").read_text("utf-8")))
+    agreements = agreement(answers, json.loads((RESULTS / "scores.json").read_text("utf-8")))
     lines = [
         "| view | " + " | ".join(f"{q}: Kendall, Spearman, pairs" for q in QUESTIONS) + " |",
         "| --- |" + " --- |" * len(QUESTIONS),
     ]
-    for view, of in found.items():
+    for view, of in agreements.items():
         cells = [f"{of[q]['kendall']:.2f}, {of[q]['spearman']:.2f}, {of[q]['pairs']:.0%}" for q in QUESTIONS]
         lines.append(f"| `{view}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)

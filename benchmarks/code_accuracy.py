@@ -55,11 +55,11 @@ def contingency(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> np.nda
     codes = prior.sample(SAMPLES, torch.Generator().manual_seed(SEED), torch.device("cpu"))
     value = codes[:, prior.dim : prior.dim + values].argmax(1)
     images = generator.decode(codes)
-    found = extract(extractor, find_extractor(extractor, zoo, tuple(images.shape[1:])), images, generator.device)
-    if found.logits is None:
+    features = extract(extractor, find_extractor(extractor, zoo, tuple(images.shape[1:])), images, generator.device)
+    if features.logits is None:
         raise GanzooError(f"The extractor '{extractor}' does not classify.", "Give one that does, such as mnist-cnn.")
-    predicted = found.logits.argmax(1)
-    table = np.zeros((values, found.logits.shape[1]), dtype=np.int64)
+    predicted = features.logits.argmax(1)
+    table = np.zeros((values, features.logits.shape[1]), dtype=np.int64)
     np.add.at(table, (value.numpy(), predicted.cpu().numpy()), 1)
     return table
 

@@ -95,13 +95,13 @@ class Ours:
 
     def train(self, steps: int) -> float:
         """Take steps, and read the losses once, as a run does at a log point."""
-        began = perf_counter()
+        started_at = perf_counter()
         for _ in range(steps):
             self.trainer.step()
         self.trainer.meters.flush()
         self.trainer.gradients.flush()
         wait(self.trainer.device)
-        return perf_counter() - began
+        return perf_counter() - started_at
 
     def sample(self, n: int, seed: int) -> Tensor:
         """Drawn with the weights that the recipe reports."""
@@ -141,10 +141,10 @@ class Tutorial:
 
     def train(self, steps: int) -> float:
         """Take steps."""
-        began = perf_counter()
+        started_at = perf_counter()
         self.loop.train(steps)
         wait(self.loop.device)
-        return perf_counter() - began
+        return perf_counter() - started_at
 
     def sample(self, n: int, seed: int) -> Tensor:
         """Drawn 500 at a time, from the same latent codes on every device."""

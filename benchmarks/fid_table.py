@@ -25,7 +25,7 @@ def markdown(lines: Sequence[Line], marks: Sequence[float]) -> str:
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Line]] = {}
     for line in lines:
         groups.setdefault(protocol(line), {})[training(line), line["seed"]] = line
-    sections = [section(key, list(found.values()), sorted(marks, reverse=True)) for key, found in groups.items()]
+    sections = [section(key, list(group.values()), sorted(marks, reverse=True)) for key, group in groups.items()]
     return "\n".join(["# Time to FID", "", INTRODUCTION, "", *sections])
 
 

@@ -52,7 +52,7 @@ def main() -> None:
         sys.exit(str(error))
     dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
     trainer = Trainer(recipe, zoo, dataset=dataset)
-    found = {
+    outcome = {
         "recipe": args.recipe,
         "digest": training_digest(recipe),
         "precision": trainer.precision,
@@ -60,7 +60,7 @@ def main() -> None:
         "over_minutes": over_minutes(trainer, args.minutes),
         "environment": environment(torch.device("cpu")),
     }
-    text = json.dumps(found, indent=2)
+    text = json.dumps(outcome, indent=2)
     print(text)
     if args.out:
         write_atomically(args.out, f"{text}\n".encode())
@@ -105,12 +105,12 @@ def steps_in(trainer: Trainer) -> int:
 
 def cost(trainer: Trainer, steps: int) -> float:
     """Microseconds per image."""
-    began = perf_counter()
+    started_at = perf_counter()
     for _ in range(steps):
         trainer.step()
     trainer.meters.flush()
     trainer.gradients.flush()
-    return (perf_counter() - began) / (steps * trainer.images_per_step) * 1e6
+    return (perf_counter() - started_at) / (steps * trainer.images_per_step) * 1e6
 
 
 def resident_megabytes() -> float:

@@ -54,11 +54,11 @@ class Fault:
         """
         generator = torch.Generator().manual_seed(seed)
         if self.choose is not None:
-            found = self.choose(images, labels, n, strength, generator)
+            spoiled = self.choose(images, labels, n, strength, generator)
         else:
             assert self.change is not None
-            found = self.change(images[:n].float(), strength, generator)
-        return found.float().round().clamp(0, 255).to(torch.uint8)
+            spoiled = self.change(images[:n].float(), strength, generator)
+        return spoiled.float().round().clamp(0, 255).to(torch.uint8)
 
 
 def contrast(images: Tensor, slope: float, generator: torch.Generator) -> Tensor:
@@ -95,7 +95,9 @@ def salted(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
 def holes(images: Tensor, radius: float, generator: torch.Generator) -> Tensor:
     """Two black discs in the bright strokes."""
     for _ in range(2):
-        images = images * (_distance(images, generator) - radius + 0.5).clamp(0, 1)
+        along, across = _local(images, generator)
+        distance = (along.square() + across.square()).sqrt()
+        images = images * (distance - radius + 0.5).clamp(0, 1)
     return images
 
 
@@ -104,11 +106,6 @@ def breaks(images: Tensor, width: float, generator: torch.Generator) -> Tensor:
     along, across = _local(images, generator)
     outside = torch.maximum(across.abs() - width / 2, along.abs() - 4.5) + 0.5
     return images * outside.clamp(0, 1)
-
-
-def _distance(images: Tensor, generator: torch.Generator) -> Tensor:
-    along, across = _local(images, generator)
-    return (along.square() + across.square()).sqrt()
 
 
 def _local(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -179,11 +176,11 @@ def few_distinct(images: Tensor, labels: Tensor, n: int, distinct: float, genera
 
 def towards_mean(images: Tensor, labels: Tensor, n: int, share: float, generator: torch.Generator) -> Tensor:
     """Each image moved a share of the way to the mean of its class."""
-    found = images[:n].float()
+    moved = images[:n].float()
     for label in labels.unique():
         of = labels[:n] == label
-        found[of] += share * (images[labels == label].float().mean(0) - found[of])
-    return found
+        moved[of] += share * (images[labels == label].float().mean(0) - moved[of])
+    return moved
 
 
 FAULTS = (

@@ -20,24 +20,20 @@ def gemm_peak(device: torch.device, precision: str) -> float:
         device: The device that multiplies.
         precision: ``fp32`` or ``bf16``.
     """
-    return max(_rate(device, DTYPES[precision], shape) for shape in SHAPES)
-
-
-def _rate(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int]) -> float:
-    m, k, n = shape
-    left = torch.randn(m, k, device=device).to(dtype)
-    right = torch.randn(k, n, device=device).to(dtype)
-    out = torch.empty(m, n, device=device, dtype=dtype)
-    best = 0.0
+    dtype, best = DTYPES[precision], 0.0
     # Enough products that launching them and waiting for the last one takes a negligible share of the time.
     work = 2e9 if device.type == "cpu" else 2e11
-    for repeats in (1, 1, *[max(1, int(work / (m * k * n)))] * 5):
-        wait(device)
-        began = perf_counter()
-        for _ in range(repeats):
-            torch.mm(left, right, out=out)
-        wait(device)
-        best = max(best, 2 * m * k * n * repeats / (perf_counter() - began))
+    for m, k, n in SHAPES:
+        left = torch.randn(m, k, device=device).to(dtype)
+        right = torch.randn(k, n, device=device).to(dtype)
+        out = torch.empty(m, n, device=device, dtype=dtype)
+        for repeats in (1, 1, *[max(1, int(work / (m * k * n)))] * 5):
+            wait(device)
+            started_at = perf_counter()
+            for _ in range(repeats):
+                torch.mm(left, right, out=out)
+            wait(device)
+            best = max(best, 2 * m * k * n * repeats / (perf_counter() - started_at))
     return best
 
 

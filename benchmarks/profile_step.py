@@ -55,10 +55,10 @@ def measured(name: str, overrides: list[str], zoo: Zoo) -> dict[str, str]:
     trainer = Trainer(recipe, zoo, dataset=dataset)
     for _ in range(WARM_UP):
         trainer.step()
-    began = perf_counter()
+    started_at = perf_counter()
     for _ in range(STEPS):
         trainer.step()
-    rate = STEPS * trainer.images_per_step / (perf_counter() - began)
+    rate = STEPS * trainer.images_per_step / (perf_counter() - started_at)
     shares = shares_of_a_step(trainer, STEPS)
     work, peak = flops_per_image(recipe, zoo, dataset), gemm_peak(torch.device("cpu"), trainer.precision)
     return {

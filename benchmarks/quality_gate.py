@@ -84,7 +84,7 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
     command += ["--seeds", *map(str, args.seeds)]
     scores = trained(images, args.seeds, args.samples, args.jobs, (), zoo)
     intervals = intervals_of(scores)
-    found = {
+    content = {
         "schema": SCHEMA,
         "made_by": shlex.join(["python", "benchmarks/quality_gate.py", *command]),
         "settings": list(HOW),
@@ -103,7 +103,7 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
         },
         "environment": {**environment(torch.device("cpu")), "threads": 1},
     }
-    write_atomically(args.file, f"{json.dumps(found, indent=2)}\n".encode())
+    write_atomically(args.file, f"{json.dumps(content, indent=2)}\n".encode())
     print(f"Saved to {args.file}.")
     return False
 
@@ -151,10 +151,10 @@ def images_in(seconds: float, name: str, zoo: Zoo) -> int:
         trainer = Trainer(recipe, zoo, dataset=dataset)
         for _ in range(3):
             trainer.step()
-        began, steps = process_time(), trainer.steps
-        while process_time() - began < 2:
+        started_at, steps = process_time(), trainer.steps
+        while process_time() - started_at < 2:
             trainer.step()
-        images = seconds * (trainer.steps - steps) * trainer.images_per_step / (process_time() - began)
+        images = seconds * (trainer.steps - steps) * trainer.images_per_step / (process_time() - started_at)
     finally:
         torch.set_num_threads(threads)
     digit = 10 ** max(0, math.floor(math.log10(images)) - 1)
@@ -180,17 +180,17 @@ def trained(
         runs = bench.run(jobs)
     if len(runs) < len(jobs) or bench.unscored:
         raise GanzooError(f"{len(runs)} of {len(jobs)} runs ended, {len(bench.unscored)} of them without a score.")
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in images}
+    scores: dict[str, dict[str, list[float]]] = {name: {} for name in images}
     for run in sorted(runs, key=lambda run: seeds.index(run.record.seed)):
         if run.record.status == "failed":
             raise GanzooError(f"{run.record.recipe}, seed {run.record.seed}, failed: {run.record.error}", "")
         for score in run.scores:
             if score["weights"] == run.scores[0]["weights"]:
-                found[run.record.recipe].setdefault(score["metric"], []).append(score["value"])
+                scores[run.record.recipe].setdefault(score["metric"], []).append(score["value"])
     for name, metric in {(job.recipe.name, metric) for job in jobs for metric in job.recipe.evaluate.metrics}:
-        if (n := len(found[name].get(metric, ()))) < len(seeds):
+        if (n := len(scores[name].get(metric, ()))) < len(seeds):
             raise GanzooError(f"{name} has {n} of {len(seeds)} scores of {metric}.")
-    return found
+    return scores
 
 
 class Sayer(Watcher):
@@ -208,7 +208,7 @@ class Sayer(Watcher):
 
 def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
     """Intervals for the mean of the same number of other runs, by recipe and metric; see the module's docstring."""
-    found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
         values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
         least = LEAST["fid" if is_distance(metric) else ""]
@@ -219,8 +219,8 @@ def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
         quantile = float(t.ppf((1 + CONFIDENCE) / 2, sum(len(ys) - 1 for ys in values.values())))
         for name, ys in values.items():
             width = max(quantile * math.sqrt(2 * max(own[name], typical) / len(ys)), least)
-            found[name][metric] = fmean(ys) - width, fmean(ys) + width
-    return found
+            intervals[name][metric] = fmean(ys) - width, fmean(ys) + width
+    return intervals
 
 
 def is_distance(metric: str) -> bool:

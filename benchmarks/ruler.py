@@ -105,7 +105,7 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
     whole = {name: extract(name, one, pool.images, CPU) for name, one in extractors.items()}
     scores = {view: scorer(view, real, extractors, zoo) for view in views}
 
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     for view in views:
         features, score = seen(view, whole), scores[view]
         generator = torch.Generator().manual_seed(SEED)
@@ -114,14 +114,14 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
         # Draws share images: the smaller the pool, the less they differ.
         sd = float(np.std(drawn, ddof=1)) / (1 - N / len(pool)) ** 0.5
         extractor = extractors[view.partition("@")[2].removesuffix(UNWHITENED)]
-        found[view] = {
+        measured[view] = {
             "digest": extractor.digest,
             "real": float(np.mean(drawn)),
             "sd": sd,
             "draws": draws,
             "untouched": score(features[torch.arange(N)]),
         }
-        print(f"{view}: real vs real {found[view]['real']:.5g}, sd {sd:.2g}", flush=True)
+        print(f"{view}: real vs real {measured[view]['real']:.5g}, sd {sd:.2g}", flush=True)
 
     rows = []
     of_sets = {fault.name for fault in FAULTS if fault.choose is not None}
@@ -131,14 +131,14 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
         for view in views:
             if view.startswith("fid@") or name in of_sets:
                 value = scores[view](seen(view, features))
-                excess = value - found[view]["untouched"]
-                row["views"][view] = {"value": value, "excess": excess, "sds": excess / found[view]["sd"]}
+                excess = value - measured[view]["untouched"]
+                row["views"][view] = {"value": value, "excess": excess, "sds": excess / measured[view]["sd"]}
         rows.append(row)
         costs = [f"{view} {cell['sds']:.1f}" for view, cell in row["views"].items()]
         print(f"{name} {strength:g}:", *costs, flush=True)
     command = f"python benchmarks/ruler.py --dataset {dataset}{' --reference test' if reference == 'test' else ''}"
     head = {"command": command, "dataset": dataset, "reference": reference, "n": N, "environment": environment(CPU)}
-    return {**head, "views": found, "cells": rows}
+    return {**head, "views": measured, "cells": rows}
 
 
 def refuse_other(known: dict[str, Any], dataset: str, reference: str, path: Path) -> None:
@@ -173,8 +173,8 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def seen(view: str, features: dict[str, Features]) -> Features:
     """Features of a view's extractor, without their projection if its name ends in ``UNWHITENED``."""
     name = view.partition("@")[2]
-    found = features[name.removesuffix(UNWHITENED)]
-    return Features(found.values, found.logits) if name.endswith(UNWHITENED) else found
+    extracted = features[name.removesuffix(UNWHITENED)]
+    return Features(extracted.values, extracted.logits) if name.endswith(UNWHITENED) else extracted
 
 
 def scorer(view: str, real: Dataset, extractors: dict[str, Extractor], zoo: Zoo) -> Callable[[Features], float]:
@@ -191,11 +191,11 @@ def scorer(view: str, real: Dataset, extractors: dict[str, Extractor], zoo: Zoo)
 
 def by_fault(outcome: dict[str, Any], view: str) -> dict[str, list[dict[str, float]]]:
     """A view's cells by fault, the weakest strength first, without faults on which it was not measured."""
-    found: dict[str, list[dict[str, float]]] = {}
+    rows: dict[str, list[dict[str, float]]] = {}
     for cell in outcome["cells"]:
         if view in cell["views"]:
-            found.setdefault(cell["fault"], []).append({"strength": cell["strength"], **cell["views"][view]})
-    return found
+            rows.setdefault(cell["fault"], []).append({"strength": cell["strength"], **cell["views"][view]})
+    return rows
 
 
 def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
@@ -239,16 +239,16 @@ def verdicts(outcome: dict[str, Any]) -> str:
     """In Markdown: the faults that each view is blind to."""
     lines = []
     for view, numbers in outcome["views"].items():
-        found = verdict(outcome, view)
+        judged = verdict(outcome, view)
         said = [
-            f"blind to {', '.join(found['blind'])}" if found["blind"] else "sees every fault at its second strength"
+            f"blind to {', '.join(judged['blind'])}" if judged["blind"] else "sees every fault at its second strength"
         ]
-        if found["falling"]:
-            said.append(f"does not get worse with every strength of {', '.join(found['falling'])}")
-        if found["seen"]:
-            said.append(f"reacts to invisible changes: {', '.join(found['seen'])}")
+        if judged["falling"]:
+            said.append(f"does not get worse with every strength of {', '.join(judged['falling'])}")
+        if judged["seen"]:
+            said.append(f"reacts to invisible changes: {', '.join(judged['seen'])}")
         real = f"real vs real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
-        lines.append(f"- `{view}` ({real}; {found['faults']} faults): {'; '.join(said)}.")
+        lines.append(f"- `{view}` ({real}; {judged['faults']} faults): {'; '.join(said)}.")
     return "\n".join(lines)
 
 
@@ -335,8 +335,8 @@ def run(args: argparse.Namespace) -> None:
     if not args.out:
         plot(outcome, path.with_suffix(".svg"))
     if not args.out and all((RESULTS / f"{args.dataset}{end}.json").exists() for end in ("", "-test")):
-        page, found = PAGE.read_text(encoding="utf-8"), section(args.dataset)
-        write_atomically(PAGE, between_markers(page, marks(args.dataset), found, str(PAGE)).encode())
+        page, text = PAGE.read_text(encoding="utf-8"), section(args.dataset)
+        write_atomically(PAGE, between_markers(page, marks(args.dataset), text, str(PAGE)).encode())
 
 
 if __name__ == "__main__":

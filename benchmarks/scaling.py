@@ -31,19 +31,19 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    given = parser.parse_args()
+    args = parser.parse_args()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        work(given.recipe, given.steps, given.overrides)
+        work(args.recipe, args.steps, args.overrides)
         return
     from ganzoo.config.loading import load_recipe
     from ganzoo.errors import GanzooError
     from ganzoo.registry.loading import load_zoo
 
     try:
-        load_recipe(given.recipe, load_zoo(), given.overrides)  # refuse it here with one message, not in every process
+        load_recipe(args.recipe, load_zoo(), args.overrides)  # refuse it here with one message, not in every process
     except GanzooError as error:
         sys.exit(str(error))
-    print(json.dumps(compare(given.processes)))
+    print(json.dumps(compare(args.processes)))
 
 
 def compare(processes: int) -> dict[str, object]:
@@ -68,8 +68,8 @@ def measured(processes: int) -> dict[str, Any]:
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True, check=True
     )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measurements: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measurements
 
 
 def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
@@ -92,15 +92,15 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
         for _ in range(3):
             trainer.step()
         processes.any(True)  # wait until all processes are here
-        began, worked = time.perf_counter(), time.process_time()
+        started_at, worked = time.perf_counter(), time.process_time()
         for _ in range(steps):
             trainer.step()
         processes.any(True)
-        rate = steps * trainer.images_per_step / (time.perf_counter() - began)
+        rate = steps * trainer.images_per_step / (time.perf_counter() - started_at)
         cpu_seconds = torch.tensor(time.process_time() - worked, dtype=torch.float64)
         processes.all_reduce_sum(cpu_seconds)
         if processes.is_main:
-            found = {
+            measurements = {
                 "recipe": recipe_name,
                 "digest": training_digest(recipe),
                 "precision": trainer.precision,
@@ -111,7 +111,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
                 "images_per_second": rate,
                 "cpu_seconds": cpu_seconds.item(),
             }
-            print(json.dumps(found))
+            print(json.dumps(measurements))
 
 
 if __name__ == "__main__":

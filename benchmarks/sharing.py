@@ -28,13 +28,13 @@ def seconds(folder: Path, workers: int, seeds: int) -> float:
     words = [word for setting in SETTINGS for word in ("--set", setting)]
     words += [word for seed in range(seeds) for word in ("--seed", str(seed))]
     words += ["--results", str(folder / "results"), "--work", str(folder / "work"), "--threads", "1"]
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     processes = [
         subprocess.Popen(child_python("ganzoo", "bench", "vanilla-ring", *words), stderr=subprocess.DEVNULL)
         for _ in range(workers)
     ]
     codes = [process.wait() for process in processes]
-    took = time.perf_counter() - began
+    took = time.perf_counter() - started_at
     recorded = Counter(line["seed"] for line in read_lines(folder / "results" / "runs.jsonl"))
     if any(codes) or recorded != dict.fromkeys(range(seeds), 1):
         sys.exit(f"Exit codes {codes}, records by seed {dict(recorded)}.")

@@ -36,60 +36,44 @@ def throughput(images: float, times: Times) -> dict[str, float]:
     }
 
 
-def summary(benchmarks: Iterable[tuple[Facts, Times]]) -> list[str]:
-    """Lines of up to four tables; tables without rows are left out.
-
-    Args:
-        benchmarks: The ``extra_info`` of each, and its times.
-    """
-    found = list(benchmarks)
-    return [
-        *_table(STEPS, [_step(one, times) for one, times in found if "share_of_gemm_peak" in one]),
-        *_table(SCORES, [row for one, times in found if "scores" in one for row in _scores(one, times)]),
-        *_table(PEERS, [_peer(one, times) for one, times in found if "peer" in one]),
-        *_table(OTHERS, [_other(one, times) for one, times in found if "what" in one]),
-    ]
-
-
 STEPS = ("training", "engine", "precision", "images/s", "quartiles", "GFLOP/s", "of the fastest matmul")
 SCORES = ("after short training", "score", "mean", "sd", "real vs real", "seeds", "images", "seconds")
 PEERS = ("against", "recipe", "ours in", "images/s", "theirs", "times the images/s", "times the FLOP/s")
 OTHERS = ("other", "images/s", "quartiles")
 
 
-def _step(one: Facts, times: Times) -> tuple[str, ...]:
-    rates = _rates(one, times)
-    work = one["images"] / times.median * one["flops_per_image"] / 1e9
-    return one["recipe"], one["engine"], one["precision"], *rates, f"{work:,.0f}", f"{one['share_of_gemm_peak']:.0%}"
+def summary(benchmarks: Iterable[tuple[Facts, Times]]) -> list[str]:
+    """Lines of up to four tables; tables without rows are left out.
+
+    Args:
+        benchmarks: The ``extra_info`` of each, and its times.
+    """
+    rows: dict[tuple[str, ...], list[tuple[str, ...]]] = {STEPS: [], SCORES: [], PEERS: [], OTHERS: []}
+    for facts, times in benchmarks:
+        if "share_of_gemm_peak" in facts:
+            work = facts["images"] / times.median * facts["flops_per_image"] / 1e9
+            of_peak = f"{work:,.0f}", f"{facts['share_of_gemm_peak']:.0%}"
+            training = facts["recipe"], facts["engine"], facts["precision"]
+            rows[STEPS].append((*training, *_rates(facts, times), *of_peak))
+        if "scores" in facts:
+            length = str(len(facts["seeds"])), f"{facts['images']:,}", f"{times.median:.1f}"
+            for metric, values in facts["scores"].items():
+                sd = stdev(values) if len(values) > 1 else 0.0
+                scores = f"{fmean(values):.2f}", f"{sd:.2f}", f"{facts['floors'][metric]:.2f}"
+                rows[SCORES].append((facts["recipe"], metric, *scores, *length))
+        if "peer" in facts:
+            rates = f"{facts['images'] / times.median:,.0f}", f"{facts['peer_images_per_second']:,.0f}"
+            ratios = f"{facts['ratio']:.2f}", f"{facts['flops_ratio']:.2f}"
+            rows[PEERS].append((facts["peer"], facts["recipe"], facts["ours"]["precision"], *rates, *ratios))
+        if "what" in facts:
+            rows[OTHERS].append((facts["what"], *_rates(facts, times)))
+    return [line for headings, cells in rows.items() for line in _table(headings, cells)]
 
 
-def _scores(one: Facts, times: Times) -> list[tuple[str, ...]]:
-    training = str(len(one["seeds"])), f"{one['images']:,}", f"{times.median:.1f}"
-    rows = []
-    for metric, values in one["scores"].items():
-        found = f"{fmean(values):.2f}", f"{_deviation(values):.2f}", f"{one['floors'][metric]:.2f}"
-        rows.append((one["recipe"], metric, *found, *training))
-    return rows
-
-
-def _peer(one: Facts, times: Times) -> tuple[str, ...]:
-    rate, theirs = one["images"] / times.median, one["peer_images_per_second"]
-    ratios = f"{one['ratio']:.2f}", f"{one['flops_ratio']:.2f}"
-    return one["peer"], one["recipe"], one["ours"]["precision"], f"{rate:,.0f}", f"{theirs:,.0f}", *ratios
-
-
-def _other(one: Facts, times: Times) -> tuple[str, ...]:
-    return one["what"], *_rates(one, times)
-
-
-def _rates(one: Facts, times: Times) -> tuple[str, str]:
-    found = throughput(one["images"], times)
-    low, high = found["images_per_second_low"], found["images_per_second_high"]
-    return f"{found['images_per_second']:,.0f}", f"{low:,.0f} to {high:,.0f}"
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0
+def _rates(facts: Facts, times: Times) -> tuple[str, str]:
+    rates = throughput(facts["images"], times)
+    low, high = rates["images_per_second_low"], rates["images_per_second_high"]
+    return f"{rates['images_per_second']:,.0f}", f"{low:,.0f} to {high:,.0f}"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -97,14 +81,8 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
         return []
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    return [
-        *("  ".join(_fitted(cells, widths)).rstrip() for cells in (headings, *rows)),
-        "",
-    ]
-
-
-def _fitted(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        cell.rjust(width) if place else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
+    lines = []
+    for first, *others in (headings, *rows):
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return [*lines, ""]

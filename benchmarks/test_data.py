@@ -41,11 +41,11 @@ def test_resident_sampler_against_a_dataloader(
     their_times: list[float] = []
 
     def theirs() -> None:
-        began = perf_counter()
+        started_at = perf_counter()
         for images in islice(batches, BATCHES):
             images.to(device)
         finished()
-        their_times.append(perf_counter() - began)
+        their_times.append(perf_counter() - started_at)
 
     def ours() -> None:
         for _ in range(BATCHES):

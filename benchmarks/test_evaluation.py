@@ -45,9 +45,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform ==
 @pytest.fixture(scope="module")
 def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
     """An evaluator that has already cached the scores of real images."""
-    found = Evaluator(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
-    found.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
-    return found
+    evaluator = Evaluator(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
+    evaluator.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
+    return evaluator
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +75,10 @@ def test_sampled_and_scored(benchmark: BenchmarkFixture, evaluator: Evaluator, s
 def test_memory(benchmark: BenchmarkFixture, evaluator: Evaluator, count: int) -> None:
     """The peak memory of a separate process while it scores."""
     command = [sys.executable, "-c", PEAK, str(count), *METRICS]
-    found = benchmark.pedantic(
+    completed = benchmark.pedantic(
         subprocess.run, args=(command,), kwargs={"capture_output": True, "text": True, "check": True}, rounds=1
     )
-    benchmark.extra_info["peak_bytes"] = peak = int(found.stdout)
+    benchmark.extra_info["peak_bytes"] = peak = int(completed.stdout)
     assert peak < MAX_BYTES
 
 
@@ -120,8 +120,8 @@ def test_torch_fidelity_once_for_each_metric(
             )
 
     benchmark.pedantic(theirs, rounds=1, warmup_rounds=1)
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     evaluator.score(images)
-    ours = time.perf_counter() - began
+    ours = time.perf_counter() - started_at
     benchmark.extra_info.update(ours_seconds=ours, ratio=benchmark.stats.stats.median / ours)
     assert ours < benchmark.stats.stats.median

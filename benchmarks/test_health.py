@@ -60,9 +60,9 @@ def test_watching_costs_less_than_two_percent(
         finished()
 
     def blind_round() -> None:
-        began = perf_counter()
+        started_at = perf_counter()
         train(blind)
-        blind_times.append(perf_counter() - began)
+        blind_times.append(perf_counter() - started_at)
 
     benchmark.pedantic(train, args=(watched,), setup=blind_round, rounds=ROUNDS, warmup_rounds=WARMUP)
     ratios = [mine / other for mine, other in zip(benchmark.stats.stats.data, blind_times[-ROUNDS:], strict=True)]
@@ -83,10 +83,10 @@ def reading_seconds(trainer: Trainer, finished: Callable[[], None]) -> float:
     phases = trainer.objective.phases()
     times = []
     for _ in range(50):
-        began = perf_counter()
+        started_at = perf_counter()
         for phase in phases:
             trainer.gradients.note(phase)
         finished()
-        times.append(perf_counter() - began)
+        times.append(perf_counter() - started_at)
     trainer.gradients.flush()
     return median(times)

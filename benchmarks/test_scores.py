@@ -54,16 +54,18 @@ def test_scores(
             device=device,
             classes=trainer.objective.spec.classes,
         )
-        found = evaluator.score(samples, sample_seed=SAMPLE_SEED, weights=ours.weights, labels=labels, interval=False)
-        for one in found:
+        measured = evaluator.score(
+            samples, sample_seed=SAMPLE_SEED, weights=ours.weights, labels=labels, interval=False
+        )
+        for one in measured:
             scores.setdefault(one.metric, []).append(one.value)
     benchmark.extra_info.update(
         throughput(trained[0].trainer.images, benchmark.stats.stats),
         recipe=recipe_name,
         seeds=list(SEEDS),
         scores=scores,
-        floors={one.metric: one.floor for one in found},
-        protocols={one.metric: one.protocol for one in found},
+        floors={one.metric: one.floor for one in measured},
+        protocols={one.metric: one.protocol for one in measured},
         **trained[0].facts,
     )
-    assert all(value > one.floor for one in found if one.metric.startswith("fid@") for value in scores[one.metric])
+    assert all(value > one.floor for one in measured if one.metric.startswith("fid@") for value in scores[one.metric])

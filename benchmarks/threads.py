@@ -65,11 +65,11 @@ def compared(recipe: str, rounds: int, seconds: float) -> dict[str, object]:
     fixed = [str(n) for n in range(1, available_cores() + 1)]
     rates: dict[str, list[float]] = {arm: [] for arm in (*fixed, ALONE, BESIDE)}
     for _ in range(rounds):
-        for arm, found in rates.items():
+        for arm, values in rates.items():
             with busy_process() if arm == BESIDE else nullcontext():
                 run = trained(recipe, arm if arm in fixed else "auto", images)
-            found.append(run["images_per_second"])
-    medians = {arm: statistics.median(found) for arm, found in rates.items()}
+            values.append(run["images_per_second"])
+    medians = {arm: statistics.median(values) for arm, values in rates.items()}
     return {
         "recipe": recipe,
         "precision": first["precision"],
@@ -87,9 +87,9 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30, help="approximate length of one training run")
-    given = parser.parse_args()
-    for recipe in given.recipes:
-        print(json.dumps(compared(recipe, given.rounds, given.seconds)), flush=True)
+    args = parser.parse_args()
+    for recipe in args.recipes:
+        print(json.dumps(compared(recipe, args.rounds, args.seconds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ def main() -> None:
         command = ["npm", "pack", f"onnxruntime-web@{VERSION}", "--silent"]
         subprocess.run(command, cwd=folder, check=True)  # noqa: S603 - fixed
         (packed,) = Path(folder).glob("*.tgz")
-        found = "sha512-" + base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
-        if found != INTEGRITY:
-            sys.exit(f"onnxruntime-web {VERSION} has the digest {found}, not {INTEGRITY}.")
+        digest = "sha512-" + base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
+        if digest != INTEGRITY:
+            sys.exit(f"onnxruntime-web {VERSION} has the digest {digest}, not {INTEGRITY}.")
         with tarfile.open(packed) as archive:
             read = {
                 name: archive.extractfile(f"package/dist/{name}").read()  # type: ignore[union-attr]
@@ -41,8 +41,8 @@ def main() -> None:
     if exported is None or "</script" in text:
         sys.exit("The bundle does not end as expected.")
     pairs = [pair.split(" as ") for pair in exported[1].split(",")]
-    wanted = ", ".join(f"{name}: {own}" for own, name in pairs if name in ("InferenceSession", "Tensor", "env"))
-    (HTML / "onnxruntime.js").write_text(f"{text[: exported.start()].rstrip()}\nconst ort = {{{wanted}}};\n")
+    properties = ", ".join(f"{name}: {own}" for own, name in pairs if name in ("InferenceSession", "Tensor", "env"))
+    (HTML / "onnxruntime.js").write_text(f"{text[: exported.start()].rstrip()}\nconst ort = {{{properties}}};\n")
     wasm = gzip.compress(read["ort-wasm-simd-threaded.wasm"], 9, mtime=0)
     (HTML / "onnxruntime.wasm.gz").write_bytes(wasm)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from ganzoo.reports.templates import code, count, figure, markdown
 
@@ -67,26 +66,23 @@ def page() -> str:
     rows = [
         "| name | scores (real vs real) | trained on | size | made by |",
         "| --- | --- | --- | --- | --- |",
-        *(_row(name, card) for name, card in cards.items()),
     ]
-    trained = (
+    for name, card in cards.items():
+        scores = "<br>".join(
+            f"{markdown(score['metric'])} {figure(score['value'])} ({figure(score.get('floor'))})"
+            for score in card["scores"]
+        )
+        training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
+        trained = f"{count(training['images'])} images of {markdown(card['recipe']['dataset']['name'])}"
+        # The precision that `auto` chose on that machine: another machine may choose differently.
+        pin = f" --set train.precision={training['precision']}"
+        command = training["command"] + ("" if pin in training["command"] else pin)
+        rows.append(f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(command)} |")
+    how = (
         "All were trained on a CPU, in the number format that their commands name. The leaderboard shows other runs, "
         "some of them in other formats, so scores differ slightly.\n\n"
     )
-    return INTRODUCTION + trained + "\n".join(rows) + "\n"
-
-
-def _row(name: str, card: dict[str, Any]) -> str:
-    scores = "<br>".join(
-        f"{markdown(score['metric'])} {figure(score['value'])} ({figure(score.get('floor'))})"
-        for score in card["scores"]
-    )
-    training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
-    trained = f"{count(training['images'])} images of {markdown(card['recipe']['dataset']['name'])}"
-    # The precision that `auto` chose on that machine: another machine may choose differently.
-    pin = f" --set train.precision={training['precision']}"
-    command = training["command"] + ("" if pin in training["command"] else pin)
-    return f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(command)} |"
+    return INTRODUCTION + how + "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

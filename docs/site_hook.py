@@ -87,15 +87,17 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
     def filled(nav: Any) -> Any:
         if isinstance(nav, list):
-            return [one for item in nav for one in (parts[item["generated"]] if _asked(item) else [filled(item)])]
+            items: list[Any] = []
+            for item in nav:
+                if isinstance(item, dict) and list(item) == ["generated"]:
+                    items += parts[item["generated"]]
+                else:
+                    items.append(filled(item))
+            return items
         return {title: filled(inside) for title, inside in nav.items()} if isinstance(nav, dict) else nav
 
     config.nav = filled(config.nav)
     return config
-
-
-def _asked(item: Any) -> bool:
-    return isinstance(item, dict) and list(item) == ["generated"]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -135,17 +137,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     parts = FENCED.split(markdown)
     for index in range(0, len(parts), 2):
         if origin is not None:
-            parts[index] = LINK.sub(lambda found: _relinked(found, origin, here, files), parts[index])
+            parts[index] = LINK.sub(lambda match: _relinked(match, origin, here, files), parts[index])
         parts[index] = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", parts[index])
     return "".join(parts)
 
 
-def _relinked(found: re.Match[str], origin: str, here: str, files: Files) -> str:
+def _relinked(match: re.Match[str], origin: str, here: str, files: Files) -> str:
     """A link of the repository as a link of the site."""
-    bang, text, address = found.groups()
+    bang, text, address = match.groups()
     path, _, anchor = address.partition("#")
     if "://" in address or not path:
-        return found[0]
+        return match[0]
     target = os.path.normpath((PurePosixPath(origin).parent / path).as_posix())
     modules = {(ROOT / "plugins" / f"{plugin.value.replace('.', '/')}.py"): plugin.name for plugin in ours()}
     if target in ("results", "plugins"):
@@ -168,10 +170,10 @@ def _relinked(found: re.Match[str], origin: str, here: str, files: Files) -> str
 @cache
 def commands() -> dict[str, Any]:
     """Every command by the words typed after `ganzoo`, including those of groups."""
-    found = {}
+    by_words = {}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        found |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
-    return found
+        by_words |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
+    return by_words
 
 
 def command_page(name: str) -> str:
@@ -208,8 +210,8 @@ def _code_cell(text: str) -> str:
 @cache
 def ours() -> tuple[PluginInfo, ...]:
     """The plugins of this repository, by name."""
-    found = [plugin for plugin in load_zoo().plugins if plugin.distribution.startswith("ganzoo-bench ")]
-    return tuple(sorted(found, key=lambda plugin: plugin.name))
+    plugins = [plugin for plugin in load_zoo().plugins if plugin.distribution.startswith("ganzoo-bench ")]
+    return tuple(sorted(plugins, key=lambda plugin: plugin.name))
 
 
 def _module_page(name: str) -> str:
@@ -219,7 +221,7 @@ def _module_page(name: str) -> str:
 @cache
 def uses() -> dict[tuple[str, str], list[str]]:
     """The recipes that use each entry, by its kind and name."""
-    zoo, found = load_zoo(), {}
+    zoo, recipes = load_zoo(), {}
     for entry in zoo.recipes:
         recipe = load_recipe(entry.name, zoo)
         parts = [("loss", recipe.loss.name), ("dataset", recipe.dataset.name), ("prior", recipe.prior.name)]
@@ -231,16 +233,16 @@ def uses() -> dict[tuple[str, str], list[str]]:
             ]
             parts += [(kind, network.name) for kind in kinds[:1]]
         for part in dict.fromkeys(parts):
-            found.setdefault(part, []).append(entry.name)
-    return found
+            recipes.setdefault(part, []).append(entry.name)
+    return recipes
 
 
 def picture_of(recipe: str) -> str | None:
     """Samples of a committed run of a recipe with seed 0, relative to the site."""
     for path in sorted((ROOT / "results" / "samples").glob(f"{recipe}-*.png")):
         # Newer names end with digests of the training and of its hardware, see ``Job.picture``.
-        found = re.fullmatch(rf"{recipe}-(.+)-0(-[0-9a-f]{{8}}-[0-9a-f]{{6}})?", path.stem)
-        if found and found[1] in load_zoo().datasets:
+        match = re.fullmatch(rf"{recipe}-(.+)-0(-[0-9a-f]{{8}}-[0-9a-f]{{6}})?", path.stem)
+        if match and match[1] in load_zoo().datasets:
             return path.relative_to(ROOT).as_posix()
     return None
 
@@ -251,7 +253,7 @@ def _picture_with(entry: Entry[Any]) -> tuple[str, str] | None:
         return None
     plugins = {one.name: one.plugin for one in load_zoo().recipes}
     used = sorted(uses().get((entry.kind, entry.name), []), key=lambda name: plugins[name] != entry.plugin)
-    return next(((name, found) for name in used if (found := picture_of(name))), None)
+    return next(((name, picture) for name in used if (picture := picture_of(name))), None)
 
 
 def _anchor(entry: Entry[Any]) -> str:
@@ -279,8 +281,8 @@ def kind_page(kind: str) -> str:
     ]
     for entry in entries:
         link = f"[{entry.name}](modules/{entry.plugin}.md#{_anchor(entry)})"
-        found = pictures[entry.name]
-        picture = f"![Samples of {found[0]}](../{found[1]}){{ .thumb loading=lazy }}" if found else ""
+        example = pictures[entry.name]
+        picture = f"![Samples of {example[0]}](../{example[1]}){{ .thumb loading=lazy }}" if example else ""
         cells = [*([picture] if shown else []), link, _cell(entry.summary), _cell(entry.paper or "")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
@@ -358,7 +360,7 @@ def _prose(text: str) -> str:
             continue
         parts = re.split(r"(``.+?``|`[^`]+`)", paragraph)
         texts = [part.replace("<", "&lt;").replace("|", r"\|") for part in parts[::2]]
-        parts[::2] = [BOLD_OR_STAR.sub(lambda found: found[1] or r"\*", text) for text in texts]
+        parts[::2] = [BOLD_OR_STAR.sub(lambda match: match[1] or r"\*", text) for text in texts]
         done.append("".join(parts))
     return "\n\n".join(done)
 
@@ -382,14 +384,14 @@ def api() -> dict[str, list[str]]:
         "hookspecs": "hooks",
         "tracker": "trackers",
     }
-    found: dict[str, list[str]] = {"running": []}
+    names: dict[str, list[str]] = {"running": []}
     for name in ganzoo.__all__:
         home = ganzoo._HOME.get(name, f"ganzoo.{name}").split(".")
         key = home[2] if home[1] == "api" else home[1]
-        found.setdefault(titles.get(key, key), []).append(
+        names.setdefault(titles.get(key, key), []).append(
             ".".join([*home, name]) if name in ganzoo._HOME else ".".join(home)
         )
-    return found
+    return names
 
 
 def _title(name: str) -> str:
@@ -401,14 +403,14 @@ def api_page(home: str) -> str:
     lines = [f"# {_title(home)}", ""]
     for path in api()[home]:
         module = sys.modules.get(path)
-        names = [f"{vars(module)[name].__module__}.{name}" for name in _classes(module)] if module else [path]
+        names = [f"{vars(module)[name].__module__}.{name}" for name in _public_names(module)] if module else [path]
         if module:
             lines += [f"`{path}`: {(inspect.getdoc(module) or '').splitlines()[0]}", ""]
         lines += [f"::: {name}\n" for name in names]
     return "\n".join(lines)
 
 
-def _classes(module: Any) -> list[str]:
+def _public_names(module: Any) -> list[str]:
     """A module's public names: its ``__all__``, or its own functions."""
     named = getattr(module, "__all__", None) or [
         name

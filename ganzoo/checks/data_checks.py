@@ -56,23 +56,23 @@ def without_files(entry: Entry[Any]) -> None:
     Generated images must be the same each time, and different for the test split.
     """
     splits, remedy = ("train", "train", "test"), "Raise GanzooError(sentence, remedy) for missing files."
-    found: list[Dataset] = []
+    datasets: list[Dataset] = []
     with TemporaryDirectory() as folder:
         for split in splits:
             try:
-                found.append(made(entry, "in an empty folder", remedy, split, Path(folder)))
+                datasets.append(made(entry, "in an empty folder", remedy, split, Path(folder)))
             except GanzooError as error:
-                says_what_is_missing = isinstance(error.__cause__, GanzooError) and not found
+                says_what_is_missing = isinstance(error.__cause__, GanzooError) and not datasets
                 if says_what_is_missing and not isinstance(error.__cause__, InvalidDataset):
                     return
                 raise
-    for dataset, split in zip(found, splits, strict=True):
+    for dataset, split in zip(datasets, splits, strict=True):
         require(
             (dataset.name, dataset.split) == (entry.name, split),
             f"{described(entry)} returns the dataset '{dataset.name}' ({dataset.split}) for its {split} split.",
             "Give it its registered name, and pass the split on.",
         )
-    train, again, test = found
+    train, again, test = datasets
     require(
         _digest(train) == _digest(again),
         f"{described(entry)} returns different samples, labels or columns each time it is built.",
@@ -142,24 +142,24 @@ def extractor(entry: Entry[Any]) -> None:
     images = torch.randint(256, (4, *shape), dtype=torch.uint8) if pictures else torch.rand(4, *shape) * 2 - 1
     with plugin_code(entry, f"on images of shape {tuple(images.shape)}", "Accept images of the class attribute shape."):
         features, logits = first(images.clone())
-    found = f"{tuple(features.shape)} and type {features.dtype}" if isinstance(features, Tensor) else repr(features)
+    shown = f"{tuple(features.shape)} and type {features.dtype}" if isinstance(features, Tensor) else repr(features)
     require(
         isinstance(features, Tensor)
         and tuple(features.shape) == (4, width)
         and features.dtype == torch.float32
         and bool(features.isfinite().all()),
-        f"{described(entry)} returns features of shape {found}.",
+        f"{described(entry)} returns features of shape {shown}.",
         f"Return finite float32 features of shape (n, {width}).",
     )
-    given = None if logits is None else tuple(getattr(logits, "shape", ()))
+    logits_shape = None if logits is None else tuple(getattr(logits, "shape", ()))
     require(
-        given == ((4, classes) if classes else None),
-        f"{described(entry)} returns logits of shape {given} for 4 images and declares {classes} classes.",
+        logits_shape == ((4, classes) if classes else None),
+        f"{described(entry)} returns logits of shape {logits_shape} for 4 images and declares {classes} classes.",
         "Set classes to the number of logits.",
     )
-    seen = [extract(entry.name, one, images, torch.device("cpu")) for one in (first, second)]
+    extracted = [extract(entry.name, one, images, torch.device("cpu")) for one in (first, second)]
     for name in ("values", "logits", "projection"):
-        one, other = (getattr(found, name) for found in seen)
+        one, other = (getattr(features, name) for features in extracted)
         require(
             one is None or torch.equal(one, other),
             f"{described(entry)} gives different features each time it is built.",
@@ -167,8 +167,8 @@ def extractor(entry: Entry[Any]) -> None:
         )
     single = extract(entry.name, first, images, torch.device("cpu"), batch_size=1)
     for what, together, alone in (
-        ("features", seen[0].values, single.values),
-        ("logits", seen[0].logits, single.logits),
+        ("features", extracted[0].values, single.values),
+        ("logits", extracted[0].logits, single.logits),
     ):
         if together is None or alone is None:
             continue
@@ -182,8 +182,8 @@ def extractor(entry: Entry[Any]) -> None:
 
 def metric(entry: Entry[Any]) -> None:
     """A metric is a ``Metric``, and declares which direction is better, its range of values, and what it needs."""
-    found: Metric = made(entry, "to build", BARE)
-    better, words = getattr(found, "better", None), getattr(found, "range", None)
+    instance: Metric = made(entry, "to build", BARE)
+    better, words = getattr(instance, "better", None), getattr(instance, "range", None)
     require(
         better in get_args(Better),
         f"{described(entry)} has better = {better!r}.",
@@ -195,17 +195,17 @@ def metric(entry: Entry[Any]) -> None:
         "Set range, such as '0 to 1'.",
     )
     require(
-        isinstance(found.least, int) and found.least >= 2,
-        f"{described(entry)} has least = {found.least!r}.",
+        isinstance(instance.least, int) and instance.least >= 2,
+        f"{described(entry)} has least = {instance.least!r}.",
         "Set it to 2 or more: a distribution needs at least two samples.",
     )
     choices = {"scale": get_args(Scale), "rejecting": get_args(get_type_hints(Metric)["rejecting"])}
     for name, allowed in choices.items():
-        value = getattr(found, name)
+        value = getattr(instance, name)
         remedy = f"Set it to one of {', '.join(map(repr, allowed))}."
         require(value in allowed, f"{described(entry)} has {name} = {value!r}.", remedy)
-    for name in ("calls", "does") if isinstance(found, ModelMetric) else ():
-        text = getattr(found, name, None)
+    for name in ("calls", "does") if isinstance(instance, ModelMetric) else ():
+        text = getattr(instance, name, None)
         remedy = "Set calls to the objective's method, and does to what an objective with that method does."
         require(isinstance(text, str) and text != "", f"{described(entry)} has {name} = {text!r}.", remedy)
 
@@ -216,15 +216,20 @@ def score(entry: Entry[Any]) -> None:
     It does not change the features that it is given. Metrics of trained models are skipped, since the check does not
     know which model they need.
     """
-    found: Metric = made(entry, "to build", BARE)
-    n, features = max(128, found.least), _ToyExtractor(8 if found.needs_logits else 0, found.rejecting != "refuses")
+    instance: Metric = made(entry, "to build", BARE)
+    n = max(128, instance.least)
+    features = _ToyExtractor(8 if instance.needs_logits else 0, instance.rejecting != "refuses")
     samples, real, train = (_ToyReference(_toy_images(split, n), features) for split in ("train", "test", "train"))
-    labels = samples.dataset.labels if found.needs_labels else None
-    seen = [tensor for one in (samples, real, train) for tensor in (one.features.values, one.features.logits)]
-    given = [tensor for tensor in seen if tensor is not None]
-    before = [tensor.clone() for tensor in given]
+    labels = samples.dataset.labels if instance.needs_labels else None
+    tensors = [
+        tensor
+        for one in (samples, real, train)
+        for tensor in (one.features.values, one.features.logits)
+        if tensor is not None
+    ]
+    before = [tensor.clone() for tensor in tensors]
     with plugin_code(entry, "to report whether it can be computed", "See ganzoo.Metric.obstacle."):
-        if isinstance(found, ModelMetric) or found.obstacle(features, real.dataset) is not None:
+        if isinstance(instance, ModelMetric) or instance.obstacle(features, real.dataset) is not None:
             return
 
     def inputs() -> MetricInputs:
@@ -232,16 +237,16 @@ def score(entry: Entry[Any]) -> None:
 
     def unchanged() -> None:
         require(
-            all(map(torch.equal, given, before)),
+            all(map(torch.equal, tensors, before)),
             f"{described(entry)} changes the features it is given, which other metrics share.",
             "Work on a copy: values.clone().",
         )
 
     with plugin_code(entry, f"on {n} samples", "See ganzoo.MetricInputs for what it is given."):
-        value = float(found.compute(inputs()))
+        value = float(instance.compute(inputs()))
         unchanged()
         seed(1)
-        again = float(found.compute(inputs()))
+        again = float(instance.compute(inputs()))
     require(math.isfinite(value), f"{described(entry)} gives {value}.", "Return a finite number for any samples.")
     require(
         math.isclose(value, again, rel_tol=1e-6),
@@ -249,12 +254,12 @@ def score(entry: Entry[Any]) -> None:
         "Draw with a torch.Generator that it seeds itself.",
     )
     with plugin_code(entry, "to give its interval", "Return (low, high), or None."):
-        low, high = found.interval(inputs(), value) or (value, value)
+        low, high = instance.interval(inputs(), value) or (value, value)
         require(low <= high, f"{described(entry)} gives the interval {low} to {high}.", "Return (low, high), or None.")
     unchanged()
     remedy = "They are requested before samples exist, and written as JSON: use only n, real and training_set."
     with plugin_code(entry, "to give its settings", remedy):
-        json.dumps(dict(found.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
+        json.dumps(dict(instance.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
 
 
 def _no_samples() -> Features:
@@ -319,12 +324,12 @@ def prior(entry: Entry[Any]) -> None:
     """A prior draws finite float32 codes of its width, using only the generator and the device that it is given."""
     if set(entry.options.types) - set(entry.options.defaults):
         return
-    found: Prior = made(entry, "to build", "Build it from its defaults.")
+    instance: Prior = made(entry, "to build", "Build it from its defaults.")
     generator, device = torch.Generator(), torch.device("cpu")
 
     def drawn(seed: int) -> Any:
         with plugin_code(entry, "to draw 4 codes", "Implement sample(n, generator, device)."):
-            return found.sample(4, generator.manual_seed(seed), device)
+            return instance.sample(4, generator.manual_seed(seed), device)
 
     first = drawn(0)
     require(
@@ -334,9 +339,9 @@ def prior(entry: Entry[Any]) -> None:
     )
     shape = tuple(getattr(first, "shape", ()))
     require(
-        shape == (4, found.width) and first.dtype == torch.float32 and bool(first.isfinite().all()),
+        shape == (4, instance.width) and first.dtype == torch.float32 and bool(first.isfinite().all()),
         f"{described(entry)} draws codes of shape {shape} and type {getattr(first, 'dtype', type(first).__name__)}.",
-        f"Return finite float32 codes of shape (n, {found.width}), which is its width.",
+        f"Return finite float32 codes of shape (n, {instance.width}), which is its width.",
     )
     require(
         torch.equal(first, drawn(0)) and not torch.equal(first, drawn(1)),

@@ -171,8 +171,19 @@ def docstring(entry: Entry[Any]) -> None:
 
 def options_documented(entry: Entry[Any]) -> None:
     """The docstring's Args section, or a base class's, documents every option."""
-    text = "\n".join(_docstrings(entry.factory))
-    documented = set(re.findall(r"^\s*\**(\w+)(?: \([^)]*\))?:", text, re.MULTILINE))
+    factory: Any = entry.factory
+    while isinstance(factory, partial):
+        factory = factory.func
+    if inspect.isclass(factory):
+        texts = [
+            text
+            for cls in factory.__mro__
+            for text in (vars(cls).get("__doc__"), getattr(vars(cls).get("__init__"), "__doc__", None))
+            if text
+        ]
+    else:
+        texts = [_docstring(factory)]
+    documented = set(re.findall(r"^\s*\**(\w+)(?: \([^)]*\))?:", "\n".join(texts), re.MULTILINE))
     missing = [name for name in entry.options.types if name not in documented]
     require(
         not missing,
@@ -234,14 +245,3 @@ def _docstring(factory: Any) -> str:
     # Not inspect.getdoc, which would return the base class's docstring.
     text = vars(factory).get("__doc__") if isinstance(factory, type) else getattr(factory, "__doc__", None)
     return (text or "").strip()
-
-
-def _docstrings(factory: Any) -> list[str]:
-    while isinstance(factory, partial):
-        factory = factory.func
-    if not inspect.isclass(factory):
-        return [_docstring(factory)]
-    written = [
-        (vars(cls).get("__doc__"), getattr(vars(cls).get("__init__"), "__doc__", None)) for cls in factory.__mro__
-    ]
-    return [text for pair in written for text in pair if text]

@@ -107,7 +107,7 @@ def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
         names = ", ".join(plugin.name for plugin in plugins)
         raise GanzooError(f"Importing {names} in a child process failed ({child.returncode}): {last}.")
     answer: dict[str, Any] = json.loads(child.stdout)
-    return {name: [(sentence, remedy) for sentence, remedy in found] for name, found in answer.items()}
+    return {name: [(sentence, remedy) for sentence, remedy in problems] for name, problems in answer.items()}
 
 
 def main(plugins: Sequence[str]) -> None:

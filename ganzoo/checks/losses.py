@@ -207,25 +207,19 @@ def run_phase(entry: Entry[Any], /, n: int = 8, **options: Any) -> tuple[dict[st
     with plugin_code(entry, "in a phase", "See ganzoo.RegularizerContext for what a regularizer sees."):
         losses = dict(phase.loss(dict(networks.items()), toy_batch(n)))
         if entry.name in losses:
-            require_scalar(losses[entry.name], f"{described(entry)} returns")
+            penalty = losses[entry.name]
+            require_scalar(penalty, f"{described(entry)} returns")
             trained = [p for role in phase.trains for p in networks[role].parameters()]
+            gradients: tuple[Tensor | None, ...] = ()
+            if penalty.requires_grad:
+                gradients = torch.autograd.grad(penalty, trained, retain_graph=True, allow_unused=True)
             require(
-                _reaches(losses[entry.name], trained),
+                any(gradient is not None for gradient in gradients),  # zeros will do
                 f"{described(entry)} has a penalty without a gradient for the {phase.name}.",
                 NO_GRADIENT,
             )
         losses["loss"].backward()  # type: ignore[no-untyped-call]
     return losses, networks
-
-
-def _reaches(penalty: Tensor, parameters: list[nn.Parameter]) -> bool:
-    """Whether a penalty has a gradient, which may be zero, for any of the parameters."""
-    if not penalty.requires_grad:
-        return False
-    return any(
-        gradient is not None
-        for gradient in torch.autograd.grad(penalty, parameters, retain_graph=True, allow_unused=True)
-    )
 
 
 def is_term(entry: Entry[Any]) -> bool:
@@ -250,8 +244,8 @@ def penalty(entry: Entry[Any]) -> None:
         f"{described(entry)} has a weight, but no penalty.",
         "Override penalty(). If it adds no term to the loss, write a constructor without weight and every_steps.",
     )
-    found = [p.grad for p in networks.parameters() if p.grad is not None]
-    finite = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
+    gradients = [p.grad for p in networks.parameters() if p.grad is not None]
+    finite = bool(gradients) and all(bool(gradient.isfinite().all()) for gradient in gradients)
     require(finite, f"{described(entry)} gives no gradients, or gradients that are not finite.", STABLE_FORM)
 
 
@@ -346,13 +340,13 @@ def _losses(
     if not loss.pairs:
         remedy += " generator() gets real=None, unless the class sets pairs = True."
     with plugin_code(entry, "on logits of shape (n,)", remedy):
-        found = {
+        losses = {
             "discriminator": loss.discriminator(real, fake),
             "generator": loss.generator(real if loss.pairs else None, fake),
         }
-    for player, value in found.items():
+    for player, value in losses.items():
         require_scalar(value, f"{described(entry)}{where} gives the {player}")
-    return found
+    return losses
 
 
 def _gradients(entry: Entry[Any], loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -378,7 +372,7 @@ def _regularized_game(entry: Entry[Any], regularizer: Regularizer) -> tuple[Adve
 def _train(entry: Entry[Any], game: AdversarialGame, networks: nn.ModuleDict) -> list[float]:
     seed(11)
     with plugin_code(entry, "in a training step", "See ganzoo.RegularizerContext and ganzoo.Batch for its inputs."):
-        found = [losses["loss"].detach() for _, losses in take_steps(game, networks, SPEC, steps=3)]
-    if not all(bool(loss.isfinite()) for loss in found):
+        values = [losses["loss"].detach() for _, losses in take_steps(game, networks, SPEC, steps=3)]
+    if not all(bool(value.isfinite()) for value in values):
         raise CheckFailed(f"{described(entry)} gives a loss that is not finite within three steps.", STABLE_FORM)
-    return [float(loss) for loss in found]
+    return [float(value) for value in values]

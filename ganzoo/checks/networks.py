@@ -76,8 +76,8 @@ def _instead_of_images(entry: Network, shape: Shape, classes: int, options: Mapp
         for modality in OTHER_THAN_IMAGES[shape]:
             with suppress(CheckFailed):
                 network, spec = _build(entry, modality, classes, options)
-                given = inputs(entry, spec)
-                out = forward(entry, network, *(given if takes_label(network) else given[:1]))
+                arguments = inputs(entry, spec)
+                out = forward(entry, network, *(arguments if takes_label(network) else arguments[:1]))
                 _require_shape(entry, out, spec, 2)
                 return modality
     return None
@@ -135,8 +135,8 @@ def forward(entry: Network, network: nn.Module, x: Tensor, *label: Tensor) -> Te
 
 def output_shape(entry: Network, shape: Shape = GREY) -> None:
     """The output has the right shape and range at any image size."""
-    for network, spec, given in cases(entry, shape):
-        out = forward(entry, network, *given)
+    for network, spec, arguments in cases(entry, shape):
+        out = forward(entry, network, *arguments)
         _require_shape(entry, out, spec, 2)
         require(
             out.dtype == torch.float32,
@@ -146,9 +146,9 @@ def output_shape(entry: Network, shape: Shape = GREY) -> None:
         finite = bool(out.isfinite().all())
         require(finite, f"{described(entry)} returns values that are not finite.", "Look for 0/0 and log 0.")
         network.eval()  # batch normalisation may refuse a single image in training
-        _require_shape(entry, forward(entry, network, *(x[:1] for x in given)), spec, 1)
+        _require_shape(entry, forward(entry, network, *(x[:1] for x in arguments)), spec, 1)
         if entry.kind == "generator":
-            _require_range(entry, network, given, out)
+            _require_range(entry, network, arguments, out)
 
 
 def odd_shape(entry: Network) -> None:
@@ -171,14 +171,14 @@ def _perturb(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _require_range(entry: Network, network: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+def _require_range(entry: Network, network: nn.Module, arguments: tuple[Tensor, ...], out: Tensor) -> None:
     """Fail unless images stay in [-1, 1] as weights grow: those of an untrained generator are small anyway."""
     outs = [out]
     with suppress(CheckFailed):  # a network may refuse weights so large
         for _ in range(3):
             for parameter in network.parameters():
                 parameter.mul_(4)
-            outs.append(forward(entry, network, *given).nan_to_num())
+            outs.append(forward(entry, network, *arguments).nan_to_num())
     first = next((index for index, one in enumerate(outs) if bool((one.abs() > 1).any())), None)
     sentence = f"{described(entry)} returns values outside [-1, 1]{' once its weights grow' if first else ''}."
     require(first is None, sentence, "End it with ganzoo.layers.ImageTanh().")
@@ -186,8 +186,8 @@ def _require_range(entry: Network, network: nn.Module, given: tuple[Tensor, ...]
 
 def gradients(entry: Network, shape: Shape = GREY) -> None:
     """Every parameter gets a finite gradient."""
-    for network, _, given in cases(entry, shape):
-        out = forward(entry, network, *given)
+    for network, _, arguments in cases(entry, shape):
+        out = forward(entry, network, *arguments)
         with plugin_code(entry, "in the backward pass", USE_EVERY_LAYER):
             (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
         require_gradients(entry, network)
@@ -253,10 +253,10 @@ def labels(entry: Network) -> None:
 
 def round_trip(entry: Network) -> None:
     """A checkpoint restores everything it learned."""
-    for first, spec, given in cases(entry, n=4):
+    for first, spec, arguments in cases(entry, n=4):
         second, _ = build(entry, GREY, spec.classes)
         before = hidden_words(first)
-        forward(entry, first, *given)  # updates any running averages
+        forward(entry, first, *arguments)  # updates any running averages
         require_no_hidden_state(entry, before, first)
         first.eval(), second.eval()
         pairs = list(zip(first.parameters(), second.parameters(), strict=True))
@@ -269,10 +269,10 @@ def round_trip(entry: Network) -> None:
         with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
             second.load_state_dict(first.state_dict())
         seed(0)  # for noise within the network
-        out = forward(entry, first, *given)
+        out = forward(entry, first, *arguments)
         seed(0)
         require(
-            torch.equal(out, forward(entry, second, *given)),
+            torch.equal(out, forward(entry, second, *arguments)),
             f"{described(entry)} gives different outputs after its state_dict is saved and loaded.",
             AS_BUFFER,
         )
@@ -295,10 +295,10 @@ def deterministic(entry: Network) -> None:
 
 def half_precision(entry: Network) -> None:
     """Outputs and gradients are finite under bfloat16 autocast."""
-    for network, _, given in cases(entry):
+    for network, _, arguments in cases(entry):
         with plugin_code(entry, "in bfloat16", "Create tensors with the dtype of the input."):
             with torch.autocast("cpu", torch.bfloat16):
-                out = network(*given)
+                out = network(*arguments)
             out.float().sum().backward()
         finite = bool(out.isfinite().all())
         require(finite, f"{described(entry)} overflows in bfloat16.", "Compute sensitive sums in .float().")
@@ -333,9 +333,9 @@ def shared_features_for(entry: Network, classes: int) -> None:
         features = network.features(images, *label)  # type: ignore[operator]
         logits = network.head(features, *label)  # type: ignore[operator]
         width = network.feature_width
-    for what, found in (("features", features), ("logits of its head", logits)):
-        sentence = f"{described(entry)} returns a {type(found).__name__} as {what}."
-        require(isinstance(found, Tensor), sentence, "Return a tensor.")
+    for what, value in (("features", features), ("logits of its head", logits)):
+        sentence = f"{described(entry)} returns a {type(value).__name__} as {what}."
+        require(isinstance(value, Tensor), sentence, "Return a tensor.")
     require(
         tuple(features.shape) == (2, width),
         f"{described(entry)} returns features of shape {tuple(features.shape)} and declares (2, {width}).",

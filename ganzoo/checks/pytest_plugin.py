@@ -54,8 +54,8 @@ class PluginChecks(pytest.Collector):
 class CheckItem(pytest.Item):
     """One check."""
 
-    def __init__(self, *, case: PluginCheck, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, *, case: PluginCheck, **options: Any) -> None:
+        super().__init__(**options)
         self.case = case
 
     def runtest(self) -> None:

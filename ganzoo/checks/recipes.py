@@ -102,12 +102,9 @@ def build(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
 
 def _assemble(entry: Entry[Any], recipe: Recipe, zoo: Zoo, modality: Modality) -> Assembly:
     with plugin_code(entry, f"to build for {networks.sized(modality)}", "Its parts must fit together."):
-        return assemble(recipe, zoo, modality, CLASSES, _columns(recipe, zoo, modality))
-
-
-def _columns(recipe: Recipe, zoo: Zoo, modality: Modality) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The columns that the recipe's objective generates from, each shaped like a sample."""
-    return tuple((name, modality.shape) for name in build_objective(recipe, zoo).generates_from)
+        # Each column that the objective generates from has the shape of a sample.
+        columns = tuple((name, modality.shape) for name in build_objective(recipe, zoo).generates_from)
+        return assemble(recipe, zoo, modality, CLASSES, columns)
 
 
 def _other_than_images(recipe: Recipe, zoo: Zoo, shape: Shape) -> Modality | None:
@@ -115,8 +112,8 @@ def _other_than_images(recipe: Recipe, zoo: Zoo, shape: Shape) -> Modality | Non
     dataset = zoo.datasets.get(recipe.dataset.name)
     with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         with suppress(CheckFailed), plugin_code(dataset, "in an empty folder", ""):
-            found = dataset.create("train", Path(folder), **recipe.dataset.options).modality
-            return None if isinstance(found, Images) else found
+            modality = dataset.create("train", Path(folder), **recipe.dataset.options).modality
+            return None if isinstance(modality, Images) else modality
         with suppress(GanzooError):
             for role, kind in build_objective(recipe, zoo).roles.items():
                 network, classes = recipe.networks[role], CLASSES if recipe.conditional else 0
@@ -152,15 +149,15 @@ def gradients(entry: Entry[Any], zoo: Zoo) -> None:
                 _require_role(entry, role in phase.trains, phase.name, role, [p.grad for p in network.parameters()])
 
 
-def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, found: list[Tensor | None]) -> None:
+def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, grads: list[Tensor | None]) -> None:
     where = f"{described(entry)}: the phase '{phase}'"
     if not trained:
-        require(not any(g is not None for g in found), f"{where} computes gradients for the frozen {role}.", AS_PHASES)
+        require(not any(g is not None for g in grads), f"{where} computes gradients for the frozen {role}.", AS_PHASES)
     elif "/" not in phase:  # a lazy penalty may leave parameters out, such as the last bias
         require(
-            all(g is not None for g in found), f"{where} gives no gradient to some parameters of the {role}.", AS_PHASES
+            all(g is not None for g in grads), f"{where} gives no gradient to some parameters of the {role}.", AS_PHASES
         )
-        finite = all(bool(g.isfinite().all()) for g in found if g is not None)
+        finite = all(bool(g.isfinite().all()) for g in grads if g is not None)
         require(finite, f"{where} gives the {role} gradients that are not finite.", AS_PHASES)
 
 

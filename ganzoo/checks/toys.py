@@ -186,9 +186,9 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
     doing = "on a device without values to read, such as a GPU that captures a graph"
     original = torch.autocast.__init__
 
-    def autocast(self: torch.autocast, device_type: str, *given: Any, **options: Any) -> None:
+    def autocast(self: torch.autocast, device_type: str, *args: Any, **options: Any) -> None:
         """Plugins turn autocast off for the device of their tensors; torch has none for ``meta``."""
-        original(self, "cpu" if device_type == DEVICE.type else device_type, *given, **options)
+        original(self, "cpu" if device_type == DEVICE.type else device_type, *args, **options)
 
     torch.autocast.__init__ = autocast  # type: ignore[method-assign]
     try:
@@ -250,14 +250,14 @@ def on_device(module: nn.Module, device: torch.device) -> None:
 
 def hidden_state(module: nn.Module) -> dict[str, Any]:
     """Plain attributes that no checkpoint saves: tensors, numbers, and collections, by dotted attribute."""
-    found: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     for prefix, part in module.named_modules():
         for name, value in vars(part).items():
             if (name.startswith("_") and name in nn.Module().__dict__) or name == "training":
                 continue
             if isinstance(value, (Tensor, bool, int, float, list, dict, tuple)):
-                found[f"{prefix}.{name}".lstrip(".")] = value
-    return found
+                state[f"{prefix}.{name}".lstrip(".")] = value
+    return state
 
 
 def hidden_words(module: nn.Module) -> dict[str, str]:

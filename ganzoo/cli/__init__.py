@@ -231,13 +231,13 @@ def _exit_with_usage(error: Any) -> None:
 
 def _command() -> str:
     """The command as typed, such as ``ganzoo study run``, for errors that click reports without one."""
-    words, found = ["ganzoo"], typer.main.get_command(app)
+    words, command = ["ganzoo"], typer.main.get_command(app)
     for word in sys.argv[1:]:
-        below: dict[str, Any] = getattr(found, "commands", {})
-        if word not in below:
+        subcommands: dict[str, Any] = getattr(command, "commands", {})
+        if word not in subcommands:
             break
         words.append(word)
-        found = below[word]
+        command = subcommands[word]
     return " ".join(words)
 
 

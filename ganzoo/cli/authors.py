@@ -63,7 +63,9 @@ def check(
     if as_json:
         print_json({"plugin": name, "checks": len(checks), "failures": failures}, indent=1)
     else:
-        found = f"{len(failures)} of {len(checks)} checks failed." if failures else f"All {len(checks)} checks passed."
-        console.print(Text(found, "red" if failures else "green"))
+        verdict = (
+            f"{len(failures)} of {len(checks)} checks failed." if failures else f"All {len(checks)} checks passed."
+        )
+        console.print(Text(verdict, "red" if failures else "green"))
     if failures:
         raise typer.Exit(1)

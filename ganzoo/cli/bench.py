@@ -93,11 +93,12 @@ def bench(
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
     zoo = load_zoo()
-    asked = [pattern for pattern in patterns if "-gpu" in pattern]
+    gpu_patterns = [pattern for pattern in patterns if "-gpu" in pattern]
     too_slow = [
         entry.name
         for entry in zoo.recipes
-        if fnmatchcase(entry.name, FOR_OTHER_HARDWARE) and not any(fnmatchcase(entry.name, glob) for glob in asked)
+        if fnmatchcase(entry.name, FOR_OTHER_HARDWARE)
+        and not any(fnmatchcase(entry.name, pattern) for pattern in gpu_patterns)
     ]
     matrix = Matrix(patterns, [*(exclude or ()), *too_slow], made_for or (), dataset or (), seed or (), set_ or ())
     settings = Settings(
@@ -133,8 +134,8 @@ def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
     """
     if shard is None:
         return list(jobs)
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
-    first, step = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    first, step = map(int, match.groups()) if match else (0, 0)
     if not 1 <= first <= step:
         raise GanzooError(f"--shard {shard} must have the form k/n, with k from 1 to n.", "For example: --shard 1/4.")
     return list(jobs[first - 1 :: step])

@@ -248,10 +248,8 @@ class RunProgress(Bars, Tracker):
         from ganzoo.runs.diagnosis import examine
 
         diagnosis = examine(finished)
-        for line in diagnosis.lines(
-            unjudged=False
-        ):  # `ganzoo doctor` and the report also show what could not be judged
-            style = "yellow" if diagnosis.findings else None
+        style = "yellow" if diagnosis.findings else None
+        for line in diagnosis.lines(unjudged=False):  # `ganzoo doctor` and the report also show what is unjudged
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)
         if best := finished.best():
@@ -265,19 +263,18 @@ class RunProgress(Bars, Tracker):
         )
 
     def _on_step(self, images: int) -> None:
-        if self._task is not None:
-            self.bars.update(self._task, completed=images)
-            self._line_a_minute(images)
-
-    def _line_a_minute(self, images: int) -> None:
-        """Print progress once a minute if no terminal shows a bar, as in a log file or a batch queue."""
+        """Move the bar; if no terminal shows it, as in a log file or a batch queue, print a line once a minute."""
+        if self._task is None:
+            return
+        self.bars.update(self._task, completed=images)
         now = time.monotonic()
         if self._lined is None:
             self._lined = (now, now, images)
-        last, began, before = self._lined
-        if self.console.is_terminal or now - last < SECONDS_BETWEEN_LINES:
+        last_line_at, started_at, first_images = self._lined
+        if self.console.is_terminal or now - last_line_at < SECONDS_BETWEEN_LINES:
             return
-        self._lined = (now, began, before)
-        rate = (images - before) / (now - began)  # evaluation included, since the user waits for that too
+        self._lined = (now, started_at, first_images)
+        # Evaluation included, since the user waits for that too.
+        rate = (images - first_images) / (now - started_at)
         left = max(0.0, self._total - images) / max(rate, 1e-9) / 60
         self.console.print(f"{images:,} of {self._total:,} images, about {left:,.0f} min left", soft_wrap=True)

@@ -103,15 +103,13 @@ def evaluate(
     from ganzoo.training.threads import settle_threads
 
     comparison = None if against is None else Comparison(against)
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
-        raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
     if out is not None:
-        _refuse_other_content(out)
+        _refuse_unsuitable(out)
     for name in metric or ():
         if "," in name:
             apart = " ".join(f"--metric {one.strip()}" for one in name.split(",") if one.strip())
             raise GanzooError(f"--metric takes one metric, not '{name}'.", f"Repeat it: {apart}.")
-    given = Arguments(
+    arguments = Arguments(
         dataset,
         split,
         metric,
@@ -128,14 +126,16 @@ def evaluate(
         data_dir,
         comparison or (lambda coming: None),
     )
-    if given.device.type == "cpu":
+    if arguments.device.type == "cpu":
         settle_threads()
-    pretrained = zoo_name(what) is not None
-    is_run = pretrained or (Path(what) / "run.json").exists()
-    if not is_run:
+    run: RunFolder | None = None
+    if zoo_name(what) is not None:
+        _, records = _score_run(Path(what), arguments)  # not added to its card, which never changes
+    elif (Path(what) / "run.json").exists():
+        run, records = _score_run(Path(what), arguments)
+    else:
         refuse_name(what, load_zoo())
-    run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
-    run = None if pretrained else run  # a pretrained generator's card never changes
+        records = _score_pictures(what, arguments)
     # Saved before they are shown, since standard output may be closed by now.
     unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:
@@ -176,27 +176,12 @@ class Comparison:
         return [self._found.get((record["metric"], record["weights"])) for record in records]
 
 
-def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:
-    """Append scores to those of their run, all or none; returns an error that can wait until the scores are shown."""
-    if run is None:
-        return None
-    try:
-        run.append_score(*records)
-    except GanzooError as error:
-        return error
-    except OSError as error:
-        sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
-        if error.errno in FULL:
-            return RunError(sentence, "They are shown above; free some space and score the run again.")
-        # The run may be one that this user can only read.
-        _warn(f"{sentence} They are shown here; --out FILE saves them elsewhere.")
-    return None
-
-
-def _refuse_other_content(out: Path) -> None:
-    """Refuse to append scores to a file that holds something else."""
+def _refuse_unsuitable(out: Path) -> None:
+    """Refuse, before minutes are spent on scores, a file that cannot be created or holds something else."""
     from ganzoo.files import parse_json
 
+    if out.is_dir() or not out.parent.is_dir():
+        raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
     if out.is_symlink() or not out.is_file():
         return  # appending refuses a link, once the scores are shown
     try:
@@ -209,28 +194,6 @@ def _refuse_other_content(out: Path) -> None:
         raise GanzooError(f"{out} cannot be read ({error.strerror}).", "Give another --out.") from error
     if not isinstance(known, dict) or "metric" not in known:
         raise GanzooError(f"{out} holds something other than scores, so none are appended.", "Give another --out.")
-
-
-def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
-    """Append scores to a file, all or none; returns an error that can wait until the scores are shown."""
-    from ganzoo.files import append_lines, locked_append
-
-    if out is None:
-        return None
-    try:
-        if out.exists() and not out.is_file():  # a device or pipe, next to which no lock file should be left
-            append_lines(out, records)
-        else:
-            locked_append(out, records, durable=True)
-    except GanzooError as error:
-        return error
-    except OSError as error:
-        kind = RunError if error.errno in FULL else GanzooError
-        return kind(
-            f"None of the {len(records)} scores were written to {out} ({error.strerror}).",
-            "They are shown above; give another --out.",
-        )
-    return None
 
 
 @dataclass(frozen=True)
@@ -273,7 +236,7 @@ class Arguments:
         return [*(f"all@{extractor}" for extractor in extractors), *(name for name in names if "@" not in name)]
 
 
-def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
+def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record]]:
     """A run, and its scores with each kind of weights."""
     from ganzoo.config.checking import required_headline
     from ganzoo.data import VALIDATION
@@ -281,34 +244,34 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
 
-    if given.crop:
+    if arguments.crop:
         raise GanzooError(f"--crop is for pictures from elsewhere, but {what} is a run.", "Leave it out.")
     zoo = load_zoo()
-    generator = load(what, checkpoint=given.checkpoint, zoo=zoo, device=given.device)
+    generator = load(what, checkpoint=arguments.checkpoint, zoo=zoo, device=arguments.device)
     recipe = generator.recipe
-    dataset = zoo.datasets.get(given.dataset or recipe.dataset.name)
+    dataset = zoo.datasets.get(arguments.dataset or recipe.dataset.name)
     own = dataset.name == recipe.dataset.name
-    split: Part = given.split or (recipe.dataset.scored_split if own else "test")
-    default = () if given.metrics else (own and recipe.evaluate.metrics) or required_headline(dataset.name, zoo)
+    split: Part = arguments.split or (recipe.dataset.scored_split if own else "test")
+    default = () if arguments.metrics else (own and recipe.evaluate.metrics) or required_headline(dataset.name, zoo)
     evaluator = Evaluator(
-        given.metric_names(default, dataset.name, zoo),
+        arguments.metric_names(default, dataset.name, zoo),
         dataset,
         recipe.dataset.options if own else {},
-        generator.run.data_dir(recipe) if own else given.data_dir,
+        generator.run.data_dir(recipe) if own else arguments.data_dir,
         zoo,
-        given.device,
+        arguments.device,
         split=split,
         validation=recipe.dataset.validation if own else VALIDATION,
         count=recipe.dataset.count if own else 0,
-        anyway=given.anyway or recipe.evaluate.anyway,
-        extractor_weights=given.extractor_weights,
+        anyway=arguments.anyway or recipe.evaluate.anyway,
+        extractor_weights=arguments.extractor_weights,
         objective=generator.assembly.objective,
     )
-    samples = given.samples or recipe.evaluate.samples
-    kinds = (given.weights,) if given.weights else generator.weights
-    given.compare(
+    samples = arguments.samples or recipe.evaluate.samples
+    kinds = (arguments.weights,) if arguments.weights else generator.weights
+    arguments.compare(
         [
-            (request.name, evaluator.protocol(request, samples, given.seed, kind))
+            (request.name, evaluator.protocol(request, samples, arguments.seed, kind))
             for kind in kinds
             for request in evaluator.requests
         ]
@@ -316,13 +279,13 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     state = generator.checkpoint.state
     records = []
     for kind in kinds:
-        images, labels = generator.sample_labelled(samples, seed=given.seed, weights=kind)
+        images, labels = generator.sample_labelled(samples, seed=arguments.seed, weights=kind)
         scores = evaluator.score(
             images,
-            sample_seed=given.seed,
+            sample_seed=arguments.seed,
             weights=kind,
             labels=labels,
-            interval=given.interval,
+            interval=arguments.interval,
             model=generator.model(kind),
         )
         seconds = round(float(state.get("seconds", 0.0)), 3)
@@ -330,7 +293,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     return generator.run, records
 
 
-def _score_pictures(what: str, given: Arguments) -> list[Record]:
+def _score_pictures(what: str, arguments: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
     from ganzoo.config.loading import OWN_PICTURES
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
@@ -339,38 +302,77 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.registry import HEADLINE
 
-    if given.weights is not None:
-        raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
-    if given.checkpoint != "last":
+    if arguments.weights is not None:
+        raise GanzooError(f"{what} is not a run, so it has no '{arguments.weights}' weights.", "Leave --weights out.")
+    if arguments.checkpoint != "last":
         raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
-    zoo, named = load_zoo(), given.dataset or DATASET
+    zoo, named = load_zoo(), arguments.dataset or DATASET
     if named == OWN_PICTURES or (named not in zoo.datasets and os.path.isdir(named)):  # noqa: PTH112 - False if too long
         raise GanzooError(
             f"--dataset takes a registered dataset, but {named} means your own pictures.",
             "In Python, ganzoo.evaluate(images, metrics, dataset=...) compares with any images.",
         )
     dataset = zoo.datasets.get(named).name
-    metrics = given.metric_names((HEADLINE,), dataset, zoo)
+    metrics = arguments.metric_names((HEADLINE,), dataset, zoo)
     parse_metrics(metrics, zoo)  # refuse a misspelt name before a function spends minutes on drawing
-    function, n = is_function(what), given.samples or SAMPLES
-    pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
-    pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
+    function, n = is_function(what), arguments.samples or SAMPLES
+    pictures = call(what, n, arguments.seed) if function else read_pictures(Path(what))
+    pictures = pictures.at_most(n, arguments.seed, "requested" if arguments.samples else "default")
     scores = evaluate_images(
         pictures,
         metrics,
         dataset,
-        split=given.split or "test",
-        anyway=given.anyway,
-        device=given.device,
-        data_dir=given.data_dir,
-        sample_seed=given.seed if function else None,
-        interval=given.interval,
-        crop=given.crop,
-        extractor_weights=given.extractor_weights,
+        split=arguments.split or "test",
+        anyway=arguments.anyway,
+        device=arguments.device,
+        data_dir=arguments.data_dir,
+        sample_seed=arguments.seed if function else None,
+        interval=arguments.interval,
+        crop=arguments.crop,
+        extractor_weights=arguments.extractor_weights,
         note=partial(say, err=True),
-        check=given.compare,
+        check=arguments.compare,
     )
     return [score.record() for score in scores]
+
+
+def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:
+    """Append scores to those of their run, all or none; returns an error that can wait until the scores are shown."""
+    if run is None:
+        return None
+    try:
+        run.append_score(*records)
+    except GanzooError as error:
+        return error
+    except OSError as error:
+        sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
+        if error.errno in FULL:
+            return RunError(sentence, "They are shown above; free some space and score the run again.")
+        # The run may be one that this user can only read.
+        _warn(f"{sentence} They are shown here; --out FILE saves them elsewhere.")
+    return None
+
+
+def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
+    """Append scores to a file, all or none; returns an error that can wait until the scores are shown."""
+    from ganzoo.files import append_lines, locked_append
+
+    if out is None:
+        return None
+    try:
+        if out.exists() and not out.is_file():  # a device or pipe, next to which no lock file should be left
+            append_lines(out, records)
+        else:
+            locked_append(out, records, durable=True)
+    except GanzooError as error:
+        return error
+    except OSError as error:
+        kind = RunError if error.errno in FULL else GanzooError
+        return kind(
+            f"None of the {len(records)} scores were written to {out} ({error.strerror}).",
+            "They are shown above; give another --out.",
+        )
+    return None
 
 
 def _warn(sentence: str) -> None:

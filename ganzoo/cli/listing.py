@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry, Registry
 
@@ -44,45 +43,52 @@ def list_(
 
     zoo = load_zoo()
     warn_of_problems(zoo)
-    registries, wanted = zoo.registries(), list(words or ())
-    if wanted and wanted[0].lower() in {*KINDS, *KINDS.values()}:
-        registries = [zoo.registry(wanted.pop(0))]
-    found = [entry for registry in registries for entry in registry if _matches(entry, wanted)]
-    if wanted and not found:
-        raise GanzooError(f"Nothing matches '{' '.join(wanted)}'.", _available(wanted, registries))
+    registries, terms = zoo.registries(), list(words or ())
+    if terms and terms[0].lower() in {*KINDS, *KINDS.values()}:
+        registries = [zoo.registry(terms.pop(0))]
+    matches = [entry for registry in registries for entry in registry if _matches(entry, terms)]
+    if terms and not matches:
+        raise GanzooError(f"Nothing matches '{' '.join(terms)}'.", _hint(terms, registries))
     if as_json:
         fields = ("name", "kind", "summary", "paper", "plugin")
-        print_json([{field: getattr(entry, field) for field in fields} for entry in found], indent=1)
+        print_json([{field: getattr(entry, field) for field in fields} for entry in matches], indent=1)
         return
-    kinds = dict.fromkeys(entry.kind for entry in found)
-    for index, kind in enumerate(kinds):
-        entries = [entry for entry in found if entry.kind == kind]
+    for index, kind in enumerate(dict.fromkeys(entry.kind for entry in matches)):
         if len(registries) > 1:
             say(("\n" if index else "") + KINDS[kind])
-        for line in _in_full(entries) if long else _one_line_each(entries, shutil.get_terminal_size().columns):
-            say(line)
+        entries = [entry for entry in matches if entry.kind == kind]
+        if not long:
+            for line in _one_line_each(entries, shutil.get_terminal_size().columns):
+                say(line)
+            continue
+        for entry in entries:
+            say(entry.name)
+            say(f"  {entry.summary}")
+            if entry.paper:
+                say(f"  {entry.paper}")
+            say(f"  plugin {entry.plugin} ({entry.distribution})")
 
 
-def _available(words: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
-    """What to do if nothing matches the words."""
+def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
+    """Whether each of the terms is in the name, an alias, the summary or the paper."""
+    text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
+    return all(term.casefold() in text for term in terms)
+
+
+def _hint(terms: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
+    """What to do if nothing matches the terms."""
     from ganzoo.registry.registry import KINDS
 
-    for word in words:
-        if word.lower() in {*KINDS, *KINDS.values()}:
-            return f"Name only one kind, before any other words: `ganzoo list {word.lower()}`."
+    for term in terms:
+        if term.lower() in {*KINDS, *KINDS.values()}:
+            return f"Name only one kind, before any other words: `ganzoo list {term.lower()}`."
     known = {entry.name for registry in registries for entry in registry} | {*KINDS.values()}
     aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
-    near = nearest(words[0], known, aliases)
+    near = nearest(terms[0], known, aliases)
     if near.startswith("Did you mean"):
         return near
     kind = f" {KINDS[registries[0].kind]}" if len(registries) == 1 else ""
     return f"`ganzoo list{kind}` shows all {sum(1 for registry in registries for _ in registry):,}."
-
-
-def _matches(entry: Entry[Any], words: Sequence[str]) -> bool:
-    """Whether each of the words is in the name, an alias, the summary or the paper."""
-    text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
-    return all(word.casefold() in text for word in words)
 
 
 def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
@@ -96,15 +102,6 @@ def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
         if cell_len(summary) > space:
             summary = set_cell_size(summary, max(space - 1, 0)).rstrip(" ,:;") + "…" * (space > 0)
         yield f"{name}  {summary}".rstrip()
-
-
-def _in_full(entries: Sequence[Entry[Any]]) -> Iterator[str]:
-    for entry in entries:
-        yield entry.name
-        yield f"  {entry.summary}"
-        if entry.paper:
-            yield f"  {entry.paper}"
-        yield f"  plugin {entry.plugin} ({entry.distribution})"
 
 
 def plugins(as_json: AsJson = False) -> None:
@@ -153,72 +150,70 @@ def show(
 
     zoo = load_zoo()
     warn_of_problems(zoo)
-    found = _found(name, kind, zoo)
-    if recipes := [entry for entry in found if entry.kind == "recipe"]:
-        for other in found:  # a pretrained generator has its recipe's name
+    entries = _entries_named(name, kind, zoo)
+    if recipes := [entry for entry in entries if entry.kind == "recipe"]:
+        for other in entries:  # a pretrained generator has its recipe's name
             if other not in recipes:
                 say(f"This is the recipe; see also `ganzoo show {name} --kind {other.kind}`.", err=True)
-        found = recipes
-    if as_json and len(found) > 1:
-        kinds = ", ".join(entry.kind for entry in found)
-        raise GanzooError(f"Several kinds have the name '{name}': {kinds}.", "Choose with --kind.")
-    if set_ and any(entry.kind != "recipe" for entry in found):
-        raise GanzooError(f"--set only changes recipes, not the {found[0].kind} '{name}'.", "Leave it out.")
-    if not found:
+    if recipes or not entries:
         _show_recipe(name, zoo, list(set_ or ()), data_dir, as_json)
-    for entry in found:
-        if entry.kind == "recipe":
-            _show_recipe(name, zoo, list(set_ or ()), data_dir, as_json)
-        else:
-            _show_part(entry, as_json)
+        return
+    if as_json and len(entries) > 1:
+        kinds = ", ".join(entry.kind for entry in entries)
+        raise GanzooError(f"Several kinds have the name '{name}': {kinds}.", "Choose with --kind.")
+    if set_:
+        raise GanzooError(f"--set only changes recipes, not the {entries[0].kind} '{name}'.", "Leave it out.")
+    for entry in entries:
+        _show_component(entry, as_json)
 
 
-def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
+def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     """Every entry of that name; none if it is a recipe file."""
     registries = [zoo.registry(kind)] if kind else zoo.registries()
-    found = [registry.get(name) for registry in registries if name in registry]
-    if not found and not (name.endswith((".yaml", ".yml")) or os.path.isfile(name)):  # noqa: PTH113 - as in `run`
+    entries = [registry.get(name) for registry in registries if name in registry]
+    if not entries and not (name.endswith((".yaml", ".yml")) or os.path.isfile(name)):  # noqa: PTH113 - as in `run`
         if kind:
             registries[0].get(name)
         known = {entry.name for registry in registries for entry in registry}
         aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
         raise unknown("name", name, known, zoo.recipes.hint, aliases)
-    return found
+    return entries
 
 
 def _show_recipe(name: str, zoo: Zoo, overrides: list[str], data_dir: Path | None, as_json: bool) -> None:
+    from ganzoo.build import assemble
     from ganzoo.config.loading import load_recipe
+    from ganzoo.training.optim import refuse_other_roles
+    from ganzoo.training.step import phase_groups
 
     recipe = load_recipe(name, zoo, overrides)
-    counts = _parameter_counts(recipe, zoo, data_dir)
+    counts: dict[str, int] | None = None
+    try:  # the sizes of networks depend on the shape of the dataset, which may be unavailable
+        dataset = zoo.datasets.get(recipe.dataset.name).create("test", data_dir, **recipe.dataset.options)
+    except GanzooError as error:
+        say(f"No parameter counts: {error}", err=True, colour="yellow")
+    else:
+        assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
+        # As before a training run: all networks and phases are known only now, since a loss may add some.
+        refuse_other_roles(recipe, assembly.networks)
+        phase_groups(assembly.objective.phases(), recipe, assembly.networks)
+        counts = assembly.parameter_counts()
     if as_json:
-        facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}
-        print_json(facts, indent=1)
+        print_json({"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}, indent=1)
         return
     # As comments, so that the output is a recipe that can be saved and run.
     sizes = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
     _print_yaml("\n".join([f"# {recipe.name}", *sizes, recipe.to_yaml()]))
 
 
-def _parameter_counts(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> dict[str, int] | None:
-    """Parameters by network, or None if the dataset, whose shape they depend on, is unavailable."""
-    from ganzoo.build import assemble
-    from ganzoo.training.optim import refuse_other_roles
-    from ganzoo.training.step import phase_groups
+def _show_component(entry: Entry[Any], as_json: bool) -> None:
+    from pydantic_core import to_jsonable_python
 
-    try:
-        dataset = zoo.datasets.get(recipe.dataset.name).create("test", data_dir, **recipe.dataset.options)
-    except GanzooError as error:
-        say(f"No parameter counts: {error}", err=True, colour="yellow")
-        return None
-    assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
-    # As before a training run: all networks and phases are known only now, since a loss may add some.
-    refuse_other_roles(recipe, assembly.networks)
-    phase_groups(assembly.objective.phases(), recipe, assembly.networks)
-    return assembly.parameter_counts()
-
-
-def _show_part(entry: Entry[Any], as_json: bool) -> None:
+    schema, options = entry.options.schema(), dict[str, dict[str, Any]]()
+    for option in entry.options.types:
+        options[option] = {"type": in_words(schema[option])}
+        if option in entry.options.defaults:
+            options[option]["default"] = to_jsonable_python(entry.options.defaults[option])
     facts = {
         "name": entry.name,
         "kind": entry.kind,
@@ -226,7 +221,7 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
         "paper": entry.paper,
         "plugin": entry.plugin,
         "distribution": entry.distribution,
-        "options": {option: _option(entry, option) for option in entry.options.types},
+        "options": options,
     }
     description = inspect.getdoc(entry.factory) or ""
     if as_json:
@@ -239,15 +234,6 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
         say(f"`ganzoo study show {entry.name}` shows its rows and claims.", err=True)
     if description:
         Console().print(f"\n{description}\n")
-
-
-def _option(entry: Entry[Any], option: str) -> dict[str, Any]:
-    """An option's type in words, and its default if it has one."""
-    from pydantic_core import to_jsonable_python
-
-    kind = in_words(entry.options.schema()[option])
-    defaults = entry.options.defaults
-    return {"type": kind, **({"default": to_jsonable_python(defaults[option])} if option in defaults else {})}
 
 
 def in_words(schema: dict[str, Any]) -> str:

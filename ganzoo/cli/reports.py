@@ -128,12 +128,12 @@ def leaderboard(
 
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
-    found = []
+    verdicts = []
     if (results / STUDIES / RUNS).is_file():
         zoo = load_zoo()
         warn_of_problems(zoo)  # their studies would be missing from the page
-        found = answers(results, zoo)
-    written = write_leaderboard(results, readme, work, found)
+        verdicts = answers(results, zoo)
+    written = write_leaderboard(results, readme, work, verdicts)
     files = [str(path) for path in written.files]
     if as_json:
         print_json({"files": files, "recipes": written.recipes})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, print_json, warn_of_problems
+from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(
     from ganzoo.cli.console import RunProgress
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
-    from ganzoo.runs.folder import free_folder
+    from ganzoo.runs.folder import RunFolder, free_folder
     from ganzoo.runs.start import resume as resume_run
     from ganzoo.runs.start import start
     from ganzoo.training.distributed import joined
@@ -109,7 +109,10 @@ def run(
                 _take_part(processes, resuming=resume is not None or status != NEW)
             return
         if status == DONE and out is not None:
-            _done_already(out, as_json=as_json)
+            if as_json:
+                print_json(outcome(RunFolder.open(out)))
+            else:
+                say(f"The run {out} is done.", err=True)
             return
         if profile and processes.size > 1:
             raise GanzooError("--profile looks at a single process.", "Leave it out, or start without torchrun.")
@@ -153,13 +156,6 @@ def outcome(finished: RunFolder) -> dict[str, Any]:
     return {"run": str(finished.path), **facts, "scores": finished.final_scores()}
 
 
-def _status(folder: Path) -> str:
-    """The status of the run in a folder; ``NEW`` if there is none yet, or only the remains of a killed process."""
-    from ganzoo.runs.folder import RunFolder
-
-    return str(RunFolder.open(folder).info.get("status")) if (folder / "run.json").exists() else NEW
-
-
 def _take_part(processes: Processes, *, resuming: bool) -> None:
     """Train alongside the main process, which alone writes to the folder and reports the errors of all processes."""
     from ganzoo.errors import Diverged, Interrupted, Terminated
@@ -174,16 +170,6 @@ def _take_part(processes: Processes, *, resuming: bool) -> None:
             start(None, load_zoo(), None, processes=processes)
     except (Diverged, Interrupted, ProcessLost, Terminated) as error:
         raise SystemExit(error.exit_code) from None
-
-
-def _done_already(folder: Path, *, as_json: bool) -> None:
-    from ganzoo.cli.terminal import say
-    from ganzoo.runs.folder import RunFolder
-
-    if as_json:
-        print_json(outcome(RunFolder.open(folder)))
-    else:
-        say(f"The run {folder} is done.", err=True)
 
 
 def _recipe(recipe: str, data: Path | None, overrides: list[str], zoo: Zoo) -> Recipe:
@@ -207,7 +193,6 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     Raises:
         GanzooError: The command's settings would give other weights.
     """
-    from ganzoo.cli.terminal import say
     from ganzoo.config.identity import same_training
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
@@ -215,22 +200,25 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     from ganzoo.runs.start import CHANGEABLE
     from ganzoo.runs.weights import differing, pinned_as_recorded
 
-    status, zoo = _status(folder), load_zoo()
-    if status == NEW:
+    run = RunFolder.open(folder) if (folder / "run.json").exists() else None
+    zoo = load_zoo()
+    if run is None:  # none yet, or only the remains of a killed process
         return NEW, []
-    begun = RunFolder.open(folder).recipe(zoo)
-    asked = pinned_as_recorded(_recipe(recipe, data, overrides, zoo), begun, zoo)
-    if not same_training(asked, begun):
+    status, recorded = str(run.info.get("status")), run.recipe(zoo)
+    requested = pinned_as_recorded(_recipe(recipe, data, overrides, zoo), recorded, zoo)
+    if not same_training(requested, recorded):
         raise GanzooError(
             f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."
         )
-    changed = {key: value for key, value in differing(begun.plain(), asked.plain()) if key.startswith(CHANGEABLE)}
+    differences = differing(recorded.plain(), requested.plain())
+    changed = {key: value for key, value in differences if key.startswith(CHANGEABLE)}
     ignored = list[str]()
     if status == DONE:
-        more = set(asked.evaluate.metrics) - set(begun.evaluate.metrics)
-        rescored = bool(more or (asked.evaluate.metrics and changed.keys() & {"evaluate.samples", "evaluate.anyway"}))
+        metrics = requested.evaluate.metrics
+        more = set(metrics) - set(recorded.evaluate.metrics)
+        rescored = bool(more or (metrics and changed.keys() & {"evaluate.samples", "evaluate.anyway"}))
         # A run that a score has ended would continue training.
-        rescored = rescored and begun.train.until is None
+        rescored = rescored and recorded.train.until is None
         ignored = [key for key in changed if not (rescored and key.startswith("evaluate."))]
         status = RESCORED if rescored else DONE
     if ignored:

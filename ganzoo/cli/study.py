@@ -155,7 +155,7 @@ def run_studies(
     zoo = load_zoo()
     studies = _studies(names, zoo, quick=quick)
     refuse_pages(studies, results, quick=quick)
-    asked = [study.with_seeds(seeds) if seeds else study for study in studies]
+    requested = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
         numbers = _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
         if as_json:
@@ -175,23 +175,25 @@ def run_studies(
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
         # Studies that share a baseline share its training runs.
-        trials = joined(job for study in asked for trial in study.trials(zoo) for job in trial.jobs)
+        trials = joined(job for study in requested for trial in study.trials(zoo) for job in trial.jobs)
         if trials:
             worker.run(part_of(trials, shard))
         ledger.refresh()
-        found = [find(study, ledger, zoo) for study in asked]
-        if any(one.is_searching for one in found):
+        findings = [find(study, ledger, zoo) for study in requested]
+        if any(found.is_searching for found in findings):
             sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
             if shard is not None:
                 sentence = "Other shards have not finished the search."
             raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
-        planned = joined(job for one in found for job in in_order(one.study, [cell.cell for cell in one.cells]))
+        planned = joined(
+            job for found in findings for job in in_order(found.study, [cell.cell for cell in found.cells])
+        )
         mine = part_of(planned, shard)
         runs = worker.run(mine)
         progress.summarise(mine, runs, results)
     ledger.refresh()
     pages = write_pages(studies, ledger, zoo, quick=quick)
-    _tell(pages, as_json)
+    _show_pages(pages, as_json)
     if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
@@ -223,17 +225,17 @@ def report_studies(
             f"{results} has no run of any installed study.",
             "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
-    _tell(write_pages(studies, ledger, zoo, quick=quick), as_json)
+    _show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json)
 
 
 def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
     from ganzoo.studies.study import load_study
 
-    found = [load_study(name, zoo) for name in dict.fromkeys(names)]
-    return [study.scaled_down() if quick else study for study in found]
+    studies = [load_study(name, zoo) for name in dict.fromkeys(names)]
+    return [study.scaled_down() if quick else study for study in studies]
 
 
-def _tell(pages: list[StudyPage], as_json: bool) -> None:
+def _show_pages(pages: list[StudyPage], as_json: bool) -> None:
     """Print verdicts, and where the pages are."""
     if as_json:
         print_json({"studies": [page.plain() for page in pages]})
@@ -267,7 +269,7 @@ def _launch(
             command.append(word)
     for name, place in places.items():
         command += [name, str(place.resolve())] if place is not None else []
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for parameter in parameters:
         key, equals, value = parameter.partition("=")
         if not equals:
@@ -275,8 +277,8 @@ def _launch(
                 f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
             )
         # A value with a leading zero is a name, such as an account's.
-        given[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
-    numbers = submit(command, workers, given, refuse_links(work / "slurm", work))
+        settings[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
+    numbers = submit(command, workers, settings, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
     say(f"When they are done: ganzoo study report --results {results}", err=True)
     return numbers

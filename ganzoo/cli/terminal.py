@@ -44,17 +44,6 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     typer.echo(text, file=_for_json.get())
 
 
-@contextmanager
-def _json_alone() -> Iterator[None]:
-    """Reserve standard output for JSON: anything that plugins and libraries print goes to standard error."""
-    token = _for_json.set(sys.stdout)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _for_json.reset(token)
-
-
 def warn_of_problems(zoo: Zoo) -> None:
     """Print one sentence on standard error for each plugin that was refused."""
     for problem in zoo.problems:
@@ -69,10 +58,15 @@ class LogHandler(logging.Handler):
         say(record.getMessage(), err=True, colour="yellow")
 
 
-def _as_json(context: typer.Context, asked: bool) -> bool:
-    if asked:
-        context.with_resource(_json_alone())
-    return asked
+RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
+
+WhichCheckpoint = Annotated[
+    Literal["last", "best"], typer.Option(help="last, or best: the one that train.keep_best kept.")
+]
+
+WhichWeights = Annotated[
+    Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")
+]
 
 
 def _allow_code(context: typer.Context, allowed: bool) -> bool:
@@ -83,6 +77,12 @@ def _allow_code(context: typer.Context, allowed: bool) -> bool:
     return allowed
 
 
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", callback=_allow_code, help="Allow an extractor to run downloaded code (dinov2-*)."),
+]
+
+
 def _allow_paths(context: typer.Context, allowed: bool) -> bool:
     if allowed:
         from ganzoo.runs.folder import reading
@@ -90,23 +90,6 @@ def _allow_paths(context: typer.Context, allowed: bool) -> bool:
         context.with_resource(reading(anywhere=True))
     return allowed
 
-
-def _read_from(context: typer.Context, data_dir: Path | None) -> Path | None:
-    if data_dir is not None:
-        from ganzoo.runs.folder import reading
-
-        context.with_resource(reading(data_dir))
-    return data_dir
-
-
-AllowCode = Annotated[
-    bool,
-    typer.Option("--allow-code", callback=_allow_code, help="Allow an extractor to run downloaded code (dinov2-*)."),
-]
-
-WhichCheckpoint = Annotated[
-    Literal["last", "best"], typer.Option(help="last, or best: the one that train.keep_best kept.")
-]
 
 AllowPaths = Annotated[
     bool,
@@ -117,13 +100,34 @@ AllowPaths = Annotated[
     ),
 ]
 
-RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
 
-WhichWeights = Annotated[
-    Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")
-]
+def _read_from(context: typer.Context, data_dir: Path | None) -> Path | None:
+    if data_dir is not None:
+        from ganzoo.runs.folder import reading
+
+        context.with_resource(reading(data_dir))
+    return data_dir
+
 
 DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Folder that already holds the dataset files.")]
+
+
+def _as_json(context: typer.Context, requested: bool) -> bool:
+    if requested:
+        context.with_resource(_json_alone())
+    return requested
+
+
+@contextmanager
+def _json_alone() -> Iterator[None]:
+    """Reserve standard output for JSON: anything that plugins and libraries print goes to standard error."""
+    token = _for_json.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _for_json.reset(token)
+
 
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_as_json, help="Print the outcome as JSON on standard output.")

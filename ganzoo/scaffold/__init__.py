@@ -42,11 +42,11 @@ def check_name(name: str, zoo: Zoo) -> None:
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package == "ganzoo":
         raise GanzooError(f"Python or ganzoo reserves the name '{name}'.", f"Add a word: my-{name}.")
     taken = {entry.name for registry in zoo.registries() for entry in registry}
-    taken |= {found.name for found in zoo.plugins} | {problem.plugin for problem in zoo.problems}
+    taken |= {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
     taken |= {normal(point.name) for point in installed()} | {distribution_name(point) for point in installed()}
-    for wanted in (name, f"{name}-mnist"):
-        if wanted in taken:
-            raise GanzooError(f"The name '{wanted}' is taken.", "Choose another; `ganzoo list` shows those in use.")
+    for new in (name, f"{name}-mnist"):
+        if new in taken:
+            raise GanzooError(f"The name '{new}' is taken.", "Choose another; `ganzoo list` shows those in use.")
     close = get_close_matches(name, taken, n=1, cutoff=TOO_SIMILAR)
     if close:
         raise GanzooError(f"'{name}' is too similar to '{close[0]}'.", "Choose another name.")
