@@ -311,8 +311,9 @@ class TrainingLoop:
         except Diverged:
             self._log_event("diverged", broken=["samples"])
             raise
-        if processes.any(self._is_reached()):
-            self.reached = self.reached or "the requested score"
+        reached = self._reached_score()
+        if processes.any(bool(reached)):
+            self.reached = reached or "the requested score"  # only the main process knows the scores
         self._evaluated = trainer.images
 
     def _draw_grid(self) -> None:
@@ -464,18 +465,18 @@ class TrainingLoop:
             self.run.save_best(tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()})
             self.run.update(best=best)
 
-    def _is_reached(self) -> bool:
-        """Whether all conditions in ``train.until`` are met at once, counting only scores by the run's own protocol."""
+    def _reached_score(self) -> str:
+        """The conditions in ``train.until`` in words if all are met at once, counting only the run's own scores."""
         conditions = self.trainer.recipe.train.conditions
         if not conditions or self.run is None:
-            return False
+            return ""
         curves = [(until, self._curve(until.metric)) for until in conditions]
         if all(
             self.trainer.images in curve and until.is_met(list(curve.values()), self._better(until.metric))
             for until, curve in curves
         ):
-            self.reached = " and ".join(until.in_words for until in conditions)
-        return bool(self.reached)
+            return " and ".join(until.in_words for until in conditions)
+        return ""
 
     def _log_event(self, event: str, **facts: Any) -> None:
         if self.run is None:

@@ -139,11 +139,6 @@ def is_event(record: Mapping[str, Any]) -> bool:
     return _fits(_Train if record.get("event") == "train" else _Event, record)
 
 
-def is_score(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a score with all the keys that scores require."""
-    return _fits(_Score, record)
-
-
 def _fits(shape: type[BaseModel], record: Mapping[str, Any]) -> bool:
     try:
         shape.model_validate(dict(record))
@@ -198,8 +193,8 @@ def _is_resumption(record: Mapping[str, Any]) -> bool:
 
 
 def _is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a line is a score whose seal, if it has one, is unbroken."""
-    if not is_score(record):
+    """Whether a line is a score with all the keys that scores require, and whose seal, if it has one, is unbroken."""
+    if not _fits(_Score, record):
         return False
     if "schema" not in record:  # from before seals existed
         return True
