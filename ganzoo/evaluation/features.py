@@ -12,11 +12,11 @@ from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.reproducibility import full_precision
 
-HELD = 64
-"""Batches whose features may stay on the device, so that the CPU need not wait for it after each batch."""
-
 if TYPE_CHECKING:
     from ganzoo.api.metric import Extractor
+
+HELD = 64
+"""Batches whose features may stay on the device, so that the CPU need not wait for it after each batch."""
 
 
 def extract(
