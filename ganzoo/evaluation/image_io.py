@@ -336,7 +336,8 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     if isinstance(images, np.ndarray):
         refuse_too_large(images)  # before a view that repeats its values is copied
         if str(images.dtype) == name:
-            images = torch.from_numpy(np.ascontiguousarray(images))
+            # A copy if it is read-only, as JAX's arrays are: torch would warn that writing to it is undefined.
+            images = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
     if not isinstance(images, Tensor):
         kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
@@ -362,7 +363,7 @@ def as_labels(labels: Any, n: int, who: str) -> Tensor:
     """
     remedy = "Labels must be integers, one for each image."
     with foreign_code(f"{who} labels that cannot be read", remedy):
-        tensor = torch.as_tensor(labels)
+        tensor = labels if isinstance(labels, Tensor) else torch.tensor(labels)  # as_tensor warns of read-only arrays
         whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
         if whole and tensor.shape == (n,):
             return tensor.to("cpu", torch.int64, copy=True).to_dense()
