@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ class Pictures:
             why: Where ``n`` comes from, for the note, such as ``default``.
         """
         if len(self.images) < n:
-            return replace(self, notes=(*self.notes, f"Scoring all {len(self.images):,} images ({why}: {n:,})."))
+            return self.noted(f"Scoring all {len(self.images):,} images ({why}: {n:,}).", self.images, self.labels)
         if len(self.images) == n:
             return self
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:n]

@@ -34,7 +34,7 @@ def test_labels_split_seed_and_interval_are_passed_on(toy_zoo, noise):
 
 
 def test_arrays_that_cannot_be_written_to_are_scored_without_a_warning(toy_zoo, noise):
-    """As NumPy sees those of JAX: a warning of torch's would blame ganzoo. pytest makes it an error."""
+    """NumPy sees JAX's arrays as read-only. torch would warn, and pytest makes that an error."""
     images, labels = noise(100).numpy(), np.arange(100) % 4
     expected = evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels)
     always = torch.is_warn_always_enabled()
