@@ -15,11 +15,11 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 from torch.nn.utils.parametrizations import spectral_norm
-from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.dataset import Modality
+from ganzoo.api.metric import evaluating
 from ganzoo.api.objective import Objective, Spec
 from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
@@ -342,26 +342,20 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
             )
         return output
 
-    training = {module: module.training for module in assembly.networks.modules()}
-    assembly.networks.eval()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            remedy = "Implement sample(n, generator, device), which returns float32 codes (n, width)."
-            with foreign_code(f"The prior '{spec.prior.name}' fails to draw codes", remedy):
-                z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
-            shape = tuple(getattr(z, "shape", ()))
-            if shape != (2, spec.latent) or z.dtype != torch.float32:
-                kind = getattr(z, "dtype", type(z).__name__)
-                sentence = f"The prior '{spec.prior.name}' draws codes of shape {shape} and type {kind}."
-                raise GanzooError(sentence, f"Its width is {spec.latent}, so it returns float32 (n, {spec.latent}).")
-            label = torch.zeros(2, dtype=torch.int64)
-            columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
-            fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))
-            if isinstance(objective, AdversarialGame):
-                expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluating(networks), torch.random.fork_rng(devices=[]):
+        remedy = "Implement sample(n, generator, device), which returns float32 codes (n, width)."
+        with foreign_code(f"The prior '{spec.prior.name}' fails to draw codes", remedy):
+            z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
+        shape = tuple(getattr(z, "shape", ()))
+        if shape != (2, spec.latent) or z.dtype != torch.float32:
+            kind = getattr(z, "dtype", type(z).__name__)
+            sentence = f"The prior '{spec.prior.name}' draws codes of shape {shape} and type {kind}."
+            raise GanzooError(sentence, f"Its width is {spec.latent}, so it returns float32 (n, {spec.latent}).")
+        label = torch.zeros(2, dtype=torch.int64)
+        columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
+        fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))
+        if isinstance(objective, AdversarialGame):
+            expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
 
 
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
@@ -394,12 +388,7 @@ def _store_convolutions(networks: nn.Module, memory_format: torch.memory_format)
     """Convert the weights that convolutions learn: the originals behind a parametrization, if there is one."""
     for module in networks.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            weights: Iterable[Tensor]
-            if is_parametrized(module, "weight"):
-                weights = module.get_submodule("parametrizations.weight").parameters(recurse=False)
-            else:
-                weights = [module.weight]
-            for weight in weights:
+            for weight in module.parameters():
                 if weight.dim() == 4:
                     weight.data = weight.detach().clone(memory_format=memory_format)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -427,15 +428,14 @@ class StreamedSampler:
         self._device = torch.device(device)
         self._order = Order(len(dataset), batch_size, seed=seed, device="cpu")
         own_rows = len(range(*rows.indices(batch_size)))
-        self._slots = [_Slot(self._columns, own_rows, self._device) for _ in range(SLOTS)]
+        self._slots = cycle([_Slot(self._columns, own_rows, self._device) for _ in range(SLOTS)])
         self._worker = ThreadPoolExecutor(1, "ganzoo-stream")
         self._prefetch()
 
     def _prefetch(self) -> None:
         """Choose the next batch, and start gathering it."""
         self._state = self._order.state_dict()
-        self._slots.append(self._slots.pop(0))
-        self._next = self._worker.submit(self._gather, self._slots[-1], self._order.next()[self._rows])
+        self._next = self._worker.submit(self._gather, next(self._slots), self._order.next()[self._rows])
 
     def _gather(self, slot: _Slot, chosen: Tensor) -> _Slot:
         if slot.copied is not None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ganzoo.config.checking import how_to_score
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import torch_fidelity
-from ganzoo.evaluation.features import extract_together
+from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.protocol import Score
 from ganzoo.evaluation.reference import ReferenceData, finite
 from ganzoo.evaluation.requests import (
@@ -28,6 +28,7 @@ from ganzoo.evaluation.requests import (
     parse_metrics,
     refuse_other_shape,
 )
+from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.reproducibility import canonical_order, preserved_global_state, seeded
 
 if TYPE_CHECKING:
@@ -35,9 +36,23 @@ if TYPE_CHECKING:
 
     from ganzoo.api.metric import Extractor, Features
     from ganzoo.api.objective import Objective
-    from ganzoo.evaluation.features import Processes
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
+
+
+class Processes(Protocol):
+    """The processes that run one evaluation together, all with the same images."""
+
+    @property
+    def rank(self) -> int:
+        """The index of this process, from 0."""
+
+    @property
+    def size(self) -> int:
+        """The number of processes."""
+
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """Replace a tensor on the CPU by its sum over all processes."""
 
 
 class Evaluator:
@@ -149,7 +164,7 @@ class Evaluator:
         """Each extractor's features of a set of images: the first half of ``score``.
 
         If several processes evaluate together, all of them call this with the same images at the same point; each
-        computes its share, and the result equals that of a single process.
+        computes its share of a single process's batches, so the result equals that of a single process.
 
         Args:
             images: In their modality's stored form (n, *shape), on the CPU.
@@ -159,10 +174,16 @@ class Evaluator:
             Features by extractor name, in the order of the images, in every process.
         """
         order = canonical_order(images)
-        extractors = self._extractors_for(tuple(images.shape[1:]))
-        by_extractor = extract_together(extractors, images[order], self.device, processes)
-        back = order.argsort()
-        return {name: ordered[back] for name, ordered in by_extractor.items()}
+        ordered, back = images[order], order.argsort()
+        part = WHOLE if processes is None else (processes.rank, processes.size)
+        by_extractor = {}
+        for name, extractor in self._extractors_for(tuple(images.shape[1:])).items():
+            features = extract(name, extractor, ordered, self.device, part=part)
+            for tensor in (features.values, features.logits):
+                if tensor is not None and processes is not None:
+                    processes.all_reduce_sum(tensor)
+            by_extractor[name] = features[back]
+        return by_extractor
 
     def score(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,28 +12,11 @@ from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.reproducibility import full_precision
 
-HELD = 64
-"""Batches whose features may stay on the device, so that the CPU need not wait for it after each batch."""
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ganzoo.api.metric import Extractor
 
-
-class Processes(Protocol):
-    """The processes that run one evaluation together, all with the same images."""
-
-    @property
-    def rank(self) -> int:
-        """The index of this process, from 0."""
-
-    @property
-    def size(self) -> int:
-        """The number of processes."""
-
-    def all_reduce_sum(self, tensor: Tensor) -> None:
-        """Replace a tensor on the CPU by its sum over all processes."""
+HELD = 64
+"""Batches whose features may stay on the device, so that the CPU need not wait for it after each batch."""
 
 
 def extract(
@@ -128,29 +111,3 @@ def _extract_batch(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tens
             )
     features, logits = returned
     return features.detach(), None if logits is None else logits.detach()
-
-
-def extract_together(
-    extractors: Mapping[str, Extractor], images: Tensor, device: torch.device, processes: Processes | None
-) -> dict[str, Features]:
-    """Every extractor's features of the same images; each process computes its share of the batches.
-
-    All processes call this at the same point. The batches are those of a single process, so the features are equal.
-
-    Args:
-        extractors: By name, on ``device``, in evaluation mode; the same, in the same order, in every process.
-        images: In their modality's stored form (n, *shape); the same in every process.
-        device: The device of the extractors.
-        processes: The processes that take part; None means this process alone.
-
-    Returns:
-        Features by extractor name, in every process.
-    """
-    by_extractor = {}
-    for name, extractor in extractors.items():
-        part = WHOLE if processes is None else (processes.rank, processes.size)
-        features = by_extractor[name] = extract(name, extractor, images, device, part=part)
-        for tensor in (features.values, features.logits):
-            if tensor is not None and processes is not None:
-                processes.all_reduce_sum(tensor)
-    return by_extractor

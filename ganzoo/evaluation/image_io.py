@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class Pictures:
             GanzooError: They have another size, or are coloured while the dataset is grey.
         """
         if self.images.shape[2:] != shape[1:]:
-            sizes = f"The pictures are {written(shape_of(self.images))}, but the dataset's are {written(shape)}"
+            sizes = f"The pictures are {written(self.images.shape[1:])}, but the dataset's are {written(shape)}"
             height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
             if height < 0 or width < 0 or height % 2 or width % 2:
                 raise GanzooError(
@@ -71,7 +71,7 @@ class Pictures:
                 )
             if not crop:
                 raise GanzooError(f"{sizes}, and the border is black in all pictures.", "Cut it off with --crop.")
-            note = f"A black border was cut off, leaving {written(shape_of(inner))}."
+            note = f"A black border was cut off, leaving {written(inner.shape[1:])}."
             return self.noted(note, inner, self.labels).fitted(shape)
         channels = self.images.shape[1]
         if channels == shape[0]:
@@ -94,7 +94,7 @@ class Pictures:
             why: Where ``n`` comes from, for the note, such as ``default``.
         """
         if len(self.images) < n:
-            return replace(self, notes=(*self.notes, f"Scoring all {len(self.images):,} images ({why}: {n:,})."))
+            return self.noted(f"Scoring all {len(self.images):,} images ({why}: {n:,}).", self.images, self.labels)
         if len(self.images) == n:
             return self
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:n]
@@ -102,12 +102,6 @@ class Pictures:
         return self.noted(
             f"Scoring {n:,} of {len(self.images):,} images, drawn with seed {seed}.", self.images[chosen], labels
         )
-
-
-def shape_of(images: Tensor) -> tuple[int, int, int]:
-    """(channels, height, width) of images (n, c, h, w)."""
-    channels, height, width = images.shape[1:]
-    return channels, height, width
 
 
 NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w), (n, h, w, c) or (n, c, h, w)."
@@ -129,7 +123,7 @@ def read_npz(path: Path) -> Pictures:
             f"The labels in {path} are {labels.dtype} {labels.shape}.",
             "Labels must be integers, one for each image.",
         )
-    size = f"images, {written(shape_of(tensor))}" if tensor.dtype == torch.uint8 else "points"
+    size = f"images, {written(tensor.shape[1:])}" if tensor.dtype == torch.uint8 else "points"
     return Pictures(
         tensor, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(tensor):,} {size}.",)
     )
@@ -192,24 +186,23 @@ def _read_folder(folder: Path) -> Pictures:
     if not pngs:
         raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")
     with reading.open_picture(pngs[0], ("PNG",)) as first:
-        mode, size = _form_of(first, pngs[0])
-    reading.check_bytes(folder, len(pngs) * prod(size) * len(mode))
-    images = torch.empty(len(pngs), len(mode), size[1], size[0], dtype=torch.uint8)
+        shape = _shape_of(first, pngs[0])
+    reading.check_bytes(folder, len(pngs) * prod(shape))
+    images = torch.empty(len(pngs), *shape, dtype=torch.uint8)
     for index, file in enumerate(pngs):
         with reading.open_picture(file, ("PNG",)) as picture:
-            if (form := _form_of(picture, file)) != (mode, size):
+            if (other := _shape_of(picture, file)) != shape:
                 raise GanzooError(
-                    f"{file.name} is {_form_in_words(form)}, but the first picture in the folder is "
-                    f"{_form_in_words((mode, size))}.",
+                    f"{file.name} is {written(other)}, but the first picture in the folder is {written(shape)}.",
                     "All pictures must have the same size and the same channels.",
                 )
             pixels = torch.from_numpy(np.array(picture))
         images[index] = pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
-    return Pictures(images, notes=(f"{len(pngs):,} PNGs, {written(shape_of(images))}.",))
+    return Pictures(images, notes=(f"{len(pngs):,} PNGs, {written(shape)}.",))
 
 
-def _form_of(picture: Image.Image, file: Path) -> tuple[str, tuple[int, int]]:
-    """Mode and size of a picture, which must store exactly the pixels to score."""
+def _shape_of(picture: Image.Image, file: Path) -> tuple[int, int, int]:
+    """(channels, height, width) of a picture, which must store exactly the pixels to score."""
     remedy = "Save it as 8-bit grey or RGB, without a palette or transparency."
     if picture.mode not in ("L", "RGB"):
         raise GanzooError(f"The picture {file} is of mode {picture.mode}.", remedy)
@@ -223,12 +216,7 @@ def _form_of(picture: Image.Image, file: Path) -> tuple[str, tuple[int, int]]:
             f"The picture {file} is stored rotated or mirrored, with an Exif orientation tag.",
             "Save its pixels upright, without that tag.",
         )
-    return picture.mode, picture.size
-
-
-def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
-    mode, (width, height) = form
-    return written((len(mode), height, width))
+    return len(picture.mode), picture.height, picture.width
 
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -267,7 +255,7 @@ def call(what: str, n: int, seed: int) -> Pictures:
     if len(read) != n:
         raise GanzooError(f"{what} returned {len(read):,} images, but {n:,} were requested.", REMEDY)
     kind = "points" if points else "images"
-    form = f"{read.shape[-1]} dimensions" if points else written(shape_of(read))
+    form = f"{read.shape[-1]} dimensions" if points else written(read.shape[1:])
     note = f"{n:,} {kind} from {what}, seed {seed}, {form}."
     return Pictures(
         read.reshape(n, 1, 1, -1) if points else read,
@@ -338,14 +326,19 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     """
     import numpy as np
 
-    name = str(dtype).removeprefix("torch.")
-    if isinstance(images, np.ndarray) and str(images.dtype) == name and images.nbytes <= reading.max_bytes():
-        images = torch.from_numpy(np.ascontiguousarray(images))
-    if not isinstance(images, Tensor):
-        if getattr(images, "nbytes", 0) > reading.max_bytes() and isinstance(images, np.ndarray):
+    def refuse_too_large(values: Tensor | np.ndarray[Any, Any]) -> None:
+        if values.nbytes > reading.max_bytes():
             raise GanzooError(
-                f"{who} shape {images.shape}.", f"More than {reading.max_bytes() / 1e9:.0f} GB cannot be scored."
+                f"{who} shape {tuple(values.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB cannot be scored."
             )
+
+    name = str(dtype).removeprefix("torch.")
+    if isinstance(images, np.ndarray):
+        refuse_too_large(images)  # before a view that repeats its values is copied
+        if str(images.dtype) == name:
+            # A copy if it is read-only, as JAX's arrays are: torch would warn that writing to it is undefined.
+            images = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
+    if not isinstance(images, Tensor):
         kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
         raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
@@ -358,10 +351,7 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
         )
     if images.is_nested or images.is_quantized or images.layout != torch.strided or images.device.type == "meta":
         raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary dense tensor.")
-    if images.numel() * images.element_size() > reading.max_bytes():
-        raise GanzooError(
-            f"{who} shape {tuple(images.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB cannot be scored."
-        )
+    refuse_too_large(images)
     return images.detach().cpu()
 
 
@@ -373,7 +363,7 @@ def as_labels(labels: Any, n: int, who: str) -> Tensor:
     """
     remedy = "Labels must be integers, one for each image."
     with foreign_code(f"{who} labels that cannot be read", remedy):
-        tensor = torch.as_tensor(labels)
+        tensor = labels if isinstance(labels, Tensor) else torch.tensor(labels)  # as_tensor warns of read-only arrays
         whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
         if whole and tensor.shape == (n,):
             return tensor.to("cpu", torch.int64, copy=True).to_dense()

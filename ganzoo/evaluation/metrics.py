@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from math import sqrt
 from typing import Any
 
 import torch
@@ -102,8 +101,8 @@ def quality(logits: Tensor) -> float:
     return len(assigned(logits)) / len(logits)
 
 
-MARGIN = 0.02
-ERRORS = 5
+MARGIN, ERRORS = 0.02, 5
+"""A share is too high from this much above that of real images, or this many standard errors, whichever is more."""
 
 
 def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor:
@@ -132,7 +131,7 @@ def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
         n_floor: The number of held-out real images.
     """
     shared = (value * n + floor * n_floor) / (n + n_floor)
-    error = sqrt(shared * (1 - shared) * (1 / n + 1 / n_floor))
+    error = math.sqrt(shared * (1 - shared) * (1 / n + 1 / n_floor))
     return value > floor + max(MARGIN, ERRORS * error)
 
 

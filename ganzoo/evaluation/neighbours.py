@@ -230,8 +230,7 @@ class _Pairs:
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Squared distances of paired points (n,), in float64, without a float64 copy of all points."""
         some = zip(torch.split(rows, 4096), torch.split(columns, 4096), strict=True)
-        parts = [(self._exact_a[i].double() - self._exact_b[j].double()).square().sum(1) for i, j in some]
-        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=self._a.device)
+        return torch.cat([(self._exact_a[i].double() - self._exact_b[j].double()).square().sum(1) for i, j in some])
 
 
 def _smallest(gaps: Tensor, k: int) -> Tensor:

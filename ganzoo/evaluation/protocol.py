@@ -209,7 +209,7 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -
     for key in dict.fromkeys([*a, *b]):
         one, other = a.get(key), b.get(key)
         if not within and isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _differences(one, other, f"{within}{key}.")
+            yield from _differences(one, other, f"{key}.")
         elif one != other:
             yield f"{within}{key}: {_short(one)} and {_short(other)}"
 

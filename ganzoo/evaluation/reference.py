@@ -40,7 +40,7 @@ Key = Mapping[str, Any]
 
 
 def content_digest(images: Tensor) -> str:
-    """SHA-256 of images (n, c, h, w) uint8 and their shape, in hexadecimal."""
+    """SHA-256, hexadecimal, of samples in their modality's stored form (n, *shape), and of that shape."""
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
     digest.update(images.contiguous().numpy().data)  # without a copy: images may take gigabytes
     return digest.hexdigest()
@@ -70,6 +70,7 @@ class RealImages:
     code: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     among: tuple[RealImages, Tensor] | None = None
+    _radii: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def key(self) -> Key:
@@ -117,19 +118,6 @@ class RealImages:
 
             self._radii[k] = remembered(f"radii{k}", self.key, compute)["radii"]
         return self._radii[k]
-
-    @cached_property
-    def _radii(self) -> dict[int, Tensor]:
-        return {}
-
-
-def remembered_number(kind: str, key: Key, compute: Callable[[], float]) -> float:
-    """A number, from the cache if it has it."""
-
-    def as_tensor() -> dict[str, Tensor]:
-        return {"value": torch.tensor([compute()], dtype=torch.float64)}
-
-    return float(remembered(kind, key, as_tensor)["value"])
 
 
 def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -233,9 +221,12 @@ class ReferenceData:
         """
         return self._seen(extractor, "train", lambda: self._part("train"))
 
-    def real_vs_real(self, request: MetricRequest, n: int) -> float:
-        """The score of ``n`` real images instead of samples, or of all of them if there are fewer."""
-        return self._score_of_draw(request, n, 0)
+    def real_vs_real(self, request: MetricRequest, n: int, number: int = 0) -> float:
+        """The score of ``n`` real images instead of samples, or of all of them if there are fewer.
+
+        ``number`` is that of a set for which ``draw`` returns images.
+        """
+        return self._number("floor", request, n, number, lambda inputs: finite(request, request.metric.compute(inputs)))
 
     def deviation(self, request: MetricRequest, n: int) -> float | None:
         """The standard deviation of ``real_vs_real`` over draws of as many real images.
@@ -244,15 +235,14 @@ class ReferenceData:
         sets, it comes from the interval of the first one. None if there is no such interval.
         """
         draws = [
-            self._score_of_draw(request, n, number)
+            self.real_vs_real(request, n, number)
             for number in range(MAX_DRAWS)
             if self.draw(request, n, number) is not None
         ]
         if len(draws) >= MIN_DRAWS:
             return float(np.std(draws, ddof=1))
-        inputs = self.first_draw(request, n)
 
-        def compute() -> float:
+        def compute(inputs: MetricInputs) -> float:
             ends = request.metric.interval(inputs, draws[0])
             return math.nan if ends is None else intervals.deviation(ends)
 
@@ -302,30 +292,32 @@ class ReferenceData:
         fakes, train = images.dataset, partial(self.train, name)
         return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
 
-    def _score_of_draw(self, request: MetricRequest, n: int, number: int) -> float:
+    def _number(
+        self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[MetricInputs], float]
+    ) -> float:
+        """A number about a set of real images, from the cache if the metric is one of ganzoo's."""
+        which = kind, request.name, n, number
+        if which in self._numbers:
+            return self._numbers[which]
         drawn = self.draw(request, n, number)
         assert drawn is not None
-        return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(drawn[0])))
-
-    def _number(self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[], float]) -> float:
-        """A number about real images, from the cache if the metric is one of ganzoo's."""
-        which = kind, request.name, n, number
-        if which not in self._numbers:
-            drawn = self.draw(request, n, number)
-            assert drawn is not None
-            inputs, images = drawn
+        inputs, images = drawn
+        if not request.is_ours:
             # A plugin's code may change while its metric keeps its name, so its numbers are not cached.
-            key = {
-                **images.key,
-                "metric": request.entry.name,
-                "formulas": FORMULAS,
-                **({"intervals": INTERVALS} if kind == "deviation" else {}),
-                **({"labels": _labels_digest(inputs.labels)} if request.metric.needs_labels else {}),
-                "reference": dict(inputs.real.key),
-                "torch_fidelity": torch_fidelity.version(),
-                **request.metric.settings(inputs),
-            }
-            self._numbers[which] = remembered_number(kind, key, compute) if request.is_ours else compute()
+            self._numbers[which] = compute(inputs)
+            return self._numbers[which]
+        key = {
+            **images.key,
+            "metric": request.entry.name,
+            "formulas": FORMULAS,
+            **({"intervals": INTERVALS} if kind == "deviation" else {}),
+            **({"labels": _labels_digest(inputs.labels)} if request.metric.needs_labels else {}),
+            "reference": dict(inputs.real.key),
+            "torch_fidelity": torch_fidelity.version(),
+            **request.metric.settings(inputs),
+        }
+        tensors = remembered(kind, key, lambda: {"value": torch.tensor([compute(inputs)], dtype=torch.float64)})
+        self._numbers[which] = float(tensors["value"])
         return self._numbers[which]
 
     def _part(self, part: str) -> Dataset:

@@ -220,20 +220,17 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
     Raises:
         GanzooError: The name is unknown, the extractor does not accept such images, or its weights are not available.
     """
-    if name in zoo.extractors:
-        if weights is not None:
-            raise GanzooError(
-                f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
-                f"These accept a file: {', '.join(FOREIGN_EXTRACTORS)}.",
-            )
-        # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
-        with torch.random.fork_rng(devices=[]):
-            extractor = zoo.extractors.get(name).create()
-    elif name in FOREIGN_EXTRACTORS:
-        with torch.random.fork_rng(devices=[]):
-            extractor = pretrained.build(name, shape, weights)
-    else:
+    registered = name in zoo.extractors
+    if not registered and name not in FOREIGN_EXTRACTORS:
         raise unknown_extractor(name, zoo)
+    if registered and weights is not None:
+        raise GanzooError(
+            f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
+            f"These accept a file: {', '.join(FOREIGN_EXTRACTORS)}.",
+        )
+    # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        extractor = zoo.extractors.get(name).create() if registered else pretrained.build(name, shape, weights)
     refuse_other_shape(name, extractor, shape)
     return extractor.eval().requires_grad_(False)
 
@@ -293,13 +290,11 @@ def fitting_metrics(
                 "(evaluate.anyway: true scores by them anyway, and marks the scores permanently)."
             )
     if not kept:
-        remedy = how_to_score(dataset.domain, zoo)
-        is_empty = not metrics and bool(headline(dataset.domain, zoo))  # otherwise it may have been [headline]
-        if is_empty:
+        fault = f"no metric of its recipe fits the dataset '{dataset.domain}'. {how_to_score(dataset.domain, zoo)}"
+        if not metrics and headline(dataset.domain, zoo):  # without a headline, it may have been [headline]
             remedy = "Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
-        unfit = f"no metric of its recipe fits the dataset '{dataset.domain}'"
-        fault = "evaluate.metrics is empty" if is_empty else unfit
-        sentences.append(f"This run gets no scores: {fault}. {remedy}")
+            fault = f"evaluate.metrics is empty. {remedy}"
+        sentences.append(f"This run gets no scores: {fault}")
     return [name for name in metrics if name in kept], sentences, extractors
 
 

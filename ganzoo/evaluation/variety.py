@@ -21,7 +21,7 @@ class VarietyWatch:
     """Measures how much samples differ from one another, and as many real images in the same features.
 
     Args:
-        real: Real images, uint8 (n, c, h, w), in random order.
+        real: Real images (n, *shape) in their modality's stored form, in random order.
         name: The extractor's registered name, or ``"pixels"``.
         extractor: On ``device``, in evaluation mode; None to compare pixels.
         device: The device of the extractor.
@@ -37,14 +37,15 @@ class VarietyWatch:
         """The variety of samples and of as many real images.
 
         Args:
-            images: uint8 (n, c, h, w), n at least 2; only the first ``SAMPLES`` are used.
+            images: Samples (n, *shape) in the same form, n at least 2; only the first ``SAMPLES`` are used.
 
         Returns:
             ``{"variety": ..., "real_variety": ...}``, each as returned by ``variety``.
         """
         fake = self._features(images[:SAMPLES])
         n = min(len(fake.values), len(self._real.values))
-        return {"variety": variety(_first(fake, n)), "real_variety": variety(_first(self._real, n))}
+        first = torch.arange(n)
+        return {"variety": variety(fake[first]), "real_variety": variety(self._real[first])}
 
     @classmethod
     def of(cls, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> VarietyWatch:
@@ -85,7 +86,3 @@ def variety(features: Features) -> dict[str, float]:
         share = classes.bincount().double() / len(classes)
         measured["classes"] = torch.special.entr(share).sum().exp().item()
     return measured
-
-
-def _first(features: Features, n: int) -> Features:
-    return Features(features.values[:n], None if features.logits is None else features.logits[:n])

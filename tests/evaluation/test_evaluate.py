@@ -33,6 +33,20 @@ def test_labels_split_seed_and_interval_are_passed_on(toy_zoo, noise):
     assert 0 <= accuracy.value <= 1
 
 
+def test_arrays_that_cannot_be_written_to_are_scored_without_a_warning(toy_zoo, noise):
+    """NumPy sees JAX's arrays as read-only. torch would warn, and pytest makes that an error."""
+    images, labels = noise(100).numpy(), np.arange(100) % 4
+    expected = evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        for array in (images, labels):
+            array.setflags(write=False)
+        assert evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels) == expected
+    finally:
+        torch.set_warn_always(always)
+
+
 def test_given_labels_override_the_pictures_own(toy_zoo, noise):
     images, labels = noise(100), torch.arange(100) % 4
     expected = evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels)

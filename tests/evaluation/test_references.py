@@ -95,8 +95,9 @@ def test_a_cache_whose_folder_cannot_be_created_costs_only_time(tmp_path, caplog
 
 
 def test_a_number_survives_exactly():
-    assert reference.remembered_number("floor", KEY, lambda: 0.1) == 0.1
-    assert reference.remembered_number("floor", KEY, lambda: 7.0) == 0.1
+    for number in (0.1, 7.0):
+        kept = reference.remembered("floor", KEY, lambda n=number: {"value": torch.tensor([n], dtype=torch.float64)})
+        assert float(kept["value"]) == 0.1
 
 
 def test_the_digest_of_images_depends_on_pixels_and_shape():
