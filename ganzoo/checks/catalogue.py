@@ -127,7 +127,7 @@ CHECKS: tuple[Check, ...] = (
     Check("half-precision", ("recipe",), recipes.half_precision),
     Check("checkpointable", ("recipe",), recipes.round_trip),
     Check("deterministic", ("recipe",), recipes.deterministic),
-    Check("signature", tuple(data_checks.SUPPLIED), _entry_only(data_checks.signature)),
+    Check("signature", ("dataset", "extractor", "metric", "tracker"), _entry_only(data_checks.signature)),
     Check("without-files", ("dataset",), _entry_only(data_checks.without_files)),
     Check("features", ("extractor",), _entry_only(data_checks.extractor)),
     Check("direction", ("metric",), _entry_only(data_checks.metric)),

@@ -24,17 +24,15 @@ from ganzoo.checks.toys import GREY, fake_device, require_no_hidden_state, seed
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
-from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import SUPPLIED, Entry
 from ganzoo.reproducibility import tensors_digest
 
-SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
-"""Positional arguments that ganzoo passes to a factory, by kind."""
 BARE = "It must build without options and without network access."
 
 
 def signature(entry: Entry[Any]) -> None:
     """The factory takes the arguments that ganzoo passes."""
-    supplied = SUPPLIED[entry.kind]
+    supplied = SUPPLIED.get(entry.kind, ())
     try:
         inspect.signature(entry.factory).bind(*supplied, **entry.options.types)
         fits = True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ganzoo.errors import GanzooError, StopAtOnce
-from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_classes
+from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_class_names, base_classes
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue
 
 T = TypeVar("T")
@@ -90,10 +90,10 @@ def made(entry: Entry[T], doing: str, remedy: str, /, *supplied: Any, **options:
     """
     with plugin_code(entry, doing, remedy):
         thing = entry.factory(*supplied, **entry.check(options))
-    bases = base_classes()[entry.kind]
-    names = [f"{'torch.nn' if base.__module__.startswith('torch') else 'ganzoo'}.{base.__name__}" for base in bases]
     require(
-        isinstance(thing, bases), f"{described(entry)} is a {type(thing).__name__}.", f"Make it a {' or '.join(names)}."
+        isinstance(thing, base_classes()[entry.kind]),
+        f"{described(entry)} is a {type(thing).__name__}.",
+        f"Make it a {base_class_names(entry.kind)}.",
     )
     return thing
 
