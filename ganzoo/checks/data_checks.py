@@ -7,7 +7,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args, get_type_hints
@@ -297,10 +298,11 @@ class _ToyReference:
 
     dataset: Dataset
     extractor: _ToyExtractor
-    features: Features = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", self.extractor.see(self.dataset.images))
+    @cached_property
+    def features(self) -> Features:
+        """The features of all images."""
+        return self.extractor.see(self.dataset.images)
 
     @property
     def key(self) -> Mapping[str, Any]:
