@@ -159,8 +159,9 @@ def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
     return checks
 
 
-def _package(name_and_version: str) -> str:
-    return name_and_version.rpartition(" ")[0]
+def _package(distribution: str) -> str:
+    """The name of a distribution, which may be followed by its version."""
+    return distribution.rpartition(" ")[0] or distribution
 
 
 def _failed_to_load(problem: Problem) -> None:
