@@ -76,10 +76,10 @@ def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
 
 
 def made(entry: Entry[T], doing: str, remedy: str, /, *supplied: Any, **options: Any) -> T:
-    """Make an entry's thing, with these options and defaults for the rest.
+    """Make what an entry registers, with these options and defaults for the rest.
 
     Args:
-        entry: The entry; its kind is made by plugins.
+        entry: The entry; recipes, studies and pretrained generators are files, which are not made.
         doing: As for ``plugin_code``.
         remedy: What to change if it cannot be made.
         supplied: The positional arguments that ganzoo passes.
