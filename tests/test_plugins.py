@@ -358,6 +358,14 @@ def test_the_hooks_of_its_modules_that_nothing_calls_are_known_without_an_import
         registers.run()
 
 
+@pytest.mark.parametrize("distribution", ["ant-package 1.0", "ant-package"])  # without a version: not installed
+def test_a_package_is_checked_by_its_name_whether_or_not_its_version_is_known(distribution):
+    found = loading.Zoo(plugins=[loading.PluginInfo("ant", distribution, [], "ant_module")])
+    assert {check.plugin for check in plugin_checks("ant-package", found)} == {"ant"}
+    with pytest.raises(GanzooError, match="Unknown plugin ''"):
+        plugin_checks("", found)
+
+
 def test_a_subpackage_with_hooks_is_one_plugin(package):
     inner = {"deep__in____init__": LOSS.format(name="deep-loss"), "deep__in__part": LOSS.format(name="part-loss")}
     package("ant", **inner)

@@ -127,7 +127,7 @@ CHECKS: tuple[Check, ...] = (
     Check("half-precision", ("recipe",), recipes.half_precision),
     Check("checkpointable", ("recipe",), recipes.round_trip),
     Check("deterministic", ("recipe",), recipes.deterministic),
-    Check("signature", tuple(data_checks.SUPPLIED), _entry_only(data_checks.signature)),
+    Check("signature", ("dataset", "extractor", "metric", "tracker"), _entry_only(data_checks.signature)),
     Check("without-files", ("dataset",), _entry_only(data_checks.without_files)),
     Check("features", ("extractor",), _entry_only(data_checks.extractor)),
     Check("direction", ("metric",), _entry_only(data_checks.metric)),
@@ -159,8 +159,9 @@ def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
     return checks
 
 
-def _package(name_and_version: str) -> str:
-    return name_and_version.rpartition(" ")[0]
+def _package(distribution: str) -> str:
+    """The name of a distribution, which may be followed by its version."""
+    return distribution.rpartition(" ")[0] or distribution
 
 
 def _failed_to_load(problem: Problem) -> None:

@@ -7,7 +7,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args, get_type_hints
@@ -24,17 +25,15 @@ from ganzoo.checks.toys import GREY, fake_device, require_no_hidden_state, seed
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
-from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import SUPPLIED, Entry
 from ganzoo.reproducibility import tensors_digest
 
-SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
-"""Positional arguments that ganzoo passes to a factory, by kind."""
 BARE = "It must build without options and without network access."
 
 
 def signature(entry: Entry[Any]) -> None:
     """The factory takes the arguments that ganzoo passes."""
-    supplied = SUPPLIED[entry.kind]
+    supplied = SUPPLIED.get(entry.kind, ())
     try:
         inspect.signature(entry.factory).bind(*supplied, **entry.options.types)
         fits = True
@@ -299,10 +298,11 @@ class _ToyReference:
 
     dataset: Dataset
     extractor: _ToyExtractor
-    features: Features = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", self.extractor.see(self.dataset.images))
+    @cached_property
+    def features(self) -> Features:
+        """The features of all images."""
+        return self.extractor.see(self.dataset.images)
 
     @property
     def key(self) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ganzoo.errors import GanzooError, StopAtOnce
-from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_classes
+from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_class_names, base_classes
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue
 
 T = TypeVar("T")
@@ -76,10 +76,10 @@ def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
 
 
 def made(entry: Entry[T], doing: str, remedy: str, /, *supplied: Any, **options: Any) -> T:
-    """Make an entry's thing, with these options and defaults for the rest.
+    """Make what an entry registers, with these options and defaults for the rest.
 
     Args:
-        entry: The entry; its kind is made by plugins.
+        entry: The entry; recipes, studies and pretrained generators are files, which are not made.
         doing: As for ``plugin_code``.
         remedy: What to change if it cannot be made.
         supplied: The positional arguments that ganzoo passes.
@@ -90,10 +90,10 @@ def made(entry: Entry[T], doing: str, remedy: str, /, *supplied: Any, **options:
     """
     with plugin_code(entry, doing, remedy):
         thing = entry.factory(*supplied, **entry.check(options))
-    bases = base_classes()[entry.kind]
-    names = [f"{'torch.nn' if base.__module__.startswith('torch') else 'ganzoo'}.{base.__name__}" for base in bases]
     require(
-        isinstance(thing, bases), f"{described(entry)} is a {type(thing).__name__}.", f"Make it a {' or '.join(names)}."
+        isinstance(thing, base_classes()[entry.kind]),
+        f"{described(entry)} is a {type(thing).__name__}.",
+        f"Make it a {base_class_names(entry.kind)}.",
     )
     return thing
 

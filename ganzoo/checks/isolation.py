@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import EntryPoint
 from typing import Any
 from unittest.mock import patch
@@ -157,23 +157,19 @@ def _recorded_actions(actions: list[str]) -> Iterator[None]:
 
         return wrapper
 
-    watched = [
+    watched = (
         (torch.autograd, "backward", "trains"),
         (torch.autograd, "grad", "trains"),
         (socket, "getaddrinfo", "uses the network"),
         (socket, "create_connection", "uses the network"),
-    ]
-    originals = [getattr(owner, name) for owner, name, _ in watched]
-    for (owner, name, action), function in zip(watched, originals, strict=True):
-        setattr(owner, name, recording(action, function))
-    try:
-        with _OperationCounter() as counter:  # type: ignore[no-untyped-call]
-            yield
-    finally:
-        for (owner, name, _), function in zip(watched, originals, strict=True):
-            setattr(owner, name, function)
-        if counter.operations > MAX_OPERATIONS:
-            actions.append(f"computes ({counter.operations:,} tensor operations)")
+    )
+    with ExitStack() as stack:
+        for owner, name, action in watched:
+            stack.enter_context(patch.object(owner, name, recording(action, getattr(owner, name))))
+        counter = stack.enter_context(_OperationCounter())  # type: ignore[no-untyped-call]
+        yield
+    if counter.operations > MAX_OPERATIONS:
+        actions.append(f"computes ({counter.operations:,} tensor operations)")
 
 
 if __name__ == "__main__":

@@ -348,13 +348,8 @@ def shared_features_for(entry: Network, classes: int) -> None:
         )
 
 
-def per_image(entry: Network) -> None:
+def per_image(entry: Network, options: Mapping[str, Any] | None = None) -> None:
     """With ``per_image``, the logit of an image depends on that image alone."""
-    per_image_with(entry, {})
-
-
-def per_image_with(entry: Network, options: Mapping[str, Any]) -> None:
-    """``per_image`` with options."""
     for network, _, (images, *label) in cases(entry, n=4, options=options):
         if not getattr(network, "per_image", False):
             continue

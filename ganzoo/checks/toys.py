@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -183,21 +184,22 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
     Raises:
         CheckFailed: The block raised an exception.
     """
-    doing = "on a device without values to read, such as a GPU that captures a graph"
     original = torch.autocast.__init__
 
     def autocast(self: torch.autocast, device_type: str, *args: Any, **options: Any) -> None:
         """Plugins turn autocast off for the device of their tensors; torch has none for ``meta``."""
         original(self, "cpu" if device_type == DEVICE.type else device_type, *args, **options)
 
-    torch.autocast.__init__ = autocast  # type: ignore[method-assign]
-    try:
-        # A tensor in a plain attribute stays on the CPU; mixed with those on the device, it is refused as on a GPU.
-        fake, copies = FakeTensorMode(allow_non_fake_inputs=True), _NoCopies()  # type: ignore[no-untyped-call]
-        with plugin_code(entry, doing, ON_DEVICE), _known_operators(), fake, copies:
-            yield DEVICE
-    finally:
-        torch.autocast.__init__ = original  # type: ignore[method-assign]
+    # A tensor in a plain attribute stays on the CPU; mixed with those on the device, it is refused as on a GPU.
+    fake, copies = FakeTensorMode(allow_non_fake_inputs=True), _NoCopies()  # type: ignore[no-untyped-call]
+    with (
+        patch.object(torch.autocast, "__init__", autocast),
+        plugin_code(entry, "on a device without values to read, such as a GPU that captures a graph", ON_DEVICE),
+        _known_operators(),
+        fake,
+        copies,
+    ):
+        yield DEVICE
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from ganzoo.cli.reports import compare, doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
 from ganzoo.cli.study import app as study
-from ganzoo.cli.terminal import LogHandler, say
+from ganzoo.cli.terminal import NO_SPACE, LogHandler, say
 from ganzoo.errors import GanzooError, is_out_of_memory, one_line
 
 OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
@@ -72,11 +72,6 @@ app.command("bench")(bench)
 app.command("leaderboard")(leaderboard)
 app.add_typer(study, name="study")
 
-NO_SPACE = {
-    errno.ENOSPC: "The disk is full",
-    errno.EDQUOT: "The disk quota is exhausted",
-    errno.EFBIG: "A file would exceed the size limit of this shell or disk",
-}
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 ESCAPE = "ganzoo.escape"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.cli.terminal import NO_SPACE, AllowCode, AllowPaths, AsJson, DataDir, WhichCheckpoint, print_json, say
 from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from ganzoo.runs.folder import RunFolder, Which
 
 Record = dict[str, Any]
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_BYTES_OF_A_SCORE = 1_000_000
 DATASET = "mnist"
 SAMPLES = 10_000
@@ -66,7 +64,7 @@ def evaluate(
         typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2, max=1_000_000),
     ] = None,
     weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights of a run; both by default.")
+        Weights | None, typer.Option(help="Averaged (ema) or raw weights of a run; both by default.")
     ] = None,
     checkpoint: WhichCheckpoint = "last",
     extractor_weights: Annotated[
@@ -277,6 +275,7 @@ def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record
         ]
     )
     state = generator.checkpoint.state
+    seconds = round(float(state.get("seconds", 0.0)), 3)
     records = []
     for kind in kinds:
         images, labels = generator.sample_labelled(samples, seed=arguments.seed, weights=kind)
@@ -288,7 +287,6 @@ def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record
             interval=arguments.interval,
             model=generator.model(kind),
         )
-        seconds = round(float(state.get("seconds", 0.0)), 3)
         records += [score.record(images=state["images"], seconds=seconds) for score in scores]
     return generator.run, records
 
@@ -346,7 +344,7 @@ def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError
         return error
     except OSError as error:
         sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
-        if error.errno in FULL:
+        if error.errno in NO_SPACE:
             return RunError(sentence, "They are shown above; free some space and score the run again.")
         # The run may be one that this user can only read.
         _warn(f"{sentence} They are shown here; --out FILE saves them elsewhere.")
@@ -367,7 +365,7 @@ def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
     except GanzooError as error:
         return error
     except OSError as error:
-        kind = RunError if error.errno in FULL else GanzooError
+        kind = RunError if error.errno in NO_SPACE else GanzooError
         return kind(
             f"None of the {len(records)} scores were written to {out} ({error.strerror}).",
             "They are shown above; give another --out.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,10 +20,6 @@ from ganzoo.cli.terminal import (
 )
 from ganzoo.errors import one_line
 
-if TYPE_CHECKING:
-    from ganzoo.runs.diagnosis import Diagnosis
-    from ganzoo.runs.folder import RunFolder
-
 
 def doctor(
     run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
@@ -35,28 +31,14 @@ def doctor(
 
     folder = RunFolder.open(run)
     diagnosis = examine(folder)
+    recipe, status = folder.info["recipe"], folder.info["status"]
+    images = max((event.get("images", 0) for event in folder.events()), default=0)
     if as_json:
-        print_json(facts(folder, diagnosis))
+        facts = {"run": str(folder.path), "recipe": recipe, "status": status, "images": images}
+        print_json({**facts, "verdict": diagnosis.verdict, **asdict(diagnosis)})
         return
-    heading = f"{folder.info['recipe']}: {folder.info['status']} after {_images(folder):,} images"
-    for line in (heading, *diagnosis.lines()):
+    for line in (f"{recipe}: {status} after {images:,} images", *diagnosis.lines()):
         say(one_line(line))
-
-
-def facts(folder: RunFolder, diagnosis: Diagnosis) -> dict[str, Any]:
-    """A diagnosis as JSON: the run, its recipe, status and images, the verdict, and all fields of ``Diagnosis``."""
-    return {
-        "run": str(folder.path),
-        "recipe": folder.info["recipe"],
-        "status": folder.info["status"],
-        "images": _images(folder),
-        "verdict": diagnosis.verdict,
-        **asdict(diagnosis),
-    }
-
-
-def _images(folder: RunFolder) -> int:
-    return max((event.get("images", 0) for event in folder.events()), default=0)
 
 
 def report(

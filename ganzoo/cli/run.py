@@ -200,10 +200,9 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     from ganzoo.runs.start import CHANGEABLE
     from ganzoo.runs.weights import differing, pinned_as_recorded
 
-    run = RunFolder.open(folder) if (folder / "run.json").exists() else None
-    zoo = load_zoo()
-    if run is None:  # none yet, or only the remains of a killed process
+    if not (folder / "run.json").exists():  # no run yet, or only the remains of a killed process
         return NEW, []
+    run, zoo = RunFolder.open(folder), load_zoo()
     status, recorded = str(run.info.get("status")), run.recipe(zoo)
     requested = pinned_as_recorded(_recipe(recipe, data, overrides, zoo), recorded, zoo)
     if not same_training(requested, recorded):

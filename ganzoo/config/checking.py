@@ -16,12 +16,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from ganzoo.api.objective import Objective
-from ganzoo.config.schema import (
-    Component,
-    Recipe,
-    ScheduleConfig,
-    is_schedule,
-)
+from ganzoo.config.schema import Component, Recipe, ScheduleConfig, is_schedule
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Options
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
@@ -107,9 +102,7 @@ def _roles(loss: Component, zoo: Zoo, mistakes: list[ValidationIssue]) -> Mappin
     return None
 
 
-def _filled(
-    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, mistakes: list[ValidationIssue]
-) -> Component:
+def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: list[ValidationIssue]) -> Component:
     try:
         entry = zoo.registry(kind).get(component.name)
     except GanzooError as error:
@@ -140,7 +133,7 @@ def _filled(
 
 def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
     """The issue if a component is in the wrong section, such as a loss among the regularizers; None if it is not."""
-    if kind not in SECTIONS or name in zoo.registry(kind).aliases:
+    if name in zoo.registry(kind).aliases:
         return None
     for other, section in SECTIONS.items():
         if section != SECTIONS[kind] and name in zoo.registry(other):
@@ -168,7 +161,7 @@ def _checked(
     component: Component,
     check: Callable[[Mapping[str, Any]], dict[str, Any]],
     scheduled: Sequence[str],
-    path: tuple[str | int, ...],
+    path: KeyPath,
     mistakes: list[ValidationIssue],
 ) -> Component:
     """A component with its options filled in.
@@ -202,7 +195,7 @@ def _checked(
     return component.model_copy(update={"options": {**options, **has_schedule}})
 
 
-def _with_schedules(value: Any, path: tuple[str | int, ...], mistakes: list[ValidationIssue]) -> Any:
+def _with_schedules(value: Any, path: KeyPath, mistakes: list[ValidationIssue]) -> Any:
     """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
         return tuple(_with_schedules(item, (*path, index), mistakes) for index, item in enumerate(value))
@@ -261,18 +254,18 @@ def unknown_extractor(name: str, zoo: Zoo) -> GanzooError:
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``, given the plugins' metrics."""
-    metrics = [entry.name for entry in zoo.metrics]
     listed = f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
     for index, name in enumerate(recipe.evaluate.metrics):
         wrong = [ValidationIssue.of(error, "evaluate", "metrics", index) for error in wrong_metric(name, zoo)]
         yield from wrong
-        metric = None if wrong else zoo.metric(name.partition("@")[0])
-        if metric is not None and metric.needs_features and metric.needs_labels and not recipe.conditional:
-            yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
+        if not wrong and not recipe.conditional:
+            metric = zoo.metric(name.partition("@")[0])
+            if metric.needs_features and metric.needs_labels:
+                yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
     for until in recipe.train.conditions:
         section = ("train", "until")
         name = until.metric.partition("@")[0]
-        better = zoo.metric(name).better if name in metrics else None
+        better = zoo.metric(name).better if name in zoo.metrics else None
         if until.metric not in recipe.evaluate.metrics:
             yield ValidationIssue(section, f"waits for '{until.metric}', which is not in evaluate.metrics", listed)
         elif until.below is not None and better in ("higher", "neither"):
@@ -284,7 +277,7 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     if (best := recipe.train.keep_best) is not None:
         if best not in recipe.evaluate.metrics:
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
-        elif (name := best.partition("@")[0]) in metrics and zoo.metric(name).better == "neither":
+        elif (name := best.partition("@")[0]) in zoo.metrics and zoo.metric(name).better == "neither":
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
 
 

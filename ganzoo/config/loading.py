@@ -50,6 +50,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
     data = strict.parse_mapping(text, f"recipe '{name}'")
+    check_name("recipe", name)
     return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
 
 
@@ -129,7 +130,6 @@ def _migrated(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
 
 def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
     """The checked recipe in a mapping; a mistake is reported at the override that made it, or else at ``place``."""
-    check_name("recipe", name)
     parsed = [Override.parse(text) for text in overrides]
     recipe, mistakes = _checked(apply_overrides(data, parsed, zoo), name, zoo)
     if recipe is not None and not mistakes:

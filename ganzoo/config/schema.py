@@ -483,7 +483,7 @@ class Recipe(Section):
         """A copy of the recipe with other values in ``train``, which are not checked."""
         return self.model_copy(update={"train": self.train.model_copy(update=changes)})
 
-    def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
+    def components(self) -> Iterator[tuple[strict.KeyPath, str, Component]]:
         """Each registered component's path in the recipe, its kind, and the component; networks are left out."""
         yield ("dataset",), "dataset", self.dataset
         yield ("prior",), "prior", self.prior

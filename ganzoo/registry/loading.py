@@ -163,7 +163,8 @@ def load_zoo() -> Zoo:
     # Lazy, so that what one entry point leads to is loaded before the next one is imported.
     for source in chain(core, chain.from_iterable(map(_sources, points))):
         name, where = source.point.name, f"{source.point.value} ({source.distribution})"
-        broken += [source.point.value.partition(":")[0].strip()] if source.error else []
+        if source.error:
+            broken.append(source.point.value.partition(":")[0].strip())
         try:
             if name in first:
                 both = f"{first[name]} and {where}"
@@ -362,7 +363,7 @@ def _nearest_hook(name: str) -> str:
     word = name.removeprefix("register_")
     if word.startswith("optimi"):
         return "Optimizers come from torch.optim; plugins cannot add any."
-    known = {**dict(zip(KINDS.values(), KINDS.values(), strict=True)), **OTHER_WORDS}
+    known = {plural: plural for plural in KINDS.values()} | OTHER_WORDS
     near = get_close_matches(word, known, n=1)
     return f"Did you mean 'register_{known[near[0]]}'?" if near else f"Hooks are {', '.join(HOOKS)}."
 

@@ -53,9 +53,8 @@ def allowed() -> list[EntryPoint]:
         GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
     """
     points = installed()
-    external = [point for point in points if distribution_name(point) != OURS]
     if _external_are_disabled():
-        return [point for point in points if point not in external]
+        return [point for point in points if distribution_name(point) == OURS]
     requested = _requested()
     if requested is None:
         return points
@@ -65,7 +64,7 @@ def allowed() -> list[EntryPoint]:
         hint = nearest(word, known)
         near = "" if hint.startswith("`") else f"{hint} "  # no command lists them while the variable is set
         raise GanzooError(f"Unknown plugin '{word}'.", f"{near}GANZOO_PLUGINS names it. Unset it, or correct it.")
-    return [point for point, names in pairs if point not in external or names & requested]
+    return [point for point, names in pairs if distribution_name(point) == OURS or names & requested]
 
 
 def allowed_module(point: EntryPoint, name: str) -> bool:

@@ -310,8 +310,12 @@ SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
 """The kinds that are files, each with the key that holds a file's one-line summary."""
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
 
-SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
-"""By kind, how many positional arguments ganzoo passes to a factory; none to others."""
+SUPPLIED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(NETWORK_KINDS, ("spec",)),
+    "dataset": ("split", "folder"),
+    "tracker": ("folder",),
+}
+"""By kind, the positional arguments that ganzoo passes to a factory; none to others."""
 
 
 @cache
@@ -337,6 +341,14 @@ def base_classes() -> Mapping[str, tuple[type, ...]]:
         "metric": (Metric,),
         "tracker": (Tracker,),
     }
+
+
+def base_class_names(kind: str) -> str:
+    """The ``base_classes`` of a kind, as messages name them: ``ganzoo.AdversarialLoss or ganzoo.Objective``."""
+    return " or ".join(
+        f"{'torch.nn' if base.__module__.startswith('torch') else 'ganzoo'}.{base.__name__}"
+        for base in base_classes()[kind]
+    )
 
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -374,7 +386,7 @@ class Entry(Generic[T]):
             GanzooError: The factory's options cannot be checked.
         """
         reserved = {"dataset": ("validation",), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(self.kind, ())
-        return Options(f"{self.kind} '{self.name}'", self.factory, reserved, SUPPLIED.get(self.kind, 0))
+        return Options(f"{self.kind} '{self.name}'", self.factory, reserved, len(SUPPLIED.get(self.kind, ())))
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options as the factory takes them, with defaults filled in.
@@ -395,13 +407,9 @@ class Entry(Generic[T]):
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
             made = self.factory(*supplied, **options)
             lacking = [name for name in DECLARED.get(self.kind, ()) if not hasattr(made, name)]  # it may be a property
-        bases = base_classes().get(self.kind, (object,))
-        if not isinstance(made, bases):
-            names = " or ".join(
-                f"{'torch.nn' if base.__module__.startswith('torch') else 'ganzoo'}.{base.__name__}" for base in bases
-            )
+        if not isinstance(made, base_classes().get(self.kind, (object,))):
             verb = "Inherit from" if isinstance(self.factory, type) else "Return a"
-            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {names}.")
+            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {base_class_names(self.kind)}.")
         if lacking:
             raise GanzooError(f"{who} has no attribute '{lacking[0]}'.", "Set it in its class.")
         return made

@@ -221,7 +221,6 @@ EXPECTED: Mapping[str, str] = {
     "too_long": "at most {max_length} long",
     "too_short": "at least {min_length} long",
     "tuple_type": "a list",
-    "union_tag_invalid": "{expected_tags}",
 }
 """What a value must be, by pydantic's error type."""
 
@@ -328,8 +327,6 @@ def issues(
                 mistakes.append(ValidationIssue(path, f"needs the {noun} '{key}'", key=key))
         elif kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
             pass  # pydantic does not count the items that it refuses
-        elif kind == "union_tag_not_found":
-            mistakes.append(ValidationIssue(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
         elif kind == "combination":
             verdict = details["msg"]
             mistakes.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
@@ -362,8 +359,7 @@ def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
             field.annotation for m in models for n, field in m.model_fields.items() if (field.alias or n) == str(part)
         ]
         inner = [member for annotation in below for member in models_in(annotation)]
-        tagged = [m for m in models if "name" in m.model_fields and m.model_fields["name"].default == part]
-        models = inner or tagged or models
+        models = inner or models
     return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
 
 

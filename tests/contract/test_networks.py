@@ -104,7 +104,7 @@ def test_per_image_is_set_exactly_if_nothing_mixes_images(name: str, options: di
         getattr(entry.create(checks.build(entry, checks.GREY)[1], **entry.check(options)), "per_image", False)
         is per_image
     )
-    checks.per_image_with(entry, options)
+    checks.per_image(entry, options)
 
 
 @networks
