@@ -120,7 +120,8 @@ class DataToData(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """L over real images in D's phase, over fakes in G's."""
-        images, label = context.fake if context.player == "generator" else context.real, context.batch.label
+        images = context.fake if context.player == "generator" else context.real
+        label = context.batch.label
         embedded, proxy = context.networks["proxies"](context.features(images), label)
         return data_to_data_cross_entropy(embedded, proxy, label, **self.settings)
 
