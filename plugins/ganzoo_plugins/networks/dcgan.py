@@ -144,8 +144,8 @@ class Discriminator(nn.Module):
                 PadToEven(),
                 nn.Conv2d(channels, wider, 4, 2, 1, bias=applied != "batch"),
                 *image_norm(applied, wider),
+                nn.LeakyReLU(slope),
             ]
-            layers += [nn.LeakyReLU(slope)]
             channels = wider
         if minibatch_std:
             layers.append(MinibatchStd())
