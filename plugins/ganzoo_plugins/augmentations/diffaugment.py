@@ -70,17 +70,14 @@ class DiffAugment(Augmentation):
     def forward(self, images: Tensor) -> Tensor:
         """T(x), drawn separately for each image (n, c, h, w)."""
         for part in self.policy:
-            images = self.apply_part(part, images)
+            if part == "color":
+                images = color(images)
+            elif part == "translation":
+                rows, columns = (int(size * self.shift + 0.5) for size in images.shape[2:])
+                images = random_shift(images, rows, columns, fill=0.0)
+            else:
+                images = images * ~random_windows(images, self.window)
         return images
-
-    def apply_part(self, part: Part, images: Tensor) -> Tensor:
-        """One part of the policy."""
-        if part == "color":
-            return color(images)
-        if part == "translation":
-            rows, columns = (int(size * self.shift + 0.5) for size in images.shape[2:])
-            return random_shift(images, rows, columns, fill=0.0)
-        return images * ~random_windows(images, self.window)
 
 
 @hookimpl

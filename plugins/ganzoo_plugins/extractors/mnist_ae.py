@@ -1,4 +1,4 @@
-"""The second judge of small grey images: what an autoencoder needs to reconstruct them, learned without labels.
+"""Features of an autoencoder of small grey images: what it needs to reconstruct them, learned without labels.
 
 A classifier's features hardly vary within a class, so specks, thick strokes and a lack of variety within a class barely
 change them. An autoencoder has to keep everything that an image shows. Each layer of this one reconstructs the image

@@ -1,6 +1,6 @@
-"""The judge of MNIST digits: features of a small classifier at native 28x28, for Fréchet distances.
+"""Features of a small classifier of digits or clothes, at native 28x28, for Fréchet distances.
 
-A digit is never resampled or tiled to RGB, so the measurement is of the digit itself. The features are the 128 outputs
+An image is never resampled or tiled to RGB, so the measurement is of the image itself. The features are the 128 outputs
 of the last hidden layer after its ReLU, right before the class logits, the same place where FID takes Inception's
 features (Heusel et al. 2017, arXiv:1706.08500).
 

@@ -1,11 +1,10 @@
 """Wasserstein GAN with gradient penalty.
 
-The loss: Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875, equation 2. The critic D
-maximises E[D(x)] - E[D(G(z))], whose maximum over all 1-Lipschitz D is the earth mover's distance; the
-generator maximises E[D(G(z))].
+The loss: Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875, equation 2. The critic D maximises
+E[D(x)] - E[D(G(z))], whose maximum over all 1-Lipschitz D is the earth mover's distance; the generator maximises
+E[D(G(z))].
 
-The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, equation
-3:
+The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, equation 3:
 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 

@@ -2,9 +2,9 @@
 
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", arXiv:1511.06434. Section 3's guidelines: strided convolutions instead of pooling, batch normalisation in all
-layers but G's output and D's input, no hidden fully connected layers, ReLU in G and LeakyReLU(0.2) in D, tanh at G's
-output, all weights from N(0, 0.02²). The paper starts at 4x4 and doubles four times to 64x64 with 1024, 512, 256, 128
-channels.
+layers but G's output and D's input, no hidden fully connected layers, ReLU in G and LeakyReLU in D, tanh at G's output.
+Section 4 adds the LeakyReLU's slope of 0.2 and weights from N(0, 0.02²). The paper starts at 4x4 and doubles four times
+to 64x64 with 1024, 512, 256, 128 channels.
 
 Here the number of doublings depends on the image's size: as many as still leave a starting grid of at least 4x4.
 Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Images are not resampled: if a side
@@ -144,8 +144,8 @@ class Discriminator(nn.Module):
                 PadToEven(),
                 nn.Conv2d(channels, wider, 4, 2, 1, bias=applied != "batch"),
                 *image_norm(applied, wider),
+                nn.LeakyReLU(slope),
             ]
-            layers += [nn.LeakyReLU(slope)]
             channels = wider
         if minibatch_std:
             layers.append(MinibatchStd())

@@ -52,7 +52,6 @@ from ganzoo.layers import (
     channel_pyramid,
     label_inputs,
     pyramid_sizes,
-    upsample2x,
     with_label,
 )
 
@@ -94,14 +93,6 @@ class Residual(nn.Module):
         return cast("Tensor", x + self.layers(x))
 
 
-class Double(nn.Module):
-    """Doubles the resolution."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """From (n, c, h, w) to (n, c, 2h, 2w)."""
-        return upsample2x(maps)
-
-
 def fewer_or_more(inputs: int, outputs: int) -> list[nn.Module]:
     """A 1x1 convolution if the number of maps changes, otherwise nothing."""
     return [] if inputs == outputs else [linear_scale(nn.Conv2d(inputs, outputs, 1, bias=False))]
@@ -129,7 +120,8 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for level, maps in enumerate(channels):
             if level:
-                layers += [*fewer_or_more(channels[level - 1], maps), Double(), Crop(sizes[level])]
+                double = nn.Upsample(scale_factor=2, mode="bilinear")
+                layers += [*fewer_or_more(channels[level - 1], maps), double, Crop(sizes[level])]
             layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
         self.layers = nn.Sequential(
             *layers, linear_scale(nn.Conv2d(channels[-1], spec.channels, 1, bias=False)), ImageTanh()

@@ -425,7 +425,6 @@ class PathLength(Regularizer):
             lengths = path_lengths(generator.synthesis, w)
         else:
             lengths = path_lengths(context.generate, context.batch.z)
-        lengths = lengths.to(torch.promote_types(lengths.dtype, torch.float32))
         self.average.lerp_(lengths.detach().mean().to(self.average), 1 - self.decay)
         return (lengths - self.average).square().mean()
 

@@ -87,8 +87,8 @@ class BEGAN(Objective):
             images = self.generate(networks, batch.z, batch.label)
         real, fake = self.error(networks, batch.real, batch), self.error(networks, images, batch)
         self.real_error.copy_(real.detach())
-        # A copy, because k changes in place and the backward pass still needs this value.
-        return {"loss": real - self.k.clone() * fake, "real_error": real, "k": self.k.clone()}
+        k = self.k.clone()  # a copy, because k changes in place
+        return {"loss": real - k * fake, "real_error": real, "k": k}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
         """L(G(z))."""

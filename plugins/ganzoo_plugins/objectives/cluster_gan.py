@@ -145,8 +145,8 @@ class ClusterGAN(Objective):
         """G's part of the game, and how badly E recovers the codes of fakes."""
         images = self.generate(networks, batch.z, batch.label)
         fake = self.judge(networks, images, batch)
-        encoded = networks["encoder"](images, *self.condition(batch.label)).float()
-        noise, code = recovered(self.prior, encoded, self.scaled(batch.z))
+        found = self.codes(networks, images, batch.label)
+        noise, code = recovered(self.prior, found, self.scaled(batch.z))
         game = -fake.mean() if self.wasserstein else softplus(-fake).mean()
         return {"loss": game + self.weights[0] * noise + self.weights[1] * code, "noise": noise, "code": code}
 

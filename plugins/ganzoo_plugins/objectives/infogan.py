@@ -124,7 +124,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.

@@ -90,7 +90,7 @@ class Noise(nn.Module):
         self.deviation = deviation
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of any shape, to the same shape."""
+        """From features of any shape to the same shape."""
         if not self.training:
             return features
         return torch.add(features, torch.randn_like(features), alpha=self.deviation)
@@ -140,7 +140,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image sizes.
@@ -322,8 +322,8 @@ class SemiSupervised(Objective):
     def supervised_loss(self, classify: nn.Module, n: int) -> Tensor:
         """-E log p(y | x, y < K + 1) over n labelled images; 0 while the pool is empty."""
         images, labels = self.pool.draw(n)
-        wrong = cross_entropy(classify(images).float(), labels, ignore_index=UNKNOWN, reduction="sum")
-        return wrong / (labels != UNKNOWN).sum().clamp(min=1)
+        total = cross_entropy(classify(images).float(), labels, ignore_index=UNKNOWN, reduction="sum")
+        return total / (labels != UNKNOWN).sum().clamp(min=1)
 
     def alone_loss(self, networks: Networks, batch: Batch) -> Losses:
         """L_supervised alone."""

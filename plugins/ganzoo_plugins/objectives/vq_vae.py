@@ -13,9 +13,9 @@ the autoencoder and the second half the prior: ``phases: {autoencoder: {end: 0.5
 
 The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, mirrored in the decoder, so
 28x28 pixels become 7x7 positions. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
-Generation with PixelCNN Decoders", arXiv:1606.05328), but with one stack of masked convolutions. The paper needs two to
-see every position above; here a wide first kernel and the blocks after it see nearly all of a small grid. It adds a
-learned vector for each position, and layer normalisation before the logits.
+Generation with PixelCNN Decoders", arXiv:1606.05328), but with one stack of masked convolutions. That paper needs two
+to see every position above; here a wide first kernel and the blocks after it see nearly all of a small grid. This prior
+also has a learned vector for each position, and layer normalisation before the logits.
 
 Differences from the paper: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation
 (Łańcucki et al. 2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): without it, an

@@ -65,7 +65,7 @@ class SVMMargin(Regularizer):
     def penalty(self, context: RegularizerContext) -> Tensor:
         """1/2 ‖w‖²."""
         layer = last_layer(context.networks["discriminator"])
-        assert layer is not None, "bind has seen it"
+        assert layer is not None, "bind refuses a discriminator without one"
         return layer.weight.square().sum() / 2
 
 

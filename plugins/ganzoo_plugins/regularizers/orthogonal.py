@@ -100,7 +100,7 @@ class Orthogonal(Regularizer):
             for rows in filters(context.networks[self.side]):
                 product = rows @ rows.mT
                 one = torch.eye(product.shape[-1], device=rows.device)
-                total = total + (product - one * (1.0 if self.strict else product)).square().sum()
+                total = total + (product - (one if self.strict else one * product)).square().sum()
         return total / 2
 
 

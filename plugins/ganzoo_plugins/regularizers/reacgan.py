@@ -11,7 +11,9 @@ from images of other classes is pushed no further. D minimises L on real images,
 get the label.
 
 The defaults are the authors' for CIFAR-10, which like MNIST has ten classes: weight 0.5, 512 dimensions, τ = 0.5,
-m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from m_p; here the two are separate options.
+m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from m_p; here the two are separate options. It also subtracts each
+row's largest (f_i·f_j - m_n) / τ from the exponents of the sum over j, but not from the others, so images of other
+classes weigh less than in the equation, which is what this module computes.
 """
 
 from __future__ import annotations
@@ -120,7 +122,8 @@ class DataToData(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """L over real images in D's phase, over fakes in G's."""
-        images, label = context.fake if context.player == "generator" else context.real, context.batch.label
+        images = context.fake if context.player == "generator" else context.real
+        label = context.batch.label
         embedded, proxy = context.networks["proxies"](context.features(images), label)
         return data_to_data_cross_entropy(embedded, proxy, label, **self.settings)
 

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
-from torch.nn.functional import relu
-
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, Weight, hookimpl
+from ganzoo_plugins.losses.wgan_gp import GradientPenalty
 
 PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein GANs, arXiv:1709.08894"
 
 
-class LipschitzPenalty(Regularizer):
+class LipschitzPenalty(GradientPenalty):
     """Penalises norms of the critic's gradient above 1 between real and fake images.
 
     Args:
@@ -31,13 +29,7 @@ class LipschitzPenalty(Regularizer):
     """
 
     def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1) -> None:
-        super().__init__(weight=weight, every_steps=every_steps)
-
-    def penalty(self, context: RegularizerContext) -> Tensor:
-        """E[max(0, ‖∇D(x̂)‖ - 1)²]."""
-        between = functional.interpolate(context.batch.real, context.clean_fake)
-        slope = functional.norm(functional.input_gradient(context.augmented_critic, between))
-        return relu(slope - 1).square().mean()
+        super().__init__(weight=weight, every_steps=every_steps, one_sided=True)
 
 
 @hookimpl
