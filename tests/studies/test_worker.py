@@ -327,13 +327,13 @@ def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
     assert known.record.status == "done"
 
 
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("begun", [None, '{"status": "interrupted"}', "{", "[]"])
 def test_a_starting_child_and_a_resuming_one_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
     (job,) = Matrix(["vanilla-mnist"]).jobs(zoo)
     folder, options = tmp_path / "run", ("--data-dir", str(tmp_path / "data"), "--allow-code")
     if begun:
         folder.mkdir()
-        (folder / "run.json").write_text('{"status": "interrupted"}')
+        (folder / "run.json").write_text(begun)
     monkeypatch.setattr(sys, "argv", ["worker", *Task(job).command(folder, options)])
     monkeypatch.setattr(worker, "_exit_with_parent", lambda: None)
     monkeypatch.setattr(worker.runpy, "run_module", lambda *given, **more: None)
