@@ -38,7 +38,7 @@ from ganzoo.reports.templates import (
     page,
     short,
 )
-from ganzoo.studies.records import RUNS, Ledger, RunRecord, ScoredRun, collect_added_scores, read_runs
+from ganzoo.studies.records import RUNS, Ledger, RunRecord, collect_added_scores, read_runs
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
 MARKS = {
@@ -278,9 +278,7 @@ def _section(table: Table) -> Iterable[str]:
 
 
 def _headline(ranking: Ranking, most: int) -> Iterable[str]:
-    """The headline's metrics side by side, ranked by the first."""
-    if not ranking.views:
-        return
+    """The headline's metrics side by side, ranked by the first; the ranking must have scores."""
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
     shown = first.scored[:most]
@@ -482,10 +480,6 @@ def read_rankings(results: Path) -> list[Ranking]:
     Raises:
         GanzooError: There are no records, or some cannot be read.
     """
-    return rankings(_recorded(results))
-
-
-def _recorded(results: Path) -> list[ScoredRun]:
     path = results / RUNS
     if not path.is_file():
         there_too = f", and no study in {results / 'studies'} is complete"
@@ -494,7 +488,7 @@ def _recorded(results: Path) -> list[ScoredRun]:
     runs = read_runs(results)
     if not runs:
         raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
-    return runs
+    return rankings(runs)
 
 
 def write_leaderboard(
@@ -514,9 +508,9 @@ def write_leaderboard(
     """
     made: list[Ranking] = []
     if not answers or (results / RUNS).is_file():
-        if work is not None and _recorded(results):
-            collect_added_scores(Ledger(results), work)
         made = read_rankings(results)
+        if work is not None and collect_added_scores(Ledger(results), work):
+            made = read_rankings(results)
     refuse_foreign(results, except_for=readme)
     picture = best_samples(made, results)
     contents = {
