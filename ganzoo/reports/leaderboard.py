@@ -575,7 +575,7 @@ def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ())
     sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
     texts = {"effect": f"{MEANING} {EFFECT}", "caution": CAUTION, "excess": EXCESS, "disagree": DISAGREE}
     context = {"sheets": sheets, "answers": answers, **texts}
-    return page("leaderboard.html", "leaderboard.js" if made else None, context)
+    return page("leaderboard.html", ("leaderboard.js",) if made else (), context)
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:

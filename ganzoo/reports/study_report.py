@@ -251,7 +251,7 @@ def _command(study: Study, zoo: Zoo) -> str:
 
 def _effect(verdict: Verdict) -> str:
     if verdict.effect is None or verdict.interval is None:
-        return "–"
+        return NOTHING
     if verdict.at_least:
         return f"at least ×{figure(verdict.effect)}"
     low, high = verdict.interval
@@ -385,7 +385,7 @@ def html(
         "command": f"{_command(study, zoo)}{' --quick' if quick else ''}",
         "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
     }
-    return page("study.html", None, context)
+    return page("study.html", (), context)
 
 
 def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
