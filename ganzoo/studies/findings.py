@@ -374,19 +374,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     by_setting = len(settings) > 1
     # The two rows in one setting, or two scores of one run, are compared as a pair.
     paired = by_setting or claim.better == claim.than
-    if by_setting:
-        there = [all(side[at].logs for side in scores) for at in range(len(settings))]
-        logs = [
-            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
-            for side, sign in zip(scores, signs, strict=True)
-        ]
-    else:
-        (ours,), (theirs,) = scores
-        seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
-        logs = [
-            [sign * one.logs[seed] for seed in sorted(some)]
-            for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
-        ]
+    logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
     rounding = [_rounding(side) for side in scores]
     return Comparison(
         logs[0],
@@ -402,6 +390,27 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         trouble=trouble,
         waits=waits,
     )
+
+
+def _logs(
+    scores: Sequence[Sequence[Values]], signs: Sequence[int], *, by_setting: bool, paired: bool
+) -> list[list[float]]:
+    """The logarithms of both rows' scores, one for each setting or seed; larger is better.
+
+    Where scores are compared in pairs, those without a counterpart are left out.
+    """
+    if by_setting:
+        there = [all(one.logs for one in pair) for pair in zip(*scores, strict=True)]
+        return [
+            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
+            for side, sign in zip(scores, signs, strict=True)
+        ]
+    (ours,), (theirs,) = scores
+    seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
+    return [
+        [sign * one.logs[seed] for seed in sorted(some)]
+        for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
+    ]
 
 
 def _is_at_least(scores: Sequence[Sequence[Values]], sign: int) -> bool:
