@@ -190,7 +190,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
     for one, judged in zip(found, verdicts(found, zoo), strict=True):
         if not one.is_complete:
             continue
-        page = f"{STUDIES}/{one.study.name}.html"
+        path = f"{STUDIES}/{one.study.name}.html"
         findings = []
         for claim, verdict in zip(one.study.claims, judged, strict=True):
             views = by_other_views(one, claim, zoo)
@@ -203,8 +203,8 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
                 compared = f"{claim.better} {figure(means[0])}, {than} {figure(means[1])}"
             outcome = verdict.outcome.value
             findings.append(Finding(outcome, claim.says, claim.paper, claim.on, effects, compared, decided=decided))
-        there = page if (results / page).is_file() else None
-        made.append(Answer(one.study.name, one.study.question, there, tuple(findings)))
+        page_path = path if (results / path).is_file() else None
+        made.append(Answer(one.study.name, one.study.question, page_path, tuple(findings)))
     return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
 
 

@@ -314,7 +314,7 @@ class Ledger:
         return list(self._runs.values())
 
     def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
-        """The newest run of a recipe on the given hardware, or on any, in the precision that ``auto`` chose there.
+        """The newest run of a recipe on the given hardware, or on any, in whatever precision.
 
         A run that crashed counts only where there is no other.
         """
