@@ -44,8 +44,12 @@ def callback(protocol: type) -> str:
 def hook(kind: str, name: str) -> str:
     """One hook: the kind it adds, its exact signature, and its docstring."""
     function = getattr(hookspecs, name)
-    signature = str(inspect.signature(function)).replace("'", "")
-    return f"## {kind}: `{name}`\n\n```python\ndef {name}{signature}: ...\n```\n\n{inspect.getdoc(function)}\n"
+    return f"## {kind}: `{name}`\n\n```python\n{signature(name)}: ...\n```\n\n{inspect.getdoc(function)}\n"
+
+
+def signature(name: str) -> str:
+    """A hook as a plugin writes it."""
+    return f"def {name}{inspect.signature(getattr(hookspecs, name))}".replace("'", "")
 
 
 if __name__ == "__main__":
