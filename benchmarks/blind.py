@@ -26,7 +26,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from ganzoo import evaluate
 from ganzoo.files import write_atomically
-from ganzoo.reports.templates import between_markers
+from ganzoo.reports.templates import between_markers, markdown_table
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "blind"
 PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
@@ -224,14 +224,12 @@ def report() -> str:
     if len(answers) < len(pairs()):
         raise SystemExit(f"{len(answers)} of {len(pairs())} pairs have an answer. `ask` continues with the others.")
     agreements = agreement(answers, json.loads((RESULTS / "scores.json").read_text("utf-8")))
-    lines = [
-        "| view | " + " | ".join(f"{q}: Kendall, Spearman, pairs" for q in QUESTIONS) + " |",
-        "| --- |" + " --- |" * len(QUESTIONS),
+    headings = ("view", *(f"{q}: Kendall, Spearman, pairs" for q in QUESTIONS))
+    rows = [
+        [f"`{view}`", *(f"{of[q]['kendall']:.2f}, {of[q]['spearman']:.2f}, {of[q]['pairs']:.0%}" for q in QUESTIONS)]
+        for view, of in agreements.items()
     ]
-    for view, of in agreements.items():
-        cells = [f"{of[q]['kendall']:.2f}, {of[q]['spearman']:.2f}, {of[q]['pairs']:.0%}" for q in QUESTIONS]
-        lines.append(f"| `{view}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return markdown_table(dict.fromkeys(headings, "left"), rows)
 
 
 def main() -> None:

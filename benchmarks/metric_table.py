@@ -23,7 +23,7 @@ from ganzoo.evaluation.reference import REAL_SEED
 from ganzoo.evaluation.requests import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
-from ganzoo.reports.templates import between_markers
+from ganzoo.reports.templates import between_markers, markdown_table
 from ganzoo.runs.provenance import environment
 from ganzoo.training.device import resolve_device
 
@@ -70,17 +70,13 @@ def measure() -> dict[str, Any]:
 
 def table(outcome: dict[str, Any]) -> str:
     """The outcome in Markdown: a row for each metric, a column for each set."""
-    rows = outcome["sets"]
-    names = list(next(iter(rows.values())))
-    lines = [
-        "| metric | better | real vs real | " + " | ".join(rows) + " |",
-        "| --- | --- | ---: |" + " ---: |" * len(rows),
+    scores = outcome["sets"]
+    headings = {"metric": "left", "better": "left", **dict.fromkeys(("real vs real", *scores), "right")}
+    rows = [
+        [name, ARROWS[better(name)], written(first["floor"]), *(written(of[name]["value"]) for of in scores.values())]
+        for name, first in next(iter(scores.values())).items()
     ]
-    for name in names:
-        floor = next(iter(rows.values()))[name]["floor"]
-        values = " | ".join(written(scores[name]["value"]) for scores in rows.values())
-        lines.append(f"| {name} | {ARROWS[better(name)]} | {written(floor)} | {values} |")
-    return "\n".join(lines)
+    return markdown_table(headings, rows)
 
 
 def written(value: float) -> str:

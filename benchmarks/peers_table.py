@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.files import write_atomically
+from ganzoo.reports.templates import markdown_table
 from ganzoo.runs.provenance import in_words
 
 
@@ -27,6 +28,8 @@ def main() -> None:
 
 def markdown(measured: Mapping[str, Any]) -> str:
     """The table, a row for each peer and number format, in the order in which they ran."""
+    headings = {"peer": "left", "recipe": "left", "batch": "right", "ganzoo in": "left"}
+    headings |= dict.fromkeys(("images/s", "theirs", "times the images/s", "times the FLOP/s"), "right")
     return "\n".join(
         [
             "# Other packages, and a tutorial loop",
@@ -38,18 +41,16 @@ def markdown(measured: Mapping[str, Any]) -> str:
             "",
             f"On {in_words(measured['machine_info']['ganzoo'])}.",
             "",
-            "| peer | recipe | batch | ganzoo in | images/s | theirs | times the images/s | times the FLOP/s |",
-            "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
-            *(row(one["extra_info"]) for one in measured["benchmarks"]),
+            markdown_table(headings, [row(one["extra_info"]) for one in measured["benchmarks"]]),
             "",
         ]
     )
 
 
-def row(found: Mapping[str, Any]) -> str:
-    """A line of the table."""
+def row(found: Mapping[str, Any]) -> list[str]:
+    """The cells of a line of the table."""
     version = found["theirs"].get("version", "")
-    cells = [
+    return [
         f"{found['peer']} {version}".strip(),
         found["recipe"],
         str(found["theirs"]["batch"]),
@@ -59,7 +60,6 @@ def row(found: Mapping[str, Any]) -> str:
         f"{found['ratio']:.2f}",
         f"{found['flops_ratio']:.2f}",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

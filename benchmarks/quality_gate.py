@@ -46,7 +46,7 @@ from ganzoo.training.trainer import Trainer
 
 SCHEMA = 1
 CONFIDENCE = 0.999
-LEAST = {"fid": 0.05, "": 0.02}
+LEAST_LOG, LEAST = 0.05, 0.02
 """The smallest half-width of an interval: for the logarithm of a Fréchet distance, and for other scores."""
 HOW = ("train.precision=fp32", "train.engine=eager", "train.threads=1", "train.device=cpu", "train.until=null")
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
@@ -211,7 +211,7 @@ def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
     intervals: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
         values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
-        least = LEAST["fid" if is_distance(metric) else ""]
+        least = LEAST_LOG if is_distance(metric) else LEAST
         own = {name: max(variance(ys), 1e-12) for name, ys in values.items()}
         # The log of a variance estimated from few values is too small on average; digamma gives this bias.
         bias = [digamma((len(ys) - 1) / 2) - math.log((len(ys) - 1) / 2) for ys in values.values()]

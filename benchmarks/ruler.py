@@ -100,7 +100,7 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
     pool = Dataset(dataset, "train", fitted.images[order], fitted.labels[order], fitted.classes)
     real = validation if reference == "validation" else entry.create("test", None)
 
-    names = list(dict.fromkeys(view.partition("@")[2].removesuffix(UNWHITENED) for view in views))
+    names = list(dict.fromkeys(map(extractor_name, views)))
     extractors = {n: Pixels(fitted.images) if n == "pixels" else find_extractor(n, zoo, pool.shape) for n in names}
     whole = {name: extract(name, one, pool.images, CPU) for name, one in extractors.items()}
     scores = {view: scorer(view, real, extractors, zoo) for view in views}
@@ -113,9 +113,8 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
         drawn = [score(features[torch.randperm(len(pool), generator=generator)[:N]]) for _ in range(draws)]
         # Draws share images: the smaller the pool, the less they differ.
         sd = float(np.std(drawn, ddof=1)) / (1 - N / len(pool)) ** 0.5
-        extractor = extractors[view.partition("@")[2].removesuffix(UNWHITENED)]
         measured[view] = {
-            "digest": extractor.digest,
+            "digest": extractors[extractor_name(view)].digest,
             "real": float(np.mean(drawn)),
             "sd": sd,
             "draws": draws,
@@ -172,18 +171,21 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def seen(view: str, features: dict[str, Features]) -> Features:
     """Features of a view's extractor, without their projection if its name ends in ``UNWHITENED``."""
-    name = view.partition("@")[2]
-    extracted = features[name.removesuffix(UNWHITENED)]
-    return Features(extracted.values, extracted.logits) if name.endswith(UNWHITENED) else extracted
+    extracted = features[extractor_name(view)]
+    return Features(extracted.values, extracted.logits) if view.endswith(UNWHITENED) else extracted
+
+
+def extractor_name(view: str) -> str:
+    """The name of a view's extractor."""
+    return view.partition("@")[2].removesuffix(UNWHITENED)
 
 
 def scorer(view: str, real: Dataset, extractors: dict[str, Extractor], zoo: Zoo) -> Callable[[Features], float]:
     """A function that scores features by a view, against real images."""
-    metric, _, name = view.partition("@")
-    extractor = extractors[name.removesuffix(UNWHITENED)]
+    metric, name = view.partition("@")[0], extractor_name(view)
+    extractor = extractors[name]
     if metric == "fid":  # the same value as the metric's, a hundred times faster for many sets
-        features = extract(name, extractor, real.images, CPU)
-        distance = DistanceTo(seen(view, {name.removesuffix(UNWHITENED): features}).statistics)
+        distance = DistanceTo(seen(view, {name: extract(name, extractor, real.images, CPU)}).statistics)
         return lambda fake: distance(*(torch.from_numpy(fake.statistics[name]) for name in ("mu", "sigma")))
     reference, made = RealImages(real, {}, name, extractor, CPU), zoo.metrics.get(metric).create()
     return lambda fake: made.compute(MetricInputs(len(fake), lambda: fake, None, reference, lambda: reference))

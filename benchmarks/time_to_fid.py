@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -37,10 +38,11 @@ METRIC = "fid@mnist-cnn"
 SAMPLE_SEED = 0
 
 
+@dataclass(frozen=True)
 class Entrant:
     """A contender that has not started yet.
 
-    Args:
+    Attributes:
         kind: ``recipe``, ``tutorial`` or ``peer``.
         name: Its name in the table.
         seed: Seed of everything that it draws at random.
@@ -48,14 +50,11 @@ class Entrant:
         digest: Training digest, if the name alone does not identify the training.
     """
 
-    def __init__(
-        self, kind: str, name: str, seed: int, begin: Callable[[], Contender], digest: str | None = None
-    ) -> None:
-        self.kind = kind
-        self.name = name
-        self.seed = seed
-        self.begin = begin
-        self.digest = digest
+    kind: str
+    name: str
+    seed: int
+    begin: Callable[[], Contender]
+    digest: str | None = None
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from ganzoo.api.priors import GaussianPrior
 from ganzoo.config import schema
 from ganzoo.config.checking import optimizer_options
 from ganzoo.registry.registry import Options
+from ganzoo.reports.templates import markdown_table
 
 PAGE = Path(__file__).with_name("keys.md")
 INTRODUCTION = """\
@@ -78,10 +79,9 @@ def page() -> str:
             summary = inspect.cleandoc(section.__doc__ or "").partition("\n\n")[0].replace("``", "`")
             about = attributes(section)
             defaults = {key: default(section, key) for key in section.model_fields if key not in LEFT_OUT}
-        rows = [f"| `{key}` | {value} | {about[key]} |" for key, value in defaults.items()]
-        parts.append(
-            "\n".join([f"## {title}\n\n{summary}\n\n| key | default | meaning |\n| --- | --- | --- |", *rows, ""])
-        )
+        rows = [[f"`{key}`", value, about[key]] for key, value in defaults.items()]
+        table = markdown_table(dict.fromkeys(("key", "default", "meaning"), "left"), rows)
+        parts.append(f"## {title}\n\n{summary}\n\n{table}\n")
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ganzoo.reports.templates import code, count, figure, markdown
+from ganzoo.reports.templates import code, count, figure, markdown, markdown_table
 
 PAGE = Path(__file__).with_name("pretrained.md")
 CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
@@ -63,10 +63,8 @@ def page() -> str:
     cards = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
     if not cards:
         return INTRODUCTION + "There are none yet.\n"
-    rows = [
-        "| name | scores (real vs real) | trained on | size | made by |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    headings = dict.fromkeys(("name", "scores (real vs real)", "trained on", "size", "made by"), "left")
+    rows = []
     for name, card in cards.items():
         scores = "<br>".join(
             f"{markdown(score['metric'])} {figure(score['value'])} ({figure(score.get('floor'))})"
@@ -77,12 +75,12 @@ def page() -> str:
         # The precision that `auto` chose on that machine: another machine may choose differently.
         pin = f" --set train.precision={training['precision']}"
         command = training["command"] + ("" if pin in training["command"] else pin)
-        rows.append(f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(command)} |")
+        rows.append([code(f"zoo:{name}"), scores, trained, size, code(command)])
     how = (
         "All were trained on a CPU, in the number format that their commands name. The leaderboard shows other runs, "
         "some of them in other formats, so scores differ slightly.\n\n"
     )
-    return INTRODUCTION + how + "\n".join(rows) + "\n"
+    return INTRODUCTION + how + markdown_table(headings, rows) + "\n"
 
 
 if __name__ == "__main__":

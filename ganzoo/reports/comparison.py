@@ -103,7 +103,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
         raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
     refuse_to_overwrite(out, ours=begins_like(out, MARK), command="compare", remedy="Give another --out.")
     names = _names(resolved)
-    made = page("compare.html", None, facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
+    made = page("compare.html", (), facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
     try:
         write_atomically(out, made.encode(errors="backslashreplace"))
     except OSError as error:

@@ -38,7 +38,7 @@ from ganzoo.reports.templates import (
     page,
     short,
 )
-from ganzoo.studies.records import RUNS, Ledger, RunRecord, ScoredRun, collect_added_scores, read_runs
+from ganzoo.studies.records import RUNS, Ledger, RunRecord, collect_added_scores, read_runs
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
 MARKS = {
@@ -158,6 +158,167 @@ def _counted(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{n} {COUNTED[verdict][n > 1]}" for verdict in COUNTED if (n := counts[verdict]))
 
 
+@dataclass(frozen=True)
+class Written:
+    """The files that were made.
+
+    Attributes:
+        files: Their paths.
+        recipes: Number of contenders on all leaderboards.
+    """
+
+    files: tuple[Path, ...]
+    recipes: int
+
+
+def write_leaderboard(
+    results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
+) -> Written:
+    """Make the pages of a results folder.
+
+    Args:
+        results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
+        readme: A file whose text between the markers is replaced with the summary; None for no such file.
+        work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
+        answers: What studies found, see ``study_report.answers``.
+
+    Raises:
+        GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
+            not made by the leaderboard.
+    """
+    made: list[Ranking] = []
+    if not answers or (results / RUNS).is_file():
+        made = read_rankings(results)
+        if work is not None and collect_added_scores(Ledger(results), work):
+            made = read_rankings(results)
+    refuse_foreign(results, except_for=readme)
+    picture = best_samples(made, results)
+    contents = {
+        results / "index.html": html(made, results, answers),
+        results / "README.md": whole_page(made, answers),
+    }
+    if readme is not None:
+        contents[readme] = rewritten(readme, made, results, has_picture=picture is not None, answers=answers)
+    for path, text in contents.items():
+        write_atomically(path, text.encode(errors="backslashreplace"))
+    files = [*contents]
+    if picture is not None:
+        write_atomically(results / "samples.png", picture)
+        files.append(results / "samples.png")
+    return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
+
+
+def read_rankings(results: Path) -> list[Ranking]:
+    """The leaderboards of a results folder.
+
+    Raises:
+        GanzooError: There are no records, or some cannot be read.
+    """
+    path = results / RUNS
+    if not path.is_file():
+        there_too = f", and no study in {results / 'studies'} is complete"
+        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
+        raise GanzooError(f"{path} does not exist{there_too}.", remedy)
+    runs = read_runs(results)
+    if not runs:
+        raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
+    return rankings(runs)
+
+
+def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
+    """Refuse to overwrite files that have the leaderboard's file names but were not made by it.
+
+    Args:
+        results: The folder.
+        except_for: A file of which only a part is replaced.
+
+    Raises:
+        GanzooError: A file there was not made by the leaderboard.
+    """
+    own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
+    with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
+        # Earlier versions did not tag the picture, but always made the pages as well.
+        own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
+    for name in (*MARKS, "samples.png"):
+        path = results / name
+        if path.exists() and except_for and except_for.exists() and path.samefile(except_for):
+            continue
+        remedy = "Move it, or keep the results in a separate folder."
+        refuse_to_overwrite(path, ours=own.get(name, False), command="leaderboard", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender on the page.
+
+    Attributes:
+        contender: The contender.
+        picture: Some of its samples, or None.
+        where: Precision, engine, threads and hardware of its runs.
+        places: Its place in each of the ranking's tables.
+        views: Its place in each view of the headline, with a mark where views disagree.
+    """
+
+    contender: Contender
+    picture: Picture | None
+    where: str
+    places: tuple[Place, ...]
+    views: tuple[tuple[Place, str], ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A ranking on the page.
+
+    Attributes:
+        ranking: The ranking.
+        rows: Its rows, in the order of the first table.
+        plots: For each table, plots of quality against each cost.
+        views: Plots of the first view of the headline against each other view.
+        shown_as: For each view of the headline, the index of the table that has the same column.
+    """
+
+    ranking: Ranking
+    rows: tuple[Row, ...]
+    plots: tuple[tuple[Markup | Absent, ...], ...]
+    views: tuple[Markup | Absent, ...]
+    shown_as: tuple[int, ...]
+
+
+def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
+    """``index.html``, which needs no other file and no network."""
+    sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
+    texts = {"effect": f"{MEANING} {EFFECT}", "caution": CAUTION, "excess": EXCESS, "disagree": DISAGREE}
+    context = {"sheets": sheets, "answers": answers, **texts}
+    return page("leaderboard.html", ("leaderboard.js",) if made else (), context)
+
+
+def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
+    by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
+    of_views = [{id(place.contender): place for place in view.places} for view in ranking.views]
+    rows = [
+        Row(
+            one,
+            None if (image := grid_of(one.newest.samples, results)) is None else Picture.of(thumbnail(image)),
+            where(one.newest),
+            tuple(places[id(one)] for places in by_contender),
+            tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
+        )
+        for one in ranking.contenders
+    ]
+    views = tuple(
+        views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
+        for index, view in enumerate(ranking.views[1:])
+    )
+    plots = [
+        tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
+        for index, table in enumerate(ranking.tables)
+    ]
+    keys = [table.metric.key for table in ranking.tables]
+    shown_as = tuple(keys.index(view.metric.key) for view in ranking.views)
+    return Sheet(ranking, tuple(rows), tuple(plots), views, shown_as)
+
+
 def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     """``results/README.md``."""
     parts = [
@@ -207,46 +368,6 @@ def _findings(findings: Iterable[Finding]) -> str:
     return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "compared", "paper"), "left"), rows)
 
 
-def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
-    """The text between the markers in the main README: a few verdicts and the best recipes.
-
-    Args:
-        made: The leaderboards.
-        results: The path from the README to the results.
-        has_picture: Whether to show ``samples.png``.
-        answers: What studies found.
-    """
-    parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
-    # Decided claims come first, and every study's first claim comes before any second one.
-    few = sorted(
-        ((not one.decided, number, one) for answer in answers for number, one in enumerate(answer.findings)),
-        key=lambda item: item[:2],
-    )[:FEW]
-    if few:
-        findings = [finding for answer in answers for finding in answer.findings]
-        counted = f"of {len(findings)} claim{'' if len(findings) == 1 else 's'} so far, {_counted(findings)}"
-        disputed = sum(one.verdict in CLEAR and not one.decided for one in findings)
-        if disputed:
-            counted += f" (another view of the same samples contradicts {disputed} of these)"
-        parts += [
-            f"**What papers claim, put to the test**: {counted}. Some of them:",
-            _findings(one for *_, one in few),
-            f"{MEANING} {EFFECT}",
-        ]
-    best = [ranking for ranking in made if ranking.tables]
-    largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
-    best = [ranking for ranking in best if ranking in largest]
-    for ranking in best:
-        title = f"{ranking.title}: top recipe" if few else ranking.title
-        parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
-    if best:
-        disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
-        parts.append(" ".join([*disagree, SEEDS, CAUTION, EXCESS]))
-    studies = "All studies and recipes" if answers else "All recipes"
-    parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
-    return "\n\n".join(parts)
-
-
 def _section(table: Table) -> Iterable[str]:
     """A table with everything that is known of each place, below its heading and protocol."""
     metric = table.metric
@@ -278,9 +399,7 @@ def _section(table: Table) -> Iterable[str]:
 
 
 def _headline(ranking: Ranking, most: int) -> Iterable[str]:
-    """The headline's metrics side by side, ranked by the first."""
-    if not ranking.views:
-        return
+    """The headline's metrics side by side, ranked by the first; the ranking must have scores."""
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
     shown = first.scored[:most]
@@ -331,6 +450,66 @@ def _mean(spread: Spread | None, in_words: Callable[[float | None], str]) -> str
     return in_words(None if spread is None else spread.mean)
 
 
+def rewritten(
+    readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool, answers: Sequence[Answer] = ()
+) -> str:
+    """A README with the summary of these leaderboards between its markers.
+
+    The summary includes the picture, unless the README shows it elsewhere.
+
+    Raises:
+        GanzooError: It cannot be read, or has no markers.
+    """
+    try:
+        text = readme.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise GanzooError(f"{readme} cannot be read.", "Pass the README that has the markers.") from error
+    there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
+    elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
+    has_picture = has_picture and f"({there}/samples.png)" not in elsewhere
+    return between_markers(text, MARKERS, summary(made, there, has_picture, answers), str(readme))
+
+
+def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
+    """The text between the markers in the main README: a few verdicts and the best recipes.
+
+    Args:
+        made: The leaderboards.
+        results: The path from the README to the results.
+        has_picture: Whether to show ``samples.png``.
+        answers: What studies found.
+    """
+    parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
+    # Decided claims come first, and every study's first claim comes before any second one.
+    few = sorted(
+        ((not one.decided, number, one) for answer in answers for number, one in enumerate(answer.findings)),
+        key=lambda item: item[:2],
+    )[:FEW]
+    if few:
+        findings = [finding for answer in answers for finding in answer.findings]
+        counted = f"of {len(findings)} claim{'' if len(findings) == 1 else 's'} so far, {_counted(findings)}"
+        disputed = sum(one.verdict in CLEAR and not one.decided for one in findings)
+        if disputed:
+            counted += f" (another view of the same samples contradicts {disputed} of these)"
+        parts += [
+            f"**What papers claim, put to the test**: {counted}. Some of them:",
+            _findings(one for *_, one in few),
+            f"{MEANING} {EFFECT}",
+        ]
+    best = [ranking for ranking in made if ranking.tables]
+    largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
+    best = [ranking for ranking in best if ranking in largest]
+    for ranking in best:
+        title = f"{ranking.title}: top recipe" if few else ranking.title
+        parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
+    if best:
+        disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
+        parts.append(" ".join([*disagree, SEEDS, CAUTION, EXCESS]))
+    studies = "All studies and recipes" if answers else "All recipes"
+    parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
+    return "\n\n".join(parts)
+
+
 ROWS = 8
 """Rows of images in a run's grids."""
 ACROSS, DOWN = 4, 2
@@ -340,36 +519,6 @@ BEST = 8
 """Number of recipes in the picture of the best."""
 MARGIN, TITLE_HEIGHT = 8, 42
 """Space on either side of a grid in that picture, and above it, in pixels."""
-
-
-def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
-    """A record's picture; None if it is missing, unreadable or outside the folder.
-
-    Args:
-        record_samples: Its path, relative to ``folder``; a path that leads out of the folder is not followed.
-        folder: The results folder.
-    """
-    if record_samples is None:
-        return None
-    try:
-        path = (folder / record_samples).resolve()
-        if not path.is_relative_to(folder.resolve()) or not path.is_file():
-            return None
-        with open_picture(path, ("PNG",)) as image:
-            copied: Image.Image = image.copy()
-    except (GanzooError, OSError, ValueError):
-        return None
-    return copied
-
-
-def thumbnail(image: Image.Image) -> Image.Image:
-    """A grid cropped to four by two images, pixel for pixel; a plot of points is scaled down instead."""
-    pitch, rest = divmod(image.height - GAP, ROWS)
-    if rest or pitch > SIDE:
-        small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
-        small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-        return small
-    return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))
 
 
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
@@ -425,186 +574,31 @@ def _best_sheet(best: Sequence[tuple[Place, Image.Image]]) -> bytes:
     return buffer.getvalue()
 
 
-@dataclass(frozen=True)
-class Written:
-    """The files that were made.
-
-    Attributes:
-        files: Their paths.
-        recipes: Number of contenders on all leaderboards.
-    """
-
-    files: tuple[Path, ...]
-    recipes: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """A contender on the page.
-
-    Attributes:
-        contender: The contender.
-        picture: Some of its samples, or None.
-        where: Precision, engine, threads and hardware of its runs.
-        places: Its place in each of the ranking's tables.
-        views: Its place in each view of the headline, with a mark where views disagree.
-    """
-
-    contender: Contender
-    picture: Picture | None
-    where: str
-    places: tuple[Place, ...]
-    views: tuple[tuple[Place, str], ...]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A ranking on the page.
-
-    Attributes:
-        ranking: The ranking.
-        rows: Its rows, in the order of the first table.
-        plots: For each table, plots of quality against each cost.
-        views: Plots of the first view of the headline against each other view.
-        shown_as: For each view of the headline, the index of the table that has the same column.
-    """
-
-    ranking: Ranking
-    rows: tuple[Row, ...]
-    plots: tuple[tuple[Markup | Absent, ...], ...]
-    views: tuple[Markup | Absent, ...]
-    shown_as: tuple[int, ...]
-
-
-def read_rankings(results: Path) -> list[Ranking]:
-    """The leaderboards of a results folder.
-
-    Raises:
-        GanzooError: There are no records, or some cannot be read.
-    """
-    return rankings(_recorded(results))
-
-
-def _recorded(results: Path) -> list[ScoredRun]:
-    path = results / RUNS
-    if not path.is_file():
-        there_too = f", and no study in {results / 'studies'} is complete"
-        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
-        raise GanzooError(f"{path} does not exist{there_too}.", remedy)
-    runs = read_runs(results)
-    if not runs:
-        raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
-    return runs
-
-
-def write_leaderboard(
-    results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
-) -> Written:
-    """Make the pages of a results folder.
+def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
+    """A record's picture; None if it is missing, unreadable or outside the folder.
 
     Args:
-        results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
-        readme: A file whose text between the markers is replaced with the summary; None for no such file.
-        work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
-        answers: What studies found, see ``study_report.answers``.
-
-    Raises:
-        GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
-            not made by the leaderboard.
+        record_samples: Its path, relative to ``folder``; a path that leads out of the folder is not followed.
+        folder: The results folder.
     """
-    made: list[Ranking] = []
-    if not answers or (results / RUNS).is_file():
-        if work is not None and _recorded(results):
-            collect_added_scores(Ledger(results), work)
-        made = read_rankings(results)
-    refuse_foreign(results, except_for=readme)
-    picture = best_samples(made, results)
-    contents = {
-        results / "index.html": html(made, results, answers),
-        results / "README.md": whole_page(made, answers),
-    }
-    if readme is not None:
-        contents[readme] = rewritten(readme, made, results, has_picture=picture is not None, answers=answers)
-    for path, text in contents.items():
-        write_atomically(path, text.encode(errors="backslashreplace"))
-    files = [*contents]
-    if picture is not None:
-        write_atomically(results / "samples.png", picture)
-        files.append(results / "samples.png")
-    return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
-
-
-def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
-    """Refuse to overwrite files that have the leaderboard's file names but were not made by it.
-
-    Args:
-        results: The folder.
-        except_for: A file of which only a part is replaced.
-
-    Raises:
-        GanzooError: A file there was not made by the leaderboard.
-    """
-    own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
-    with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
-        # Earlier versions did not tag the picture, but always made the pages as well.
-        own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
-    for name in (*MARKS, "samples.png"):
-        path = results / name
-        if path.exists() and except_for and except_for.exists() and path.samefile(except_for):
-            continue
-        remedy = "Move it, or keep the results in a separate folder."
-        refuse_to_overwrite(path, ours=own.get(name, False), command="leaderboard", remedy=remedy)
-
-
-def rewritten(
-    readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool, answers: Sequence[Answer] = ()
-) -> str:
-    """A README with the summary of these leaderboards between its markers.
-
-    The summary includes the picture, unless the README shows it elsewhere.
-
-    Raises:
-        GanzooError: It cannot be read, or has no markers.
-    """
+    if record_samples is None:
+        return None
     try:
-        text = readme.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise GanzooError(f"{readme} cannot be read.", "Pass the README that has the markers.") from error
-    there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
-    elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
-    has_picture = has_picture and f"({there}/samples.png)" not in elsewhere
-    return between_markers(text, MARKERS, summary(made, there, has_picture, answers), str(readme))
+        path = (folder / record_samples).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
+        with open_picture(path, ("PNG",)) as image:
+            copied: Image.Image = image.copy()
+    except (GanzooError, OSError, ValueError):
+        return None
+    return copied
 
 
-def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
-    """``index.html``, which needs no other file and no network."""
-    sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
-    texts = {"effect": f"{MEANING} {EFFECT}", "caution": CAUTION, "excess": EXCESS, "disagree": DISAGREE}
-    context = {"sheets": sheets, "answers": answers, **texts}
-    return page("leaderboard.html", "leaderboard.js" if made else None, context)
-
-
-def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
-    by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
-    of_views = [{id(place.contender): place for place in view.places} for view in ranking.views]
-    rows = [
-        Row(
-            one,
-            None if (image := grid_of(one.newest.samples, results)) is None else Picture.of(thumbnail(image)),
-            where(one.newest),
-            tuple(places[id(one)] for places in by_contender),
-            tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
-        )
-        for one in ranking.contenders
-    ]
-    views = tuple(
-        views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
-        for index, view in enumerate(ranking.views[1:])
-    )
-    plots = [
-        tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
-        for index, table in enumerate(ranking.tables)
-    ]
-    keys = [table.metric.key for table in ranking.tables]
-    shown_as = tuple(keys.index(view.metric.key) for view in ranking.views)
-    return Sheet(ranking, tuple(rows), tuple(plots), views, shown_as)
+def thumbnail(image: Image.Image) -> Image.Image:
+    """A grid cropped to four by two images, pixel for pixel; a plot of points is scaled down instead."""
+    pitch, rest = divmod(image.height - GAP, ROWS)
+    if rest or pitch > SIDE:
+        small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
+        small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+        return small
+    return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -276,7 +277,10 @@ class Ranking:
         scored = [{id(place.contender): place for place in view.scored} for view in self.views]
         shared = set.intersection(*map(set, scored)) if scored else set()
         far = max(1.0, len(shared) / 4)
-        ranks = [_ranks(view, [places[one] for one in shared]) for view, places in zip(self.views, scored, strict=True)]
+        ranks = [
+            _ranks(view.metric, [places[one] for one in shared])
+            for view, places in zip(self.views, scored, strict=True)
+        ]
         return {
             (one, number): BETTER if ranks[number][one] < ranks[0][one] else WORSE
             for number in range(1, len(ranks))
@@ -310,10 +314,11 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
     for one in contenders:
         records.setdefault(one.newest.recipe, []).append(one.newest)
     named = [replace(one, distinction=_distinction(one.newest, records[one.newest.recipe])) for one in contenders]
-    have: dict[MetricKey, int] = {}
-    for contender in named:
-        for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores):
-            have[metric] = have.get(metric, 0) + 1
+    have = Counter(
+        metric
+        for contender in named
+        for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores)
+    )
     listed = HEADLINES.get(dataset, ())
     most = max(have.values(), default=0)
 
@@ -359,15 +364,10 @@ def _settings(command: str) -> list[str]:
 
 def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
     places = [_place(metric, contender) for contender in contenders]
-    scored = [place for place in places if place.value is not None]
-    badness = {id(place): _badness(metric, place) for place in scored}
-    ranked = [
-        replace(place, rank=1 + sum(other < badness[id(place)] for other in badness.values()))
-        for place in sorted(scored, key=lambda place: badness[id(place)])
-    ]
+    ranks = _ranks(metric, places)
+    ranked = [replace(place, rank=ranks.get(id(place.contender))) for place in places]
     # Contenders that finished without this score come before those that failed.
-    rest = sorted((place for place in places if place.value is None), key=lambda place: not place.contender.done)
-    return Table(metric, (*ranked, *rest))
+    return Table(metric, tuple(sorted(ranked, key=lambda place: (place.rank or math.inf, not place.contender.done))))
 
 
 def _place(metric: MetricKey, contender: Contender) -> Place:
@@ -390,12 +390,11 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
     return Place(contender, None, spreads, next(iter(spreads), None), floor, sd, interval)
 
 
-def _ranks(table: Table, places: Sequence[Place]) -> dict[int, int]:
-    """The rank of each contender, by its id, among these places alone."""
-    badness = {id(place.contender): _badness(table.metric, place) for place in places}
+def _ranks(metric: MetricKey, places: Sequence[Place]) -> dict[int, int]:
+    """The rank of each contender, by its id, among these places alone, without those that have no score."""
+    badness = {
+        id(place.contender): metric.badness(place.value.mean, place.floor)
+        for place in places
+        if place.value is not None
+    }
     return {one: 1 + sum(other < own for other in badness.values()) for one, own in badness.items()}
-
-
-def _badness(metric: MetricKey, place: Place) -> float:
-    assert place.value is not None
-    return metric.badness(place.value.mean, place.floor)

@@ -190,7 +190,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
     for one, judged in zip(found, verdicts(found, zoo), strict=True):
         if not one.is_complete:
             continue
-        page = f"{STUDIES}/{one.study.name}.html"
+        path = f"{STUDIES}/{one.study.name}.html"
         findings = []
         for claim, verdict in zip(one.study.claims, judged, strict=True):
             views = by_other_views(one, claim, zoo)
@@ -203,8 +203,8 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
                 compared = f"{claim.better} {figure(means[0])}, {than} {figure(means[1])}"
             outcome = verdict.outcome.value
             findings.append(Finding(outcome, claim.says, claim.paper, claim.on, effects, compared, decided=decided))
-        there = page if (results / page).is_file() else None
-        made.append(Answer(one.study.name, one.study.question, there, tuple(findings)))
+        page_path = path if (results / path).is_file() else None
+        made.append(Answer(one.study.name, one.study.question, page_path, tuple(findings)))
     return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
 
 
@@ -251,7 +251,7 @@ def _command(study: Study, zoo: Zoo) -> str:
 
 def _effect(verdict: Verdict) -> str:
     if verdict.effect is None or verdict.interval is None:
-        return "–"
+        return NOTHING
     if verdict.at_least:
         return f"at least ×{figure(verdict.effect)}"
     low, high = verdict.interval
@@ -385,7 +385,7 @@ def html(
         "command": f"{_command(study, zoo)}{' --quick' if quick else ''}",
         "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
     }
-    return page("study.html", None, context)
+    return page("study.html", (), context)
 
 
 def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:

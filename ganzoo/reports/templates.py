@@ -178,9 +178,7 @@ class Picture:
         return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
 
 
-def page(
-    template: str, scripts: str | Sequence[str] | None, context: Mapping[str, Any], *, style: str = "style.css"
-) -> str:
+def page(template: str, scripts: tuple[str, ...], context: Mapping[str, Any], *, style: str = "style.css") -> str:
     """Render a page.
 
     Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
@@ -188,13 +186,12 @@ def page(
 
     Args:
         template: The name of the HTML template.
-        scripts: The names of the JavaScript files that go with it, or None.
+        scripts: The names of the JavaScript files that go with it.
         context: What the template shows.
         style: The name of its style sheet.
     """
     environment = _environment()
-    names = (scripts,) if isinstance(scripts, str) else scripts or ()
-    source = "".join(_source(environment, name) for name in names)
+    source = "".join(_source(environment, name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     # Both are files of this package.
     own = {"style": Markup(_source(environment, style)), "script": Markup(source)}  # noqa: S704

@@ -64,8 +64,11 @@ class Values:
         """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
         if min(self.known, default=0) < 0:
             return {}
-        of_seeds = {seed: value for seed, value in self.by_seed.items() if value is not None}
-        return {seed: logarithm(value, self.scale, self.samples) for seed, value in of_seeds.items()}
+        return {
+            seed: logarithm(value, self.scale, self.samples)
+            for seed, value in self.by_seed.items()
+            if value is not None
+        }
 
     @property
     def middle(self) -> float | None:
@@ -204,15 +207,15 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
 
 
 def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    better = study.measures[0].better(zoo)
+    sign = 1 if study.measures[0].better(zoo) == "higher" else -1
     trials = tuple(_trial(trial, study.measures[0], ledger) for trial in study.trials(zoo))
     winners: dict[Place, TrialFound] = {}
+    best: dict[Place, float] = {}
     if all(trial.done for trial in trials):
         for one in trials:
             place = one.trial.row, one.trial.setting
-            best = winners.get(place)
-            if one.value is not None and (best is None or _is_better(one.value, best.value, better)):
-                winners[place] = one
+            if one.value is not None and sign * one.value > best.get(place, -math.inf):
+                winners[place], best[place] = one, sign * one.value
     changes = {place: winner.trial.changes for place, winner in winners.items()}
     cells = tuple(
         CellFound(cell, {job.seed: run for job in cell.jobs if (run := _recorded(job, ledger)) is not None})
@@ -233,10 +236,6 @@ def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
         for run, job in zip(runs, trial.jobs, strict=True)
     )
     return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
-
-
-def _is_better(value: float, than: float | None, better: str) -> bool:
-    return than is None or (value < than if better == "lower" else value > than)
 
 
 def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
@@ -375,19 +374,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     by_setting = len(settings) > 1
     # The two rows in one setting, or two scores of one run, are compared as a pair.
     paired = by_setting or claim.better == claim.than
-    if by_setting:
-        there = [all(side[at].logs for side in scores) for at in range(len(settings))]
-        logs = [
-            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
-            for side, sign in zip(scores, signs, strict=True)
-        ]
-    else:
-        (ours,), (theirs,) = scores
-        seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
-        logs = [
-            [sign * one.logs[seed] for seed in sorted(some)]
-            for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
-        ]
+    logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
     rounding = [_rounding(side) for side in scores]
     return Comparison(
         logs[0],
@@ -403,6 +390,27 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         trouble=trouble,
         waits=waits,
     )
+
+
+def _logs(
+    scores: Sequence[Sequence[Values]], signs: Sequence[int], *, by_setting: bool, paired: bool
+) -> list[list[float]]:
+    """The logarithms of both rows' scores, one for each setting or seed; larger is better.
+
+    Where scores are compared in pairs, those without a counterpart are left out.
+    """
+    if by_setting:
+        there = [all(one.logs for one in pair) for pair in zip(*scores, strict=True)]
+        return [
+            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
+            for side, sign in zip(scores, signs, strict=True)
+        ]
+    (ours,), (theirs,) = scores
+    seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
+    return [
+        [sign * one.logs[seed] for seed in sorted(some)]
+        for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
+    ]
 
 
 def _is_at_least(scores: Sequence[Sequence[Values]], sign: int) -> bool:

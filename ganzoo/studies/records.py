@@ -59,10 +59,6 @@ Environment = Annotated[dict[str, Any], AfterValidator(_with_versions)]
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
-    def plain(self) -> dict[str, Any]:
-        """The line in the file."""
-        return self.model_dump(mode="json", by_alias=True)
-
 
 class RunRecord(_Line):
     """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows.
@@ -236,11 +232,6 @@ class ScoredRun:
         """The final scores, those by the run's own protocol first: see ``final_scores``."""
         return tuple(final_scores(self.curve, self.record.protocol))
 
-    def score(self, metric: str, weights: str | None = None) -> Score | None:
-        """The final score by a metric, for the given weights or else the reported ones, which come first; or None."""
-        matches = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
-        return matches[0] if matches else None
-
     def plain(self) -> dict[str, Any]:
         """JSON: the record, and its final scores as ``scores``."""
         return {**self.record.plain(), "scores": list(self.scores)}
@@ -323,7 +314,7 @@ class Ledger:
         return list(self._runs.values())
 
     def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
-        """The newest run of a recipe on the given hardware, or on any, in the precision that ``auto`` chose there.
+        """The newest run of a recipe on the given hardware, or on any, in whatever precision.
 
         A run that crashed counts only where there is no other.
         """

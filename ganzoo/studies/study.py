@@ -334,9 +334,8 @@ class Study(Section):
     def _rows(self) -> Study:
         if not self.variants and self.search is None:
             raise combination("Give the study variants or a search")
-        for name in (BASELINE, *([TUNED] if not self.variants else [])):
-            if name in self.variants:
-                raise combination(f"A variant cannot have the reserved name '{name}'")
+        if BASELINE in self.variants:
+            raise combination(f"A variant cannot have the reserved name '{BASELINE}'")
         return self
 
     @property
@@ -551,12 +550,10 @@ def _with_headline(study: Study, zoo: Zoo) -> Study:
         return study
     first = study.settings.get(study.setting_names[0], ())
     dataset = load_recipe(study.baseline, zoo, [*study.overrides, *first]).dataset.name
-    names = [
-        one
-        for measure in study.measures
-        for one in (headline(dataset, zoo) if measure.metric == HEADLINE else (measure,))
-    ]
-    measures = dict.fromkeys(Measure.model_validate(one) if isinstance(one, str) else one for one in names)
+    headlines = [Measure.model_validate(name) for name in headline(dataset, zoo)]
+    measures = dict.fromkeys(
+        one for measure in study.measures for one in (headlines if measure.metric == HEADLINE else [measure])
+    )
     return study.model_copy(update={"measures": tuple(measures)})
 
 

@@ -59,14 +59,16 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path):
         if verb == "run":
-            status, end = _status(path), arguments.index("--")
+            end = arguments.index("--")
             options, recipe = arguments[:end], arguments[end + 1 :]
-            if status == "done":
+            if _run_json(path).get("status") == "done":
                 return
-            if status is None:
+            if (path / "run.json").exists():
+                words = ["--resume", folder]
+            else:
                 # Left behind by a process that was killed before it created the run.
                 shutil.rmtree(path, ignore_errors=True)
-            words = [*recipe, "--out", folder] if status is None else ["--resume", folder]
+                words = [*recipe, "--out", folder]
             words += options
         else:
             words = [folder, *arguments]
@@ -90,14 +92,13 @@ def _exit_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _status(folder: Path) -> str | None:
-    """The status in ``run.json``, or ``damaged``; None if there is no run."""
-    try:
-        return str(json.loads((folder / "run.json").read_text("utf-8"))["status"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError):
-        return "damaged"
+def _run_json(folder: Path) -> dict[str, Any]:
+    """The content of a folder's ``run.json``; empty if there is none, or if it is damaged."""
+    with suppress(OSError, ValueError):
+        content = json.loads((folder / "run.json").read_text("utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -501,7 +502,7 @@ class Bench:
             if task.missing:
                 if run is not None and (kept := self._kept(run.record)):
                     folder = kept.path
-            elif settings.force and old is not None and _start_time(folder) in (None, old.record.started):
+            elif settings.force and old is not None and _run_json(folder).get("started") in (None, old.record.started):
                 with lock(folder):  # a run that another --force command has restarted is resumed
                     shutil.rmtree(folder, ignore_errors=True)
             gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
@@ -553,13 +554,6 @@ def _refuse_links_beside(folder: Path, place: Path) -> None:
     logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
     for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
         refuse_links(path, place)
-
-
-def _start_time(folder: Path) -> str | None:
-    """When the run in a folder was started; None if there is none, or its ``run.json`` is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((folder / "run.json").read_text("utf-8"))["started"])
-    return None
 
 
 def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:

@@ -159,10 +159,8 @@ def test_a_damaged_score_is_a_one_line_error(tmp_path):
         read_runs(tmp_path)
 
 
-def test_scores_are_found_by_metric_and_weights_the_reported_ones_first():
-    assert run(RAW, SCORE).score("fid@mnist-cnn") == SCORE
-    assert run(SCORE, RAW).score("fid@mnist-cnn", "raw") == RAW
-    assert run(SCORE).score("kid@mnist-cnn") is None
+def test_the_reported_weights_scores_come_first():
+    assert run(RAW, SCORE).scores == run(SCORE, RAW).scores == (SCORE, RAW)
 
 
 def test_a_digest_covers_what_changes_the_weights(zoo):

@@ -126,7 +126,7 @@ class Targets:
         if random.random() < 0.3:
             for picture in (path / "samples").iterdir():
                 picture.write_bytes(mutations.content(random, picture.read_bytes()))
-        shown = page("report.html", "report.js", facts(RunFolder.open(path), self.zoo, device=None, draw=False))
+        shown = page("report.html", ("report.js",), facts(RunFolder.open(path), self.zoo, device=None, draw=False))
         assert "<script>alert" not in shown.encode().decode(), "untrusted markup reaches the page"
 
     def _damaged(self, random: Random, folder: Path, what: str | None = None) -> Path:
