@@ -241,12 +241,13 @@ def _build(
         metrics, sentences, extractors = fitting_metrics(
             recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway
         )
-        for until in recipe.train.conditions:
-            if until.metric not in metrics:
-                raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
-        best = recipe.train.keep_best
-        if best is not None and best not in metrics:
-            raise GanzooError(f"train.keep_best names '{best}'. {sentences[0]}", "Name another score.")
+        needed = [(one.metric, "train.until waits for", "Wait for another score.") for one in recipe.train.conditions]
+        if recipe.train.keep_best is not None:
+            needed.append((recipe.train.keep_best, "train.keep_best names", "Name another score."))
+        for metric, what, remedy in needed:
+            if metric not in metrics:
+                reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
+                raise GanzooError(f"{what} '{metric}'. {reason}", remedy)
         for sentence in sentences:
             callbacks.log(sentence)
         objective = build_objective(recipe, zoo)
