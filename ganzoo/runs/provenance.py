@@ -112,8 +112,9 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """An environment as text: hardware, threads and torch."""
-    return f"{hardware_in_words(found)}, threads: {found['threads']}, torch {found['versions']['torch']}"
+    """An environment as text: hardware, threads and torch; an untrusted or early run.json may lack the last two."""
+    threads, torch_version = found.get("threads"), (found.get("versions") or {}).get("torch")
+    return f"{hardware_in_words(found)}, threads: {threads or 'unknown'}, torch {torch_version or 'unknown'}"
 
 
 def hardware_in_words(found: Mapping[str, Any]) -> str:
