@@ -35,7 +35,12 @@ class Checkpoint:
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """A network's state dict: the tensors under ``prefix``, such as ``"ema.generator"``."""
-        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+        return below(prefix, self.tensors)
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under a prefix, by the rest of their names."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:

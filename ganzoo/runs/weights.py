@@ -32,7 +32,7 @@ from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
 from ganzoo.reproducibility import tensors_digest
-from ganzoo.runs.checkpoint import Checkpoint
+from ganzoo.runs.checkpoint import Checkpoint, below
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import in_words, now
 
@@ -264,15 +264,8 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
     for role, network in trainer.networks.items():
-        saved = {
-            prefix: {
-                key.removeprefix(f"{prefix}.{role}."): value
-                for key, value in tensors.items()
-                if key.startswith(f"{prefix}.{role}.")
-            }
-            for prefix in ("networks", "ema")
-        }
-        trained, average = saved["networks"] or saved["ema"], saved["ema"] or saved["networks"]
+        raw, ema = below(f"networks.{role}", tensors), below(f"ema.{role}", tensors)
+        trained, average = raw or ema, ema or raw
         if not trained:
             anew.append(role)
             continue
