@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 
 
-def description(recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
+def description(zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
     """The content of run.json for a new run."""
     return {
-        "recipe": recipe.name,
+        "recipe": trainer.recipe.name,
         "status": "running",
         "started": now(),
-        "seed": recipe.train.seed,
+        "seed": trainer.recipe.train.seed,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
         "shape": list(dataset.shape),
         "modality": dataset.modality.name,
