@@ -96,9 +96,8 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
                 raise
             except GanzooError as error:
                 damaged.append(error.sentence)
-    if len(paths) == 1 and not paths[0].with_suffix(".json").exists():
-        return None, damaged
-    if damaged:
+    interrupted = len(paths) == 1 and not paths[0].with_suffix(".json").exists()
+    if damaged and not interrupted:
         raise GanzooError(
             f"Every checkpoint in {folder} is damaged: {' '.join(damaged)}",
             "Start a new run with another --out; the scores and pictures of this one are still there.",

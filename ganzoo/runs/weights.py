@@ -116,13 +116,12 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         )
     _refuse_unless_card(out.with_suffix(".json"))
     kind = weights or generator.weights[0]
-    whole = {
-        name: tensor
+    kept = {
+        name: _halved(tensor)
         for role in generator.assembly.objective.samples_with
         for name, tensor in generator.checkpoint.tensors.items()
         if name.startswith(f"{PREFIXES[kind]}.{role}.")
     }
-    kept = {name: _halved(tensor) for name, tensor in whole.items()}
     drawn = generator.sample(COMPARED, weights=kind).float()
     halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
     apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
