@@ -7,6 +7,7 @@ subclassing ``Modality`` and passing an instance to its ``Dataset``.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -384,7 +385,7 @@ class Dataset:
     split: Part
     images: Tensor
     labels: Tensor | None = None
-    classes: tuple[str, ...] = field(default=())
+    classes: tuple[str, ...] = ()
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     modality: Modality = None  # type: ignore[assignment]  # __post_init__ fills it in
     domain: str = ""
@@ -418,12 +419,12 @@ class Dataset:
         wrong = modality.check(images)
         if wrong:
             raise InvalidDataset(f"{who} returned {wrong}.", "Scale them to fit.")
-        if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
-            raise InvalidDataset(
-                f"{who} returned {tuple(labels.shape)} labels of type {labels.dtype} for {len(images)} images.",
-                "Labels are int64, one per image.",
-            )
         if labels is not None:
+            if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+                raise InvalidDataset(
+                    f"{who} returned {tuple(labels.shape)} labels of type {labels.dtype} for {len(images)} images.",
+                    "Labels are int64, one per image.",
+                )
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or (self.classes and high >= len(self.classes)):
                 among = f" for {len(self.classes)} classes" if self.classes else ""
@@ -501,8 +502,6 @@ def cache_folder(*parts: str) -> Path:
     Raises:
         GanzooError: It cannot be created, or is a link.
     """
-    import os
-
     from platformdirs import user_cache_path
 
     root = Path(os.environ["GANZOO_CACHE"]) if os.environ.get("GANZOO_CACHE") else user_cache_path("ganzoo")

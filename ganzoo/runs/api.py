@@ -166,7 +166,7 @@ def train(
         in_memory = None
         if dataset is not None and not isinstance(dataset, str):
             images = as_dataset(dataset)
-            in_memory = replace(images, name=IN_MEMORY, split="train", domain=images.domain)
+            in_memory = replace(images, name=IN_MEMORY, split="train")
         if resume_from is not None:
             if out is not None or anyway or isinstance(dataset, str):
                 raise GanzooError(
@@ -179,14 +179,14 @@ def train(
             return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
         if isinstance(dataset, str):
+            overrides = [f"dataset={quoted(dataset)}"]
             # Headline metrics that were expanded for the recipe's own dataset become the other dataset's.
             named = resolved.evaluate.metrics
             of_own = set(headline(resolved.dataset.name, zoo))
             if dataset != resolved.dataset.name and of_own and of_own <= set(named):
                 names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
-                resolved = _with(resolved, [f"dataset={quoted(dataset)}", f"evaluate.metrics={quoted(names)}"])
-            else:
-                resolved = _with(resolved, [f"dataset={quoted(dataset)}"])
+                overrides.append(f"evaluate.metrics={quoted(names)}")
+            resolved = _with(resolved, overrides)
         elif in_memory is not None:
             resolved = _with(resolved, [OF_MEMORY])
         if anyway:

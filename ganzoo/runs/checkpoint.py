@@ -35,7 +35,12 @@ class Checkpoint:
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """A network's state dict: the tensors under ``prefix``, such as ``"ema.generator"``."""
-        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+        return below(prefix, self.tensors)
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under a prefix, by the rest of their names."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
@@ -91,9 +96,8 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
                 raise
             except GanzooError as error:
                 damaged.append(error.sentence)
-    if len(paths) == 1 and not paths[0].with_suffix(".json").exists():
-        return None, damaged
-    if damaged:
+    interrupted = len(paths) == 1 and not paths[0].with_suffix(".json").exists()
+    if damaged and not interrupted:
         raise GanzooError(
             f"Every checkpoint in {folder} is damaged: {' '.join(damaged)}",
             "Start a new run with another --out; the scores and pictures of this one are still there.",

@@ -347,13 +347,9 @@ def examine(run: RunFolder) -> Diagnosis:
     if all(finding.kind != "diverged" for finding in diagnosis.findings):
         return diagnosis
     try:
-        checkpoint, _ = run.find_checkpoint()
-    except GanzooError:  # none can be read
-        checkpoint = None
-    if checkpoint is None:
+        kept = f"The last checkpoint, at {run.checkpoint().state['images']:,} images, is kept."
+    except GanzooError:  # there is none, or none can be read
         kept = "It had no checkpoint yet."
-    else:
-        kept = f"The last checkpoint, at {checkpoint.state['images']:,} images, is kept."
     findings = [
         replace(finding, sentence=f"{finding.sentence} {kept}") if finding.kind == "diverged" else finding
         for finding in diagnosis.findings

@@ -172,7 +172,7 @@ MAX_BYTES_OF_A_PLANE = 1_000_000
 FOLDERS = ("samples", "checkpoints")
 BEST = "best"
 """The folder of the checkpoint that ``train.keep_best`` keeps; created with the first one."""
-FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")
+FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl", LOCK, ".events.jsonl.lock", ".scores.jsonl.lock")
 
 
 class RunFolder:
@@ -277,9 +277,8 @@ class RunFolder:
             self.update(process={"host": socket.gethostname(), "pid": os.getpid()})
             for folder in FOLDERS:
                 (self.path / folder).mkdir(exist_ok=True)
+            for folder in (*FOLDERS, BEST):
                 sweep(self.path / folder, sole_writer=True)
-            if (self.path / BEST).is_dir():
-                sweep(self.path / BEST, sole_writer=True)
             for name in ("run.json", "recipe.yaml"):
                 sweep(self.path, name, sole_writer=True)
             sweep(self.path)
@@ -292,7 +291,7 @@ class RunFolder:
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
         """
-        for name in (*FOLDERS, BEST, *FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
+        for name in (*FOLDERS, BEST, *FILES):
             refuse_links(self.path / name, self.path)
 
     def update(self, **changes: Any) -> None:
@@ -302,7 +301,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove a run that has not begun to train; other files in its folder are kept."""
-        for name in (*FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
+        for name in FILES:
             (self.path / name).unlink(missing_ok=True)
         for folder in (*(self.path / name for name in FOLDERS), self.path):
             with suppress(OSError):  # it is not empty
@@ -441,7 +440,7 @@ class RunFolder:
         return save_checkpoint(self.path / BEST, tensors, state, keep=1)
 
     def best(self) -> dict[str, Any] | None:
-        """``{"metric", "value", "images"}`` of the checkpoint with the best score; None if it is not kept."""
+        """``{"metric", "value", "images", ...}`` of the checkpoint with the best score; None if it is not kept."""
         known = self.info.get("best")
         kept = known and (self.path / BEST / f"{known['images']:012d}.json").exists()
         return known if kept else None

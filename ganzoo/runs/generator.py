@@ -106,7 +106,7 @@ class TrainedGenerator:
         number = None if label is None else self.class_number(label)
         return draw(
             self.assembly.objective,
-            self._networks(weights or self.weights[0]),
+            self._networks(weights),
             n,
             seed=seed,
             device=self.device,
@@ -136,7 +136,7 @@ class TrainedGenerator:
         """
         return draw(
             self.assembly.objective,
-            self._networks(weights or self.weights[0]),
+            self._networks(weights),
             len(codes),
             seed=0,
             device=self.device,
@@ -152,7 +152,7 @@ class TrainedGenerator:
         Args:
             weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
         """
-        return TrainedModel(self.assembly.objective, self._networks(weights or self.weights[0]), self.device)
+        return TrainedModel(self.assembly.objective, self._networks(weights), self.device)
 
     def _sources(self, source: Tensor | None) -> dict[str, Tensor]:
         """Its inputs besides codes: the argument, and the dataset's columns."""
@@ -191,7 +191,8 @@ class TrainedGenerator:
             raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")
         return int(label)
 
-    def _networks(self, weights: Weights) -> Mapping[str, nn.Module]:
+    def _networks(self, weights: Weights | None) -> Mapping[str, nn.Module]:
+        weights = weights or self.weights[0]
         if weights not in self.weights:
             raise GanzooError(
                 f"The run {self.run.path} has no '{weights}' weights.", f"It has: {', '.join(self.weights)}."
@@ -245,7 +246,7 @@ def load(
                 raise GanzooError(f"{run} has only its last weights, no checkpoints.", "Leave the checkpoint out.")
             folder, recipe, saved = published(name, zoo)
         else:
-            # Reopened if data_dir or allow_paths differ from those that it was opened with.
+            # A folder may read what it was allowed to when it was opened, so it is reopened if more is allowed now.
             if isinstance(run, RunFolder):
                 folder = run if data_dir is None and not allow_paths else RunFolder.open(run.path)
             else:

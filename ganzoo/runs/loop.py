@@ -162,7 +162,7 @@ class TrainingLoop:
         self._saved = self.trainer.images
         self._evaluated = -1
         planes = () if run is None else run.planes()
-        self._planed = max((images for images, _ in planes if images <= self.trainer.images), default=-1)
+        self._last_plane = max((images for images, _ in planes if images <= self.trainer.images), default=-1)
         self._stop = StopRequests()
         self._step_seconds = 0.0
         self._check_signals_every = 1
@@ -208,7 +208,7 @@ class TrainingLoop:
                     self._log_means()
                     # Before the checkpoint: a run that is interrupted in between resumes from it.
                     gap = max(config.log_every, config.images // REPLAYED)
-                    if evaluate or trainer.images // gap > self._planed // gap:
+                    if evaluate or trainer.images // gap > self._last_plane // gap:
                         self._record_plane()
                     overdue = time.monotonic() - self._saved_at > config.checkpoint_seconds
                     if trainer.processes.any(overdue) or evaluate:
@@ -274,12 +274,15 @@ class TrainingLoop:
         # The last step may have broken weights that no loss has seen yet.
         self._refuse_not_finite([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
         if self._saved != self.trainer.images:
-            tensors, state = self.trainer.checkpoint()
+            tensors, state = self._checkpoint()
             if self.run is not None:
-                self.run.save_checkpoint(
-                    tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()}
-                )
+                self.run.save_checkpoint(tensors, state)
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
+
+    def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors and the state to save. All processes call it, because each adds its random state."""
+        tensors, state = self.trainer.checkpoint()
+        return tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()}
 
     def _refuse_not_finite(self, broken: Sequence[str]) -> None:
         if broken:
@@ -331,7 +334,7 @@ class TrainingLoop:
     def _record_plane(self) -> None:
         """In a run on 2D data, save what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
-        self._planed = trainer.images
+        self._last_plane = trainer.images
         if self.run is None:
             return
         modality = trainer.objective.spec.modality
@@ -393,9 +396,9 @@ class TrainingLoop:
                 labels=labels,
                 model=TrainedModel(trainer.objective, trainer.sampling_networks(weights), trainer.device),
                 # Only for scores that may be final; the others are points on a curve.
-                interval=self.trainer.steps >= self.trainer.total_steps or bool(self.trainer.recipe.train.conditions),
+                interval=trainer.steps >= trainer.total_steps or bool(trainer.recipe.train.conditions),
             )
-            self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
+            self.run.append_score(*(one.record(trainer.images, round(self.seconds, 3)) for one in scores))
 
     def _protocols(self, weights: str) -> dict[str, str]:
         """The identity of each of the recipe's scores, by metric: everything that the score depends on."""
@@ -455,14 +458,17 @@ class TrainingLoop:
             sign = 1 if self._better(metric) == "lower" else -1
             # Scores that were measured differently, for instance with another evaluate.samples, are not comparable.
             measured = self._protocols(self.trainer.kinds_of_weights[0])[metric]
-            same = known is not None and (known["metric"], known.get("protocol", measured)) == (metric, measured)
-            if known is None or not same or sign * value < sign * known["value"]:
+            if (
+                known is None
+                or (known["metric"], known.get("protocol", measured)) != (metric, measured)
+                or sign * value < sign * known["value"]
+            ):
                 best = {"metric": metric, "value": value, "images": self.trainer.images, "protocol": measured}
         if not processes.any(best is not None):
             return
-        tensors, state = self.trainer.checkpoint()  # called by all processes: each adds its random state
+        tensors, state = self._checkpoint()
         if self.run is not None:
-            self.run.save_best(tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()})
+            self.run.save_best(tensors, state)
             self.run.update(best=best)
 
     def _reached_score(self) -> str:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 
 
-def description(recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
+def description(zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
     """The content of run.json for a new run."""
     return {
-        "recipe": recipe.name,
+        "recipe": trainer.recipe.name,
         "status": "running",
         "started": now(),
-        "seed": recipe.train.seed,
+        "seed": trainer.recipe.train.seed,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
         "shape": list(dataset.shape),
         "modality": dataset.modality.name,
@@ -112,8 +112,9 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """An environment as text: hardware, threads and torch."""
-    return f"{hardware_in_words(found)}, threads: {found['threads']}, torch {found['versions']['torch']}"
+    """An environment as text: hardware, threads and torch; an untrusted or early run.json may lack the last two."""
+    threads, torch_version = found.get("threads"), (found.get("versions") or {}).get("torch")
+    return f"{hardware_in_words(found)}, threads: {threads or 'unknown'}, torch {torch_version or 'unknown'}"
 
 
 def hardware_in_words(found: Mapping[str, Any]) -> str:

@@ -36,8 +36,7 @@ def is_own(score: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
         own: As returned by ``own_protocol``.
     """
     protocol = score["protocol"]
-    compared = [key for key in own if key in protocol or key not in OF_SAMPLES]
-    return all(protocol.get(key) == own[key] for key in compared)
+    return all(protocol.get(key) == own[key] for key in own if key in protocol or key not in OF_SAMPLES)
 
 
 def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Record]:

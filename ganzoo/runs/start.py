@@ -113,18 +113,18 @@ def start(
         choice = settle_engine(parts.trainer, callbacks.log)
         # The initial weights are saved immediately, because their source may be gone when the run is resumed.
         first = None if resolved.train.init_from is None else parts.trainer.checkpoint()
+    tuner = ThreadTuner(parts.trainer, log=callbacks.log)
     if recipe is None or out is None:
-        return _train(parts, None, zoo, callbacks)
+        return _train(parts, None, zoo, callbacks, tuner)
     # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
-    facts = description(resolved, zoo, parts.trainer, parts.dataset, data_dir)
+    facts = description(zoo, parts.trainer, parts.dataset, data_dir)
     if choice is not None:
         facts["engine_choice"] = choice.plain()
     run = _create_where_free(out, recipe, facts, callbacks) if elsewhere else RunFolder.create(out, recipe, facts)
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
-        profile = profile and processes.size == 1  # a step of one process would wait for those of the others
-        return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True, first=first)
+        return _train(parts, run, zoo, callbacks, tuner, profile=profile, announce=announce, is_new=True, first=first)
 
 
 @_threads_restored()
@@ -197,7 +197,8 @@ def resume(
             _record_resumption(run, parts, choice, zoo, callbacks)
             run.forget_scores_after(parts.trainer.images)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned, **length})
-        return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
+        tuner = ThreadTuner(parts.trainer, most, planned, callbacks.log)
+        return _train(parts, run, zoo, callbacks, tuner, float(state.get("seconds", 0.0)))
 
 
 def _shared_task(
@@ -241,12 +242,13 @@ def _build(
         metrics, sentences, extractors = fitting_metrics(
             recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway
         )
-        for until in recipe.train.conditions:
-            if until.metric not in metrics:
-                raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
-        best = recipe.train.keep_best
-        if best is not None and best not in metrics:
-            raise GanzooError(f"train.keep_best names '{best}'. {sentences[0]}", "Name another score.")
+        needed = [(one.metric, "train.until waits for", "Wait for another score.") for one in recipe.train.conditions]
+        if recipe.train.keep_best is not None:
+            needed.append((recipe.train.keep_best, "train.keep_best names", "Name another score."))
+        for metric, what, remedy in needed:
+            if metric not in metrics:
+                reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
+                raise GanzooError(f"{what} '{metric}'. {reason}", remedy)
         for sentence in sentences:
             callbacks.log(sentence)
         objective = build_objective(recipe, zoo)
@@ -314,12 +316,12 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> M
         state = json.loads(processes.broadcast_bytes(json.dumps(state).encode()))
         content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
         tensors = tensors or (load_tensors(content) if content else {})
-    if state is None and trainer.recipe.train.init_from is not None:
-        raise GanzooError(
-            "The run was killed before it had saved the weights that it starts from.",
-            "Start it again with another --out.",
-        )
     if state is None:
+        if trainer.recipe.train.init_from is not None:
+            raise GanzooError(
+                "The run was killed before it had saved the weights that it starts from.",
+                "Start it again with another --out.",
+            )
         return {}
     trainer.restore(tensors, state)
     if checkpoint is not None:
@@ -396,16 +398,15 @@ def _train(
     run: RunFolder | None,
     zoo: Zoo,
     callbacks: Callbacks,
+    tuner: ThreadTuner,
     seconds: float = 0.0,
-    most_threads: int | None = None,
-    planned_threads: Sequence[tuple[int, int]] = (),
+    *,
     profile: bool = False,
     announce: bool = False,
     is_new: bool = False,
     first: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None,
 ) -> RunFolder | None:
     trainer = parts.trainer
-    tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
     if run is None:
         with _out_of_memory_as_sentence():
             TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()

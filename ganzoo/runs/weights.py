@@ -32,7 +32,7 @@ from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
 from ganzoo.reproducibility import tensors_digest
-from ganzoo.runs.checkpoint import Checkpoint
+from ganzoo.runs.checkpoint import Checkpoint, below
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import in_words, now
 
@@ -116,13 +116,12 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         )
     _refuse_unless_card(out.with_suffix(".json"))
     kind = weights or generator.weights[0]
-    whole = {
-        name: tensor
+    kept = {
+        name: _halved(tensor)
         for role in generator.assembly.objective.samples_with
         for name, tensor in generator.checkpoint.tensors.items()
         if name.startswith(f"{PREFIXES[kind]}.{role}.")
     }
-    kept = {name: _halved(tensor) for name, tensor in whole.items()}
     drawn = generator.sample(COMPARED, weights=kind).float()
     halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
     apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
@@ -264,15 +263,8 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
     for role, network in trainer.networks.items():
-        saved = {
-            prefix: {
-                key.removeprefix(f"{prefix}.{role}."): value
-                for key, value in tensors.items()
-                if key.startswith(f"{prefix}.{role}.")
-            }
-            for prefix in ("networks", "ema")
-        }
-        trained, average = saved["networks"] or saved["ema"], saved["ema"] or saved["networks"]
+        raw, ema = below(f"networks.{role}", tensors), below(f"ema.{role}", tensors)
+        trained, average = raw or ema, ema or raw
         if not trained:
             anew.append(role)
             continue

@@ -168,8 +168,8 @@ def joined() -> Iterator[Processes]:
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
-    # Imported before the group exists: its functions take the current group as a default argument, and would keep its
-    # threads, which abort the process if they outlive the interpreter.
+    # Imported before the group exists: imported later, its functions would keep the group as a default argument, and
+    # with it the group's threads, which abort the process if they outlive the interpreter.
     import torch.distributed.nn.functional
 
     # gloo in addition to nccl, so that small exchanges on the host need not wait for the GPU.
@@ -370,16 +370,15 @@ def sync_batch_norm(network: nn.Module) -> None:
     Subclasses of them are kept, because whatever they add would be lost.
     """
     for name, child in network.named_children():
-        plain = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        if plain and isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            tracks, state = child.track_running_stats, child.state_dict()
+        if isinstance(child, _BatchNorm) and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            state = child.state_dict()
             like = next(iter(state.values()), torch.empty(0))  # the weight, or else the running mean
             new = SyncedBatchNorm(
                 child.num_features,
                 child.eps,
                 child.momentum,
                 child.affine,
-                tracks,
+                child.track_running_stats,
                 device=like.device,
                 dtype=like.dtype,
             )

@@ -35,6 +35,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         groups = phase_groups(assembly.objective.phases(), recipe, assembly.networks)
+        phases = [phase for group in groups for phase in group]
         n, spec = recipe.train.batch_size, assembly.spec
         z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
         columns = {name: torch.zeros(n, *one.shape[1:], dtype=one.dtype) for name, one in dataset.columns.items()}
@@ -42,9 +43,9 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
         batch = Batch.of({"image": images, "label": label, **columns}, z)
         # How often a group runs per step, on average over the run.
         shares = [group[0].repeat / group[0].every_steps * (group[0].end - group[0].begin) for group in groups]
-        frozen = frozen_parameters(assembly.networks, [phase for group in groups for phase in group], recipe)
+        frozen = frozen_parameters(assembly.networks, phases, recipe)
         total = sum(share * _flops(group, assembly, batch, frozen) for share, group in zip(shares, groups, strict=True))
-    return total / (recipe.train.batch_size * batches_per_step(groups))
+    return total / (n * batches_per_step(phases))
 
 
 def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch, frozen: Sequence[nn.Parameter]) -> int:

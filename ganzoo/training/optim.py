@@ -353,7 +353,7 @@ def _buffer_setter(
     module: nn.Module, label: str, name: str, at: Callable[[int], float], device: torch.device
 ) -> Callable[[int], None]:
     """Make a module's number a buffer, which captured steps read; returns a function that sets it in place."""
-    value = vars(module).get(name, getattr(module, name, None))
+    value = getattr(module, name, None)
     if name in vars(module) and isinstance(value, float | int):
         delattr(module, name)
         # Not persistent: it depends only on the images shown, so checkpoints do not need it.

@@ -294,9 +294,7 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
                 "Set the regularizer's every_steps instead.",
             )
     changed = [
-        replace(
-            phase, **(recipe.phases[phase.name].model_dump(exclude_none=True) if phase.name in recipe.phases else {})
-        )
+        replace(phase, **own.model_dump(exclude_none=True)) if (own := recipe.phases.get(phase.name)) else phase
         for phase in phases
     ]
     for phase in changed:
@@ -321,9 +319,9 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
     ]
 
 
-def batches_per_step(groups: Iterable[Iterable[Phase]]) -> int:
+def batches_per_step(phases: Iterable[Phase]) -> int:
     """Real batches that one step of these phases shows: the largest ``repeat`` of any phase."""
-    return max(phase.repeat for group in groups for phase in group)
+    return max(phase.repeat for phase in phases)
 
 
 class Meters:

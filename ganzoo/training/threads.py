@@ -149,9 +149,7 @@ class ThreadTuner:
         self._recent.append(seconds)
         if self._left_to_warm_up:
             self._left_to_warm_up -= 1
-            if self._left_to_warm_up:
-                return None
-            return self._measure(current)
+            return None if self._left_to_warm_up else self._measure(current)
         now = monotonic()
         slow = len(self._recent) == RECENT and sum(self._recent) > SLOW * RECENT * self._expected
         if (slow and now > self._not_before) or now > self._due:

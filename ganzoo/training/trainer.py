@@ -108,7 +108,7 @@ class Trainer:
             if isinstance(module, Augmentation | Objective | Regularizer):
                 module.processes = processes.size
         rows = processes.rows(config.batch_size)
-        alone = len(range(*rows.indices(config.batch_size))) == 1
+        alone = rows.stop - rows.start == 1
         if alone and any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules()):
             raise GanzooError(
                 "Batch normalisation needs at least two images, but a process gets only one of each batch.",
@@ -126,7 +126,6 @@ class Trainer:
         self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
         self._encoded = {"image": dataset.images, "label": labels} if self._encoders else {}
-        self._modality = dataset.modality
         self.steps = 0
         self._measured_after: int | None = None
         self.meters = Meters()
@@ -228,13 +227,13 @@ class Trainer:
             self.gradients,
             self.ema,
             self.total_steps,
-            batches_per_step(self._groups),
+            batches_per_step(self._phases),
         )
 
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.recipe.train.batch_size * batches_per_step(self._groups)
+        return self.recipe.train.batch_size * batches_per_step(self._phases)
 
     @property
     def images(self) -> int:
@@ -290,7 +289,7 @@ class Trainer:
         def run(index: int) -> None:
             if self._encoders:
                 real = spread(self._encoded, index)
-                images = self._modality.to_network(real["image"])
+                images = spec.modality.to_network(real["image"])
                 for role in self._encoders:
                     networks[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -524,6 +525,21 @@ def test_before_the_first_step_nothing_is_reported_as_saved_and_other_processes_
 )
 def test_an_event_s_planned_threads_are_pairs_within_bounds(planned, whole):
     assert is_event({"event": "resume", "images": 320, "planned_threads": planned}) is whole
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("train.until={metric: fid@mnist-ae, patience: 1}", "train.until waits for 'fid@mnist-ae'."),
+        ("train.keep_best=fid@mnist-ae", "train.keep_best names 'fid@mnist-ae'."),
+    ],
+)
+def test_a_needed_score_that_does_not_fit_is_refused_with_its_own_reason(zoo, few, setting, sentence):
+    metrics = "evaluate.metrics=[fid@mnist-cnn, fid@mnist-ae]"
+    recipe = load_recipe("vanilla-mnist", zoo, [*TINY, metrics, setting])
+    with pytest.raises(GanzooError) as caught:
+        _build(recipe, zoo, None, replace(few, domain="letters"), Callbacks(), ALONE)
+    assert caught.value.sentence.startswith(f"{sentence} Not scored by fid@mnist-ae: 'mnist-ae' was fitted to")
 
 
 def test_an_extractor_is_built_only_once_since_it_may_be_large(zoo, few, monkeypatch):

@@ -22,6 +22,11 @@ def test_in_words_with_and_without_instructions():
     assert in_words({**facts, "instructions": ["AVX2", "AMX"]}) == "A CPU (AVX2, AMX), threads: 2, torch 2.13.0"
 
 
+@pytest.mark.parametrize("facts", [{}, {"threads": None, "versions": None}, {"versions": {}}])
+def test_an_untrusted_record_may_lack_threads_and_versions(facts):
+    assert in_words({"cpu": "A CPU", **facts}) == "A CPU, threads: unknown, torch unknown"
+
+
 @pytest.mark.parametrize("instructions", [None, 5, "AMX", {"AMX": 1}, []])
 def test_an_untrusted_record_may_contain_anything_as_cpu_instructions(instructions):
     assert hardware_in_words({"cpu": "A CPU", "gpu": None, "instructions": instructions}) == "A CPU"

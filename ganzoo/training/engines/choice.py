@@ -19,7 +19,7 @@ import torch
 from ganzoo.config.schema import EngineName
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.training.engines.base import LONGEST_REASON, Engine
-from ganzoo.training.engines.cudagraph import WARM_UP
+from ganzoo.training.engines.cudagraph import WARM_UP, CaptureEngine, CudaGraphs
 from ganzoo.training.step import StepFn, StepGroup
 
 if TYPE_CHECKING:
@@ -76,18 +76,16 @@ def choose_engine(
                 f"The engine '{name}' needs a CUDA device, but this run trains on {device.type}.",
                 "Use train.engine=auto, or train.device=cuda if torch sees a GPU.",
             )
-        from ganzoo.training.engines.cudagraph import CaptureEngine, CudaGraphs
-
-        inner = None if name == "cudagraph" else _compiling(device, log)
+        inner = None if name == "cudagraph" else _compile_engine(device, log)
         return CaptureEngine(CudaGraphs(device, latents), device, latents, log, inner)
     if name == "compile":
-        return _compiling(device, log)
+        return _compile_engine(device, log)
     if name == "auto" and device.type == "cpu":
         log("Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.")
     return EagerEngine()
 
 
-def _compiling(device: torch.device, log: Callable[[str], None]) -> Engine:
+def _compile_engine(device: torch.device, log: Callable[[str], None]) -> Engine:
     # Imported here, because torch's compiler takes a long time to import.
     from ganzoo.training.engines.compile import CompileEngine
 
@@ -159,7 +157,7 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
     with trainer.rehearsal():
         trainer.use_engine("eager")
         seconds["eager"] = _seconds_a_step(trainer)
-    for name in ("cudagraph", "compile-cudagraph"):
+    for name in CAPTURING:
         left = (trainer.total_steps - trainer.steps) * min(seconds.values())
         if name.startswith("compile") and trainer.recipe.train.share_fakes:
             left_out[name] = "compiled phases that share fakes generate them twice"
