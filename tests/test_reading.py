@@ -41,3 +41,18 @@ def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch, most, se
     monkeypatch.setattr(reading, "MAX_ZIPPED", most)
     with pytest.raises(GanzooError, match=sentence):
         reading.ZippedFiles(tmp_path / "x.zip")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", b"secret")
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    # Bit 0 of the flags, in the file's own header and in the archive's list of files, means encryption.
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    with (
+        reading.ZippedFiles(tmp_path / "x.zip") as archive,
+        pytest.raises(GanzooError, match=r"x\.zip is encrypted\. Pack it without a password\."),
+    ):
+        archive.read("a.png")
