@@ -1,4 +1,4 @@
-"""`ganzoo sample` and `ganzoo eval` on a trained run, on files, and on wrong input."""
+"""`ganzoo sample`, `animate --walk` and `eval` on a trained run, on files, and on wrong input."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import ganzoo
+from ganzoo.cli.animate import animate
 from ganzoo.cli.console import show_scores
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.sample import sample
@@ -37,6 +38,7 @@ FID = ("--metric", "fid@mnist-cnn")
 def app():
     app = typer.Typer()
     app.command("sample")(sample)
+    app.command("animate")(animate)
     app.command("eval")(evaluate)
     return app
 
@@ -68,6 +70,18 @@ def test_a_grid_of_samples(app, run, tmp_path):
         assert picture.size == (4 * 30 + 2, 3 * 30 + 2)
     assert result.stdout == ""
     assert f"Saved 10 images to {tmp_path / 'a.png'} (ema weights after 640 training images, seed 0)." in result.stderr
+
+
+def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and_weights(app, run, tmp_path):
+    facts = json.loads(invoke(app, "animate", run, "--walk", "--json").stdout)
+    assert facts["out"] == str(run / "walk.gif")
+    with Image.open(run / "walk.gif") as gif:
+        assert gif.n_frames == facts["frames"]
+    walks = {(run / "walk.gif").read_bytes()}
+    for name, *options in (("seed.gif", "--seed", 1), ("raw.gif", "--weights", "raw")):
+        invoke(app, "animate", run, "--walk", "--out", tmp_path / name, *options)
+        walks.add((tmp_path / name).read_bytes())
+    assert len(walks) == 3
 
 
 def test_samples_as_arrays_are_reproducible(app, run, tmp_path):
