@@ -18,7 +18,6 @@ from ganzoo.config.loading import load_recipe, parse_recipe, recipe_for
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError, visible
 from ganzoo.registry import strict
-from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 
 BASE = {
@@ -171,7 +170,7 @@ def test_keys_of_earlier_versions_are_read_where_old_runs_are_read(zoo, tmp_path
     assert not any(line.strip().startswith("every:") or "{every:" in line for line in recipe.to_yaml().splitlines())
 
 
-def test_an_option_of_a_plugin_s_own_may_be_called_every(zoo, tmp_path):
+def test_an_option_of_a_plugin_s_own_may_be_called_every(own_zoo):
     class Timed(Regularizer):
         """Something with a period of its own."""
 
@@ -179,9 +178,8 @@ def test_an_option_of_a_plugin_s_own_may_be_called_every(zoo, tmp_path):
             super().__init__()
             self.period = every
 
-    own = load_zoo.__wrapped__()
-    own.regularizers.add(Entry("regularizer", "timed", Timed, "Has a period", None, "clock", "clock 1.0"))
-    recipe = load_recipe("vanilla-mnist", own, ["regularizers=[{name: timed, every: 5}]"])
+    own_zoo.regularizers.add(Entry("regularizer", "timed", Timed, "Has a period", None, "clock", "clock 1.0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["regularizers=[{name: timed, every: 5}]"])
     assert recipe.regularizers[0].options == {"every": 5}
 
 
@@ -587,25 +585,23 @@ def test_a_folder_of_a_user_who_does_not_exist_is_a_sentence(zoo):
         recipe_for(Path("~nobody-at-all/photos"), "dcgan", zoo)
 
 
-def test_somebody_elses_broken_recipe_does_not_keep_a_method_from_its_own(tmp_path):
-    own = load_zoo.__wrapped__()
+def test_somebody_elses_broken_recipe_does_not_keep_a_method_from_its_own(tmp_path, own_zoo):
     broken = tmp_path / "dcgan-foo.yaml"
     broken.write_text("summary: x\ndataset: foo\n")
-    own.recipes.add(Entry("recipe", "dcgan-foo", lambda: broken, "Broken", None, "theirs", "theirs 1.0"))
-    assert recipe_for(tmp_path, "dcgan", own).networks["generator"].name == "dcgan"
+    own_zoo.recipes.add(Entry("recipe", "dcgan-foo", lambda: broken, "Broken", None, "theirs", "theirs 1.0"))
+    assert recipe_for(tmp_path, "dcgan", own_zoo).networks["generator"].name == "dcgan"
 
 
-def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
+def test_a_function_that_makes_an_objective_has_its_roles(tmp_path, own_zoo):
     class Coder(Objective):
         roles: ClassVar = {"encoder": "encoder"}
 
-    own = load_zoo.__wrapped__()
-    own.losses.add(Entry("loss", "coder", lambda: Coder(), "Codes", None, "tests", "tests 1.0"))
-    own.losses.add(Entry("loss", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
+    own_zoo.losses.add(Entry("loss", "coder", lambda: Coder(), "Codes", None, "tests", "tests 1.0"))
+    own_zoo.losses.add(Entry("loss", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
 
     def load(**changes):
         (tmp_path / "small.yaml").write_text(yaml.safe_dump({**changed({"regularizers": []}), **changes}))
-        return load_recipe(tmp_path / "small.yaml", own)
+        return load_recipe(tmp_path / "small.yaml", own_zoo)
 
     assert load(loss="coder", networks={"encoder": "mlp"}).networks.keys() == {"encoder"}
     with pytest.raises(GanzooError, match="networks has no key 'generator'. The loss 'coder' trains encoder"):
@@ -624,43 +620,40 @@ def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
         ("prior", {"prior": "odd"}, "ganzoo.Prior"),
     ],
 )
-def test_what_a_plugin_makes_must_be_of_its_kind(tmp_path, kind, changes, remedy):
-    own = load_zoo.__wrapped__()
+def test_what_a_plugin_makes_must_be_of_its_kind(tmp_path, own_zoo, kind, changes, remedy):
     made = (lambda spec: "x") if kind == "generator" else lambda: "x"
-    own.registry(kind).add(Entry(kind, "odd", made, "Odd", None, "tests", "tests 1.0"))
+    own_zoo.registry(kind).add(Entry(kind, "odd", made, "Odd", None, "tests", "tests 1.0"))
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**changed({}), **changes}))
     with pytest.raises(GanzooError) as caught:
-        assemble(load_recipe(tmp_path / "small.yaml", own), own, Images(1, 28, 28), 10)
+        assemble(load_recipe(tmp_path / "small.yaml", own_zoo), own_zoo, Images(1, 28, 28), 10)
     assert str(caught.value).endswith(f"The {kind} 'odd' of plugin 'tests' (tests 1.0) is a str. Return a {remedy}.")
 
 
-def test_a_loss_whose_class_has_no_mapping_of_roles_is_refused(tmp_path):
+def test_a_loss_whose_class_has_no_mapping_of_roles_is_refused(tmp_path, own_zoo):
     class Odd(Objective):
         roles = property(lambda self: {})
 
-    own = load_zoo.__wrapped__()
-    own.losses.add(Entry("loss", "odd", Odd, "Odd", None, "tests", "tests 1.0"))
+    own_zoo.losses.add(Entry("loss", "odd", Odd, "Odd", None, "tests", "tests 1.0"))
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed({"loss": "odd", "networks": {"encoder": "mlp"}})))
     with pytest.raises(GanzooError, match="The loss 'odd' has roles = <property") as caught:
-        load_recipe(tmp_path / "small.yaml", own)
+        load_recipe(tmp_path / "small.yaml", own_zoo)
     assert "networks" not in str(caught.value)
 
 
-def test_a_function_that_makes_an_augmentation_may_have_a_schedule(tmp_path):
-    own = load_zoo.__wrapped__()
-    ada = own.augmentations.get("ada").factory
+def test_a_function_that_makes_an_augmentation_may_have_a_schedule(tmp_path, own_zoo):
+    ada = own_zoo.augmentations.get("ada").factory
 
     def made(*, p: float) -> Augmentation:
         return ada(p=p)
 
-    own.augmentations.add(Entry("augmentation", "mine", made, "Mine", None, "tests", "tests 1.0"))
+    own_zoo.augmentations.add(Entry("augmentation", "mine", made, "Mine", None, "tests", "tests 1.0"))
     schedule = {"start": 0.0, "end": 0.5}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed({"augmentation": {"name": "mine", "p": schedule}})))
-    loaded = load_recipe(tmp_path / "small.yaml", own)
+    loaded = load_recipe(tmp_path / "small.yaml", own_zoo)
     assert loaded.augmentation.options["p"] == ScheduleConfig(**schedule)
 
 
-def test_a_function_that_makes_an_extractor_has_its_domains():
+def test_a_function_that_makes_an_extractor_has_its_domains(own_zoo):
     made = []
 
     class OfFoo(Extractor):
@@ -670,16 +663,15 @@ def test_a_function_that_makes_an_extractor_has_its_domains():
             super().__init__()
             made.append(torch.rand(1))
 
-    own = load_zoo.__wrapped__()
-    own.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
+    own_zoo.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
     made_by = dataclass(type("MadeBy", (), {"__call__": lambda self: OfFoo()}))()  # it has no hash
-    own.extractors.add(Entry("extractor", "foo-cnn", made_by, "Of foo", None, "tests", "tests 1.0"))
+    own_zoo.extractors.add(Entry("extractor", "foo-cnn", made_by, "Of foo", None, "tests", "tests 1.0"))
     before = torch.get_rng_state()
-    assert headline("foo", own) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
-    assert headline("foo", own)
-    assert (len(made), headline("fo", own)) == (1, ())
+    assert headline("foo", own_zoo) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
+    assert headline("foo", own_zoo)
+    assert (len(made), headline("fo", own_zoo)) == (1, ())
     assert torch.equal(torch.get_rng_state(), before)
-    sentence = how_to_score("fo", own)
+    sentence = how_to_score("fo", own_zoo)
     assert "Install a plugin whose extractor was fitted to it" in sentence
     assert "The extractor 'torn' of plugin 'tests' (tests 1.0) could not be created: KeyError: 'x'." in sentence
 
@@ -767,12 +759,11 @@ class Deviceless(GaussianPrior):
     ("prior", "sentence"),
     [(Sloppy, r"draws codes of shape \(2, 8\) and type"), (Deviceless, "fails to draw codes: TypeError")],
 )
-def test_a_prior_at_fault_is_named_and_not_the_networks(prior, sentence):
-    zoo = load_zoo()
-    zoo.priors.add(Entry("prior", prior.__name__.lower(), prior, "Faulty", None, "mine", "mine 1.0"))
-    recipe = load_recipe("vanilla-mnist", zoo, [f"prior={{name: {prior.__name__.lower()}, dim: 8}}"])
+def test_a_prior_at_fault_is_named_and_not_the_networks(own_zoo, prior, sentence):
+    own_zoo.priors.add(Entry("prior", "faulty", prior, "Faulty", None, "mine", "mine 1.0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["prior={name: faulty, dim: 8}"])
     with pytest.raises(GanzooError, match=sentence):
-        assemble(recipe, zoo, Images(1, 28, 28), 0)
+        assemble(recipe, own_zoo, Images(1, 28, 28), 0)
 
 
 def test_a_penalty_called_loss_does_not_replace_the_loss():

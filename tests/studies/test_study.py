@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.reports.study_report import answers, started, write_pages
 from ganzoo.runs.scores import own_protocol
@@ -494,15 +493,14 @@ def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, tmp_pa
     assert (told.outcome, "no such score" in told.why) == (Outcome.CANNOT_TELL, True)
 
 
-def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(write):
-    own = load_zoo.__wrapped__()
-    made = own.losses.get("bigan").factory
-    own.losses.add(Entry("loss", "coder", lambda: made(), "Codes", None, "tests", "tests 1.0"))
+def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(write, own_zoo):
+    made = own_zoo.losses.get("bigan").factory
+    own_zoo.losses.add(Entry("loss", "coder", lambda: made(), "Codes", None, "tests", "tests 1.0"))
     study = write(
         ("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - linear-probe\n"),
         ("{recipe: hinge-mnist}", "{recipe: bigan-mnist, overrides: [loss=coder]}"),
     )
-    asked = {cell.row: "linear-probe" in cell.jobs[0].recipe.evaluate.metrics for cell in study.cells(own)}
+    asked = {cell.row: "linear-probe" in cell.jobs[0].recipe.evaluate.metrics for cell in study.cells(own_zoo)}
     assert asked == {"baseline": False, "r1": False, "hinge": True}
 
 
