@@ -13,10 +13,10 @@ FAKE = Path(__file__).with_name("fake_device.py")
 NO_SYMBOLS = 3
 PARTS = 2
 ALWAYS = (
-    *("aae-mnist", "ada-mnist", "began-mnist", "bigan-mnist", "cluster-gan-mnist", "cogan-mnist", "infogan-mnist"),
-    *("semi-supervised-mnist", "unrolled-ring", "vae-mnist", "vae-gan-mnist", "vq-vae-mnist", "wgan-gp-mnist"),
+    *("aae-mnist", "began-mnist", "bigan-mnist", "cluster-gan-mnist", "cogan-mnist", "infogan-mnist"),
+    *("semi-supervised-mnist", "unrolled-ring", "vae-mnist", "vae-gan-mnist", "wgan-gp-mnist"),
 )
-"""In every run of the tests: each objective that has phases of its own, a part with a state, and a penalty.
+"""In every run of the tests: objectives that have phases of their own, but for VQ-VAE, which takes seconds.
 
 tests/contract runs every other part without values, on its own.
 """
@@ -57,7 +57,7 @@ def assert_nothing_goes_wrong(names, *words):
 
 
 def test_planted_faults_are_found_eager_and_captured_and_without_one_there_is_none():
-    found = run("vanilla-mnist", "--plant", *FAULTS)["recipes"]
+    found = run("vanilla-ring", "--plant", *FAULTS)["recipes"]
     assert set(found) == set(FAULTS)
     for fault, ways in found.items():
         assert set(ways) == {"fp32 eager", "bf16 cudagraph"}
