@@ -57,7 +57,7 @@ def assert_nothing_goes_wrong(names, *words):
 
 
 def test_planted_faults_are_found_eager_and_captured_and_without_one_there_is_none():
-    found = run("vanilla-ring", "--plant", *FAULTS)["recipes"]
+    found = run("vanilla-mnist", "--plant", *FAULTS)["recipes"]
     assert set(found) == set(FAULTS)
     for fault, ways in found.items():
         assert set(ways) == {"fp32 eager", "bf16 cudagraph"}

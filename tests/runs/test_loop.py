@@ -437,7 +437,7 @@ def test_an_added_metric_scores_the_kept_weights_without_training(whole, tmp_pat
     recipe, zoo = tiny("train.images=640", "evaluate.every_images=null")
     start(recipe, zoo, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    metrics = "evaluate.metrics=[fid@mnist-cnn, coverage@mnist-cnn]"
+    metrics = "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"
     run = resume(tmp_path / "run", zoo, overrides=[metrics], callbacks=Callbacks(on_step=pytest.fail))
     assert {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()} == before
     scored = [(s["metric"], s["weights"]) for s in run.scores()]
