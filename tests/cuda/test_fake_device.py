@@ -38,6 +38,7 @@ def run(*words):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute, and more on a busy machine
 def test_recipes_are_captured_saved_and_restored_on_it():
     assert_nothing_goes_wrong(ALWAYS, "--captured")
 
