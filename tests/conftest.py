@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import shutil
@@ -64,6 +65,19 @@ def zoo() -> Zoo:
     from ganzoo.registry.loading import load_zoo
 
     return load_zoo()
+
+
+@pytest.fixture
+def own_zoo(zoo: Zoo) -> Zoo:
+    """A copy of everything that is registered, to which a test may add."""
+    from ganzoo.registry.registry import KINDS
+
+    own = copy.copy(zoo)
+    for kind, name in KINDS.items():
+        registry = copy.copy(zoo.registry(kind))
+        registry._entries = dict(registry._entries)
+        setattr(own, name, registry)
+    return own
 
 
 @pytest.fixture

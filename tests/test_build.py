@@ -156,7 +156,7 @@ for fill in sys.argv[1:]:
     assert done.stdout.splitlines() == [f"{fill} False" for fill in fills]
 
 
-def test_building_leaves_every_network_in_training_mode(zoo):
+def test_building_leaves_every_network_in_training_mode(own_zoo):
     """Also if channels_last fails, which a network that calls view on its maps shows."""
 
     class Viewing(nn.Module):
@@ -168,14 +168,9 @@ def test_building_leaves_every_network_in_training_mode(zoo):
             maps = self.norm(self.maps(images))
             return self.out(maps.view(len(maps), -1)).squeeze(1)
 
-    recipe = load_recipe("vanilla-mnist", zoo)
-    zoo.discriminators.add(Entry("discriminator", "viewing", Viewing, "Uses view", None, "tests", "0"))
-    try:
-        config = recipe.networks["discriminator"].model_copy(update={"name": "viewing", "options": {}})
-        networks = {**recipe.networks, "discriminator": config}
-        assembly = assemble(recipe.model_copy(update={"networks": networks}), zoo, Images(1, 28, 28), 10)
-    finally:
-        zoo.discriminators.discard("viewing")
+    own_zoo.discriminators.add(Entry("discriminator", "viewing", Viewing, "Uses view", None, "tests", "0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["networks.discriminator={name: viewing}"])
+    assembly = assemble(recipe, own_zoo, Images(1, 28, 28), 10)
     assert assembly.networks["discriminator"].maps.weight.is_contiguous()
     assert all(module.training for module in assembly.networks.modules())
 
@@ -225,21 +220,16 @@ def test_spectral_norm_refuses_a_weight_that_is_no_parameter():
         ),
     ],
 )
-def test_a_plugin_s_mistake_is_a_sentence_before_training(zoo, forward, words):
+def test_a_plugin_s_mistake_is_a_sentence_before_training(own_zoo, forward, words):
     class Mistaken(nn.Module):
         def __init__(self, spec):
             super().__init__()
 
     Mistaken.forward = forward
-    recipe = load_recipe("vanilla-mnist", zoo)
-    zoo.generators.add(Entry("generator", "mistaken", Mistaken, "Wrong", None, "tests", "0"))
-    try:
-        config = recipe.networks["generator"].model_copy(update={"name": "mistaken", "options": {}})
-        networks = {**recipe.networks, "generator": config}
-        with pytest.raises(GanzooError, match=words):
-            assemble(recipe.model_copy(update={"networks": networks}), zoo, Images(1, 28, 28), 10)
-    finally:
-        zoo.generators.discard("mistaken")
+    own_zoo.generators.add(Entry("generator", "mistaken", Mistaken, "Wrong", None, "tests", "0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["networks.generator={name: mistaken}"])
+    with pytest.raises(GanzooError, match=words):
+        assemble(recipe, own_zoo, Images(1, 28, 28), 10)
 
 
 def grouped(recipe, zoo):
@@ -281,13 +271,10 @@ class Forgetful(Objective):
         ("twice", "The phase 'main' is listed twice. Set its repeat instead."),
     ],
 )
-def test_a_slip_in_an_objective_is_a_sentence_before_training(zoo, slip, sentence):
-    recipe = load_recipe("vanilla-mnist", zoo, ["train.share_fakes=false"])
+def test_a_slip_in_an_objective_is_a_sentence_before_training(own_zoo, slip, sentence):
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["train.share_fakes=false"])
     recipe = recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"name": "forgetful", "options": {}})})
-    zoo.losses.add(Entry("loss", "forgetful", lambda: Forgetful(slip=slip), "A slip", None, "tests", "0"))
-    try:
-        with pytest.raises(GanzooError) as caught:
-            grouped(recipe, zoo)
-    finally:
-        zoo.losses.discard("forgetful")
+    own_zoo.losses.add(Entry("loss", "forgetful", lambda: Forgetful(slip=slip), "A slip", None, "tests", "0"))
+    with pytest.raises(GanzooError) as caught:
+        grouped(recipe, own_zoo)
     assert str(caught.value) == sentence

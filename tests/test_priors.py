@@ -10,7 +10,7 @@ import torch
 from ganzoo import CodesPrior, GanzooError, GaussianPrior, Images, Prior, UniformPrior
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
-from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -117,8 +117,8 @@ class Sphere(Prior):
 MNIST = Images(1, 28, 28)
 
 
-def test_a_prior_of_a_plugin_is_named_in_a_recipe_and_built() -> None:
-    zoo = load_zoo.__wrapped__()
+def test_a_prior_of_a_plugin_is_named_in_a_recipe_and_built(own_zoo: Zoo) -> None:
+    zoo = own_zoo
     zoo.priors.add(Entry("prior", "sphere", Sphere, "On the unit sphere", None, "round", "round 1.0"))
     zoo.priors.add(Entry("prior", "none", lambda: None, "Nothing", None, "round", "round 1.0"))
     recipe = load_recipe("vanilla-mnist", zoo, ["prior={name: sphere, dim: 5}"])

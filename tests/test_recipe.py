@@ -18,7 +18,6 @@ from ganzoo.config.loading import load_recipe, parse_recipe, recipe_for
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError, visible
 from ganzoo.registry import strict
-from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 
 BASE = {
@@ -171,7 +170,7 @@ def test_keys_of_earlier_versions_are_read_where_old_runs_are_read(zoo, tmp_path
     assert not any(line.strip().startswith("every:") or "{every:" in line for line in recipe.to_yaml().splitlines())
 
 
-def test_an_option_of_a_plugin_s_own_may_be_called_every(zoo, tmp_path):
+def test_an_option_of_a_plugin_s_own_may_be_called_every(own_zoo):
     class Timed(Regularizer):
         """Something with a period of its own."""
 
@@ -179,9 +178,8 @@ def test_an_option_of_a_plugin_s_own_may_be_called_every(zoo, tmp_path):
             super().__init__()
             self.period = every
 
-    own = load_zoo.__wrapped__()
-    own.regularizers.add(Entry("regularizer", "timed", Timed, "Has a period", None, "clock", "clock 1.0"))
-    recipe = load_recipe("vanilla-mnist", own, ["regularizers=[{name: timed, every: 5}]"])
+    own_zoo.regularizers.add(Entry("regularizer", "timed", Timed, "Has a period", None, "clock", "clock 1.0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["regularizers=[{name: timed, every: 5}]"])
     assert recipe.regularizers[0].options == {"every": 5}
 
 
@@ -216,11 +214,6 @@ def test_components_are_built_in_code_as_in_files():
             {"optimizers.default.learning_rat": 1e-4},
             "optimizers.default has no option 'learning_rat'. Did you mean 'lr'?",
         ),
-        ({"optimizers.default.beta": [0, 0.9]}, "optimizers.default has no option 'beta'. Did you mean 'betas'?"),
-        (
-            {"optimizers.default": {"name": "sgd", "lr": 1, "betas": [0, 0]}},
-            "optimizers.default has no option 'betas'.",
-        ),
         (
             {"optimizers.default.zzzzz": 1},
             "Known: amsgrad, betas, decay, decoupled_weight_decay, eps, lazy_scaling, lr, weight_decay.",
@@ -232,10 +225,7 @@ def test_components_are_built_in_code_as_in_files():
         ),
         ({"optimizers.default.name": "adamm"}, "optimizers.default: Unknown optimizer 'adamm'. Did you mean 'adam'?"),
         ({"optimizers.default.lr": "1e-4x"}, "optimizers.default.lr must be a number, not '1e-4x'."),
-        ({"optimizers.default.lr": 0}, "optimizers.default.lr must be greater than 0, not 0."),
         ({"optimizers.default.lr": float("inf")}, "optimizers.default.lr must be finite, not inf."),
-        ({"optimizers.default.betas": [0.5, 1]}, "optimizers.default.betas.1 must be less than 1, not 1."),
-        ({"optimizers.default.betas": [0.5]}, "optimizers.default.betas"),
         ({"optimizers": {}}, "optimizers must be at least 1 long, not {}."),
         ({"train.images": 0}, "train.images must be at least 1, not 0."),
         ({"train.images": 10**12 + 1}, "train.images must be at most 1000000000000, not 1000000000001."),
@@ -247,7 +237,6 @@ def test_components_are_built_in_code_as_in_files():
             "train.engine must be 'eager', 'compile', 'cudagraph', 'compile-cudagraph' or 'auto', not 'fast'.",
         ),
         ({"train.images": True}, "train.images must be a whole number, not true."),
-        ({"train.batch_size": 65_537}, "train.batch_size must be at most 65536, not 65537."),
         ({"train.ema": 1}, "train.ema must be less than 1, not 1."),
         ({"train.ema": 0.0}, "train.ema must be greater than 0, not 0.0."),
         ({"train.seed": -1}, "train.seed must be at least 0, not -1."),
@@ -259,8 +248,6 @@ def test_components_are_built_in_code_as_in_files():
         ({"conditional": "yes"}, "conditional must be true or false, not 'yes'."),
         ({"summary": ""}, "summary must be at least 1 characters long, not ''."),
         ({"prior": {"name": "gauss"}}, "Unknown prior 'gauss'. Did you mean 'gaussian'?"),
-        ({"prior": {"name": "gaussian", "dims": 3}}, "prior has no option 'dims'. Did you mean 'dim'?"),
-        ({"prior": {"name": "uniform", "dim": 0}}, "prior.dim must be at least 1, not 0."),
         ({"phases": {"discriminator": {"repeat": 0}}}, "phases.discriminator.repeat must be at least 1, not 0."),
         (
             {"phases": {"discriminator": {"repat": 1}}},
@@ -346,7 +333,6 @@ def test_components_are_built_in_code_as_in_files():
         ({"train.precision": "none"}, "or 'bf16', not 'none'."),
         ({"trackers": ["tensorbord"]}, "trackers.0: Unknown tracker 'tensorbord'."),
         ({"loss": "wgan"}, "Unknown loss 'wgan'. Did you mean 'wasserstein'?"),
-        ({"loss": "lsgan"}, "Unknown loss 'lsgan'. Did you mean 'least-squares'?"),
         ({"loss": "bce"}, "Unknown loss 'bce'. Did you mean 'non-saturating'?"),
         ({"loss": "rsgan"}, "Unknown loss 'rsgan'. Did you mean 'relativistic-pairing'?"),
         ({"optimizers.default.name": "LBFGS"}, "The optimizer 'LBFGS' cannot train a GAN here"),
@@ -479,11 +465,9 @@ def test_an_inception_score_may_be_asked_for(load):
         ("evaluate.every_images=", lambda r: r.evaluate.every_images, None),
         ("evaluate.metrics=[]", lambda r: r.evaluate.metrics, ()),
         ("regularizers=[]", lambda r: r.regularizers, ()),
-        ("regularizers.0.weight=5", lambda r: r.regularizers[0].options["weight"], 5.0),
         ("regularizers.1.weight=5", lambda r: r.regularizers[1].options["weight"], 5.0),
         ("regularizers.1=r1", lambda r: r.regularizers[1].name, "r1"),
         ("networks.generator.hidden=[4, 5]", lambda r: r.networks["generator"].options["hidden"], [4, 5]),
-        ("networks.discriminator.hidden=[4]", lambda r: r.networks["discriminator"].options["hidden"], [4]),
         ("networks.discriminator.spectral_norm=true", lambda r: r.networks["discriminator"].spectral_norm, True),
         ("phases.discriminator.repeat=5", lambda r: r.phases["discriminator"].repeat, 5),
         ("prior.dim=7", lambda r: r.prior.options["dim"], 7),
@@ -540,7 +524,6 @@ def test_spectral_norm_survives_another_network(load):
         ("networks.generator.name=dcgann", "--set networks.generator.name=dcgann: networks.generator: Unknown"),
         ("regularizers.2.weight=1", "'2' is not an index of a list of 2. Indices start at 0."),
         ("regularizers.-1.weight=1", "'-1' is not an index of a list of 2."),
-        ("evaluate.metrics.1=fid@mnist-cnn", "'1' is not an index of a list of 1."),
         (
             "trackers.0.name=tensorboard",
             "the recipe has no trackers, so there is no trackers.0. Give it one: --set 'trackers=[{name: ...}]'",
@@ -602,25 +585,23 @@ def test_a_folder_of_a_user_who_does_not_exist_is_a_sentence(zoo):
         recipe_for(Path("~nobody-at-all/photos"), "dcgan", zoo)
 
 
-def test_somebody_elses_broken_recipe_does_not_keep_a_method_from_its_own(tmp_path):
-    own = load_zoo.__wrapped__()
+def test_somebody_elses_broken_recipe_does_not_keep_a_method_from_its_own(tmp_path, own_zoo):
     broken = tmp_path / "dcgan-foo.yaml"
     broken.write_text("summary: x\ndataset: foo\n")
-    own.recipes.add(Entry("recipe", "dcgan-foo", lambda: broken, "Broken", None, "theirs", "theirs 1.0"))
-    assert recipe_for(tmp_path, "dcgan", own).networks["generator"].name == "dcgan"
+    own_zoo.recipes.add(Entry("recipe", "dcgan-foo", lambda: broken, "Broken", None, "theirs", "theirs 1.0"))
+    assert recipe_for(tmp_path, "dcgan", own_zoo).networks["generator"].name == "dcgan"
 
 
-def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
+def test_a_function_that_makes_an_objective_has_its_roles(tmp_path, own_zoo):
     class Coder(Objective):
         roles: ClassVar = {"encoder": "encoder"}
 
-    own = load_zoo.__wrapped__()
-    own.losses.add(Entry("loss", "coder", lambda: Coder(), "Codes", None, "tests", "tests 1.0"))
-    own.losses.add(Entry("loss", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
+    own_zoo.losses.add(Entry("loss", "coder", lambda: Coder(), "Codes", None, "tests", "tests 1.0"))
+    own_zoo.losses.add(Entry("loss", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
 
     def load(**changes):
         (tmp_path / "small.yaml").write_text(yaml.safe_dump({**changed({"regularizers": []}), **changes}))
-        return load_recipe(tmp_path / "small.yaml", own)
+        return load_recipe(tmp_path / "small.yaml", own_zoo)
 
     assert load(loss="coder", networks={"encoder": "mlp"}).networks.keys() == {"encoder"}
     with pytest.raises(GanzooError, match="networks has no key 'generator'. The loss 'coder' trains encoder"):
@@ -639,43 +620,40 @@ def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
         ("prior", {"prior": "odd"}, "ganzoo.Prior"),
     ],
 )
-def test_what_a_plugin_makes_must_be_of_its_kind(tmp_path, kind, changes, remedy):
-    own = load_zoo.__wrapped__()
+def test_what_a_plugin_makes_must_be_of_its_kind(tmp_path, own_zoo, kind, changes, remedy):
     made = (lambda spec: "x") if kind == "generator" else lambda: "x"
-    own.registry(kind).add(Entry(kind, "odd", made, "Odd", None, "tests", "tests 1.0"))
+    own_zoo.registry(kind).add(Entry(kind, "odd", made, "Odd", None, "tests", "tests 1.0"))
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**changed({}), **changes}))
     with pytest.raises(GanzooError) as caught:
-        assemble(load_recipe(tmp_path / "small.yaml", own), own, Images(1, 28, 28), 10)
+        assemble(load_recipe(tmp_path / "small.yaml", own_zoo), own_zoo, Images(1, 28, 28), 10)
     assert str(caught.value).endswith(f"The {kind} 'odd' of plugin 'tests' (tests 1.0) is a str. Return a {remedy}.")
 
 
-def test_a_loss_whose_class_has_no_mapping_of_roles_is_refused(tmp_path):
+def test_a_loss_whose_class_has_no_mapping_of_roles_is_refused(tmp_path, own_zoo):
     class Odd(Objective):
         roles = property(lambda self: {})
 
-    own = load_zoo.__wrapped__()
-    own.losses.add(Entry("loss", "odd", Odd, "Odd", None, "tests", "tests 1.0"))
+    own_zoo.losses.add(Entry("loss", "odd", Odd, "Odd", None, "tests", "tests 1.0"))
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed({"loss": "odd", "networks": {"encoder": "mlp"}})))
     with pytest.raises(GanzooError, match="The loss 'odd' has roles = <property") as caught:
-        load_recipe(tmp_path / "small.yaml", own)
+        load_recipe(tmp_path / "small.yaml", own_zoo)
     assert "networks" not in str(caught.value)
 
 
-def test_a_function_that_makes_an_augmentation_may_have_a_schedule(tmp_path):
-    own = load_zoo.__wrapped__()
-    ada = own.augmentations.get("ada").factory
+def test_a_function_that_makes_an_augmentation_may_have_a_schedule(tmp_path, own_zoo):
+    ada = own_zoo.augmentations.get("ada").factory
 
     def made(*, p: float) -> Augmentation:
         return ada(p=p)
 
-    own.augmentations.add(Entry("augmentation", "mine", made, "Mine", None, "tests", "tests 1.0"))
+    own_zoo.augmentations.add(Entry("augmentation", "mine", made, "Mine", None, "tests", "tests 1.0"))
     schedule = {"start": 0.0, "end": 0.5}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed({"augmentation": {"name": "mine", "p": schedule}})))
-    loaded = load_recipe(tmp_path / "small.yaml", own)
+    loaded = load_recipe(tmp_path / "small.yaml", own_zoo)
     assert loaded.augmentation.options["p"] == ScheduleConfig(**schedule)
 
 
-def test_a_function_that_makes_an_extractor_has_its_domains():
+def test_a_function_that_makes_an_extractor_has_its_domains(own_zoo):
     made = []
 
     class OfFoo(Extractor):
@@ -685,16 +663,15 @@ def test_a_function_that_makes_an_extractor_has_its_domains():
             super().__init__()
             made.append(torch.rand(1))
 
-    own = load_zoo.__wrapped__()
-    own.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
+    own_zoo.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
     made_by = dataclass(type("MadeBy", (), {"__call__": lambda self: OfFoo()}))()  # it has no hash
-    own.extractors.add(Entry("extractor", "foo-cnn", made_by, "Of foo", None, "tests", "tests 1.0"))
+    own_zoo.extractors.add(Entry("extractor", "foo-cnn", made_by, "Of foo", None, "tests", "tests 1.0"))
     before = torch.get_rng_state()
-    assert headline("foo", own) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
-    assert headline("foo", own)
-    assert (len(made), headline("fo", own)) == (1, ())
+    assert headline("foo", own_zoo) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
+    assert headline("foo", own_zoo)
+    assert (len(made), headline("fo", own_zoo)) == (1, ())
     assert torch.equal(torch.get_rng_state(), before)
-    sentence = how_to_score("fo", own)
+    sentence = how_to_score("fo", own_zoo)
     assert "Install a plugin whose extractor was fitted to it" in sentence
     assert "The extractor 'torn' of plugin 'tests' (tests 1.0) could not be created: KeyError: 'x'." in sentence
 
@@ -782,12 +759,11 @@ class Deviceless(GaussianPrior):
     ("prior", "sentence"),
     [(Sloppy, r"draws codes of shape \(2, 8\) and type"), (Deviceless, "fails to draw codes: TypeError")],
 )
-def test_a_prior_at_fault_is_named_and_not_the_networks(prior, sentence):
-    zoo = load_zoo()
-    zoo.priors.add(Entry("prior", prior.__name__.lower(), prior, "Faulty", None, "mine", "mine 1.0"))
-    recipe = load_recipe("vanilla-mnist", zoo, [f"prior={{name: {prior.__name__.lower()}, dim: 8}}"])
+def test_a_prior_at_fault_is_named_and_not_the_networks(own_zoo, prior, sentence):
+    own_zoo.priors.add(Entry("prior", "faulty", prior, "Faulty", None, "mine", "mine 1.0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, ["prior={name: faulty, dim: 8}"])
     with pytest.raises(GanzooError, match=sentence):
-        assemble(recipe, zoo, Images(1, 28, 28), 0)
+        assemble(recipe, own_zoo, Images(1, 28, 28), 0)
 
 
 def test_a_penalty_called_loss_does_not_replace_the_loss():

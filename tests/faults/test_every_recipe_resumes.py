@@ -22,8 +22,10 @@ TRAINED_BY_OTHERS = (
     *("hinge-mnist", "projection-mnist", "flagship-mnist", "minibatch-stddev-mnist", "label-smoothing-mnist"),
     *("feature-matching-mnist", "geometric-mnist", "zero-centred-penalty-mnist", "lipschitz-penalty-mnist"),
     *("wgan-div-mnist", "orthogonal-mnist", "balanced-consistency-mnist", "latent-consistency-mnist"),
+    *("ali-mnist", "consistency-mnist", "dragan-mnist", "f-gan-kl-mnist", "reacgan-mnist", "unrolled-mnist"),
+    *("cdcgan-mnist", "dcgan-mnist", "diffaugment-mnist", "r3gan-mnist", "sngan-mnist", "weight-clipping-mnist"),
 )
-"""Recipes whose parts other recipes have too, but for some without a state (tests/contract/test_losses.py)."""
+"""Recipes whose parts with a state other recipes have too; those without one are in tests/contract/test_losses.py."""
 BATCH_SIZES = (8, 16, 32)
 """Each recipe trains with the smallest that it accepts."""
 

@@ -137,9 +137,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(
-    "at", [pytest.param(64, marks=pytest.mark.full), 1600, pytest.param(3200, marks=pytest.mark.full), 5000]
-)
+@pytest.mark.parametrize("at", [*(pytest.param(images, marks=pytest.mark.full) for images in (64, 1600, 3200)), 5000])
 def test_a_run_interrupted_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_path, at):
     def kill(images):
         if images >= at:
@@ -379,6 +377,8 @@ def test_resume_refuses_what_would_change_the_past_and_trains_further_on_request
         resume(whole, zoo, overrides=["train.batch_size=8"])
     with pytest.raises(GanzooError, match="is done"):
         resume(whole, zoo)
+    with pytest.raises(GanzooError, match=r"has shown 6,400 images, more than train\.images=320\."):
+        resume(whole, zoo, overrides=["train.images=320", "evaluate.samples=100"])
     recipe, _ = tiny("train.images=3200")
     start(recipe, zoo, tmp_path / "run")
     longer = resume(tmp_path / "run", zoo, overrides=["train.images=6400"])
@@ -388,9 +388,6 @@ def test_resume_refuses_what_would_change_the_past_and_trains_further_on_request
 
 def test_a_folder_without_a_run_is_a_one_line_error(tmp_path):
     with pytest.raises(GanzooError, match="is not a run folder"):
-        resume(tmp_path, load_zoo())
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(GanzooError, match="damaged"):
         resume(tmp_path, load_zoo())
 
 
@@ -440,9 +437,7 @@ def test_an_added_metric_scores_the_kept_weights_without_training(whole, tmp_pat
     recipe, zoo = tiny("train.images=640", "evaluate.every_images=null")
     start(recipe, zoo, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    with pytest.raises(GanzooError, match="is done"):
-        resume(tmp_path / "run", zoo)
-    metrics = "evaluate.metrics=[fid@mnist-cnn, coverage@mnist-cnn]"
+    metrics = "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"
     run = resume(tmp_path / "run", zoo, overrides=[metrics], callbacks=Callbacks(on_step=pytest.fail))
     assert {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()} == before
     scored = [(s["metric"], s["weights"]) for s in run.scores()]
@@ -476,8 +471,6 @@ def test_more_samples_score_a_finished_run_again_with_a_message(tmp_path):
 def test_training_further_warns_about_schedules_that_followed_another_length(tmp_path, few, settings, follows):
     recipe, zoo = tiny(*FURTHER, *settings)
     start(recipe, zoo, tmp_path / "run", dataset=few)
-    with pytest.raises(GanzooError, match=r"has shown 640 images, more than train\.images=320\."):
-        resume(tmp_path / "run", zoo, overrides=["train.images=320", "evaluate.samples=100"], dataset=few)
     said = []
     callbacks = Callbacks(log=said.append)
     run = resume(tmp_path / "run", zoo, overrides=["train.images=768"], dataset=few, callbacks=callbacks)
@@ -495,16 +488,12 @@ class TooLarge(AdversarialLoss):
 
 
 @pytest.mark.parametrize("announce", [False, True])
-def test_out_of_memory_is_a_one_line_error_wherever_the_first_step_is_taken(tmp_path, few, announce):
-    zoo = load_zoo()
-    zoo.losses.add(Entry("loss", "too-large", TooLarge, "Too large", "2026", "tests", "tests 0"))
-    try:
-        recipe, _ = tiny(*FURTHER, "loss=too-large")
-        for folder in (tmp_path / "run", None):  # the second, as in processes other than the main one
-            with pytest.raises(RunError, match=r"Out of memory: CUDA out of memory.*Lower train\.batch_size"):
-                start(recipe, zoo, folder, dataset=few, announce=announce)
-    finally:
-        zoo.losses.discard("too-large")
+def test_out_of_memory_is_a_one_line_error_wherever_the_first_step_is_taken(tmp_path, few, own_zoo, announce):
+    own_zoo.losses.add(Entry("loss", "too-large", TooLarge, "Too large", "2026", "tests", "tests 0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, [*TINY, *FURTHER, "loss=too-large"])
+    for folder in (tmp_path / "run", None):  # the second, as in processes other than the main one
+        with pytest.raises(RunError, match=r"Out of memory: CUDA out of memory.*Lower train\.batch_size"):
+            start(recipe, own_zoo, folder, dataset=few, announce=announce)
     assert RunFolder.open(tmp_path / "run").info["status"] == "failed"
 
 

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.reports.study_report import answers, started, write_pages
 from ganzoo.runs.scores import own_protocol
@@ -185,7 +184,6 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         (("at: few", "at: fwe"), "'fwe', but there is no such setting. Did you mean 'few'?"),
         (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
         (("seeds: 3", "seeds: 1"), "seeds must be at least 2"),
-        (("seeds: 3", "seed: 3"), "has no key 'seed'"),
         (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "yaml: measures.0: Unknown metric 'fud'. Did you mean 'fid'?"),
         (
             ("- fid@mnist-cnn\n", "- fid\n"),
@@ -212,10 +210,6 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         (
             ("[train.images=64000]", '["evaluate.metrics=[fid@mnist-cnn]"]'),
             "overrides sets evaluate.metrics, which would be lost. Use the study's key 'measures'.",
-        ),
-        (
-            ("than: r1, on: fid@mnist-cnn}", "than: r1, on: fid@mnist-cnn, than_on: quick}"),
-            "claims.1.than_on is 'quick', but there is no such measure. Did you mean 'quickly'?",
         ),
         (
             ("  - {name: quickly, metric: fid@mnist-cnn", "  - {name: fid@mnist-cnn, metric: recall@mnist-cnn"),
@@ -499,15 +493,14 @@ def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, tmp_pa
     assert (told.outcome, "no such score" in told.why) == (Outcome.CANNOT_TELL, True)
 
 
-def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(write):
-    own = load_zoo.__wrapped__()
-    made = own.losses.get("bigan").factory
-    own.losses.add(Entry("loss", "coder", lambda: made(), "Codes", None, "tests", "tests 1.0"))
+def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(write, own_zoo):
+    made = own_zoo.losses.get("bigan").factory
+    own_zoo.losses.add(Entry("loss", "coder", lambda: made(), "Codes", None, "tests", "tests 1.0"))
     study = write(
         ("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - linear-probe\n"),
         ("{recipe: hinge-mnist}", "{recipe: bigan-mnist, overrides: [loss=coder]}"),
     )
-    asked = {cell.row: "linear-probe" in cell.jobs[0].recipe.evaluate.metrics for cell in study.cells(own)}
+    asked = {cell.row: "linear-probe" in cell.jobs[0].recipe.evaluate.metrics for cell in study.cells(own_zoo)}
     assert asked == {"baseline": False, "r1": False, "hinge": True}
 
 

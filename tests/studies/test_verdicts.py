@@ -207,7 +207,7 @@ def test_holm_s_correction_agrees_with_his_paper_and_r():
 )
 def test_if_no_method_is_better_at_most_one_study_in_twenty_claims_that_one_is(noises):
     """The family-wise error rate of four claims, including when the rows' noise differs."""
-    random, wrong, studies = np.random.default_rng(0), 0, 400
+    random, wrong, studies = np.random.default_rng(0), 0, 200
     for _ in range(studies):
         control = random.normal(0, noises[0], 10)
         rows = [random.normal(0, noise, 5) for noise in noises[1:]]
@@ -217,7 +217,7 @@ def test_if_no_method_is_better_at_most_one_study_in_twenty_claims_that_one_is(n
 
 
 def test_if_all_methods_are_ten_percent_better_at_most_one_study_in_twenty_denies_one():
-    random, wrong, studies = np.random.default_rng(1), 0, 400
+    random, wrong, studies = np.random.default_rng(1), 0, 200
     for _ in range(studies):
         control = random.normal(0, 0.03, 10)
         rows = [random.normal(math.log(SMALLEST), 0.03, 5) for _ in range(4)]

@@ -38,10 +38,10 @@ TINY = [
     "train.checkpoint_seconds=0",
     "train.precision=fp32",
     "evaluate.every_images=640",
-    "evaluate.metrics=[fid@mnist-cnn]",
+    "evaluate.metrics=[class-coverage@mnist-cnn]",
     "evaluate.samples=200",
 ]
-METRICS = ("fid@mnist-cnn",)
+METRICS = ("class-coverage@mnist-cnn",)
 
 
 def words(folder, *patterns, options=()):
@@ -160,7 +160,7 @@ class Onlooker(Watcher):
         ({}, ["train.images=1312"], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.log_every=640"], []),
         ({}, ["evaluate.samples=300"], []),
-        ({}, ["evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"], []),
+        ({}, ["evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"], []),
     ],
 )
 def test_only_jobs_without_a_record_are_trained_unless_requested(zoo, matrix, files, settings, overrides, todo):
@@ -226,10 +226,10 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     assert kept.weights == ("ema",)
     assert torch.equal(kept.sample(8), trained.sample(8))
     shutil.rmtree(run)
-    more = "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"
+    more = "evaluate.metrics=[class-coverage@mnist-cnn, fid@mnist-cnn]"
     (scored,) = Bench(zoo, Ledger(folder / "results"), settings).run(job(more))
     assert not run.exists()
-    score = score_of(scored, "class-coverage@mnist-cnn")
+    score = score_of(scored, "fid@mnist-cnn")
     assert (score["weights"], score["protocol"]["n_fake"]) == ("ema", 200)
     (recorded,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
     assert recorded == scored
@@ -259,7 +259,7 @@ def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, e
         path.rename(mine)
     link.symlink_to(mine / "notes.txt" if ending else mine)
     before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
-    more = "evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"
+    more = "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"
     with pytest.raises(GanzooError, match=f"{re.escape(str(link))} is a link"):
         Bench(zoo, Ledger(folder / "results"), settings).run(
             Matrix(["vanilla-mnist"], overrides=[*TINY, more]).jobs(zoo)
@@ -270,7 +270,9 @@ def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, e
 def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remedy(finished, zoo):
     folder, run = finished
     shutil.rmtree(run)
-    jobs = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"]).jobs(zoo)
+    jobs = Matrix(
+        ["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"]
+    ).jobs(zoo)
     sentences = []
 
     class Listener(Watcher):
@@ -280,7 +282,7 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remed
     bench = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Listener())
     (known,) = bench.run(jobs)
     assert bench.unscored == jobs
-    assert score_of(known, "fid@mnist-cnn")
+    assert score_of(known, "class-coverage@mnist-cnn")
     assert sentences == [
         f"Cannot score kid@mnist-cnn: the weights were not kept (no such run in {run}). "
         "Train it again with --force, or point --work to the run folders."
@@ -291,7 +293,7 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remed
 def test_scores_that_eval_added_are_collected_for_the_leaderboard_and_by_the_same_bench(finished, zoo):
     folder, run = finished
     opened = RunFolder.open(run)
-    own = next(score for score in opened.final_scores() if score["metric"] == "fid@mnist-cnn")
+    own = next(score for score in opened.final_scores() if score["metric"] == "class-coverage@mnist-cnn")
     added = {**own, "metric": "kid@mnist-cnn", "value": 0.25, "protocol": {**own["protocol"], "metric": "kid"}}
     opened.append_score(added)
     other = {**own, "value": 999.0, "protocol": {**own["protocol"], "split": "train"}}
@@ -301,7 +303,7 @@ def test_scores_that_eval_added_are_collected_for_the_leaderboard_and_by_the_sam
         Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
     )
     assert score_of(known, "kid@mnist-cnn") == added
-    assert score_of(known, "fid@mnist-cnn") == own  # the one on training images is kept alongside
+    assert score_of(known, "class-coverage@mnist-cnn") == own  # the one on training images is kept alongside
     assert known.scores[-1] == other
     assert known in read_runs(folder / "results")
 
@@ -357,7 +359,7 @@ class Interrupting(Watcher):
 @pytest.mark.slow
 def test_an_interrupted_bench_saves_and_continues_to_the_same_bits(matrix, zoo, tmp_path):
     jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
-    more = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"])
+    more = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[class-coverage@mnist-cnn, fid@mnist-cnn]"])
     run = jobs[0].folder(tmp_path / "work")
 
     def bench(jobs, watcher=None):
@@ -373,7 +375,7 @@ def test_an_interrupted_bench_saves_and_continues_to_the_same_bits(matrix, zoo, 
     assert resumed.record.wall_seconds is None
     values = {(score["metric"], score["weights"]): score["value"] for score in matrix[1][-1]["scores"]}
     assert values.items() <= {(score["metric"], score["weights"]): score["value"] for score in resumed.scores}.items()
-    assert score_of(resumed, "class-coverage@mnist-cnn")
+    assert score_of(resumed, "fid@mnist-cnn")
     assert_same_weights(run, next(matrix[0].glob("work/vanilla-mnist/mnist/seed-0-*/run.json")).parent)
 
 

@@ -57,6 +57,7 @@ def begin(few, tapes, monkeypatch):
     """A trainer whose steps take as long as the test specifies, by the clock that measures engines."""
     time = [0.0]
     monkeypatch.setattr(engine_choice, "_now", lambda device: time[0])
+    monkeypatch.setattr(engine_choice, "BLOCK_STEPS", 2)
 
     def trainer(*overrides, costs=None):
         made = Trainer(load_recipe("vanilla-mnist", ZOO, [*SMALL, *overrides]), ZOO, dataset=few)

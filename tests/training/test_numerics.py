@@ -97,17 +97,13 @@ class Puts(AdversarialLoss):
         return -fake.mean()
 
 
-def test_an_operation_without_a_deterministic_form_is_refused_by_name(mnist):
-    zoo = load_zoo()
-    zoo.losses.add(Entry("loss", "puts", Puts, "Writes to one place twice", "2026", "tests", "tests 0"))
-    try:
-        small = ("loss=puts", "train.batch_size=32", "train.device=cpu")
-        free, bound = (
-            Trainer(load_recipe("vanilla-mnist", zoo, [*small, *more]), zoo, dataset=mnist)
-            for more in ((), ("train.deterministic=true",))
-        )
-    finally:
-        zoo.losses.discard("puts")
+def test_an_operation_without_a_deterministic_form_is_refused_by_name(mnist, own_zoo):
+    own_zoo.losses.add(Entry("loss", "puts", Puts, "Writes to one place twice", "2026", "tests", "tests 0"))
+    small = ("loss=puts", "train.batch_size=32", "train.device=cpu")
+    free, bound = (
+        Trainer(load_recipe("vanilla-mnist", own_zoo, [*small, *more]), own_zoo, dataset=mnist)
+        for more in ((), ("train.deterministic=true",))
+    )
     free.step()
     with pytest.raises(GanzooError, match="torch has no deterministic 'put_' on cpu.*deterministic=false") as caught:
         bound.step()

@@ -68,12 +68,10 @@ def test_a_control_group_limits_the_cores(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "overrides"),
     [
-        ("vanilla-mnist", []),
         ("vanilla-mnist", ["networks.discriminator.spectral_norm=true"]),
         ("wgan-gp-mnist", []),
         ("began-mnist", []),
         ("ada-mnist", []),
-        ("r1-mnist", []),
     ],
 )
 def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):

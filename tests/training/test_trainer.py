@@ -131,11 +131,6 @@ def test_bf16_computes_in_bf16_and_stores_in_fp32(mnist):
     assert trained.gradients.flush() == pytest.approx(reference.gradients.flush(), rel=0.05)
 
 
-def test_an_unusable_device_is_a_one_line_error(mnist):
-    with pytest.raises(GanzooError, match="Unknown device 'qpu'"):
-        trainer(mnist, "train.device=qpu")
-
-
 def test_a_phase_that_returns_a_bare_loss_is_a_one_line_error():
     phase = Phase("main", (), lambda networks, batch: torch.tensor(1.0))
     step = PhaseStep(phase, torch.nn.ModuleDict(), [], nullcontext, Replicas(ALONE, ()), Meters())
