@@ -18,6 +18,7 @@ from ganzoo.runs.start import resume, start
 
 COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=500"]
 COMMON += ["train.threads=1"]  # by measurement, the bits would depend on how busy the machine is
+COMMON += ["evaluate.metrics=[fid@mnist-cnn]"]  # in whose features variety is measured
 SMALL = [*COMMON, "train.batch_size=64", "networks.generator.hidden=[128]", "networks.discriminator.hidden=[128]"]
 ADAM = "{{name: adam, lr: {}}}"
 
