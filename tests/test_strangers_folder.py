@@ -302,15 +302,10 @@ def changed(folder, **facts):
 @pytest.mark.parametrize(
     ("link", "target"),
     [
-        ("diary", ""),
         ("diary/notes.txt", "notes.txt"),
-        ("samples", ""),
         ("checkpoints", ""),
         (".lock", "notes.txt"),
-        (".events.jsonl.lock", "notes.txt"),
-        ("events.jsonl", "notes.txt"),
         ("recipe.yaml", "notes.txt"),
-        ("samples/000000000064.png", "notes.txt"),
     ],
 )
 def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read(link, target, sent, mine, tmp_path):

@@ -34,6 +34,11 @@ from ganzoo.reports.templates import Picture, between_markers
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def page(results):
+    return html(read_rankings(results), results)
+
+
 def test_the_command_writes_its_files_and_says_so(results):
     app = typer.Typer()
     app.command()(leaderboard)
@@ -44,8 +49,7 @@ def test_the_command_writes_its_files_and_says_so(results):
     assert all(Path(path).stat().st_size for path in facts["files"])
 
 
-def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_but_ours(results):
-    page = html(read_rankings(results), results)
+def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_but_ours(page):
     assert page.count("<script") == 1
     assert "<img src=http" not in page
     assert "&lt;script&gt;document.title" in page
@@ -54,8 +58,7 @@ def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_b
     assert re.search(r"script-src 'sha256-[\w+/=]+';", policy)
 
 
-def test_the_picture_on_the_page_is_the_corner_of_the_runs_own_grid(results):
-    page = html(read_rankings(results), results)
+def test_the_picture_on_the_page_is_the_corner_of_the_runs_own_grid(page, results):
     encoded = re.search(r'src="data:image/png;base64,([^"]*)"[^>]*alt="Samples of beta"', page).group(1)
     with Image.open(BytesIO(base64.b64decode(encoded))) as shown, Image.open(results / "samples" / "beta.png") as grid:
         assert shown.size == (4 * 30 + 2, 2 * 30 + 2)
