@@ -433,7 +433,8 @@ def test_texts_of_a_recipe_and_a_run_do_not_steer_the_terminal(words, loud):
         ("run", "vanilla-ring", f"--profile={STEERING}"),
     ],
 )
-def test_a_mistake_in_the_arguments_is_one_sentence_and_does_not_steer_the_terminal(words, call):
+def test_a_mistake_in_the_arguments_is_one_sentence_and_does_not_steer_the_terminal(words, call, monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)  # as in the installed script, which has a name
     code, out, err = call(*words)
     assert (code, out) == (2, "")
     assert is_unsteered(err)
