@@ -60,7 +60,6 @@ def test_a_logarithmic_axis_has_at_least_two_ticks(low, high):
     assert [float(label) for label in labels] == pytest.approx(shown)
 
 
-@pytest.mark.full
 def test_plots_need_no_working_folder(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
