@@ -42,13 +42,13 @@ def test_a_number_beyond_its_bound_is_refused_with_the_bound(recipe, setting, bo
     assert bound in refused("show", recipe, "--set", setting)
 
 
-@pytest.mark.parametrize("device", ["meta", "hpu", "privateuseone", "fpga:0", "cuda:-1", "cuda:99", "cpu:x"])
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "cpu:x"])
 def test_a_device_that_does_not_train_is_refused(device, tmp_path):
     said = refused("run", "vanilla-mnist", "--set", f"train.device={device}", "--out", tmp_path / "run")
     assert f"device '{device}'" in said
 
 
-@pytest.mark.parametrize("classes", [2, 3, 7, 11])
+@pytest.mark.parametrize("classes", [2, 11])
 def test_a_game_of_other_classes_than_the_datasets_is_refused(classes, tmp_path):
     said = refused("run", "semi-supervised-mnist", "--set", f"loss.classes={classes}", "--out", tmp_path / "run")
     assert f"set to {classes} classes, but the dataset has 10. Set loss.classes: 10." in said

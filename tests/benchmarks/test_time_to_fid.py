@@ -130,7 +130,10 @@ def test_the_same_seed_trains_alike_up_to_the_clock(tmp_path: Path) -> None:
     assert values[0] == values[1]
 
 
-def test_what_cannot_be_measured_is_refused_before_anything_trains(tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_refused_before_anything_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time_to_fid.Evaluator.prepare", lambda self: None)
     out = ["--out", str(tmp_path / "curves.jsonl")]
     with pytest.raises(SystemExit, match="vanilla-ring.*does not train on plain MNIST"):
         main(["--tutorial", "--recipe", "vanilla-ring", *SHORT, *out])

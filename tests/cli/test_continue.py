@@ -1,9 +1,12 @@
 """``ganzoo run RECIPE --out DIR --continue``: one command that starts, resumes, and exits with 0 if done."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+
+import pytest
 
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
@@ -34,21 +37,38 @@ def words(folder, *overrides):
     return ["run", "vanilla-ring", *settings, "--continue", "--out", str(folder / "run")]
 
 
-def test_the_same_command_starts_resumes_and_ends_well(tmp_path, call):
-    killed = subprocess.run([sys.executable, "-c", KILLED, *words(tmp_path)], capture_output=True, text=True)
+UNSCORED = "evaluate.metrics=[]"
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cut-off")
+    command = [sys.executable, "-c", KILLED, *words(folder, UNSCORED)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    code, _, err = call(*words(tmp_path, "loss=hinge"))
+    return folder / "run"
+
+
+@pytest.fixture
+def killed(cut_off, tmp_path):
+    """A run without metrics that was killed after 160 images is in the folder."""
+    shutil.copytree(cut_off, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("killed")
+def test_the_same_command_starts_resumes_and_ends_well(tmp_path, call):
+    code, _, err = call(*words(tmp_path, UNSCORED, "loss=hinge"))
     assert code == 2
     assert "was started with other settings" in err
-    code, _, err = call(*words(tmp_path))
+    code, _, err = call(*words(tmp_path, UNSCORED))
     assert code == 0, err
     run = RunFolder.open(tmp_path / "run")
     assert run.info["status"] == "done"
     assert [event["images"] for event in run.events() if event["event"] == "resume"] == [160]
-    code, out, err = call(*words(tmp_path), "--json")
+    code, out, err = call(*words(tmp_path, UNSCORED), "--json")
     assert code == 0, err
     assert json.loads(out)["status"] == "done"
-    code, _, err = call(*words(tmp_path, "loss=hinge"))
+    code, _, err = call(*words(tmp_path, UNSCORED, "loss=hinge"))
     assert code == 2
     assert "was started with other settings" in err
     assert RunFolder.open(tmp_path / "run").info == run.info
@@ -61,8 +81,8 @@ def test_it_needs_a_recipe_and_a_folder(call):
 
 
 def test_changes_that_need_no_other_training_are_heeded_or_named(tmp_path, call):
-    assert call(*words(tmp_path, "evaluate.metrics=[]"))[0] == 0
-    code, _, err = call(*words(tmp_path, "evaluate.metrics=[]", "train.log_every=80"))
+    assert call(*words(tmp_path, UNSCORED))[0] == 0
+    code, _, err = call(*words(tmp_path, UNSCORED, "train.log_every=80"))
     assert code == 0, err
     assert "is done, so these changes have no effect: train.log_every." in err
     code, out, err = call(*words(tmp_path, "evaluate.metrics=[modes@ring]", "train.log_every=80"), "--json")
@@ -71,9 +91,8 @@ def test_changes_that_need_no_other_training_are_heeded_or_named(tmp_path, call)
     assert RunFolder.open(tmp_path / "run").info["images"] == 480
 
 
+@pytest.mark.usefixtures("killed")
 def test_a_run_that_was_cut_off_goes_on_with_the_new_metrics(tmp_path, call):
-    killed = subprocess.run([sys.executable, "-c", KILLED, *words(tmp_path, "evaluate.metrics=[]")], check=False)
-    assert killed.returncode == -signal.SIGKILL
     more = ("evaluate.metrics=[modes@ring]", "train.log_every=80", "train.device=cpu")
     code, _, err = call(*words(tmp_path, *more))
     assert code == 0, err
@@ -85,7 +104,7 @@ def test_a_run_that_was_cut_off_goes_on_with_the_new_metrics(tmp_path, call):
 def test_scores_of_older_weights_are_called_so_and_a_taken_folder_is_quoted(tmp_path, call):
     assert call(*words(tmp_path, "evaluate.metrics=[modes@ring]"))[0] == 0
     (tmp_path / "run").rename(tmp_path / "a run")
-    longer = ("--set", "train.images=640", "--set", "evaluate.metrics=[]")
+    longer = ("--set", "train.images=640", "--set", UNSCORED)
     code, _, err = call("run", "--resume", tmp_path / "a run", *longer)
     assert code == 0, err
     assert "These scores are for the weights after 480 images, not for the last weights, after 640 images." in err
@@ -104,7 +123,7 @@ def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, call,
             create(cls, path, *rest)
         return create(cls, path, *rest)
 
-    settings = [word for override in TINY for word in ("--set", override)]
+    settings = [word for override in (*TINY, UNSCORED) for word in ("--set", override)]
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "create", classmethod(lambda cls, path, *rest: late(cls, path, *rest)))
         patch.setattr("ganzoo.runs.start.free_folder", lambda name: _unshadowed(patch, create, name))
@@ -126,5 +145,5 @@ def test_a_tracker_that_cannot_be_made_leaves_the_folder_free(tmp_path, call, mo
     assert code == 2
     assert "needs the package tensorboard" in err
     assert not (tmp_path / "run").exists()
-    code, _, err = call(*words(tmp_path, "evaluate.metrics=[]"))
+    code, _, err = call(*words(tmp_path, UNSCORED))
     assert code == 0, err

@@ -83,17 +83,16 @@ def test_a_method_that_several_recipes_are_named_after_is_asked_for_in_full(phot
         recipe_for(photos.parent / "nowhere", "dcgan", zoo)
 
 
-@pytest.mark.parametrize("outer", ["", "photos/"])
-def test_an_archive_is_the_folder_that_was_packed(tmp_path, outer):
+def test_an_archive_is_the_folder_that_was_packed(tmp_path):
     for kind, colour in (("cat", (255, 0, 0)), ("dog", (0, 0, 255))):
         for number in range(10):
             draw(tmp_path / "folder" / kind / f"{number}.png", colour)
     packed = tmp_path / "photos.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in (tmp_path / "folder").rglob("*.png"):
-            archive.write(path, outer + str(path.relative_to(tmp_path / "folder")))
+            archive.write(path, f"photos/{path.relative_to(tmp_path / 'folder')}")
         archive.writestr("__MACOSX/._0.png", b"not a picture")
-        archive.writestr(f"{outer}notes.txt", b"neither")
+        archive.writestr("photos/notes.txt", b"neither")
     for split in ("train", "test"):
         ours = image_folder(split, None, path=str(packed), size="auto", channels="auto")
         theirs = image_folder(split, None, path=str(tmp_path / "folder"), size="auto", channels="auto")
@@ -143,14 +142,13 @@ def test_archives_that_lie(tmp_path):
     packed.write_bytes(b"not an archive")
     with pytest.raises(GanzooError, match="cannot be read as a zip archive"):
         image_folder("train", None, path=str(packed))
-    # A picture of 5000x5000 equal pixels in a few kB, and one compressed by a method without a bound.
-    for number in range(10):
-        draw(tmp_path / f"{number}.png", 0, (5000, 5000), "1")
-        with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(tmp_path / f"{number}.png", f"{number}.png")
+    # Pictures of 5000x5000 equal pixels in a few kB, and one compressed by a method without a bound.
+    draw(tmp_path / "0.png", 0, (5000, 5000), "1")
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(10):
+            archive.write(tmp_path / "0.png", f"{number}.png")
     with pytest.raises(GanzooError, match="claims to be 5000x5000"):
         image_folder("train", None, path=str(packed), size=8)
-    packed.unlink()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
         archive.write(tmp_path / "0.png", "0.png")
     with pytest.raises(GanzooError, match="uses an unusual compression method"):

@@ -117,7 +117,7 @@ def test_validation_images_change_what_is_trained_on_and_none_change_nothing(tun
 
 def test_validation_is_refused_where_nothing_was_set_apart(tmp_path):
     path = tmp_path / "run"
-    invoke("run", "vanilla-mnist", *settings("evaluate.metrics=[]"), "--out", path, "--json")
+    invoke("run", "vanilla-mnist", *settings("evaluate.metrics=[]", "train.images=64"), "--out", path, "--json")
     refused = refusal("eval", path, "--split", "validation", "--metric", "fid@mnist-cnn")
     assert "No images were held out for validation" in refused
 
@@ -158,20 +158,22 @@ def test_samples_of_another_domain_are_refused_without_anyway_and_marked_with_it
 FOLDER = ("dataset.name=image-folder", "dataset.path=.", "dataset.channels=1")
 
 
-def folder_of_digits(mnist, folder, n=200):
+@pytest.fixture(scope="module")
+def digits(mnist, tmp_path_factory):
+    """A folder of digits, as somebody's own pictures."""
     from PIL import Image
 
+    folder = tmp_path_factory.mktemp("mine")
     for split in ("train", "test"):
-        for number in range(n):
+        for number in range(100):
             path = folder / split / str(int(mnist.labels[number])) / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(mnist.images[number, 0].numpy()).save(path)
     return folder
 
 
-def test_the_command_refuses_another_domain_s_extractor_until_it_is_insisted_upon(mnist, tmp_path):
-    folder = folder_of_digits(mnist, tmp_path / "mine")
-    out, given = tmp_path / "run", ["--data-dir", folder]
+def test_the_command_refuses_another_domain_s_extractor_until_it_is_insisted_upon(digits, tmp_path):
+    out, given = tmp_path / "run", ["--data-dir", digits]
     said = " ".join(invoke("run", "vanilla-mnist", *settings(*FOLDER), *given, "--out", out).output.split())
     assert "This run gets no scores: no metric of its recipe fits the dataset 'image-folder'. Install a plugin" in said
     assert "No scores: see above" in said
@@ -187,9 +189,8 @@ def test_the_command_refuses_another_domain_s_extractor_until_it_is_insisted_upo
     assert [score["protocol"]["anyway"] for score in RunFolder.open(out).scores()] == [True]
 
 
-def test_a_recipe_s_metrics_of_another_domain_are_left_out_or_marked(mnist, tmp_path):
-    folder = folder_of_digits(mnist, tmp_path / "mine")
-    given = ["--data-dir", folder, *(word for one in FOLDER for word in ("--set", one))]
+def test_a_recipe_s_metrics_of_another_domain_are_left_out_or_marked(digits, tmp_path):
+    given = ["--data-dir", digits, *(word for one in FOLDER for word in ("--set", one))]
     explicit = settings("evaluate.metrics=[fid@mnist-cnn]")
     said = " ".join(invoke("run", "vanilla-mnist", *explicit, *given, "--out", tmp_path / "a").output.split())
     assert "Not scored by fid@mnist-cnn: 'mnist-cnn' was fitted to mnist, not to 'image-folder'" in said
@@ -200,8 +201,8 @@ def test_a_recipe_s_metrics_of_another_domain_are_left_out_or_marked(mnist, tmp_
     assert "train.until waits for 'fid@mnist-cnn'. Not scored by fid@mnist-cnn" in refused
 
 
-def test_own_digits_are_scored_where_their_domain_is_named(mnist, tmp_path):
-    recipe = load_recipe("vanilla-mnist", _zoo(), TINY)
+def test_own_digits_are_scored_where_their_domain_is_named(mnist, zoo, tmp_path):
+    recipe = load_recipe("vanilla-mnist", zoo, TINY)
     said = []
     unknown = train(recipe, dataset=mnist.images[:400], out=tmp_path / "unknown", log=said.append)
     assert unknown.scores == []
@@ -210,12 +211,6 @@ def test_own_digits_are_scored_where_their_domain_is_named(mnist, tmp_path):
     known = train(recipe, dataset=digits, out=tmp_path / "known")
     assert {score["metric"] for score in known.scores} == set(recipe.evaluate.metrics)
     assert all("anyway" not in score["protocol"] for score in known.scores)
-
-
-def _zoo():
-    from ganzoo.registry.loading import load_zoo
-
-    return load_zoo()
 
 
 UNTIL = "train.until=[{metric: fid@mnist-cnn, below: 1e6}, {metric: recall@mnist-cnn, above: %s}]"
@@ -264,18 +259,16 @@ def test_a_best_checkpoint_needs_a_score_that_is_measured_as_it_trains(best, eve
         load_recipe("vanilla-mnist", zoo, [f"train.keep_best={best}", f"evaluate.every_images={every}"])
 
 
-def test_intervals_stand_beside_final_scores_and_not_along_the_curve(tuned, tmp_path):
+def test_intervals_stand_beside_final_scores_and_not_along_the_curve(tmp_path):
     out = tmp_path / "run"
-    invoke("run", "vanilla-mnist", *settings("evaluate.every_images=320"), "--out", out)
+    invoke("run", "vanilla-mnist", *settings("evaluate.every_images=320", METRICS), "--out", out)
     scores = RunFolder.open(out).scores()
     assert {score["images"] for score in scores if "interval" not in score} == {320}
     assert {score["images"] for score in scores if "interval" in score} == {640}
     assert all(score["sd"] > 0 for score in scores)
     shown = invoke("eval", out, "--no-interval").output
     assert "real vs" in shown
-    assert len(re.findall(r"[+-][\d.]+(?:e[+-]\d+)?±[\d.]+", shown)) == len(
-        RunFolder.open(out).recipe(_zoo()).evaluate.metrics
-    )
+    assert len(re.findall(r"[+-][\d.]+(?:e[+-]\d+)?±[\d.]+", shown)) == 3
     wide = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["eval", str(out)]).output
     assert "real vs" in wide
     assert len(re.findall(r"[\d.]+–[\d.]+", wide)) >= 1

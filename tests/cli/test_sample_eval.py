@@ -72,7 +72,11 @@ def test_a_grid_of_samples(app, run, tmp_path):
     assert f"Saved 10 images to {tmp_path / 'a.png'} (ema weights after 640 training images, seed 0)." in result.stderr
 
 
-def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and_weights(app, run, tmp_path):
+def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and_weights(
+    app, run, tmp_path, monkeypatch
+):
+    for name, few in (("STOPS", 2), ("STEPS", 3)):
+        monkeypatch.setattr(f"ganzoo.reports.animation.{name}", few)
     facts = json.loads(invoke(app, "animate", run, "--walk", "--json").stdout)
     assert facts["out"] == str(run / "walk.gif")
     with Image.open(run / "walk.gif") as gif:
@@ -133,7 +137,6 @@ def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
     [
         (["--out", "a.jpg"], r"Samples of this run cannot be written to a\.jpg"),
         (["--out", "nowhere/a.png"], "No such folder: nowhere"),
-        (["--out", "a.png", "--class", 3], "unconditional"),
         (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, but a.npz is not a PNG"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
@@ -174,13 +177,6 @@ def test_a_run_that_takes_no_scores_is_scored_nevertheless(app, run, tmp_path):
     assert f"None of the 2 scores were added to {closed}" in result.stderr
 
 
-def test_scores_are_shown_before_a_file_that_takes_none_ends_the_program(app, run, tmp_path):
-    (tmp_path / "full").symlink_to("/dev/full")
-    result = CliRunner().invoke(app, ["eval", str(run), "--samples", "100", "--json", "--out", str(tmp_path / "full")])
-    assert len(json.loads(result.stdout)["scores"]) == 2
-    assert isinstance(result.exception, GanzooError)
-
-
 def test_one_kind_of_weights_with_other_samples(app, run):
     arguments = ("--weights", "raw", "--samples", 100, "--seed", 3, "--json")
     (score,) = json.loads(invoke(app, "eval", run, *arguments).stdout)["scores"]
@@ -214,7 +210,6 @@ def test_a_folder_of_pngs_says_what_was_done_to_them(app, mnist, tmp_path):
     ("arguments", "sentence"),
     [
         (["--weights", "ema"], "is not a run, so it has no 'ema' weights"),
-        (["--dataset", "mnsit"], "Unknown dataset 'mnsit'.*Did you mean 'mnist'"),
         (["--metric", "fid@mnist-cn"], "Unknown extractor 'mnist-cn'.*Did you mean 'mnist-cnn'"),
     ],
 )
@@ -224,17 +219,12 @@ def test_what_cannot_be_scored_is_refused(app, tmp_path, arguments, sentence):
         invoke(app, "eval", tmp_path / "a.npz", *arguments)
 
 
-def test_pictures_of_another_size_are_refused(app, tmp_path):
-    np.savez(tmp_path / "a.npz", images=np.zeros((5, 32, 32), np.uint8))
-    with pytest.raises(GanzooError, match="32x32 grey, but the dataset's are 28x28 grey"):
-        invoke(app, "eval", tmp_path / "a.npz")
-
-
 def scores_of(app, *arguments):
     return json.loads(invoke(app, "eval", *arguments, "--json").stdout)["scores"]
 
 
-def test_all_metrics_of_a_dataset_are_added_to_those_that_are_named(app, tmp_path, zoo):
+def test_all_metrics_of_a_dataset_are_added_to_those_that_are_named(app, tmp_path, zoo, monkeypatch):
+    monkeypatch.setattr("ganzoo.evaluation.torch_fidelity.KID_SUBSETS", 4)
     tiny = [*TINY[:2], "train.images=64", "train.batch_size=16", "train.device=cpu", "evaluate.metrics=[]"]
     run = start(load_recipe("vanilla-ring", zoo, tiny), zoo, tmp_path / "run").path
     scores = scores_of(app, run, "--metric", "modes@ring", "--all", "--samples", 50)
@@ -361,8 +351,8 @@ def test_a_recipe_knows_a_plugin_s_metrics(zoo_with_a_metric):
 
 def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
     with pytest.raises(GanzooError, match="Cut it off with --crop"):
-        invoke(app, "eval", "cli_noise:padded", "--samples", 50)
-    result = invoke(app, "eval", "cli_noise:padded", "--samples", 50, "--crop")
+        invoke(app, "eval", "cli_noise:padded", *FID, "--samples", 50)
+    result = invoke(app, "eval", "cli_noise:padded", *FID, "--samples", 50, "--crop")
     assert "A black border was cut off, leaving 28x28 grey." in result.stderr
 
 

@@ -61,13 +61,8 @@ def test_scores_are_saved_where_nobody_reads_them(run, how, code):
     assert len(Path(f"{run}.jsonl").read_text().splitlines()) == 6
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "doctor {run}",
-        *(pytest.param(other, marks=pytest.mark.full) for other in ("eval {run} --device cpu", "list losses")),
-    ],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("command", ["doctor {run}", "eval {run} --device cpu", "list losses"])
 def test_an_encoding_without_the_letters_escapes_them(run, command):
     done = shell(f"{GANZOO} {command.format(run=run)}", environment=ASCII)
     assert done.returncode == 0, done.stderr
@@ -109,8 +104,7 @@ def test_a_run_in_a_folder_whose_name_is_no_text(trained, tmp_path, call):
     for command in ("report --no-draw", "eval --device cpu", "run --set train.images=128 --resume"):
         code, _, err = call(*command.split(), odd)
         assert code == 0, err
-    done = subprocess.run([sys.executable, "-m", "ganzoo", "doctor", odd, "--json"], capture_output=True, check=True)
-    assert json.loads(done.stdout)["run"] == odd
+    assert json.loads(call("doctor", odd, "--json")[1])["run"] == odd
 
 
 def test_a_path_that_is_no_text_and_would_be_recorded_is_one_sentence(tmp_path, call):
@@ -133,10 +127,17 @@ def read_only(tmp_path):
     return start
 
 
+def test_a_cache_that_cannot_be_made_is_a_sentence_where_a_dataset_is_unpacked_into_it(call, tmp_path, monkeypatch):
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    code, _, err = call("run", "vanilla-mnist", *SET, "--out", tmp_path / "run")
+    assert code == 2
+    assert "Point GANZOO_CACHE to a folder that you can write to." in err
+
+
 # Points are drawn, so that references alone are cached; MNIST is unpacked into the cache.
-@pytest.mark.parametrize(
-    ("recipe", "code"), [pytest.param("vanilla-ring", 0, marks=pytest.mark.full), ("vanilla-mnist", 2)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("recipe", "code"), [("vanilla-ring", 0), ("vanilla-mnist", 2)])
 def test_a_cache_that_cannot_be_written_is_a_sentence_or_no_matter(read_only, tmp_path, recipe, code):
     done = shell(f"{read_only} {GANZOO} run {recipe} {' '.join(map(repr, SET))} --out {tmp_path}/run")
     assert done.returncode == code, done.stderr

@@ -80,22 +80,6 @@ def test_scores_on_another_dataset_are_reported_as_such():
     assert said([on("mnist", "fid@mnist-cnn")], [on("mnist", "fid@mnist-ae"), on("ring", "modes@ring")]) == sentence
 
 
-def test_a_file_of_scores(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text("\n".join(json.dumps(record(value=value)) for value in (1.0, 2.0)) + "\n\n")
-    assert [one["value"] for one in scores_in(path)] == [1.0, 2.0]
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '{"metric": "fid@tiny"}', '{"metric": 1, "value": 1, "protocol": {}}'])
-def test_a_file_of_something_else_is_refused(tmp_path, text):
-    path = tmp_path / "a.jsonl"
-    path.write_text(text)
-    with pytest.raises(GanzooError, match=r"a\.jsonl"):
-        scores_in(path)
-    with pytest.raises(GanzooError, match="cannot be read"):
-        scores_in(tmp_path / "nothing")
-
-
 def refused(read):
     """The refusal and its remedy."""
     with pytest.raises(GanzooError) as caught:
@@ -112,6 +96,8 @@ def test_refusals_name_the_file_and_the_remedy(tmp_path):
     sentence, said = refused(lambda: scores_in(broken))
     assert sentence.startswith(f"The scores in {broken} cannot be read (")
     assert said == remedy
+    with pytest.raises(GanzooError, match="cannot be read"):
+        scores_in(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("key", ["metric", "value", "protocol"])

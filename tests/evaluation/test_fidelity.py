@@ -50,20 +50,6 @@ def test_a_set_is_at_distance_zero_from_itself():
     assert distance(features, features) == pytest.approx(0, abs=1e-8)
 
 
-def test_order_does_not_matter():
-    fake, real = torch.randn(3000, 16) + 0.1, torch.randn(3000, 16)
-    assert distance(fake[torch.randperm(3000)], real) == pytest.approx(distance(fake, real), rel=1e-10)
-
-
-def test_batch_size_does_not_matter(extractor, noise):
-    fake, real = noise(200, top=150), noise(200, seed=1)
-    small = [extract("tiny", extractor, images, CPU, batch_size=7) for images in (fake, real)]
-    large = [extract("tiny", extractor, images, CPU, batch_size=200) for images in (fake, real)]
-    first = torch_fidelity.frechet_distance(small[0].statistics, small[1].statistics)
-    second = torch_fidelity.frechet_distance(large[0].statistics, large[1].statistics)
-    assert first == pytest.approx(second, rel=1e-5)
-
-
 def test_a_projection_applies_only_to_gaussians(extractor, noise):
     """The scores equal those of features projected beforehand, and torch-fidelity's own."""
     from torch_fidelity import calculate_metrics
@@ -129,7 +115,7 @@ def test_the_kernel_distance_agrees_with_every_pair_written_out():
 
 def test_the_kernel_distance_of_one_distribution_is_about_zero_and_seeded(monkeypatch):
     assert torch_fidelity.KID_SUBSETS == 100
-    monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 20)
+    monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 6)
     one, other, far = torch.randn(3000, 16), torch.randn(3000, 16), torch.randn(3000, 16) + 0.2
     near = torch_fidelity.kernel_distance(one, other)[0]
     assert abs(near) < 0.02 * torch_fidelity.kernel_distance(far, other)[0]

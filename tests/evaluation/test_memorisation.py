@@ -7,18 +7,18 @@ from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.metrics import copies, memorised
 
 CPU = torch.device("cpu")
-N = 2000
+N = 1000
 
 
 @pytest.fixture(scope="module")
 def seen(zoo, mnist, mnist_test):
-    """Features of 5,000 training digits and of 2,000 test digits, and a function that computes others."""
+    """Features of 2,500 training digits and of 2,000 test digits, and a function that computes others."""
     extractor = zoo.extractors.get("mnist-cnn").create()
 
     def look(images):
         return extract("mnist-cnn", extractor, images, CPU).values
 
-    return look(mnist.images[:5000]), look(mnist_test.images[5000 : 5000 + 2 * N]), look
+    return look(mnist.images[:2500]), look(mnist_test.images[5000 : 5000 + 2 * N]), look
 
 
 @pytest.fixture(scope="module")

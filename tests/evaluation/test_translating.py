@@ -83,22 +83,19 @@ train: {images: 100, batch_size: 10, ema: null}
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder of one installed distribution."""
-    metadata = tmp_path / "site" / "translating-1.0.dist-info"
-    metadata.mkdir(parents=True)
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """Everything that is registered while the plugin is installed."""
+    site = tmp_path_factory.mktemp("site")
+    metadata = site / "translating-1.0.dist-info"
+    metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: translating\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[ganzoo]\ntranslating = translating_plugin\n")
-    (tmp_path / "site" / "translating_plugin.py").write_text(PLUGIN)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    yield tmp_path / "site"
+    (site / "translating_plugin.py").write_text(PLUGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        yield load_zoo.__wrapped__()
     sys.modules.pop("translating_plugin", None)
-
-
-@pytest.fixture
-def zoo(site):
-    return load_zoo.__wrapped__()
 
 
 @pytest.fixture
