@@ -156,6 +156,8 @@ LOSS = """\
     """
 
 
+# tests/contract/test_plugin_guide.py has a package that pip installed in every run.
+@pytest.mark.full
 def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
     everything = with_demo.json("list")
     (loss,) = [entry for entry in everything if entry["name"] == "demo-savage"]
