@@ -620,33 +620,6 @@ def test_a_plugin_s_object_that_breaks_when_it_is_looked_at_is_a_problem(install
     assert external(found) == {"well": ["well-loss"]}
 
 
-def test_what_a_plugin_s_factory_raises_is_a_sentence_that_names_the_plugin(install):
-    code = """\
-        from ganzoo import Metric, hookimpl
-
-        class Broken(Metric):
-            better = "lower"
-            range = "0 to 1"
-
-            def __init__(self):
-                raise KeyError("CUDA_HOME")
-
-            def compute(self, inputs):
-                return 0.0
-
-        @hookimpl
-        def register_metrics(register):
-            register("broken-metric", Broken, summary="A metric")
-        """
-    install("ant-package", ant=code)
-    with pytest.raises(GanzooError) as caught:
-        zoo().metric("broken-metric")
-    assert str(caught.value) == (
-        "The metric 'broken-metric' of plugin 'ant' (ant-package 1.0) could not be created: KeyError: 'CUDA_HOME'."
-    )
-    assert isinstance(caught.value.__cause__, KeyError)
-
-
 def test_a_package_with_damaged_metadata_is_a_problem_and_the_others_are_kept(install):
     site = install("odd-package", odd=LOSS.format(name="odd-loss"))
     install("well-package", well=LOSS.format(name="well-loss"))

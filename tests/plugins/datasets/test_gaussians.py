@@ -166,12 +166,18 @@ def test_quality_needs_an_extractor_that_may_reject(zoo):
         Evaluator(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
 
 
+@pytest.mark.full
 def test_a_short_training_finds_the_ring(tmp_path, zoo):
     recipe = load_recipe("vanilla-ring", zoo, ["train.images=300000", "evaluate.every_images=null", "train.device=cpu"])
     run = start(recipe, zoo, tmp_path / "run")
     scores = {score["metric"]: score["value"] for score in run.scores() if score["weights"] == "ema"}
     assert scores["modes@ring"] >= 6
     assert scores["quality@ring"] > 0.1  # of an untrained generator 0, of the truth 0.99
+
+
+def test_a_run_on_points_draws_and_shows_points(tmp_path, zoo):
+    settings = ["train.images=512", "evaluate.every_images=null", "evaluate.metrics=[]", "train.device=cpu"]
+    run = start(load_recipe("vanilla-ring", zoo, settings), zoo, tmp_path / "run")
     assert run.info["modality"] == "points"
     assert load(run, zoo=zoo, device=CPU).sample(5).dtype == torch.float32
     with Image.open(max((run.path / "samples").glob("*.png"))) as picture:
