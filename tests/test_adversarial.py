@@ -264,8 +264,6 @@ def test_a_regularizer_without_a_penalty_adds_nothing_to_the_loss() -> None:
     losses = game(None, Regularizer()).phases()[0].loss(nets, seen)
     assert losses.keys() == plain.keys()
     assert torch.equal(losses["loss"], plain["loss"])
-    with pytest.raises(GanzooError, match="'penalty' has no penalty to apply lazily"):
-        game(None, Regularizer(every_steps=2)).phases()[1].loss(nets, seen)
 
 
 def test_the_generator_s_loss_sees_the_logits_that_a_regularizer_selects() -> None:

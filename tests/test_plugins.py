@@ -1,23 +1,24 @@
 """Discovery over real distributions: metadata and modules on sys.path, as installers leave them there."""
 
 import importlib
-import os
 import re
-import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from typer.testing import CliRunner
+import torch
 
+from ganzoo import ImageDataset
 from ganzoo.checks.catalogue import plugin_checks
 from ganzoo.checks.entries import CheckFailed
-from ganzoo.cli import app
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry import loading
 from ganzoo.registry.loading import OURS, load_zoo, unused_modules
 from ganzoo.registry.registry import KINDS
+from ganzoo.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 RECIPE = "summary: A recipe\npaper: Someone 2020\n"
@@ -33,12 +34,10 @@ LOSS = """\
     """
 
 
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Lay out a distribution of one module a plugin, as pip would have left it."""
-    site = tmp_path / "site"
+@contextmanager
+def installer(site):
+    """A function that lays out a distribution of one module a plugin, as pip would have left it."""
     site.mkdir()
-    monkeypatch.syspath_prepend(str(site))
     modules = []
 
     def lay_out(distribution, version="1.0", **plugins):
@@ -55,9 +54,17 @@ def install(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return site
 
-    yield lay_out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        yield lay_out
     for module in modules:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def install(tmp_path):
+    with installer(tmp_path / "site") as lay_out:
+        yield lay_out
 
 
 @pytest.fixture
@@ -188,84 +195,98 @@ def losses(*body):
     return IMPORT + "@hookimpl\ndef register_losses(register):\n    " + "\n    ".join(body) + "\n"
 
 
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        ("raise RuntimeError('a cable\\nis loose')", ["could not be imported", "RuntimeError: a cable is loose"]),
-        ("raise SystemExit('gone')", ["could not be imported", "SystemExit: gone"]),
-        ("import pytest\npytest.importorskip('not_there_at_all')", ["could not be imported", "Skipped"]),
-        ("raise MemoryError('too much')", ["could not be imported", "MemoryError: too much"]),
-        (SPEECHLESS.format(base="Exception"), ["could not be imported: Speechless."]),
-        (SPEECHLESS.format(base="RuntimeError"), ["could not be imported"]),
-        (SPEECHLESS.format(base="BaseException"), ["could not be imported: Speechless."]),
-        ("from ganzoo import GanzooError\nraise GanzooError('No jax here.', 'Install it.')", ["No jax here. Install"]),
-        ("import not_there_at_all", ["ModuleNotFoundError", "not_there_at_all"]),
-        ("def oops(:", ["SyntaxError"]),
-        ("x = 1", ["implements no hook", "register_generators"]),
-        ("def register_losses(register): ...", ["implements no hook", "register_losses", "@ganzoo.hookimpl"]),
-        (losses(GOOD_THEN) + "def register_priors(register): ...", ["has register_priors without @hookimpl. Decorate"]),
-        (
-            IMPORT + "@hookimpl\ndef register_loses(register): ...",
-            ["'register_loses'", "not a hook", "Did you mean 'register_losses'?"],
-        ),
-        (IMPORT + "@hookimpl\ndef register_objectives(register): ...", ["Did you mean 'register_losses'?"]),
-        (IMPORT + "@hookimpl\ndef register_critics(register): ...", ["Did you mean 'register_discriminators'?"]),
-        (IMPORT + "@hookimpl\ndef register_callbacks(register): ...", ["Did you mean 'register_trackers'?"]),
-        (
-            IMPORT + "@hookimpl\ndef register_optimizers(register): ...",
-            ["Optimizers come from torch.optim; plugins cannot add"],
-        ),
-        (IMPORT + "@hookimpl\ndef register_xyz(register): ...", ["Hooks are register_generators, "]),
-        (
-            IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
-            ["has register_losses(registrar). Its only parameter must be called 'register'."],
-        ),
-        (losses(GOOD_THEN, "raise ValueError('half way')"), ["failed while registering", "ValueError: half way"]),
-        (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
-        (losses(GOOD_THEN, "raise BaseException('panic')"), ["failed while registering", "BaseException: panic"]),
-        (
-            losses(GOOD_THEN, 'register("bad", dict, summary="A loss", aliases="lsgan")'),
-            ["'bad'", "aliases='lsgan'", "Write aliases=('lsgan',)"],
-        ),
-        (losses(GOOD_THEN, 'register("Bad Name", dict, summary="A loss")'), ["'Bad Name'", "malformed"]),
-        (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
-        (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
-        (
-            losses(GOOD_THEN, 'register("bad", dict)'),
-            ["The loss 'bad' has no one-line summary. Register it with summary=\"...\"."],
-        ),
-        (losses(GOOD_THEN, 'register("bad", dict, sumary="A loss")'), ["TypeError: register() got", "'sumary'"]),
-        (losses(GOOD_THEN, GOOD_THEN), ["'good-loss'", "already registered", "'broken'"]),
-        (losses(GOOD_THEN, 'register("minimax", dict, summary="A loss")'), ["'minimax'", "'broken'", "'vanilla'"]),
-        (
-            losses(GOOD_THEN, 'register("bad", lambda *, size: size, summary="A loss")'),
-            ["loss 'bad'", "'size'", "Annotate"],
-        ),
-        (
-            losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('/not/there.yaml')\n",
-            ["No such file: /not/there.yaml"],
-        ),
-        (
-            losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('x-mnist.yaml')\n",
-            ["recipe x-mnist.yaml is registered by a relative path", 'Write Path(__file__).parent / "x-mnist.yaml".'],
-        ),
-        (
-            losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register(None)\n",
-            ["failed while registering", "TypeError"],
-        ),
-    ],
-)
-def test_a_broken_plugin_is_one_sentence_and_nothing_of_it_is_kept(install, code, words):
-    install("broken-package", broken=code)
-    install("other-package", other=LOSS.format(name="other-loss"))
-    found = zoo()
-    problem = only_problem(found)
-    assert (problem.plugin, problem.distribution) == ("broken", "broken-package 1.0")
-    assert all(word in problem.sentence for word in ["'broken'", "broken-package 1.0", *words]), problem.sentence
-    assert "good-loss" not in found.losses
-    assert plugin_named(found, "broken") == []
-    assert "other-loss" in found.losses
-    assert found.losses.get("minimax").plugin == "vanilla"
+BROKEN = [
+    ("raise RuntimeError('a cable\\nis loose')", ["could not be imported", "RuntimeError: a cable is loose"]),
+    ("raise SystemExit('gone')", ["could not be imported", "SystemExit: gone"]),
+    ("import pytest\npytest.importorskip('not_there_at_all')", ["could not be imported", "Skipped"]),
+    ("raise MemoryError('too much')", ["could not be imported", "MemoryError: too much"]),
+    (SPEECHLESS.format(base="Exception"), ["could not be imported: Speechless."]),
+    (SPEECHLESS.format(base="RuntimeError"), ["could not be imported"]),
+    (SPEECHLESS.format(base="BaseException"), ["could not be imported: Speechless."]),
+    ("from ganzoo import GanzooError\nraise GanzooError('No jax here.', 'Install it.')", ["No jax here. Install"]),
+    ("import not_there_at_all", ["ModuleNotFoundError", "not_there_at_all"]),
+    ("def oops(:", ["SyntaxError"]),
+    ("x = 1", ["implements no hook", "register_generators"]),
+    ("def register_losses(register): ...", ["implements no hook", "register_losses", "@ganzoo.hookimpl"]),
+    (losses(GOOD_THEN) + "def register_priors(register): ...", ["has register_priors without @hookimpl. Decorate"]),
+    (
+        IMPORT + "@hookimpl\ndef register_loses(register): ...",
+        ["'register_loses'", "not a hook", "Did you mean 'register_losses'?"],
+    ),
+    (IMPORT + "@hookimpl\ndef register_objectives(register): ...", ["Did you mean 'register_losses'?"]),
+    (IMPORT + "@hookimpl\ndef register_critics(register): ...", ["Did you mean 'register_discriminators'?"]),
+    (IMPORT + "@hookimpl\ndef register_callbacks(register): ...", ["Did you mean 'register_trackers'?"]),
+    (
+        IMPORT + "@hookimpl\ndef register_optimizers(register): ...",
+        ["Optimizers come from torch.optim; plugins cannot add"],
+    ),
+    (IMPORT + "@hookimpl\ndef register_xyz(register): ...", ["Hooks are register_generators, "]),
+    (
+        IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
+        ["has register_losses(registrar). Its only parameter must be called 'register'."],
+    ),
+    (losses(GOOD_THEN, "raise ValueError('half way')"), ["failed while registering", "ValueError: half way"]),
+    (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
+    (losses(GOOD_THEN, "raise BaseException('panic')"), ["failed while registering", "BaseException: panic"]),
+    (
+        losses(GOOD_THEN, 'register("bad", dict, summary="A loss", aliases="lsgan")'),
+        ["'bad'", "aliases='lsgan'", "Write aliases=('lsgan',)"],
+    ),
+    (losses(GOOD_THEN, 'register("Bad Name", dict, summary="A loss")'), ["'Bad Name'", "malformed"]),
+    (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
+    (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
+    (
+        losses(GOOD_THEN, 'register("bad", dict)'),
+        ["The loss 'bad' has no one-line summary. Register it with summary=\"...\"."],
+    ),
+    (losses(GOOD_THEN, 'register("bad", dict, sumary="A loss")'), ["TypeError: register() got", "'sumary'"]),
+    (losses(GOOD_THEN, GOOD_THEN), ["'good-loss'", "already registered"]),
+    (losses(GOOD_THEN, 'register("minimax", dict, summary="A loss")'), ["'minimax'", "'vanilla'"]),
+    (
+        losses(GOOD_THEN, 'register("bad", lambda *, size: size, summary="A loss")'),
+        ["loss 'bad'", "'size'", "Annotate"],
+    ),
+    (
+        losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('/not/there.yaml')\n",
+        ["No such file: /not/there.yaml"],
+    ),
+    (
+        losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('x-mnist.yaml')\n",
+        ["recipe x-mnist.yaml is registered by a relative path", 'Write Path(__file__).parent / "x-mnist.yaml".'],
+    ),
+    (
+        losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register(None)\n",
+        ["failed while registering", "TypeError"],
+    ),
+]
+"""The code of a plugin, and words of the sentence about it."""
+
+
+@pytest.fixture(scope="module")
+def with_broken(tmp_path_factory):
+    """Everything that is registered where each of them is installed, and one that is well."""
+    with installer(tmp_path_factory.mktemp("broken") / "site") as install:
+        for number, (code, _) in enumerate(BROKEN):
+            install(f"broken-{number}", **{f"broken_{number}": code})
+        install("other-package", other=LOSS.format(name="other-loss"))
+        return zoo()
+
+
+@pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(BROKEN)])
+def test_a_broken_plugin_is_one_sentence(with_broken, number, words):
+    name = f"broken-{number}"
+    (problem,) = [problem for problem in with_broken.problems if problem.plugin == name]
+    assert problem.distribution == f"{name} 1.0"
+    assert "\n" not in problem.sentence
+    assert all(word in problem.sentence for word in [f"'{name}'", f"{name} 1.0", *words]), problem.sentence
+    assert plugin_named(with_broken, name) == []
+
+
+def test_nothing_of_broken_plugins_is_kept_and_all_of_the_others(with_broken):
+    assert len(with_broken.problems) == len(BROKEN)
+    assert "good-loss" not in with_broken.losses
+    assert "other-loss" in with_broken.losses
+    assert with_broken.losses.get("minimax").plugin == "vanilla"
 
 
 @pytest.mark.parametrize(
@@ -377,7 +398,6 @@ def test_a_subpackage_with_hooks_is_one_plugin(package):
     [
         ("raise RuntimeError('a cable is loose')", ["could not be imported", "a cable is loose"]),
         ("def register_losses(register): ...", ["register_losses", "@ganzoo.hookimpl"]),
-        (IMPORT + "@hookimpl\ndef register_loses(register): ...", ["Did you mean 'register_losses'?"]),
         (losses(GOOD_THEN, "1 / 0"), ["failed while registering", "ZeroDivisionError"]),
     ],
 )
@@ -600,33 +620,6 @@ def test_a_plugin_s_object_that_breaks_when_it_is_looked_at_is_a_problem(install
     assert external(found) == {"well": ["well-loss"]}
 
 
-def test_what_a_plugin_s_factory_raises_is_a_sentence_that_names_the_plugin(install):
-    code = """\
-        from ganzoo import Metric, hookimpl
-
-        class Broken(Metric):
-            better = "lower"
-            range = "0 to 1"
-
-            def __init__(self):
-                raise KeyError("CUDA_HOME")
-
-            def compute(self, inputs):
-                return 0.0
-
-        @hookimpl
-        def register_metrics(register):
-            register("broken-metric", Broken, summary="A metric")
-        """
-    install("ant-package", ant=code)
-    with pytest.raises(GanzooError) as caught:
-        zoo().metric("broken-metric")
-    assert str(caught.value) == (
-        "The metric 'broken-metric' of plugin 'ant' (ant-package 1.0) could not be created: KeyError: 'CUDA_HOME'."
-    )
-    assert isinstance(caught.value.__cause__, KeyError)
-
-
 def test_a_package_with_damaged_metadata_is_a_problem_and_the_others_are_kept(install):
     site = install("odd-package", odd=LOSS.format(name="odd-loss"))
     install("well-package", well=LOSS.format(name="well-loss"))
@@ -692,9 +685,7 @@ FAULTY = """\
     """
 
 
-def short_run(folder, change):
-    sets = ["train.images=16", "train.batch_size=8", "evaluate.metrics=[]", "train.device=cpu", change]
-    return ["run", "vanilla-mnist", "--out", str(folder), *(word for one in sets for word in ("--set", one))]
+SHORT = ["train.images=16", "train.batch_size=8", "evaluate.metrics=[]", "train.device=cpu", "train.precision=fp32"]
 
 
 @pytest.mark.parametrize(
@@ -708,22 +699,25 @@ def short_run(folder, change):
         ("regularizers=[{name: vectors, every_steps: 2}]", "The penalty of the regularizer 'vectors' is a tensor of"),
     ],
 )
-def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, tmp_path, monkeypatch, change, sentence):
+def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, change, sentence):
+    install("faulty-package", faulty=FAULTY)
+    found = zoo()
+    data = ImageDataset("mnist", "train", torch.zeros(16, 1, 28, 28, dtype=torch.uint8))
+    trainer = Trainer(load_recipe("vanilla-mnist", found, [*SHORT, change]), found, dataset=data)
+    with pytest.raises(GanzooError) as caught:
+        trainer.step()
+    assert caught.value.sentence.startswith(sentence)
+
+
+def test_the_line_of_a_plugin_that_fails_in_training_is_told_without_a_traceback(install, call, tmp_path, monkeypatch):
     install("faulty-package", faulty=FAULTY)
     monkeypatch.setattr(loading, "load_zoo", zoo)
-    result = CliRunner().invoke(app, short_run(tmp_path / "run", change))
-    assert isinstance(result.exception, GanzooError)
-    assert result.exception.sentence.startswith(sentence)
-
-
-def test_the_line_of_a_plugin_that_fails_in_training_is_told_without_a_traceback(install, tmp_path):
-    site = install("faulty-package", faulty=FAULTY)
-    command = [sys.executable, "-P", "-m", "ganzoo", *short_run(tmp_path / "run", "loss={name: faulty, fault: a name}")]
-    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True)
+    words = (word for one in [*SHORT, "loss={name: faulty, fault: a name}"] for word in ("--set", one))
+    code, _, err = call("run", "vanilla-mnist", "--out", tmp_path / "run", *words)
     where = "faulty_package_faulty_module.py, line 11: `return undefined + real.mean()`"
-    assert ended.stderr.splitlines()[-1] == f"NameError: name 'undefined' is not defined ({where})."
-    assert ended.returncode == 1
-    assert "Traceback" not in ended.stderr
+    assert err.splitlines()[-1] == f"NameError: name 'undefined' is not defined ({where})."
+    assert code == 1
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("error", ["TimeoutError", "BrokenPipeError", "ConnectionError"])

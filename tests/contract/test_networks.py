@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,9 +25,16 @@ WITHOUT_LABELS = {
 }
 WITHOUT_FEATURES = {"autoencoder-dcgan", "autoencoder-mlp"}
 networks = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")
+narrow = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}", indirect=True)
 shapes = pytest.mark.parametrize("shape", checks.SHAPES, ids=str)
 # Networks for larger images have the same layers, only more of them.
 mostly_grey = pytest.mark.parametrize("shape", [GREY, pytest.param(COLOUR, marks=pytest.mark.full)], ids=str)
+
+
+@pytest.fixture
+def entry(request: pytest.FixtureRequest, few: Callable[[Iterable[str]], dict[str, Any]]) -> Any:
+    """A network that is narrow by default."""
+    return replace(request.param, factory=partial(request.param.factory, **few(request.param.options.types)))
 
 
 @networks
@@ -33,52 +43,44 @@ def test_the_output_has_the_right_shape_and_range(entry: Any, shape: tuple[int, 
     checks.output_shape(entry, shape)
 
 
-@networks
+@narrow
 @mostly_grey
 def test_every_parameter_gets_a_finite_gradient(entry: Any, shape: tuple[int, int, int]) -> None:
     checks.gradients(entry, shape)
 
 
-@networks
+@narrow
 def test_gradients_reach_the_input(entry: Any) -> None:
     checks.input_gradients(entry)
 
 
-@networks
+@narrow
 def test_a_network_uses_the_labels_it_takes(entry: Any) -> None:
     network, _ = checks.build(entry, checks.GREY, 10)
     assert takes_label(network) == ((entry.kind, entry.name) not in WITHOUT_LABELS)
     checks.labels(entry)
 
 
-@networks
+@narrow
 def test_a_checkpoint_restores_it(entry: Any) -> None:
     checks.round_trip(entry)
 
 
-@networks
+@narrow
 def test_the_same_seed_gives_the_same_weights(entry: Any) -> None:
     checks.deterministic(entry)
 
 
-@networks
+@narrow
 def test_half_precision_works(entry: Any) -> None:
     checks.half_precision(entry)
 
 
-@pytest.mark.parametrize(
-    ("entry", "classes"),
-    [
-        pytest.param(entry, classes, id=f"{classes}-{entry.name}")
-        for classes in (0, 10)
-        for entry in load_zoo().discriminators
-        if not classes or (entry.kind, entry.name) not in WITHOUT_LABELS
-    ],
-)
-def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry: Any, classes: int) -> None:
-    network, _ = checks.build(entry, checks.GREY, classes)
+@pytest.mark.parametrize("entry", load_zoo().discriminators, ids=lambda entry: entry.name, indirect=True)
+def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry: Any) -> None:
+    network, _ = checks.build(entry, checks.GREY)
     assert hasattr(network, "features") == (entry.name not in WITHOUT_FEATURES)
-    checks.shared_features_for(entry, classes)
+    checks.shared_features(entry)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,7 @@ def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry:
         ("dcgan", {"norm": "none"}, True),
         ("dcgan", {"norm": "instance"}, True),
         ("dcgan", {"norm": "none", "minibatch_std": True}, False),
+        ("cdcgan", {"norm": "none"}, True),
         ("infogan", {"norm": "none"}, True),
         ("sngan-resnet", {}, True),
         ("sagan", {}, True),
@@ -98,15 +101,16 @@ def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry:
         ("stylegan2", {}, False),
     ],
 )
-def test_per_image_is_set_exactly_if_nothing_mixes_images(name: str, options: dict[str, Any], per_image: bool) -> None:
+def test_per_image_is_set_exactly_if_nothing_mixes_images(
+    name: str, options: dict[str, Any], per_image: bool, few: Callable[[Iterable[str]], dict[str, Any]]
+) -> None:
     entry = load_zoo().discriminators.get(name)
-    assert (
-        getattr(entry.create(checks.build(entry, checks.GREY)[1], **entry.check(options)), "per_image", False)
-        is per_image
-    )
+    options = {**few(entry.options.types), **options}
+    network, _ = checks.build(entry, checks.GREY, options=options)
+    assert getattr(network, "per_image", False) is per_image
     checks.per_image(entry, options)
 
 
-@networks
+@narrow
 def test_a_network_never_waits_for_the_device(entry: Any) -> None:
     checks.capturable(entry)

@@ -98,19 +98,21 @@ def test_no_number_was_typed_after_a_measurement() -> None:
         "the more G keeps to the easy ones (after 50,000 images 13 with 0.5 and 7.4 with 0.75).",
     ],
 )
-def test_a_planted_number_is_found(sentence: str, tmp_path: Path) -> None:
+def test_a_planted_number_is_found(sentence: str) -> None:
     assert measured(f"First it learns. {sentence}")
-    recipe, module = tmp_path / "planted-mnist.yaml", tmp_path / "planted.py"
-    recipe.write_text(f"loss: hinge\n# First it learns. {sentence}\nema: 0.999\n", encoding="utf-8")
-    module.write_text(f'"""A page.\n\nFirst it learns. {sentence}\n"""\n\nx = 1\n', encoding="utf-8")
-    commented = tmp_path / "commented.py"
-    words = sentence.split()
-    middle = len(words) // 2
-    commented.write_text(
-        f"x = 1\n# First it learns. {' '.join(words[:middle])}\n# {' '.join(words[middle:])}\n", encoding="utf-8"
-    )
-    for path in (recipe, module, commented):
-        assert [found for text in prose(path) for found in measured(text)], path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("planted-mnist.yaml", "loss: hinge\n# First it learns. An accuracy of 0.91.\nema: 0.999\n"),
+        ("planted.py", '"""A page.\n\nFirst it learns. An accuracy of 0.91.\n"""\n\nx = 1\n'),
+        ("commented.py", "x = 1\n# First it learns. An accuracy\n# of 0.91.\n"),
+    ],
+)
+def test_it_is_found_in_comments_and_docstrings(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert [found for text in prose(tmp_path / name) for found in measured(text)] == ["An accuracy of 0.91."]
 
 
 @pytest.mark.parametrize(

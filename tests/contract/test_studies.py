@@ -10,9 +10,12 @@ from ganzoo.studies.study import load_study
 NAMES = [entry.name for entry in load_zoo().studies]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_all_trainings_are_valid_and_different(name, zoo):
-    study = load_study(name, zoo)
+@pytest.fixture(scope="module", params=NAMES)
+def study(request, zoo):
+    return load_study(request.param, zoo)
+
+
+def test_all_trainings_are_valid_and_different(study, zoo):
     for one in (study, study.scaled_down()):
         cells, trials = one.cells(zoo), one.trials(zoo)
         digests = [cell.jobs[0].digest for cell in cells]
@@ -32,9 +35,8 @@ def test_all_trainings_are_valid_and_different(name, zoo):
         assert {trial.row for trial in trials} == ({row for row in one.rows if one.is_tuned(row)})
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_claim_cites_its_paper(name, zoo):
-    for claim in load_study(name, zoo).claims:
+def test_each_claim_cites_its_paper(study):
+    for claim in study.claims:
         assert re.search(r"(19|20)\d\d, .+, arXiv:\d{4}\.\d{4,5}", claim.paper), claim.paper
         assert claim.says.endswith(".")
 

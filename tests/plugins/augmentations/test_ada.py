@@ -207,16 +207,6 @@ def test_p_stays_a_probability() -> None:
         assert ada.p.item() == end
 
 
-def test_p_survives_a_resumed_training(interrupted) -> None:
-    whole, rest = interrupted("ada-mnist", "augmentation.images=200", "augmentation.target=0.0", "train.seed=3")
-    state = whole.objective.augmentation.state_dict()
-    assert state["batches"].item() == 2, "a checkpoint in the middle of an interval"
-    assert state["p"] == rest.objective.augmentation.p
-    assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))
-    for name, tensor in state.items():
-        assert torch.equal(tensor, rest.objective.augmentation.state_dict()[name]), name
-
-
 def test_images_are_those_of_all_processes() -> None:
     ada = ADA(images=1000, interval=1)
     ada.processes = 2

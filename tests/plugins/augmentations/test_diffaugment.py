@@ -70,13 +70,10 @@ def test_no_policy_is_the_identity() -> None:
     assert torch.equal(DiffAugment(policy=[])(images), images)
 
 
-@pytest.mark.parametrize("policy", [["color"], ["translation"], ["cutout"], ["color", "translation", "cutout"]])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 30)], ids=str)
-def test_gradients_reach_images_and_shapes_stay(policy: list[str], shape: tuple[int, int, int]) -> None:
-    images = torch.randn(6, *shape, requires_grad=True)
-    changed = DiffAugment(policy=policy)(images)
-    assert changed.shape == images.shape
-    changed.square().sum().backward()
+@pytest.mark.parametrize("policy", ["color", "translation", "cutout"])
+def test_gradients_reach_every_image(policy: str) -> None:
+    images = torch.randn(6, 3, 32, 30, requires_grad=True)
+    DiffAugment(policy=[policy])(images).square().sum().backward()
     assert torch.isfinite(images.grad).all()
     assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
 

@@ -33,13 +33,6 @@ def test_the_gradient_passes_unchanged() -> None:
     assert (images.grad == 1).all()
 
 
-def test_the_level_survives_a_resumed_training(interrupted) -> None:
-    whole, rest = interrupted("instance-noise-mnist", "augmentation.images=1000")
-    assert rest.objective.augmentation.level.item() == pytest.approx(0.5 * (1 - 6 * 16 / 1000))
-    assert torch.equal(rest.objective.augmentation.level, whole.objective.augmentation.level)
-    assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))
-
-
 def test_images_are_those_of_all_processes() -> None:
     noise = InstanceNoise(level=0.5, images=100)
     noise.processes = 2

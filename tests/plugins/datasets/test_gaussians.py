@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import GanzooError, GaussianPrior, Points, Spec
+from ganzoo import GanzooError, Points
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import read_pictures
@@ -87,9 +87,8 @@ def test_collapse_onto_one_mode_is_seen(mixture, extractor):
 
 @domains
 @pytest.mark.parametrize(("deviations", "near"), [(2.98, True), (3.02, False)])
-@pytest.mark.parametrize("angle", [0.0, 1.1, 4.0])
-def test_a_mode_ends_at_three_standard_deviations(mixture, extractor, deviations, near, angle):
-    step = deviations * mixture.std * torch.tensor([torch.tensor(angle).cos(), torch.tensor(angle).sin()])
+def test_a_mode_ends_at_three_standard_deviations(mixture, extractor, deviations, near):
+    step = deviations * mixture.std * torch.tensor([0.6, 0.8])
     place = torch.tensor(mixture.means[5]) + step
     _, logits = extractor()(at(mixture, tuple(place.tolist())))
     assert quality(logits) == near
@@ -121,12 +120,6 @@ def test_the_modes_are_those_the_points_were_drawn_from(mixture, extractor, zoo)
     assert torch.equal(logits[near].argmax(1), dataset.labels[near])
 
 
-def test_256_levels_would_have_been_too_coarse():
-    """Why points are not quantised as pictures are: one level is a whole standard deviation of the ring."""
-    step = 2 / 255 * RING.scale
-    assert 0.9 < step / RING.std < 1.1
-
-
 @pytest.mark.parametrize("images", [torch.zeros(3, 1, 1, 2, dtype=torch.uint8), torch.zeros(3, 1, 2, 2)])
 def test_anything_but_points_is_refused(images):
     with pytest.raises(GanzooError, match="'ring' was given images of shape 3x1"):
@@ -136,13 +129,6 @@ def test_anything_but_points_is_refused(images):
 def test_ring_and_grid_have_digests_of_their_own():
     assert RingModes().digest != GridModes().digest
     assert RingModes().digest == RingModes().digest
-
-
-@pytest.mark.parametrize("kind", ["generators", "discriminators"])
-def test_the_mlp_fits_points(kind, zoo):
-    network = zoo.registry(kind).get("mlp").create(Spec((1, 1, 2), GaussianPrior(dim=3)), hidden=[8])
-    given = torch.randn(5, 3) if kind == "generators" else torch.rand(5, 1, 1, 2)
-    assert network(given).shape == ((5, 1, 1, 2) if kind == "generators" else (5,))
 
 
 @domains
@@ -180,12 +166,18 @@ def test_quality_needs_an_extractor_that_may_reject(zoo):
         Evaluator(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
 
 
+@pytest.mark.full
 def test_a_short_training_finds_the_ring(tmp_path, zoo):
     recipe = load_recipe("vanilla-ring", zoo, ["train.images=300000", "evaluate.every_images=null", "train.device=cpu"])
     run = start(recipe, zoo, tmp_path / "run")
     scores = {score["metric"]: score["value"] for score in run.scores() if score["weights"] == "ema"}
     assert scores["modes@ring"] >= 6
     assert scores["quality@ring"] > 0.1  # of an untrained generator 0, of the truth 0.99
+
+
+def test_a_run_on_points_draws_and_shows_points(tmp_path, zoo):
+    settings = ["train.images=512", "evaluate.every_images=null", "evaluate.metrics=[]", "train.device=cpu"]
+    run = start(load_recipe("vanilla-ring", zoo, settings), zoo, tmp_path / "run")
     assert run.info["modality"] == "points"
     assert load(run, zoo=zoo, device=CPU).sample(5).dtype == torch.float32
     with Image.open(max((run.path / "samples").glob("*.png"))) as picture:

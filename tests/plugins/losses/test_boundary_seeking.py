@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from torch.autograd import gradcheck
 
 from ganzoo_plugins.losses.boundary_seeking import BoundarySeeking
 
@@ -43,14 +42,3 @@ def test_at_the_best_discriminator_it_measures_the_log_ratio() -> None:
     fakes = best[[0, 1, 2, 2]]  # four fakes in proportion to q
     expected = sum(q[i] * math.log(p[i] / q[i]) ** 2 for i in range(3)) / 2
     assert LOSS.generator(None, fakes).item() == pytest.approx(float(expected))
-
-
-def test_gradients_agree_with_finite_differences() -> None:
-    assert gradcheck(LOSS.discriminator, (logits(5), logits(5)))
-    assert gradcheck(lambda fake: LOSS.generator(None, fake), (logits(5),))
-
-
-def test_extreme_logits_stay_finite_where_probabilities_would_not() -> None:
-    huge = torch.full((4,), 1e4)
-    assert LOSS.generator(None, huge).item() == pytest.approx(5e7)
-    assert LOSS.discriminator(-huge, huge).item() == pytest.approx(2e4)

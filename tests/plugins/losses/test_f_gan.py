@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck
 
 from ganzoo_plugins.losses.f_gan import (
     KL,
@@ -100,12 +99,6 @@ def test_the_bound_is_the_divergence_at_the_best_logits(row: Row) -> None:
 
 
 @rows
-def test_no_other_logits_give_more(row: Row) -> None:
-    best = row.best(P / Q)
-    assert all(bound(row.loss, best + torch.randn(4)) < row.divergence for _ in range(50))
-
-
-@rows
 def test_the_activation_reaches_the_slope_of_f(row: Row) -> None:
     """T* = f'(p/q), equation 5."""
     u = torch.tensor([0.01, 0.5, 1.0, 3.0, 40.0], dtype=torch.float64)
@@ -123,22 +116,6 @@ def test_fenchel_young_is_an_equality_at_the_slope(row: Row) -> None:
     """f(u) + f*(f'(u)) = u f'(u)."""
     u = torch.tensor([0.05, 0.7, 1.0, 2.0, 9.0], dtype=torch.float64)
     assert torch.allclose(row.f(u) + row.loss.conjugate(row.best(u)), u * row.slope(u))
-
-
-@rows
-def test_the_conjugate_is_a_supremum(row: Row) -> None:
-    """f*(t) = sup_u (ut - f(u)), by search over a grid that holds the answer to four digits."""
-    v = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
-    u = torch.logspace(-5, 3, 80_001, dtype=torch.float64)
-    found = (u * row.loss.activation(v)[:, None] - row.f(u)).max(1).values
-    assert torch.allclose(found, row.loss.conjugate(v), atol=1e-4)
-
-
-@rows
-def test_equal_distributions_are_at_distance_zero(row: Row) -> None:
-    """At T = f'(1) the two expectations cancel for p = q: f(1) = 0."""
-    v = row.best(torch.ones(8, dtype=torch.float64))
-    assert row.loss.discriminator(v, v).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_total_variation_is_approached_by_saturated_logits() -> None:
@@ -170,25 +147,6 @@ def test_the_generator_s_two_losses(loss: FGan) -> None:
     other = type(loss)(non_saturating=True)
     assert torch.equal(other.generator(None, fake), -loss.activation(fake).mean())
     assert torch.equal(other.discriminator(fake, fake + 1), loss.discriminator(fake, fake + 1))
-
-
-@losses
-def test_gradients_agree_with_finite_differences(loss: FGan) -> None:
-    pair = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert gradcheck(loss.discriminator, pair)
-    assert gradcheck(lambda fake: loss.generator(None, fake), pair[:1])
-
-
-@losses
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extreme_logits_stay_finite(loss: FGan, size: float) -> None:
-    real, fake = torch.full((4,), size, requires_grad=True), torch.full((4,), -size, requires_grad=True)
-    other = type(loss)(non_saturating=True)
-    total = loss.discriminator(real, fake) + loss.generator(None, fake) + other.generator(None, fake)
-    total.backward()
-    assert torch.isfinite(total)
-    assert torch.isfinite(real.grad).all()
-    assert torch.isfinite(fake.grad).all()
 
 
 def test_the_exponential_is_exact_up_to_20_and_its_tangent_beyond() -> None:

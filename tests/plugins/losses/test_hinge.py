@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.autograd import gradcheck
 
 from ganzoo_plugins.losses.hinge import Hinge
 
@@ -16,10 +15,6 @@ def test_by_hand() -> None:
     # Real: 0 + 0.5 + 2; fake: 0 + 1 + 3; generator: -(-3 + 0 + 2).
     assert LOSS.discriminator(real, fake).item() == pytest.approx((2.5 + 4) / 3)
     assert LOSS.generator(None, fake).item() == pytest.approx(1 / 3)
-
-
-def test_an_undecided_discriminator_costs_2() -> None:
-    assert LOSS.discriminator(torch.zeros(8), torch.zeros(8)) == 2
 
 
 def test_the_discriminator_learns_from_margin_violations_alone() -> None:
@@ -48,14 +43,3 @@ def test_the_best_discriminator_makes_it_total_variation() -> None:
     best = cost((p - q).sign())
     assert best.item() == pytest.approx(2 - (p - q).abs().sum().item())
     assert all(cost(2 * torch.randn(3)) >= best for _ in range(50))
-
-
-def test_gradients_agree_with_finite_differences() -> None:
-    pair = [torch.tensor([-2.5, 0.3, 2.5], dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert gradcheck(LOSS.discriminator, pair)
-
-
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extreme_logits_stay_finite(size: float) -> None:
-    real = torch.full((4,), size)
-    assert LOSS.discriminator(real, -real).item() == pytest.approx(max(0.0, 2 * (1 - size)))

@@ -53,14 +53,3 @@ def test_the_best_discriminator_is_a_stationary_point() -> None:
     real, fake = place[[0, 0, 0, 1]], place[[0, 1, 1, 1]]
     (slope,) = torch.autograd.grad(loss.discriminator(real, fake), place)
     assert torch.allclose(slope, torch.zeros(2, dtype=torch.float64))
-
-
-def test_a_fake_that_is_judged_too_real_is_pulled_back() -> None:
-    fake = torch.tensor([3.0], requires_grad=True)
-    LeastSquares().generator(None, fake).backward()
-    assert fake.grad.item() == pytest.approx(2.0)
-
-
-def test_extreme_logits_stay_finite() -> None:
-    huge = torch.full((4,), 1e4)
-    assert LeastSquares().discriminator(-huge, huge).item() == pytest.approx(1e8, rel=1e-3)

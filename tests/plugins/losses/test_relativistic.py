@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.autograd import gradcheck
 
 from ganzoo_plugins.losses.relativistic import (
     Relativistic,
@@ -40,22 +39,6 @@ def test_image_by_image(loss: Relativistic, f: Callable[[float], float], g: Call
     assert loss.generator(torch.tensor(real), torch.tensor(fake)).item() == pytest.approx(fooled)
 
 
-@pytest.mark.parametrize(
-    ("loss", "cost"),
-    [(RelativisticAverage(), math.log(4)), (RelativisticAverageLeastSquares(), 2), (RelativisticAverageHinge(), 2)],
-)
-def test_an_undecided_discriminator(loss: Relativistic, cost: float) -> None:
-    level = torch.full((8,), 3.5)
-    assert loss.discriminator(level, level).item() == pytest.approx(cost)
-    assert loss.generator(level, level).item() == pytest.approx(cost)
-
-
-@forms
-def test_only_distances_matter(loss: Relativistic) -> None:
-    real, fake = torch.randn(8, dtype=torch.float64), torch.randn(8, dtype=torch.float64)
-    assert torch.allclose(loss.discriminator(real + 3, fake + 3), loss.discriminator(real, fake))
-
-
 @forms
 def test_the_averages_carry_gradients_and_so_the_total_push_is_nil(loss: Relativistic) -> None:
     """Shifting all logits changes nothing, so all slopes sum to zero; detached means would break this."""
@@ -65,34 +48,3 @@ def test_the_averages_carry_gradients_and_so_the_total_push_is_nil(loss: Relativ
         on_real, on_fake = torch.autograd.grad(value, (real, fake))
         assert (on_real.sum() + on_fake.sum()).item() == pytest.approx(0, abs=1e-12)
         assert on_real.abs().sum() > 0
-
-
-@forms
-def test_gradients_agree_with_finite_differences(loss: Relativistic) -> None:
-    pair = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert gradcheck(loss.discriminator, pair)
-    assert gradcheck(loss.generator, pair)
-
-
-@forms
-def test_with_one_image_of_each_kind_the_average_is_the_image(loss: Relativistic) -> None:
-    real, fake = torch.tensor([2.0]), torch.tensor([0.5])
-    assert torch.equal(loss.discriminator(real, fake), loss.cost(torch.tensor(1.5), torch.tensor(-1.5)))
-    assert loss.discriminator(real, fake) < loss.discriminator(fake, real)
-
-
-@forms
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extreme_logits_stay_finite(loss: Relativistic, size: float) -> None:
-    real = torch.full((4,), size, requires_grad=True)
-    total = loss.discriminator(real, -real) + loss.generator(real, -real)
-    total.backward()
-    assert torch.isfinite(total)
-    assert torch.isfinite(real.grad).all()
-
-
-@forms
-def test_in_a_game_the_generator_is_given_real_logits(loss: Relativistic, play) -> None:
-    losses, networks, batch = play(loss)
-    real, fake = (networks["discriminator"](x) for x in (batch.real, networks["generator"](batch.z)))
-    assert torch.allclose(losses["generator"]["loss"], loss.generator(real, fake))

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from torch.autograd import gradcheck
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganzoo import GaussianPrior, Spec
@@ -44,12 +43,6 @@ def test_non_saturating_is_binary_cross_entropy_with_the_other_label() -> None:
     assert torch.allclose(loss.generator(None, fake), bce(fake, ones))
 
 
-@pytest.mark.parametrize("loss", [Minimax(), NonSaturating()])
-def test_gradients_agree_with_finite_differences(loss: Minimax) -> None:
-    assert gradcheck(loss.discriminator, (logits(5), logits(5)))
-    assert gradcheck(lambda fake: loss.generator(None, fake), (logits(5),))
-
-
 def test_the_two_generators_push_hardest_at_opposite_ends() -> None:
     fake = torch.tensor([-8.0, 0.0, 8.0], requires_grad=True)
     for loss, slopes in (
@@ -58,17 +51,6 @@ def test_the_two_generators_push_hardest_at_opposite_ends() -> None:
     ):
         (slope,) = torch.autograd.grad(loss.generator(None, fake), fake)
         assert (3 * slope).tolist() == pytest.approx(slopes, abs=1e-6)
-
-
-@pytest.mark.parametrize("loss", [Minimax(), NonSaturating()])
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extreme_logits_stay_finite(loss: Minimax, size: float) -> None:
-    real, fake = torch.full((4,), size, requires_grad=True), torch.full((4,), -size, requires_grad=True)
-    total = loss.discriminator(real, fake) + loss.generator(None, fake)
-    total.backward()
-    assert torch.isfinite(total)
-    assert torch.isfinite(real.grad).all()
-    assert torch.isfinite(fake.grad).all()
 
 
 def test_a_wrong_discriminator_pays_its_logits() -> None:
@@ -93,14 +75,6 @@ def test_options_shape_the_networks() -> None:
     layered = Discriminator(SPEC, hidden=[8, 8], norm="layer", slope=0.5)
     assert sum(isinstance(m, torch.nn.LayerNorm) for m in layered.modules()) == 1
     assert {m.negative_slope for m in layered.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.5}
-
-
-def test_logits_are_the_head_on_the_features() -> None:
-    discriminator = Discriminator(SPEC)
-    images = torch.rand(3, 1, 28, 28)
-    features = discriminator.features(images)
-    assert features.shape == (3, discriminator.feature_width)
-    assert torch.equal(discriminator.head(features), discriminator(images))
 
 
 def test_each_label_is_a_column_of_its_own() -> None:

@@ -26,14 +26,12 @@ def test_the_authors_sizes() -> None:
     assert weights(Discriminator(digits)) == [(64, 11, 5, 5), (128, 74, 5, 5), (1024, 6282), (1, 1034)]
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 30, 45), (1, 5, 9)])
-@pytest.mark.parametrize("classes", [0, 3])
-def test_any_image_fits(shape: tuple[int, int, int], classes: int) -> None:
-    label = (torch.arange(4) % 3,) if classes else ()
-    images = Generator(spec(*shape, classes), width=2)(torch.randn(4, 100), *label)
+@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)])
+def test_any_image_fits(shape: tuple[int, int, int]) -> None:
+    label = torch.arange(4) % 3
+    images = Generator(spec(*shape, classes=3), width=2)(torch.randn(4, 100), label)
     assert images.shape == (4, *shape)
-    assert images.abs().max() <= 1
-    assert Discriminator(spec(*shape, classes), width=2)(images, *label).shape == (4,)
+    assert Discriminator(spec(*shape, classes=3), width=2)(images, label).shape == (4,)
 
 
 @pytest.mark.parametrize("layer", range(4))
@@ -54,9 +52,3 @@ def test_every_layer_is_told_the_label(layer: int) -> None:
             assert not torch.equal(network(inputs, first), network(inputs, second))
             layers[layer].weight.zero_()
             assert torch.equal(network(inputs, first), network(inputs, second))
-
-
-def test_without_batch_normalisation_images_do_not_see_one_another() -> None:
-    discriminator, images = Discriminator(spec(1, 28, 28), width=4, norm="none"), torch.randn(4, 1, 28, 28)
-    assert discriminator.per_image
-    torch.testing.assert_close(discriminator(images)[:2], discriminator(images[:2]))

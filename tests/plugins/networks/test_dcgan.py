@@ -56,7 +56,7 @@ def test_the_paper_s_channels_at_64() -> None:
     assert [(m.in_channels, m.out_channels) for m in wide] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9), (3, 64, 64)])
+@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)])
 def test_any_image_fits(shape: tuple[int, int, int]) -> None:
     images = Generator(spec(*shape), width=2)(torch.randn(3, 10))
     assert images.shape == (3, *shape)
@@ -91,26 +91,3 @@ def test_the_discriminator_s_first_layer_is_not_normalised() -> None:
     kinds = [type(m).__name__ for m in Discriminator(spec(1, 14, 14)).layers]
     layer = ["PadToEven", "Conv2d"]
     assert kinds == [*layer, "LeakyReLU", *layer, "BatchNorm2d", "LeakyReLU", "Flatten"]
-
-
-def test_without_batch_normalisation_images_do_not_see_one_another() -> None:
-    images = torch.randn(4, 1, 28, 28)
-    for norm in ("none", "layer"):
-        discriminator = Discriminator(spec(1, 28, 28), width=4, norm=norm)
-        assert torch.allclose(discriminator(images)[:2], discriminator(images[:2]), atol=1e-5)
-
-
-def test_logits_are_the_head_on_the_features() -> None:
-    discriminator = Discriminator(spec(1, 28, 28), width=4).eval()
-    images = torch.randn(3, 1, 28, 28)
-    assert torch.equal(discriminator.head(discriminator.features(images)), discriminator(images))
-
-
-def test_labels_change_what_is_drawn_and_judged() -> None:
-    conditional = spec(1, 28, 28, classes=3)
-    generator = Generator(conditional, width=4).eval()
-    images = generator(torch.zeros(3, 10), torch.arange(3))
-    assert not torch.allclose(images[0], images[1])
-    discriminator = Discriminator(conditional, width=4, norm="none")
-    same = images[:1].expand(3, -1, -1, -1)
-    assert len(discriminator(same, torch.arange(3)).unique()) == 3

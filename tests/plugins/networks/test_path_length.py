@@ -122,11 +122,3 @@ def test_it_trains_all_of_stylegan2_that_shapes_the_path(context) -> None:
         assert parameter.grad is not None or "noise_strength" in name or name.endswith("bias"), name
         assert parameter.grad is None or torch.isfinite(parameter.grad).all()
     assert generator.mapping.embedding.parametrizations.weight.original.grad.abs().sum() > 0
-
-
-def test_it_survives_a_resumed_training(interrupted) -> None:
-    whole, rest = interrupted("vanilla-mnist", "regularizers=[{name: path-length, every_steps: 2}]")
-    assert whole.objective.regularizers[0].average > 0
-    assert torch.equal(whole.objective.regularizers[0].average, rest.objective.regularizers[0].average)
-    for name, tensor in whole.networks.state_dict().items():
-        assert torch.equal(tensor, rest.networks.state_dict()[name]), name

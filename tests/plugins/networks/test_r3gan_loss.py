@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from torch.autograd import gradcheck
 
 from ganzoo_plugins.networks.r3gan import RelativisticPairing
 
@@ -30,29 +29,3 @@ def test_each_fake_is_paired_with_its_own_real_image() -> None:
 def test_the_players_exchange_roles() -> None:
     real, fake = torch.randn(8), torch.randn(8)
     assert torch.equal(LOSS.generator(real, fake), LOSS.discriminator(fake, real))
-
-
-def test_only_differences_matter() -> None:
-    real, fake = torch.randn(8, dtype=torch.float64), torch.randn(8, dtype=torch.float64)
-    assert torch.allclose(LOSS.discriminator(real + 3, fake + 3), LOSS.discriminator(real, fake))
-
-
-def test_gradients_agree_with_finite_differences() -> None:
-    pair = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert gradcheck(LOSS.discriminator, pair)
-    assert gradcheck(LOSS.generator, pair)
-
-
-@pytest.mark.parametrize("size", [-1e4, 1e4])
-def test_extreme_logits_stay_finite(size: float) -> None:
-    real = torch.full((4,), size, requires_grad=True)
-    loss = LOSS.discriminator(real, -real) + LOSS.generator(real, -real)
-    loss.backward()
-    assert loss.item() == pytest.approx(2e4)
-    assert torch.isfinite(real.grad).all()
-
-
-def test_in_a_game_the_generator_is_given_real_logits(play) -> None:
-    losses, networks, batch = play(LOSS)
-    real, fake = (networks["discriminator"](x) for x in (batch.real, networks["generator"](batch.z)))
-    assert torch.allclose(losses["generator"]["loss"], LOSS.generator(real, fake))

@@ -39,18 +39,6 @@ def test_losses_are_a_distance_of_pixels_and_cross_entropies_of_codes() -> None:
     assert torch.allclose(torch.stack(found), torch.stack(wanted), atol=1e-6)
 
 
-def test_each_phase_reaches_its_roles_alone() -> None:
-    objective = AdversarialAutoencoder(hidden=[6])
-    networks = built(objective, Spec((1, 4, 4), GaussianPrior(dim=3)))
-    for phase in objective.phases():
-        networks.zero_grad(set_to_none=True)
-        for role, network in networks.items():
-            network.requires_grad_(role in phase.trains)
-        phase.loss(networks, batch())["loss"].backward()
-        reached = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
-        assert reached == set(phase.trains)
-
-
 def test_codes_are_judged_with_their_labels() -> None:
     judge = LatentDiscriminator(Spec((1, 4, 4), GaussianPrior(dim=3), classes=2), [6])
     same = torch.randn(1, 3).expand(2, 3)

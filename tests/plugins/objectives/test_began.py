@@ -98,7 +98,10 @@ def trainer(seed: int = 0) -> Trainer:
     recipe = load_recipe(
         "began-mnist",
         zoo,
-        ["train.batch_size=4", "train.device=cpu", "train.precision=fp32", "loss.gain=0.5", "loss.diversity=0.5"],
+        [
+            *(f"networks.{role}.hidden=[16]" for role in ("generator", "discriminator")),
+            *("train.batch_size=4", "train.device=cpu", "train.precision=fp32", "loss.gain=0.5", "loss.diversity=0.5"),
+        ],
     )
     images = torch.randint(256, (32, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     return Trainer(recipe, zoo, dataset=ImageDataset("mnist", "train", images))

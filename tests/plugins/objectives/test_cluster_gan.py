@@ -192,36 +192,6 @@ def test_the_other_game_has_no_penalty() -> None:
     assert "penalty" not in losses
 
 
-@pytest.mark.parametrize(("index", "learners"), [(0, {"discriminator"}), (1, {"generator", "encoder"})])
-def test_each_phase_reaches_its_own_players(index: int, learners: set[str]) -> None:
-    objective, networks = built()
-    phase = objective.phases()[index]
-    for role, network in networks.items():
-        network.requires_grad_(role in phase.trains)
-    phase.loss(networks, batch())["loss"].backward()
-    reached = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
-    assert reached == learners
-
-
-def test_the_encoder_learns_to_find_the_clusters() -> None:
-    """Generator and encoder alone, against a critic that asks for nothing."""
-    objective, networks = built(Slope(0.0).requires_grad_(False))
-    learners = [*networks["generator"].parameters(), *networks["encoder"].parameters()]
-    adam = torch.optim.Adam(learners, lr=1e-2)
-    random = torch.Generator().manual_seed(0)
-    found = []
-    for _ in range(150):
-        z = PRIOR.sample(64, random, torch.device("cpu"))
-        given = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.int64), z)
-        losses = objective.generator_loss(networks, given)
-        adam.zero_grad()
-        losses["loss"].backward()
-        adam.step()
-        found.append(losses["code"].item())
-    assert found[0] > 2.0, "of log 15 = 2.7 nats"
-    assert found[-1] < 0.3
-
-
 @pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0), CodesPrior()], ids=str)
 def test_a_prior_without_clusters_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
     with pytest.raises(GanzooError, match=r"noise and categorical codes.*prior: {name: codes"):

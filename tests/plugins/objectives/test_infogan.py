@@ -117,26 +117,6 @@ def test_losses_are_the_game_minus_weighted_information() -> None:
     assert torch.allclose(generator["information"], bound)
 
 
-def test_a_few_steps_find_the_code() -> None:
-    """Generator and head alone, against a frozen random trunk: the code must become readable."""
-    objective, networks = built()
-    phase = objective.phases()[1]
-    networks["discriminator"].requires_grad_(False)
-    learners = [*networks["generator"].parameters(), *networks["recognition"].parameters()]
-    adam = torch.optim.Adam(learners, lr=1e-2)
-    random = torch.Generator().manual_seed(0)
-    found = []
-    for _ in range(100):
-        z = PRIOR.sample(64, random, torch.device("cpu"))
-        losses = phase.loss(networks, Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.int64), z))
-        adam.zero_grad()
-        losses["loss"].backward()
-        adam.step()
-        found.append(losses["categorical"].item())
-    assert found[0] < 0.2
-    assert found[-1] > 1.5, "of log 15 = 2.7 nats"
-
-
 @pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0)], ids=str)
 def test_a_prior_without_codes_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
     spec = Spec((1, 4, 4), prior)

@@ -45,19 +45,13 @@ def test_all_but_the_outermost_layers_are_normalised() -> None:
     ]
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9), (3, 64, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)], ids=str)
 def test_any_image_fits(shape: tuple[int, int, int]) -> None:
     images = Generator(spec(*shape), width=2)(torch.randn(3, 74))
     assert images.shape == (3, *shape)
     discriminator = Discriminator(spec(*shape), width=2)
     assert discriminator.features(images).shape == (3, discriminator.feature_width)
     assert discriminator(images).shape == (3,)
-
-
-@pytest.mark.parametrize("norm", ["none", "layer", "instance"])
-def test_without_batch_normalisation_images_do_not_see_one_another(norm: str) -> None:
-    discriminator, images = Discriminator(spec(1, 28, 28), width=4, norm=norm), torch.randn(4, 1, 28, 28)
-    torch.testing.assert_close(discriminator(images)[:2], discriminator(images[:2]), atol=1e-5, rtol=1e-4)
 
 
 def test_labels_come_in_both_ways() -> None:

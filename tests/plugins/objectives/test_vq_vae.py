@@ -247,17 +247,6 @@ def test_the_prior_s_turn_comes_after_the_autoencoder_s() -> None:
     assert autoencoder.end == prior.begin == 0.5
 
 
-@pytest.mark.parametrize(("index", "learners"), [(0, {"encoder", "generator", "codebook"}), (1, {"prior"})])
-def test_each_phase_reaches_its_own_networks(index: int, learners: set[str]) -> None:
-    objective, networks = built()
-    phase = objective.phases()[index]
-    for role, network in networks.items():
-        network.requires_grad_(role in phase.trains)
-    phase.loss(networks, batch())["loss"].backward()
-    for role, network in networks.items():
-        assert {p.grad is not None for p in network.parameters()} == {role in learners}, role
-
-
 @pytest.mark.parametrize("prior", [UniformPrior(dim=7), CodesPrior(dim=4, categorical=(2,), continuous=0)], ids=str)
 def test_a_prior_that_does_not_fit_is_refused_in_a_sentence(prior: UniformPrior | CodesPrior) -> None:
     with pytest.raises(GanzooError, match=r"multiple of 2, but.*prior: {name: uniform, dim: 32}"):

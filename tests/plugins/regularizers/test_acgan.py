@@ -75,26 +75,6 @@ def test_the_classifier_learns_in_the_discriminator_s_turn_and_is_frozen_in_the_
     ]
 
 
-def test_the_loss_is_the_adversarial_one_and_the_penalty() -> None:
-    played, networks, batch = game(weight=3.0)
-    for phase in played.phases():
-        losses = phase.loss(networks, batch)
-        plain, same, _ = game(weight=0.0)
-        same.load_state_dict(networks.state_dict())
-        twin = next(p for p in plain.phases() if p.name == phase.name)
-        without = twin.loss(same, batch)["loss"]
-        assert losses["loss"].item() == pytest.approx((without + 3 * losses["penalty"]).item(), abs=1e-5)
-
-
-def test_features_of_real_and_fake_are_computed_once() -> None:
-    played, networks, batch = game()
-    seen: list[int] = []
-    networks["discriminator"].trunk.register_forward_hook(lambda *_: seen.append(1))
-    for phase in played.phases():
-        phase.loss(networks, batch)
-    assert len(seen) == 3  # real and fake for D, fake for G
-
-
 def test_an_unconditional_recipe_is_refused() -> None:
     spec = Spec((1, 2, 2), GaussianPrior(dim=4))
     with pytest.raises(GanzooError, match="not conditional"):
@@ -112,9 +92,3 @@ def test_a_discriminator_without_features_is_refused() -> None:
     networks = {"generator": Generator(SPEC), "discriminator": nn.Identity()}
     with pytest.raises(GanzooError, match="exposes none"):
         AdversarialGame(NonSaturating(), [AuxiliaryClassifier()]).bind(SPEC, networks)
-
-
-def test_two_terms_that_add_the_same_network_are_refused() -> None:
-    networks = {"generator": Generator(SPEC), "discriminator": Discriminator(SPEC, conditioning="none")}
-    with pytest.raises(GanzooError, match="adds a network 'classifier'"):
-        AdversarialGame(NonSaturating(), [AuxiliaryClassifier(), AuxiliaryClassifier()]).bind(SPEC, networks)

@@ -46,13 +46,3 @@ def test_the_side_is_an_option_and_the_other_player_is_left_alone(context) -> No
     nothing = torch.zeros(1, 1, 1, 1)
     term.penalty(context(lambda x: x, nothing, nothing, networks=networks)).backward()
     assert networks["generator"].weight.grad is None
-
-
-def test_the_history_survives_a_resumed_training(interrupted) -> None:
-    whole, rest = interrupted("historical-averaging-mnist", "regularizers.0.weight=1.0", "regularizers.1.weight=1.0")
-    for expected, found in zip(whole.objective.regularizers, rest.objective.regularizers, strict=True):
-        assert found.steps.item() == 7, "the initial parameters and six steps"
-        assert torch.equal(expected.average, found.average)
-        player = nn.utils.parameters_to_vector(rest.networks[found.side].parameters())
-        assert 0 < (player - found.average).abs().max() < 0.1
-    assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))

@@ -56,14 +56,3 @@ def test_two_turns_before_the_backward_pass(context) -> None:
         total = total + lecam.penalty(context(lambda x: x, nothing, nothing, real_logits=one, fake_logits=-one))
     total.backward()
     assert torch.isfinite(weight.grad)
-
-
-def test_the_averages_survive_a_resumed_training(interrupted) -> None:
-    whole, rest = interrupted("lecam-mnist", "regularizers.0.weight=1.0")
-    expected, found = whole.objective.regularizers[0], rest.objective.regularizers[0]
-    assert found.steps.item() == 6
-    assert found.real_average.item() != 0
-    assert found.real_average.item() != found.fake_average.item()
-    for name, tensor in expected.state_dict().items():
-        assert torch.equal(tensor, found.state_dict()[name]), name
-    assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))

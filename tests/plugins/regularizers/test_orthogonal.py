@@ -94,16 +94,6 @@ def test_spectral_normalisation_is_neither_asked_nor_moved(context) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
 
 
-def test_steps_against_the_gradient_make_filters_orthogonal(context) -> None:
-    layer = nn.Linear(6, 4)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    for _ in range(200):
-        optimizer.zero_grad()
-        cost(context, layer, strict=True).backward()
-        optimizer.step()
-    assert torch.allclose(layer.weight @ layer.weight.T, torch.eye(4), atol=1e-3)
-
-
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(GanzooError, match="no layer with filters in the discriminator"):
         Orthogonal(side="discriminator").bind(SPEC, {"generator": nn.Linear(1, 1), "discriminator": nn.Identity()})
