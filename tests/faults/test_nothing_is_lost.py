@@ -194,7 +194,7 @@ def test_a_damaged_line_of_a_run_is_named_and_kept(run, ganzoo):
     assert (run / "scores.jsonl").read_text() == text
 
 
-@pytest.mark.parametrize("name", ["README.md", "samples.png"])
+@pytest.mark.parametrize("name", ["README.md", "index.html", "samples.png"])
 def test_a_leaderboard_overwrites_only_its_own_files(results, tmp_path, ganzoo, name):
     if name == "samples.png":
         Image.new("L", (8, 8)).save(results / name)
