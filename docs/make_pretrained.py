@@ -14,7 +14,8 @@ PAGE = Path(__file__).with_name("pretrained.md")
 CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
 INTRODUCTION = """# Pretrained generators
 
-Every command that draws samples from a run folder, and `ganzoo.load`, also accepts `zoo:NAME`:
+`ganzoo sample`, `eval`, `animate --walk` and `export`, and `ganzoo.load`, also accept `zoo:NAME` instead of a run
+folder:
 
 ```bash
 ganzoo list pretrained
@@ -33,13 +34,13 @@ ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discri
 
 `--init-from` starts training from the weights of a run or of a pretrained generator, if the recipe's networks have
 the same sizes. A run provides all its networks and averages; a pretrained generator provides only the generator, so
-the discriminator starts from scratch. Optimizers always do. `train.freeze` names parameters that are not trained, by
-patterns with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the
-lower layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation
-keep moving in frozen layers.
+the discriminator starts from scratch. Optimizers always start from scratch. `train.freeze` names parameters that are
+not trained, by patterns with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network.
+Freezing the lower layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch
+normalisation keep moving in frozen layers.
 
-Both settings change the weights, so they are part of a run's identity. The run records the SHA-256 of its initial
-weights, not their location, and keeps the weights in its first checkpoint.
+Both settings change the weights, so they are part of a run's identity: the SHA-256 of the initial weights counts, not
+their location. The run keeps these weights in its first checkpoint.
 
 ## Making one
 

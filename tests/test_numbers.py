@@ -33,6 +33,7 @@ def refused(*arguments):
         ("ada-mnist", f"augmentation.interval={2**70}", "augmentation.interval must be at most 1000000"),
         ("consistency-mnist", f"regularizers.0.shift={2**63}", "regularizers.0.shift must be at most 4096"),
         ("r3gan-resnet-mnist", "networks.generator.blocks=1000000000", "generator.blocks must be at most 1000"),
+        ("semi-supervised-mnist", f"loss.labels_per_class={10**30}", "labels_per_class must be at most 10000"),
         ("wgan-gp-mnist", "regularizers.0.target=-1", "regularizers.0.target must be at least 0"),
         ("vanilla-mnist", f"train.seed={2**63}", "train.seed must be at most 9223372036854775807"),
         ("vanilla-mnist", "networks.generator.hidden=[65537]", "generator.hidden.0 must be at most 65536"),

@@ -398,6 +398,7 @@ def test_a_subpackage_with_hooks_is_one_plugin(package):
     [
         ("raise RuntimeError('a cable is loose')", ["could not be imported", "a cable is loose"]),
         ("def register_losses(register): ...", ["register_losses", "@ganzoo.hookimpl"]),
+        (IMPORT + "@hookimpl\ndef register_loses(register): ...", ["Did you mean 'register_losses'?"]),
         (losses(GOOD_THEN, "1 / 0"), ["failed while registering", "ZeroDivisionError"]),
     ],
 )

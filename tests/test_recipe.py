@@ -333,6 +333,7 @@ def test_components_are_built_in_code_as_in_files():
         ({"train.precision": "none"}, "or 'bf16', not 'none'."),
         ({"trackers": ["tensorbord"]}, "trackers.0: Unknown tracker 'tensorbord'."),
         ({"loss": "wgan"}, "Unknown loss 'wgan'. Did you mean 'wasserstein'?"),
+        ({"loss": "lsgan"}, "Unknown loss 'lsgan'. Did you mean 'least-squares'?"),
         ({"loss": "bce"}, "Unknown loss 'bce'. Did you mean 'non-saturating'?"),
         ({"loss": "rsgan"}, "Unknown loss 'rsgan'. Did you mean 'relativistic-pairing'?"),
         ({"optimizers.default.name": "LBFGS"}, "The optimizer 'LBFGS' cannot train a GAN here"),
@@ -523,6 +524,7 @@ def test_spectral_norm_survives_another_network(load):
         ),
         ("networks.generator.name=dcgann", "--set networks.generator.name=dcgann: networks.generator: Unknown"),
         ("regularizers.2.weight=1", "'2' is not an index of a list of 2. Indices start at 0."),
+        ("regularizers.2=r1", "'2' is not an index of a list of 2. Indices start at 0."),
         ("regularizers.-1.weight=1", "'-1' is not an index of a list of 2."),
         (
             "trackers.0.name=tensorboard",

@@ -21,6 +21,7 @@ from ganzoo.errors import GanzooError
 
 
 def animate(
+    context: typer.Context,
     run: RunPath,
     out: Annotated[
         Path | None, typer.Option(help="FILE.gif or FILE.webp; training.gif or walk.gif in the run folder by default.")
@@ -53,17 +54,11 @@ def animate(
         refuse_missing_folder(out)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
-    of_walks = {
-        "--seed": seed != 0,
-        "--weights": weights is not None,
-        "--checkpoint": checkpoint != "last",
-        "--device": device != "auto",
-        "--data-dir": data_dir is not None,
-        "--allow-paths": allow_paths,
-    }
-    for option, is_given in of_walks.items():
-        if is_given and not walk:
-            raise GanzooError(f"{option} only applies to a walk through latent space.", "Leave it out, or add --walk.")
+    for option in ("seed", "weights", "checkpoint", "device", "data_dir", "allow_paths"):
+        source = context.get_parameter_source(option)
+        if not walk and source is not None and source.name == "COMMANDLINE":
+            name = "--" + option.replace("_", "-")
+            raise GanzooError(f"{name} only applies to a walk through latent space.", "Leave it out, or add --walk.")
     if walk:
         generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
         frames, seconds = animation.walk(generator, weights, seed=seed)

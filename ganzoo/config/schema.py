@@ -185,7 +185,7 @@ class DatasetConfig(Component):
 
     Attributes:
         validation: Number of training images to hold out and score against, instead of the test images, during tuning.
-            See ``ganzoo.data``.
+            See docs/metrics.md.
         count: Train on only this many images, the first in a seeded order; 0 means all. If the dataset has an option
             of this name, a recipe's ``count`` sets that option instead.
     """

@@ -133,7 +133,24 @@ class TrainedGenerator:
 
         Returns:
             As ``sample``.
+
+        Raises:
+            GanzooError: The codes or labels have the wrong shape, a label is none of the classes, or as for ``sample``.
         """
+        width = self.assembly.spec.prior.width
+        if codes.dim() != 2 or codes.shape[1] != width:
+            raise GanzooError(
+                f"The latent codes have the shape {tuple(codes.shape)}.",
+                f"The recipe '{self.recipe.name}' needs (n, {width}).",
+            )
+        if labels is not None:
+            if labels.shape != (len(codes),):
+                raise GanzooError(
+                    f"The labels have the shape {tuple(labels.shape)}.",
+                    f"Give one for each of the {len(codes)} codes, or None.",
+                )
+            for label in labels.unique().tolist():
+                self.class_number(label)
         return draw(
             self.assembly.objective,
             self._networks(weights),

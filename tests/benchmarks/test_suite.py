@@ -70,7 +70,6 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
         conftest.pytest_configure(asked)
 
 
-@pytest.mark.full
 def test_the_suite_starts(tmp_path: Path) -> None:
     done = suite(tmp_path, "--collect-only", "-q")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -66,6 +66,13 @@ def test_list_of_recipes_is_one_line_each_and_cuts_no_name(call, zoo, monkeypatc
     assert "arXiv" not in out
 
 
+def test_list_into_a_pipe_has_80_columns(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = call("list", "losses")
+    monkeypatch.delenv("COLUMNS")
+    assert call("list", "losses") == narrow
+
+
 @pytest.mark.full
 def test_list_into_a_pipe_is_what_a_terminal_of_80_columns_shows(call, monkeypatch):
     monkeypatch.delenv("COLUMNS")
@@ -278,7 +285,7 @@ def test_show_refusals(call, arguments, sentence):
 
 @pytest.mark.parametrize(
     ("word", "name"),
-    [("train", "run"), ("resume", "run --resume"), ("evaluate", "eval")],
+    [("train", "run"), ("resume", "run --resume"), ("generate", "sample"), ("score", "eval"), ("evaluate", "eval")],
 )
 def test_other_words_for_commands(call, word, name):
     code, out, err = call(word, "vanilla-mnist")

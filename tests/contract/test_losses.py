@@ -69,3 +69,9 @@ def test_it_never_waits_for_the_device(entry: Any) -> None:
 @parts
 def test_a_checkpoint_restores_its_state(entry: Any) -> None:
     checks.round_trip(entry)
+
+
+@parts
+def test_all_its_buffers_are_in_checkpoints(entry: Any) -> None:
+    part = checks.create(entry)
+    assert {name for name, _ in part.named_buffers()} <= part.state_dict().keys()

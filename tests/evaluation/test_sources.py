@@ -122,7 +122,7 @@ def test_mixed_kinds_are_refused(tmp_path):
         read_pictures(folder)
 
 
-@pytest.mark.parametrize("mode", ["P", "RGBA", "I;16"])
+@pytest.mark.parametrize("mode", ["P", "1", "RGBA", "I;16"])
 def test_palettes_transparency_and_other_depths_are_refused(tmp_path, mode):
     Image.new(mode, (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(GanzooError, match=f"of mode {mode}"):
@@ -151,7 +151,7 @@ def test_16_bits_per_channel_are_refused(tmp_path):
         read_pictures(tmp_path)
 
 
-@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_a_picture_with_a_rotation_tag_is_refused(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -1,14 +1,14 @@
 """``ganzoo animate``: what moves in the pictures, and where it starts and ends."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-from ganzoo.cli.animate import animate
+from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.reports import animation
 from ganzoo.runs.folder import RunFolder
@@ -27,9 +27,16 @@ def grid(path):
         return np.array(picture.convert("L"))
 
 
-def test_a_training_is_its_grids_in_order_each_with_its_images(copy, capsys):
-    animate(copy)
-    assert capsys.readouterr().err.startswith(f"Saved to {copy}/training.gif (3 frames, ")
+def refusal(*words):
+    """The sentence with which ``ganzoo animate`` refuses its arguments."""
+    ended = CliRunner().invoke(app, ["animate", *map(str, words)])
+    assert isinstance(ended.exception, GanzooError)
+    return str(ended.exception)
+
+
+def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
+    said = CliRunner().invoke(app, ["animate", str(copy)]).stderr
+    assert said.startswith(f"Saved to {copy}/training.gif (3 frames, ")
     paths = sorted((copy / "samples").glob("*.png"))
     first = grid(paths[0])
     with Image.open(copy / "training.gif") as gif:
@@ -52,8 +59,7 @@ def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy):
     paths[1].write_bytes(paths[1].read_bytes()[:40])
     assert len(animation.training(RunFolder.open(copy))[0]) == 2
     paths[0].unlink()
-    with pytest.raises(GanzooError, match=r"only one grid of samples, so nothing moves\. Set evaluate\.every_images"):
-        animate(copy)
+    assert "only one grid of samples, so nothing moves. Set evaluate.every_images" in refusal(copy)
 
 
 def test_grids_of_no_images_are_frames_too(copy):
@@ -89,23 +95,23 @@ def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, t
 
 
 def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
-    with pytest.raises(GanzooError, match=r"to a\.mp4\. Give --out FILE\.gif or FILE\.webp"):
-        animate(tmp_path, out=tmp_path / "a.mp4")
-    with pytest.raises(GanzooError, match="No such folder: .*nowhere"):
-        animate(tmp_path, out=tmp_path / "nowhere" / "a.gif")
+    assert refusal(tmp_path, "--out", tmp_path / "a.mp4") == (
+        "Cannot write an animation to a.mp4. Give --out FILE.gif or FILE.webp."
+    )
+    assert "No such folder: " in refusal(tmp_path, "--out", tmp_path / "nowhere" / "a.gif")
 
 
 @pytest.mark.parametrize(
-    ("option", "given"),
+    ("option", "value"),
     [
-        ("--seed", {"seed": 3}),
-        ("--weights", {"weights": "raw"}),
-        ("--checkpoint", {"checkpoint": "best"}),
-        ("--device", {"device": "tpu"}),
-        ("--data-dir", {"data_dir": Path("data")}),
-        ("--allow-paths", {"allow_paths": True}),
+        ("--seed", ["0"]),
+        ("--weights", ["raw"]),
+        ("--checkpoint", ["last"]),
+        ("--device", ["auto"]),
+        ("--data-dir", ["data"]),
+        ("--allow-paths", []),
     ],
 )
-def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, option, given):
-    with pytest.raises(GanzooError, match=f"{option} only applies to a walk.*. Leave it out, or add --walk"):
-        animate(tmp_path, **given)
+def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, option, value):
+    sentence = f"{option} only applies to a walk through latent space. Leave it out, or add --walk."
+    assert refusal(tmp_path, option, *value) == sentence

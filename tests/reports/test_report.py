@@ -148,6 +148,20 @@ def test_given_codes_are_drawn_as_the_seed_draws_them(run, toy_zoo):
     codes = generator.assembly.spec.prior.sample(5, torch.Generator().manual_seed(3), torch.device("cpu"))
     assert torch.equal(generator.decode(codes), generator.sample(5, seed=3))
     assert torch.equal(generator.decode(codes, weights="raw"), generator.sample(5, seed=3, weights="raw"))
+    with pytest.raises(GanzooError, match=r"have the shape \(5, 3\)\. The recipe '.*' needs \(n, 4\)"):
+        generator.decode(codes[:, 1:])
+    with pytest.raises(GanzooError, match="is unconditional: it cannot be asked for class 2"):
+        generator.decode(codes, torch.full((5,), 2))
+
+
+def test_labels_of_given_codes_are_checked(train, toy_zoo, tmp_path):
+    settings = ["conditional=true", "train.images=16", "evaluate.metrics=[]", "evaluate.every_images=null"]
+    generator = load(train(tmp_path, *settings), zoo=toy_zoo)
+    codes = generator.assembly.spec.prior.sample(2, torch.Generator().manual_seed(3), torch.device("cpu"))
+    with pytest.raises(GanzooError, match=r"have the shape \(3,\)\. Give one for each of the 2 codes"):
+        generator.decode(codes, torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(GanzooError, match=r"Unknown class 4\. The classes are 0 to 3"):
+        generator.decode(codes, torch.tensor([0, 4]))
 
 
 def test_gaussian_codes_are_led_around_the_sphere_by_equal_angles():

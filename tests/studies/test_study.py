@@ -180,7 +180,10 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             "settings.few sets train.seed, which would be lost. Use the study's key 'seeds'.",
         ),
         (("better: hinge", "better: hingd"), "'hingd', but there is no such row. Did you mean 'hinge'?"),
-        (("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"), "'fid@mnist', but there is no such measure"),
+        (
+            ("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"),
+            "'fid@mnist', but there is no such measure. Did you mean 'fid@mnist-cnn'?",
+        ),
         (("at: few", "at: fwe"), "'fwe', but there is no such setting. Did you mean 'few'?"),
         (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
         (("seeds: 3", "seeds: 1"), "seeds must be at least 2"),

@@ -100,6 +100,7 @@ def test_defaults_are_torch_s_and_switches_that_are_off_are_left_out():
         ("adam", {}, "needs the option 'lr'."),
         ("adam", {"lr": 0}, "lr must be greater than 0, not 0."),
         ("adam", {"lr": 1, "betas": [0.5, 1]}, "betas.1 must be less than 1, not 1."),
+        ("adam", {"lr": 1, "betas": [0.5]}, "betas"),
         ("adam", {"lr": 1, "amsgrad": 1}, "amsgrad must be true or false, not 1."),
         ("rprop", {"lr": 1, "etas": [0.5]}, "etas"),
         ("sgd", {"lr": 1, "weight_decay": 1e7}, "weight_decay must be at most 1e+06, not 10000000.0."),

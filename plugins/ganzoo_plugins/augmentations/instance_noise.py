@@ -1,8 +1,8 @@
 """Instance noise: noise on real and fake images, until the two distributions overlap.
 
 Sønderby, Caballero, Theis, Shi & Huszár 2017, "Amortised MAP Inference for Image Super-resolution",
-arXiv:1610.04490, section 3.3, and Arjovsky & Bottou 2017, "Towards Principled Methods for Training
-Generative Adversarial Networks", arXiv:1701.04862, section 3. D is shown
+arXiv:1610.04490, and Arjovsky & Bottou 2017, "Towards Principled Methods for Training Generative Adversarial Networks",
+arXiv:1701.04862, section 3. D is shown
 
     x + σε  and  G(z) + σε',    ε, ε' ~ N(0, I)
 

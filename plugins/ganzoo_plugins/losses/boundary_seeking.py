@@ -2,7 +2,7 @@
 
 Hjelm et al. 2018, "Boundary-Seeking Generative Adversarial Networks", arXiv:1702.08431. D's loss is the original GAN's.
 For the optimal D, D/(1 - D) is the density ratio of data to fakes, which is 1 where the two agree. So G moves its fakes
-to D's decision boundary (section 3, "continuous variables"):
+to D's decision boundary:
 
     min_G  1/2 E_z[(log D(G(z)) - log(1 - D(G(z))))²]
 

@@ -32,12 +32,12 @@ def test_the_ring_is_the_papers():
     torch.testing.assert_close(radii, torch.full((8,), 2.0))
     assert RING.means[0] == (2.0, 0.0)
     assert RING.means[2] == pytest.approx((0.0, 2.0), abs=1e-12)
-    assert RING.std == 0.02
+    assert (RING.std, RING.scale) == (0.02, 2.5)
 
 
 def test_the_grid_is_the_papers():
     assert set(GRID.means) == {(-4.0 + 2 * i, -4.0 + 2 * j) for i in range(5) for j in range(5)}
-    assert GRID.std == 0.05
+    assert (GRID.std, GRID.scale) == (0.05, 5.0)
 
 
 @domains

@@ -181,6 +181,14 @@ def test_the_generator_s_loss_is_its_game_and_what_the_encoder_misses(game: str)
     assert torch.allclose(losses["loss"], played + 2 * noise + code / 2, atol=1e-5)
 
 
+@pytest.mark.parametrize("part", ["noise", "code"])
+def test_the_generator_learns_from_what_the_encoder_misses(part: str) -> None:
+    objective, networks = built()
+    missed = objective.generator_loss(networks, batch())[part]
+    (slope,) = torch.autograd.grad(missed, [next(networks["generator"].parameters())])
+    assert slope.any()
+
+
 def test_the_other_game_has_no_penalty() -> None:
     objective, networks = built(game="non-saturating")
     networks.eval()

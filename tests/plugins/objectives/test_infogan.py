@@ -101,6 +101,13 @@ def test_in_the_discriminator_s_phase_it_and_the_recognition_head_learn() -> Non
     assert trained_by(0) == {"generator": {False}, "recognition": {True}, "discriminator": {True}}
 
 
+def test_the_generator_learns_from_the_information() -> None:
+    objective, networks = built()
+    gained = objective.phases()[1].loss(networks, batch())["information"]
+    (slope,) = torch.autograd.grad(gained, [next(networks["generator"].parameters())])
+    assert slope.any()
+
+
 def test_losses_are_the_game_minus_weighted_information() -> None:
     objective, networks = built(InfoGAN(categorical_weight=2.0, continuous_weight=0.5))
     networks.eval()
