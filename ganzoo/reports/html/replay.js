@@ -11,12 +11,9 @@
   }));
   const real = points(data.real), modes = points(data.modes);
   const plane = document.getElementById("plane"), losses = document.getElementById("plane-losses");
-  const step = document.getElementById("replay-step"), play = document.getElementById("replay-play");
-  const stage = document.getElementById("replay-stage");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
   const mixed = (a, b, share) => a.map((one, index) => Math.round(one + (b[index] - one) * share));
-  let timer = null;
 
   const drawField = (context, field, size) => {
     const paper = channels(colour("--paper")), low = channels(colour("--series-2")), high = channels(colour("--series-1"));
@@ -79,42 +76,13 @@
     context.lineWidth = 1.5;
     context.beginPath(); context.moveTo(across(images), top - 10); context.lineTo(across(images), bottom); context.stroke();
   };
-  const show = (index) => {
-    const frame = frames[index];
-    drawPlane(frame);
-    drawLosses(frame.images);
-    const said = `After ${frame.images.toLocaleString("en")} points`;
-    step.value = index;
-    step.setAttribute("aria-valuetext", said);
-    stage.textContent = said;
-  };
-  const stop = () => {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "Play";
-    stage.removeAttribute("aria-live");
-  };
-  const advance = () => {
-    const next = Number(step.value) + 1;
-    if (next < frames.length) show(next);
-    if (next >= frames.length - 1) stop();
-  };
-
   const field = frames.some((frame) => frame.field);
   document.getElementById("plane-legend").textContent = `Dots: ${frames[0].samples.length / 2} samples, from `
     + `the same codes each time. Green: real points${modes.length ? ", with their modes ringed" : ""}.`
     + (field ? " Shading: the discriminator’s output, from low (orange: judged fake) to high (blue: judged real), "
       + "rescaled at each moment." : "");
-  step.max = frames.length - 1;
-  step.addEventListener("input", () => { stop(); show(Number(step.value)); });
-  play.addEventListener("click", () => {
-    if (timer !== null) return stop();
-    if (Number(step.value) >= frames.length - 1) show(0);
-    play.textContent = "Pause";
-    stage.setAttribute("aria-live", "off");  // or every frame is read aloud
-    timer = setInterval(advance, Math.min(600, 8000 / frames.length));
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(Number(step.value)));
-  document.documentElement.classList.add("live");
-  show(frames.length - 1);
+  const captions = frames.map((frame) => `After ${frame.images.toLocaleString("en")} points`);
+  const draw = (index) => { drawPlane(frames[index]); drawLosses(frames[index].images); };
+  const drawAgain = player(root.querySelector(".scrubber"), captions, draw, 8);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAgain);
 })();

@@ -1,0 +1,39 @@
+"use strict";
+// Steps through frames with a slider and a button, which plays all of them in so many seconds at most; draw(index) shows
+// one. Returns a function that draws the current frame again.
+const player = (scrubber, captions, draw, seconds) => {
+  const play = scrubber.querySelector("button"), step = scrubber.querySelector("input");
+  const stage = scrubber.querySelector("output"), last = captions.length - 1;
+  let timer = null;
+
+  const show = (index) => {
+    draw(index);
+    step.value = index;
+    step.setAttribute("aria-valuetext", captions[index]);
+    stage.textContent = captions[index];
+  };
+  const stop = () => {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "Play";
+    stage.removeAttribute("aria-live");
+  };
+  const advance = () => {
+    const next = Number(step.value) + 1;
+    if (next <= last) show(next);
+    if (next >= last) stop();
+  };
+
+  step.max = last;
+  step.addEventListener("input", () => { stop(); show(Number(step.value)); });
+  play.addEventListener("click", () => {
+    if (timer !== null) return stop();
+    if (Number(step.value) >= last) show(0);
+    play.textContent = "Pause";
+    stage.setAttribute("aria-live", "off");  // or every frame is read aloud
+    timer = setInterval(advance, Math.min(600, 1000 * seconds / captions.length));
+  });
+  document.documentElement.classList.add("live");
+  show(last);
+  return () => show(Number(step.value));
+};
