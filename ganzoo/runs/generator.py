@@ -149,7 +149,7 @@ class TrainedGenerator:
                     f"The labels have the shape {tuple(labels.shape)}.",
                     f"Give one for each of the {len(codes)} codes, or None.",
                 )
-            for label in labels.unique().tolist():
+            for label in set(labels.tolist()):
                 self.class_number(label)
         return draw(
             self.assembly.objective,
