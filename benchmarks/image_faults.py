@@ -171,6 +171,7 @@ def few_distinct(images: Tensor, labels: Tensor, n: int, distinct: float, genera
     """Only ``distinct`` different images of each class, repeated."""
     order = torch.randperm(len(images), generator=generator)
     few = torch.cat([order[labels[order] == label][: int(distinct)] for label in labels.unique()])
+    few = few[torch.randperm(len(few), generator=generator)]  # so that an incomplete last pass has all classes
     return images[few[torch.arange(n) % len(few)]]
 
 

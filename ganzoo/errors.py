@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-_LINE_END = re.compile(r"\s*[\n\r]\s*")
-
 
 class GanzooError(Exception):
     """A mistake that the user can fix. The command line prints it without a traceback and exits with ``exit_code``.
@@ -61,7 +59,8 @@ def one_line(text: str) -> str:
 
     Names come from untrusted files, so control characters and changes of text direction are escaped.
     """
-    return visible(_LINE_END.sub(" ", text.strip()))
+    lines = (line.strip() for line in re.split(r"[\n\r]", text))
+    return visible(" ".join(line for line in lines if line))
 
 
 def visible(text: str) -> str:

@@ -57,7 +57,7 @@ MAX_CODE = 2**24
 """The most bytes that the compressed code of a TorchScript file may expand to."""
 
 MAX_ZIPPED = 2_000_000
-"""The most files in an archive of pictures."""
+"""The most files in an archive."""
 
 ZIP_ENTRY = 512
 """The most bytes, on average, of a file's entry in an archive's list of files: its name, and 46 more."""
@@ -156,16 +156,16 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
 
 
 class _ZipReader(io.BufferedReader):
-    """An archive of any size, with a limit on its list of files, which ``zipfile`` reads in one piece."""
+    """An archive, with a limit on its list of files, which ``zipfile`` reads in one piece."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, at_most: int | None = None) -> None:
         self.path = path
-        super().__init__(cast("io.BufferedReader", open_regular(path, at_most=sys.maxsize)).detach())
+        super().__init__(cast("io.BufferedReader", open_regular(path, at_most)).detach())
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Like the base class, but refuses a list of more than ``MAX_ZIPPED`` files."""
         if size is not None and size > MAX_ZIPPED * ZIP_ENTRY:
-            raise ValueError("its list of files is too large")
+            raise GanzooError(f"The list of files in {self.path} is too large.", "Split it.")
         content = super().read(size)
         if content.count(b"PK\1\2") > MAX_ZIPPED:
             raise GanzooError(f"{self.path} holds more than {MAX_ZIPPED:,} files.", "Split it.")
@@ -191,7 +191,7 @@ class ZippedFiles:
         self.path = path
         with ExitStack() as opened:
             try:
-                file = opened.enter_context(_ZipReader(path))
+                file = opened.enter_context(_ZipReader(path, at_most=sys.maxsize))
                 n_bytes = os.fstat(file.fileno()).st_size
                 self._archive = opened.enter_context(zipfile.ZipFile(file))
             except DAMAGE as error:
@@ -314,7 +314,7 @@ def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, 
     """
     arrays = {}
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with _ZipReader(path) as file, zipfile.ZipFile(file) as archive:
             n_bytes = os.fstat(file.fileno()).st_size
             present = {info.filename: info for info in archive.infolist()}
             for name in names:
@@ -399,7 +399,7 @@ def check_torch_file(path: Path) -> None:
             compresses only TorchScript code.
         OSError: It cannot be opened.
     """
-    with open_regular(path) as file:
+    with _ZipReader(path) as file:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 expanded = sum(info.file_size for info in archive.infolist())

@@ -39,8 +39,9 @@ def check_name(name: str, zoo: Zoo) -> None:
             f"Invalid plugin name '{name}'.",
             "Use lower-case letters and digits joined by hyphens, starting with a letter: my-gan.",
         )
-    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package == "ganzoo":
-        raise GanzooError(f"Python or ganzoo reserves the name '{name}'.", f"Add a word: my-{name}.")
+    # YAML reads null, true and false as other values than names.
+    if keyword.iskeyword(package) or package in {*sys.stdlib_module_names, "ganzoo", "null", "true", "false"}:
+        raise GanzooError(f"Python, YAML or ganzoo reserves the name '{name}'.", f"Add a word: my-{name}.")
     taken = {entry.name for registry in zoo.registries() for entry in registry}
     taken |= {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
     taken |= {normal(point.name) for point in installed()} | {distribution_name(point) for point in installed()}

@@ -23,6 +23,7 @@ from ganzoo.scaffold import check_name, rendered, write
         ("", "lower-case"),
         ("class", "Python"),
         ("json", "Python"),
+        ("null", "YAML"),
         ("ganzoo", "ganzoo reserves"),
         ("vanilla", "taken"),
         ("ganzoo-bench", "taken"),

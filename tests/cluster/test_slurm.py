@@ -123,11 +123,12 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
     files = {"--key-file": key, "--socket": munge, "--pid-file": "pid", "--log-file": "log", "--seed-file": "seed"}
     options = [f"{option}={place / 'munge' / name}" for option, name in files.items()]
-    daemons = [subprocess.Popen(["munged", "--foreground", "--force", *options])]
-    wait(munge.exists, place)
-    daemons.append(subprocess.Popen(["slurmctld", "-D"]))
-    daemons.append(subprocess.Popen(["slurmd", "-D", "-N", host]))
+    daemons = []
     try:
+        daemons.append(subprocess.Popen(["munged", "--foreground", "--force", *options]))
+        wait(munge.exists, place)
+        daemons.append(subprocess.Popen(["slurmctld", "-D"]))
+        daemons.append(subprocess.Popen(["slurmd", "-D", "-N", host]))
         wait(lambda: "idle" in output("sinfo", "--noheader", "--format=%t"), place)
         yield place
     finally:

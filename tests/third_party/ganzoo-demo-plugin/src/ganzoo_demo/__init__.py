@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import AdversarialLoss, Register, RegisterRecipe, RegisterStudy, Spec, hookimpl
+from ganzoo.layers import ImageTanh
 
 PAPER = "Masnadi-Shirazi and Vasconcelos 2008, On the Design of Loss Functions for Classification, NIPS"
 
@@ -60,7 +61,7 @@ class Enlarger(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(channels, spec.channels, 3, padding=1),
-            nn.Tanh(),
+            ImageTanh(),
         )
 
     def forward(self, z: Tensor) -> Tensor:

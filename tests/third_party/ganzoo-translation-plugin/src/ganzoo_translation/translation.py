@@ -91,7 +91,7 @@ class Translator(nn.Module):
         if source is None:
             source = z.new_zeros(len(z), *self.shape)
         hidden = self.inner(self.first(source) + self.code(z)[..., None, None])
-        return torch.tanh(self.last(hidden))
+        return torch.tanh(self.last(hidden).float())  # in bfloat16, tanh would get stuck at ±1
 
 
 class SpherePrior(Prior):
