@@ -31,7 +31,9 @@ def test_memory_is_the_machines_or_that_of_the_tightest_control_group(tmp_path, 
     assert reading.machine_memory(tmp_path) == memory
 
 
-@pytest.mark.parametrize(("most", "sentence"), [(19, "more than 19 files"), (1, r"The list of files in .*x\.zip is too large")])
+@pytest.mark.parametrize(
+    ("most", "sentence"), [(19, "more than 19 files"), (1, r"The list of files in .*x\.zip is too large")]
+)
 def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch, most, sentence):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for number in range(20):

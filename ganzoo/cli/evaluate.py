@@ -259,7 +259,7 @@ def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record
         zoo,
         arguments.device,
         split=split,
-        validation=recipe.dataset.validation if own else VALIDATION,
+        validation=recipe.dataset.validation if own else VALIDATION if split == "validation" else 0,
         count=recipe.dataset.count if own else 0,
         anyway=arguments.anyway or recipe.evaluate.anyway,
         extractor_weights=arguments.extractor_weights,

@@ -391,7 +391,7 @@ def html(
 def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
     """The geometric means that a claim compares; None if it is untested, covers several settings, or a row has none.
 
-    For a row with a zero it is the arithmetic mean: the claim replaces the zero with a number that no run scored.
+    For a row with a score at its measure's limit, which the claim replaces, it is the arithmetic mean.
     """
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     if len(settings) > 1 or verdict.outcome is Outcome.WAITS:
@@ -399,7 +399,7 @@ def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[floa
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
     values = (None if cell is None else _values(cell, measure, found, zoo) for cell, measure in cells)
-    ours, theirs = (None if one is None else one.mean if 0 in one.known else one.middle for one in values)
+    ours, theirs = (None if one is None else one.mean if one.is_limited else one.middle for one in values)
     return None if ours is None or theirs is None else (ours, theirs)
 
 
@@ -421,7 +421,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
         if cell is None:
             continue
         won = found.winners.get((name, setting))
-        changes = [*variant.overrides, *(won.trial.changes if won else ())]
+        changes = [*variant.overrides, *variant.settings.get(setting, ()), *(won.trial.changes if won else ())]
         words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
         values = []
         for one in study.measures:

@@ -59,16 +59,18 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
         GanzooError: A recipe is unknown, or refused with its overrides.
     """
     cells, trials = study.cells(zoo), study.trials(zoo)
-    jobs = [(cell.row, job) for cell in cells for job in cell.jobs]
-    jobs += [(trial.row, job) for trial in trials for job in trial.jobs]
+    # Rows or settings may share a run.
+    runs = {(job.digest, job.dataset, job.seed): (cell.row, job) for cell in cells for job in cell.jobs}
+    tried = {(job.digest, job.dataset, job.seed): (trial.row, job) for trial in trials for job in trial.jobs}
+    jobs = [*runs.values(), *tried.values()]
     first = {cell.row: cell.jobs[0] for cell in cells if cell.setting == study.setting_names[0]}
     datasets: dict[str, Dataset] = {}
     per_image = {
         row: _seconds_per_image(job, study.threads, zoo, data_dir, datasets) for row, job in first.items() if timed
     }
     return Cost(
-        trainings=sum(len(cell.jobs) for cell in cells),
-        trials=sum(len(trial.jobs) for trial in trials),
+        trainings=len(runs),
+        trials=len(tried),
         images=sum(job.recipe.train.images for _, job in jobs),
         scorings=sum(_scorings(job) for _, job in jobs),
         seconds=sum(per_image[row] * job.recipe.train.images for row, job in jobs) if timed else None,

@@ -30,13 +30,13 @@ class Values:
     Attributes:
         by_seed: The value of each run; None if it failed, was not scored, or never reached the threshold.
         scale: How two of the values compare.
-        samples: Number of samples that each value was computed from.
+        n: Number of samples, or of real images if more: a share among them is at least 1 / n, or 0.
         applies: Whether the measure applies to the row; False if it needs labels or an encoder that the row lacks.
     """
 
     by_seed: Mapping[int, float | None]
     scale: Scale = "ratio"
-    samples: int = 10_000
+    n: int = 10_000
     applies: bool = True
 
     @property
@@ -60,15 +60,16 @@ class Values:
         return stdev(self.known) if len(self.known) > 1 else None
 
     @property
+    def is_limited(self) -> bool:
+        """Whether a value is at its measure's limit, so that ``logarithm`` replaces it."""
+        return 0 in self.known or (self.scale == "share" and 1 in self.known)
+
+    @property
     def logs(self) -> dict[int, float]:
         """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
         if min(self.known, default=0) < 0:
             return {}
-        return {
-            seed: logarithm(value, self.scale, self.samples)
-            for seed, value in self.by_seed.items()
-            if value is not None
-        }
+        return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
 
     @property
     def middle(self) -> float | None:
@@ -112,11 +113,19 @@ class CellFound:
         recipe = self.cell.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
         by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
-        return Values(by_seed, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
+        scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
+        n = max([recipe.evaluate.samples, *(score["protocol"].get("n_real") or 0 for score in scores)])
+        return Values(by_seed, scale, n, measure.metric in recipe.evaluate.metrics)
 
     def unscored(self, measure: Measure) -> int:
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
         return sum(is_unscored(run, measure, self.cell.jobs[0].recipe) for run in self.runs.values())
+
+    def extractors(self, measure: Measure) -> set[tuple[str, str]]:
+        """The metric, and the digest of each version of its extractor that scored the runs."""
+        own = own_protocol(self.cell.jobs[0].recipe)
+        scores = [_final(run, measure.metric, own) for run in self.runs.values()]
+        return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
 
     @property
     def crashed(self) -> list[ScoredRun]:
@@ -248,17 +257,30 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
         return None
     own = own_protocol(recipe)
     if measure.is_final:
-        # The reported weights come first.
-        scores = [score for score in run.scores if score["metric"] == measure.metric and is_own(score, own)]
-        return float(scores[0]["value"]) if scores else None
+        final = _final(run, measure.metric, own)
+        return None if final is None else float(final["value"])
     for score in (points := curve(run, measure.metric, own)):
         if (measure.below is not None and score["value"] < measure.below) or (
             measure.above is not None and score["value"] > measure.above
         ):
             return float(score["seconds"])
-    key, most = ("seconds", measure.at_seconds) if measure.at_seconds else ("images", measure.at_images)
-    within = [score for score in points if most is not None and score[key] <= most]
-    return float(within[-1]["value"]) if within else None
+    if measure.at_seconds is not None:
+        within = [score for score in points if score["seconds"] <= measure.at_seconds]
+        return float(within[-1]["value"]) if within else None
+    if measure.at_images is None:
+        return None
+    # A run is scored after the step that crosses a multiple of every_images, so a few images later.
+    every = recipe.evaluate.every_images or 1
+    crossed = [score for score in points if score["images"] // every * every <= measure.at_images]
+    # If the run was scored more often, for another study, the multiple's own score is the first one from it on.
+    last = max(crossed, key=lambda score: (score["images"] // every, -score["images"]), default=None)
+    return None if last is None else float(last["value"])
+
+
+def _final(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
+    """The newest final score of the reported weights, which come first."""
+    scores = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+    return next((score for score in reversed(scores) if score["weights"] == scores[0]["weights"]), None)
 
 
 def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
@@ -369,13 +391,19 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         trouble = "Its runs were made on different machines, whose times cannot be compared."
     elif not all(one.applies for side in scores for one in side):
         trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."
+    elif len(extractors := {one for side in compared for cell, measure in side for one in cell.extractors(measure)}) > (
+        len({metric for metric, _ in extractors})
+    ):
+        trouble = (
+            "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
+        )
     failed = [sum(one.failed for one in side) for side in scores]
     signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
     by_setting = len(settings) > 1
     # The two rows in one setting, or two scores of one run, are compared as a pair.
     paired = by_setting or claim.better == claim.than
     logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
-    rounding = [_rounding(side) for side in scores]
+    rounding = [_rounding(side, of_means=by_setting) for side in scores]
     return Comparison(
         logs[0],
         logs[1],
@@ -425,13 +453,19 @@ def _runs(n: int, kind: str = "") -> str:
     return f"{n} {kind}run{'' if n == 1 else 's'}"
 
 
-def _rounding(scores: Sequence[Values]) -> float:
+def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
     """A lower bound on the standard deviation of a row's logarithms: the noise that a count rounds away.
 
     The value behind a count may be anywhere within a step of 1; uniformly distributed, it has a deviation of 1/√12.
+
+    Args:
+        scores: The row's scores, by setting.
+        of_means: Whether means over a setting's seeds are compared, which are as much less noisy.
     """
-    counted = [value for one in scores if one.scale == "count" for value in one.known]
-    return math.sqrt(fmean(1 / max(value, 1) ** 2 / 12 for value in counted)) if counted else 0.0
+    counted = [one.known for one in scores if one.scale == "count" and one.known]
+    parts = [fmean(1 / max(value, 1) ** 2 / 12 for value in known) for known in counted]
+    sizes = [len(known) if of_means else 1 for known in counted]
+    return math.sqrt(fmean(part / size for part, size in zip(parts, sizes, strict=True))) if parts else 0.0
 
 
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
@@ -442,7 +476,7 @@ def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
     Args:
         value: The score, at least 0.
         scale: The scale of its metric.
-        n: Number of samples that were scored.
+        n: Number of samples, or of real images if more.
     """
     if scale == "share":
         share = min(max(value, 1 / n), 1 - 1 / n)

@@ -151,17 +151,21 @@ class Matrix:
 
 
 def joined(jobs: Iterable[Job]) -> list[Job]:
-    """Merge equal jobs: each occurs once, with the metrics of all jobs that request it."""
+    """Merge equal jobs: each occurs once, with the metrics of all jobs that request it, scored as often as any."""
     merged: dict[tuple[str, str, int, int], Job] = {}
     for job in jobs:
         key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
         known = merged.setdefault(key, job)
-        metrics = tuple(dict.fromkeys([*known.recipe.evaluate.metrics, *job.recipe.evaluate.metrics]))
-        if metrics != known.recipe.evaluate.metrics:
-            evaluate = known.recipe.evaluate.model_copy(update={"metrics": metrics})
+        ours, theirs = known.recipe.evaluate, job.recipe.evaluate
+        metrics = tuple(dict.fromkeys([*ours.metrics, *theirs.metrics]))
+        every = min((one.every_images for one in (ours, theirs) if one.every_images), default=None)
+        if (metrics, every) != (ours.metrics, ours.every_images):
+            evaluate = ours.model_copy(update={"metrics": metrics, "every_images": every})
             recipe = known.recipe.model_copy(update={"evaluate": evaluate})
-            override = f"evaluate.metrics=[{', '.join(metrics)}]"
-            merged[key] = replace(known, recipe=recipe, overrides=(*known.overrides, override))
+            overrides = [f"evaluate.metrics=[{', '.join(metrics)}]"]
+            if every != ours.every_images:
+                overrides.append(f"evaluate.every_images={every}")
+            merged[key] = replace(known, recipe=recipe, overrides=(*known.overrides, *overrides))
     return list(merged.values())
 
 

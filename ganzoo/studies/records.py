@@ -384,13 +384,13 @@ def collect(
         environment: This process's environment, used if the run folder has none.
         zoo: Where the recipe's names are looked up.
     """
-    run, trained, problem = _opened(folder), job.recipe, None
+    run, trained, problem = None, job.recipe, None
     scores: Sequence[Score] = []
     events: Sequence[Mapping[str, Any]] = []
     try:
-        if run is not None:
-            # The recipe as it was trained: the file may have been edited after the bench started.
-            trained, scores, events = run.recipe(zoo), run.scores(), run.events()
+        run = RunFolder.open(folder)
+        # The recipe as it was trained: the file may have been edited after the bench started.
+        trained, scores, events = run.recipe(zoo), run.scores(), run.events()
     except GanzooError as damage:  # one damaged folder does not end the other jobs
         run, problem = None, str(damage)
     info = run.info if run else {}
@@ -442,8 +442,11 @@ def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
 
 def recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
     """The run in a folder; None if there is none, or if the record was made from another."""
-    run = _opened(folder)
-    if run is None or run.info.get("started") != record.started or run.info.get("images") != record.images:
+    try:
+        run = RunFolder.open(folder)
+    except GanzooError:
+        return None
+    if run.info.get("started") != record.started or run.info.get("images") != record.images:
         return None
     return run
 
@@ -489,10 +492,3 @@ def _size(path: Path) -> int:
             return os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return 0
-
-
-def _opened(folder: Path) -> RunFolder | None:
-    try:
-        return RunFolder.open(folder)
-    except GanzooError:
-        return None

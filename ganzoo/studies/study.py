@@ -418,13 +418,15 @@ class Study(Section):
         if self.search is None:
             return []
         search = self.search
-        apart = (f"dataset.validation={search.validation}", *search.overrides)
+        # Last, so that no override of the whole dataset moves the trials to the test images.
+        held_out = f"dataset.validation={search.validation}"
         trials = []
         for number, changes in enumerate(search.settings()):
             for setting in self.setting_names:
                 for row, variant in self.rows.items():
                     if self.is_tuned(row):
-                        jobs = self._jobs(row, setting, (*changes, *apart, *variant.search), zoo, trials=search.seeds)
+                        changed = (*changes, *search.overrides, *variant.search, held_out)
+                        jobs = self._jobs(row, setting, changed, zoo, trials=search.seeds)
                         trials.append(Trial(row, setting, number, changes, jobs))
         return trials
 

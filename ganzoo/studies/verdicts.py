@@ -219,7 +219,7 @@ def _variance(logs: NDArray[np.float64]) -> float:
 def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: float, claims: int) -> Verdict:
     low, high = tested.interval
     p, is_clear = p_better, p_better < LEVEL
-    if p_small < LEVEL and high < math.log(SMALLEST) and not comparison.flatters_than:
+    if p_small < LEVEL and high < math.log(SMALLEST) and not (comparison.flatters_than or comparison.at_least):
         outcome, p = Outcome.DOES_NOT_HOLD, p_small
         if not is_clear:
             why = "If it is better, then by less than 10%."
@@ -277,11 +277,13 @@ def _untested(comparison: Comparison) -> Verdict:
     # Neither row varies, or all pairs differ by the same amount.
     difference = comparison.better[0] - comparison.than[0]
     why = f"All {comparison.of} score the same, as happens when a measure is at its limit."
-    if difference and comparison.paired:
+    if comparison.at_least and not difference:
+        why = "A score at its measure's limit was replaced by one that has a logarithm, which hides the difference."
+    elif difference and comparison.paired:
         why = "All pairs differ by the same factor, so there is no noise to compare it with."
     elif difference:
         why = f"Neither row varies between {comparison.of}, so there is no noise to compare the difference with."
-    return Verdict(Outcome.CANNOT_TELL, why, math.exp(difference), seeds=seeds)
+    return Verdict(Outcome.CANNOT_TELL, why, math.exp(difference), seeds=seeds, at_least=comparison.at_least)
 
 
 def _without(n: int, whose: str = "") -> str:

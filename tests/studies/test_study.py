@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ganzoo.cli import app
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo.reports.study_report import answers, started, write_pages
@@ -275,10 +276,21 @@ def test_a_refused_recipe_is_named_with_its_row(write, zoo):
     assert "Did you mean 'hinge-mnist'?" in str(found.value)
 
 
-def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@mnist-cnn", cpu="Test CPU"):
+def recorded(
+    ledger,
+    job: Job,
+    values,
+    *,
+    error=None,
+    split="test",
+    metric="fid@mnist-cnn",
+    cpu="Test CPU",
+    images=0,
+    digest="old",
+):
     """Record a job with evenly spaced scores, at one second per thousand images; an error counts as divergence."""
-    protocol = {**own_protocol(job.recipe), "split": split}
-    images = job.recipe.train.images
+    protocol = {**own_protocol(job.recipe), "split": split, "extractor_digest": digest}
+    images = images or job.recipe.train.images
     scores = [
         {
             "metric": metric,
@@ -474,6 +486,12 @@ def test_studies_in_one_command_train_shared_runs_once(write, zoo):
     assert len(found) == len(jobs) / 2
     assert {job.recipe.evaluate.metrics for job in found} == {("fid@mnist-cnn", "recall@mnist-cnn")}
     assert all(job.overrides[-1] == "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]" for job in found)
+    often = write(("[train.images=64000]", "[train.images=64000, evaluate.every_images=16000]"))
+    for studies in ((one, often), (often, one)):
+        found = joined(job for study in studies for cell in study.cells(zoo) for job in cell.jobs)
+        assert len(found) == len(jobs) / 2
+        assert {job.recipe.evaluate.every_images for job in found} == {16000}
+        assert load_recipe(found[0].source, zoo, found[0].overrides).evaluate == found[0].recipe.evaluate
 
 
 def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, tmp_path):
@@ -546,7 +564,12 @@ def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, tmp_pa
 
 @pytest.mark.parametrize(
     ("kept", "lost", "outcome", "effect"),
-    [(8, 0, Outcome.HOLDS, 8), (8, 1, Outcome.HOLDS, 8), (8, 8, Outcome.CANNOT_TELL, 1)],
+    [
+        (8, 0, Outcome.HOLDS, 8),
+        (8, 1, Outcome.HOLDS, 8),
+        (8, 8, Outcome.CANNOT_TELL, 1),
+        (1, 0, Outcome.CANNOT_TELL, 1),
+    ],
 )
 def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect):
     path = tmp_path / "ring.yaml"
@@ -562,6 +585,7 @@ def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, k
     assert told.outcome is outcome
     assert told.effect == pytest.approx(effect)
     assert told.at_least == (lost == 0)  # where 0 modes count as 1
+    assert ("All seeds score the same" in told.why) == (kept == lost)
 
 
 def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
@@ -628,6 +652,34 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
     assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
 
 
+def test_a_score_at_a_number_of_images_comes_from_the_step_that_crosses_it(write, zoo, tmp_path):
+    early = "below: 50}\n  - {name: early, metric: fid@mnist-cnn, at_images: 16000}"
+    study = write(("below: 50}", early), ("64000]", "64000, evaluate.every_images=16000]"))
+    job, ledger = study.cells(zoo)[0].jobs[0], Ledger(tmp_path / "results")
+    run = recorded(ledger, job, [90.0, 60.0, 45.0, 30.0], images=64_192)  # the first after 16,048 images
+    assert value_of(run, study.measure("early"), job.recipe) == 90
+    run = recorded(ledger, job, [90.0, 70.0, 60.0, 50.0, 45.0, 40.0, 35.0, 30.0], images=64_192)
+    assert value_of(run, study.measure("early"), job.recipe) == 70  # scored twice as often for another study
+
+
+def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_again(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    jobs = [(cell.row, job) for cell in study.cells(zoo) for job in cell.jobs]
+    for row, job in jobs:
+        recorded(ledger, job, [100.0, noisy(20.0 if row == "r1" else 40.0, job)], digest=row)
+    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    assert [one.outcome for one in told] == [Outcome.CANNOT_TELL] * 2
+    assert "scored by different versions of an extractor" in told[0].why
+    for row, job in jobs:
+        run = ledger.find(job.digest, job.dataset, job.seed)
+        score = run.scores[0]
+        again = {**score, "value": noisy(20.0 if row == "r1" else 60.0, job)}
+        ledger.add_scores(run, [{**again, "protocol": {**score["protocol"], "extractor_digest": "new"}}])
+    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    assert told[0].outcome is Outcome.HOLDS
+    assert told[0].effect == pytest.approx(3, rel=0.05)
+
+
 SEARCH = """\
 question: Which rate is best?
 baseline: vanilla-mnist
@@ -666,6 +718,10 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert not found.is_searching
     tuned = found.cell("tuned", "").cell.jobs[0]
     assert tuned.recipe.dataset.validation == 0
+    (tmp_path / "rates.yaml").write_text(f"{SEARCH}quick: {{overrides: ['dataset={{name: fashion-mnist}}']}}\n")
+    small = load_study(tmp_path / "rates.yaml", zoo).scaled_down()
+    for job in (job for trial in small.trials(zoo) for job in trial.jobs):
+        assert (job.recipe.dataset.name, job.recipe.dataset.scored_split) == ("fashion-mnist", "validation")
     assert tuned.recipe.evaluate.metrics == ("fid@mnist-cnn", "recall@mnist-cnn")
     winner = trials[4].jobs[0].recipe
     assert tuned.recipe.optimizers == winner.optimizers
