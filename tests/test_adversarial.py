@@ -15,10 +15,12 @@ from ganzoo import (
     Batch,
     GanzooError,
     GaussianPrior,
+    Networks,
     Regularizer,
     RegularizerContext,
     Spec,
 )
+from ganzoo.api.dataset import Points
 
 SPEC = Spec((1, 2, 2), GaussianPrior(dim=3))
 CONDITIONAL = Spec((1, 2, 2), GaussianPrior(dim=3), classes=2)
@@ -289,24 +291,24 @@ def test_regularizers_are_shown_the_networks_once() -> None:
 @pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
 def test_a_turn_can_draw_and_judge_more_than_its_batch(spec: Spec) -> None:
     nets, seen = networks(), batch()
-    context = game(spec=spec, augmentation=Shift()).discriminator_context(nets, seen)
+    context = game(spec=spec, augmentation=Shift()).discriminator_context((), nets, seen)
     assert len(context.condition) == (1 if spec.classes else 0)
     assert torch.equal(context.generate(seen.z), nets["generator"](seen.z, *context.condition))
     assert torch.equal(context.discriminate_real(), context.critic(context.real))
     assert torch.equal(context.discriminate_fake(), context.critic(context.fake))
-    known = replace(context, real_logits=torch.ones(4), fake_logits=torch.zeros(4))
-    assert known.discriminate_real() is known.real_logits
-    assert known.discriminate_fake() is known.fake_logits
+    context.real_logits, context.fake_logits = torch.ones(4), torch.zeros(4)
+    assert context.discriminate_real() is context.real_logits
+    assert context.discriminate_fake() is context.fake_logits
 
 
 def test_a_context_knows_images_before_the_augmentation_and_a_critic_through_it() -> None:
     nets, seen = networks(), batch()
     made = game(augmentation=Shift())
-    for context in (made.discriminator_context(nets, seen), made.generator_context(nets, seen)):
+    for context in (made.discriminator_context((), nets, seen), made.generator_context((), nets, seen)):
         assert torch.equal(context.clean_fake, nets["generator"](seen.z))
         assert torch.equal(context.fake, context.clean_fake + 100)
         assert torch.equal(context.augmented_critic(seen.real), context.critic(context.real))
-    plain = game().discriminator_context(nets, seen)
+    plain = game().discriminator_context((), nets, seen)
     assert plain.clean_fake is plain.fake
     assert torch.equal(plain.augmented_critic(seen.real), plain.critic(seen.real))
 
@@ -421,41 +423,89 @@ def test_features_are_computed_once_for_logits_and_regularizers(spec: Spec) -> N
 @pytest.mark.parametrize("reads_features", [False, True])
 def test_a_regularizer_may_judge_both_kinds_in_one_pass_with_their_labels(reads_features: bool) -> None:
     nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
-    shared = AdversarialGame(Difference(), [ReadsFeatures()] if reads_features else [])
+    terms = [ReadsFeatures()] if reads_features else []
+    shared = AdversarialGame(Difference(), terms)
     shared.bind(CONDITIONAL, nets)
-    context = shared.discriminator_context(nets, seen)
+    context = shared.discriminator_context(terms, nets, seen)
     both = context.critic(torch.cat([context.real, context.fake]))
     assert torch.equal(both, torch.cat([context.critic(context.real), context.critic(context.fake)]))
 
 
 def test_features_of_other_images_are_their_own() -> None:
     nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
-    context = game().discriminator_context(nets, seen)
+    context = game().discriminator_context((), nets, seen)
     first = context.features(context.real)
     assert context.features(context.real) is first
     assert torch.equal(context.features(context.real + 1), first + 2)
     assert context.features(context.real) is first
 
 
-def test_a_discriminator_without_a_head_has_its_logits_for_features() -> None:
-    class Headless(nn.Module):
-        def features(self, images: Tensor) -> Tensor:
-            return images.flatten(1).sum(1)
+class Headless(Critic):
+    """Its logits are not those of a head that it names, so nothing else can compute them from its features."""
 
-    nets, seen = {"generator": Generator(), "discriminator": Headless()}, batch()
-    sharing = AdversarialGame(Difference(), [ReadsFeatures()])
-    sharing.bind(SPEC, nets)
-    assert torch.allclose(sharing.phases()[0].loss(nets, seen)["real_logits"], seen.real.sum() / 4)
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
 
 
-def test_a_discriminator_without_features_is_refused_where_they_are_read() -> None:
+@pytest.mark.parametrize(("discriminator", "missing"), [(Critic, "features"), (Headless, "head")])
+def test_a_discriminator_without_features_or_head_is_refused_where_they_are_read(discriminator, missing) -> None:
     with pytest.raises(GanzooError) as caught:
-        AdversarialGame(Difference(), [ReadsFeatures()]).bind(SPEC, networks())
+        AdversarialGame(Difference(), [ReadsFeatures()]).bind(SPEC, {**networks(), "discriminator": discriminator()})
     module = Critic.__module__
     assert caught.value.sentence == (
-        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' exposes none."
+        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' has no '{missing}'."
     )
-    assert caught.value.remedy == "Use a discriminator with features(), such as 'dcgan' or 'mlp'."
+    assert caught.value.remedy == "Use a discriminator with features() and head, such as 'dcgan' or 'mlp'."
+
+
+def test_a_regularizer_that_fails_in_bind_is_named() -> None:
+    class Fails(Regularizer):
+        label = "fails"
+
+        def bind(self, spec: Spec, networks: Networks) -> None:
+            spec.nothing  # noqa: B018
+
+    with pytest.raises(GanzooError, match="The regularizer 'fails' could not be bound to its networks: AttributeError"):
+        AdversarialGame(Difference(), [Fails()]).bind(SPEC, networks())
+
+
+@pytest.mark.parametrize("augments", [False, True])
+def test_what_transforms_images_is_refused_for_other_samples(augments: bool) -> None:
+    class Turned(Augmentation):
+        images_only = True
+
+    class Tied(Regularizer):
+        label, images_only = "tied", True
+
+    points = Spec((1, 1, 2), GaussianPrior(dim=3), modality=Points(1, 1, 2))
+    made = AdversarialGame(Difference(), [] if augments else [Tied()], Turned() if augments else None)
+    what = "The augmentation" if augments else "The regularizer 'tied'"
+    with pytest.raises(GanzooError, match=f"{what} transforms images, but the dataset has points"):
+        made.bind(points, networks())
+    made.bind(SPEC, networks())
+
+
+def test_a_phase_makes_only_the_images_that_it_reads() -> None:
+    """The generator's phase augments no real images, and lazy R1 neither generates nor augments anything else."""
+    seen: list[str] = []
+
+    class Look(Augmentation):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append("fake" if images.requires_grad or images is not given.real else "real")
+            return images
+
+    class LazyR1(Regularizer):
+        label = "lazy"
+
+        def penalty(self, context: RegularizerContext) -> Tensor:
+            return context.critic(context.batch.real).square().mean()
+
+    nets, given = networks(), batch()
+    nets["generator"].register_forward_hook(lambda *_: seen.append("generated"))
+    for phase in game(Difference(), LazyR1(every_steps=2), augmentation=Look()).phases():
+        seen.append(phase.name)
+        phase.loss(nets, given)
+    assert " ".join(seen) == "discriminator real generated fake discriminator/lazy generator generated fake"
 
 
 class AddsNetwork(Regularizer):

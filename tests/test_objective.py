@@ -37,7 +37,7 @@ def spec(classes: int) -> Spec:
 
 def turn() -> RegularizerContext:
     batch = Batch(torch.ones(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3))
-    return RegularizerContext({}, lambda images: images.flatten(1).sum(1), batch, batch.real, -batch.real)
+    return RegularizerContext({}, lambda images: images.flatten(1).sum(1), batch, lambda: -batch.real)
 
 
 def test_an_objective_remembers_the_sizes_and_adds_no_networks() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal, get_args
 
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.bounds import EverySteps, Weight
+from ganzoo.api.dataset import Images
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, foreign_code, nearest
 
 
 class AdversarialLoss(nn.Module):
@@ -54,46 +54,70 @@ def _unchanged(images: Tensor) -> Tensor:
     return images
 
 
-@dataclass(frozen=True)
 class RegularizerContext:
-    """What a regularizer receives from one phase.
+    """What a regularizer receives from one phase. ``real``, ``fake`` and ``clean_fake`` are made when first read.
 
-    Attributes:
+    Args:
         networks: All networks, by role.
         critic: The discriminator as a function of images alone, (n, c, h, w) to float32 logits (n,).
         batch: The phase's batch; ``batch.real`` holds the real images before augmentation.
-        real: Real images (n, c, h, w) as the discriminator sees them, after augmentation.
-        fake: Fake images (n, c, h, w), also after augmentation; they carry the generator's graph only in a generator
-            phase.
-        clean_fake: The same fakes before augmentation; defaults to ``fake``.
+        fakes: Generates ``clean_fake``.
         augment: The augmentation, from (n, c, h, w) to the same size, with new random draws in each call; the identity
             if the recipe has none.
-        real_logits: Logits (n,) of ``real``; None if the phase did not compute them.
-        fake_logits: Logits (n,) of ``fake``; None if the phase did not compute them.
         condition: Extra positional arguments of the networks: the batch's labels in a conditional recipe.
         generate: The generator as a function of latent codes alone, (n, latent) to images without augmentation.
         features: The discriminator's features (n, feature_width) as a function of images alone; those of ``real`` and
             ``fake`` are computed only once. For regularizers with ``reads_features``.
         player: The player whose loss the penalty is added to.
+
+    Attributes:
+        real_logits: Logits (n,) of ``real``; None if the phase did not compute them.
+        fake_logits: Logits (n,) of ``fake``; None if the phase did not compute them.
     """
 
-    networks: Networks
-    critic: Callable[[Tensor], Tensor]
-    batch: Batch
-    real: Tensor
-    fake: Tensor
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
-    clean_fake: Tensor = None  # type: ignore[assignment]
-    augment: Callable[[Tensor], Tensor] = _unchanged
-    condition: tuple[Tensor, ...] = ()
-    generate: Callable[[Tensor], Tensor] = _not_given
-    features: Callable[[Tensor], Tensor] = _not_given
-    player: Player = "discriminator"
+    _real: Tensor | None = None
+    _fake: Tensor | None = None
+    _clean_fake: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        if self.clean_fake is None:
-            object.__setattr__(self, "clean_fake", self.fake)
+    def __init__(
+        self,
+        networks: Networks,
+        critic: Callable[[Tensor], Tensor],
+        batch: Batch,
+        fakes: Callable[[], Tensor],
+        *,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        condition: tuple[Tensor, ...] = (),
+        generate: Callable[[Tensor], Tensor] = _not_given,
+        features: Callable[[Tensor], Tensor] = _not_given,
+        player: Player = "discriminator",
+    ) -> None:
+        self.networks, self.critic, self.batch, self._fakes = networks, critic, batch, fakes
+        self.augment = augment or _unchanged
+        self.condition, self.generate, self.features, self.player = condition, generate, features, player
+
+    @property
+    def real(self) -> Tensor:
+        """Real images (n, c, h, w) as the discriminator sees them, after augmentation."""
+        if self._real is None:
+            self._real = self.augment(self.batch.real)
+        return self._real
+
+    @property
+    def clean_fake(self) -> Tensor:
+        """Fake images (n, c, h, w) before augmentation; only in a generator phase do they carry its graph."""
+        if self._clean_fake is None:
+            self._clean_fake = self._fakes()
+        return self._clean_fake
+
+    @property
+    def fake(self) -> Tensor:
+        """The same fake images as the discriminator sees them, after augmentation."""
+        if self._fake is None:
+            self._fake = self.augment(self.clean_fake)
+        return self._fake
 
     def augmented_critic(self, images: Tensor) -> Tensor:
         """Augment images (n, c, h, w), and return their logits (n,).
@@ -129,7 +153,8 @@ class Regularizer(nn.Module):
             instance, set it in ``__init__``.
         label: Its name in the logs; ganzoo sets it to the registered name.
         reads_features: Whether it calls ``context.features``; if so, ganzoo refuses a discriminator without
-            ``features``.
+            ``features`` and ``head``.
+        images_only: Whether it transforms images, for instance shifts them; if so, ganzoo refuses other datasets.
         processes: Number of processes that train together, each on its share of every batch; ganzoo sets it. Code that
             counts images must multiply by it.
     """
@@ -137,6 +162,7 @@ class Regularizer(nn.Module):
     side: Player | Literal["both"] = "discriminator"
     label: str = "penalty"
     reads_features: ClassVar[bool] = False
+    images_only: ClassVar[bool] = False
     processes: int = 1
     weight: float | Tensor
 
@@ -184,12 +210,14 @@ class Augmentation(nn.Module):
     where clamping would stop gradients (noise, brightness).
 
     Attributes:
+        images_only: Whether it makes sense only for images; if so, ganzoo refuses other datasets.
         scheduled: Float options that a recipe may schedule. Each is an attribute of the same name; if scheduled, it is
             a scalar buffer that is updated in place before each step.
         processes: Number of processes that train together, each on its share of every batch; ganzoo sets it. Code that
             counts images must multiply by it.
     """
 
+    images_only: ClassVar[bool] = False
     scheduled: ClassVar[tuple[str, ...]] = ()
     processes: int = 1
 
@@ -198,7 +226,7 @@ class Augmentation(nn.Module):
 
 
 PlayerLoss = Callable[[Sequence[Regularizer], Networks, Batch], Losses]
-ContextFn = Callable[[Networks, Batch], RegularizerContext]
+ContextFn = Callable[[Sequence[Regularizer], Networks, Batch], RegularizerContext]
 
 
 class AdversarialGame(Objective):
@@ -230,20 +258,28 @@ class AdversarialGame(Objective):
         self.augmentation = augmentation
         self.share_fakes = share_fakes
         self._terms = tuple(regularizers)
-        self._reads_features = any(term.reads_features for term in self._terms)
         self._added: dict[Regularizer, tuple[str, ...]] = {}
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Record the sizes, and bind the regularizers, which may add networks."""
         added = dict(super().bind(spec, networks))
+        if self.augmentation is not None and self.augmentation.images_only:
+            _require_images(spec, "The augmentation")
         for term in self._terms:
-            if term.reads_features and not hasattr(networks["discriminator"], "features"):
-                raise GanzooError(
-                    f"The regularizer '{term.label}' reads the discriminator's features, and "
-                    f"'{type(networks['discriminator']).__module__}' exposes none.",
-                    "Use a discriminator with features(), such as 'dcgan' or 'mlp'.",
-                )
-            own = term.bind(spec, networks) or {}
+            if term.images_only:
+                _require_images(spec, f"The regularizer '{term.label}'")
+            for part in ("features", "head") if term.reads_features else ():
+                if not hasattr(networks["discriminator"], part):
+                    raise GanzooError(
+                        f"The regularizer '{term.label}' reads the discriminator's features, and "
+                        f"'{type(networks['discriminator']).__module__}' has no '{part}'.",
+                        "Use a discriminator with features() and head, such as 'dcgan' or 'mlp'.",
+                    )
+            with foreign_code(
+                f"The regularizer '{term.label}' could not be bound to its networks",
+                "Choose others or fix its bind().",
+            ):
+                own = dict(term.bind(spec, networks) or {})
             for role in own.keys() & (added.keys() | networks.keys()):
                 raise GanzooError(
                     f"The regularizer '{term.label}' adds a network '{role}', but one already exists.",
@@ -272,7 +308,7 @@ class AdversarialGame(Objective):
             Phase(
                 f"{player}/{term.label}",
                 self._trained(player, [term]),
-                partial(_lazy_loss, term, context_of),
+                partial(_lazy_loss, term, partial(context_of, [term])),
                 every_steps=term.every_steps,
                 after=after,
             )
@@ -290,42 +326,58 @@ class AdversarialGame(Objective):
 
     def discriminator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
         """The discriminator's loss on one batch, with its regularizers."""
-        context = self.discriminator_context(networks, batch)
-        if self._reads_features or not getattr(networks["discriminator"], "per_image", False):
+        context = self.discriminator_context(terms, networks, batch)
+        if _reads_features(terms) or not getattr(networks["discriminator"], "per_image", False):
             real, fake = context.critic(context.real), context.critic(context.fake)
         else:  # if the discriminator judges each image separately, one pass is faster than two
             real, fake = context.critic(torch.cat([context.real, context.fake])).chunk(2)
         if self.augmentation is not None:
             self.augmentation.observe(real.detach())
         logged = {"real_logits": real.mean(), "fake_logits": fake.mean()}
-        context = replace(context, real_logits=real, fake_logits=fake)
+        context.real_logits, context.fake_logits = real, fake
         return _total(self.loss.discriminator(real, fake), terms, context) | logged
 
     def generator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
         """The generator's loss on one batch, with its regularizers."""
-        context = self.generator_context(networks, batch)
+        context = self.generator_context(terms, networks, batch)
         real = context.critic(context.real) if self.loss.pairs else None
         fake = context.critic(context.fake)
-        context = replace(context, real_logits=real, fake_logits=fake)
+        context.real_logits, context.fake_logits = real, fake
         for term in terms:
             fake = term.select(fake)
         return _total(self.loss.generator(real, fake), terms, context)
 
-    def discriminator_context(self, networks: Networks, batch: Batch) -> RegularizerContext:
-        """The context of a discriminator phase: fakes carry no graph."""
-        with torch.no_grad():
-            fake = self.fakes(networks, batch) if batch.fake is None else batch.fake.detach()
-        return self._context("discriminator", networks, batch, fake)
+    def discriminator_context(
+        self, terms: Sequence[Regularizer], networks: Networks, batch: Batch
+    ) -> RegularizerContext:
+        """The context of a discriminator phase with these regularizers: fakes carry no graph."""
 
-    def generator_context(self, networks: Networks, batch: Batch) -> RegularizerContext:
-        """The context of a generator phase: fakes carry the generator's graph."""
-        fake = self.fakes(networks, batch) if batch.fake is None else batch.fake
-        return self._context("generator", networks, batch, fake)
+        def fakes() -> Tensor:
+            with torch.no_grad():
+                return self.fakes(networks, batch) if batch.fake is None else batch.fake.detach()
 
-    def _context(self, player: Player, networks: Networks, batch: Batch, fake: Tensor) -> RegularizerContext:
+        return self._context("discriminator", terms, networks, batch, fakes)
+
+    def generator_context(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> RegularizerContext:
+        """The context of a generator phase with these regularizers: fakes carry the generator's graph."""
+
+        def fakes() -> Tensor:
+            with torch.enable_grad():  # even if a regularizer reads them first where it needs no gradients itself
+                return self.fakes(networks, batch) if batch.fake is None else batch.fake
+
+        return self._context("generator", terms, networks, batch, fakes)
+
+    def _context(
+        self,
+        player: Player,
+        terms: Sequence[Regularizer],
+        networks: Networks,
+        batch: Batch,
+        fakes: Callable[[], Tensor],
+    ) -> RegularizerContext:
         condition = self.condition(batch.label)
         discriminator = networks["discriminator"]
-        head: Callable[..., Tensor] = getattr(discriminator, "head", nn.Identity())
+        reads_features = _reads_features(terms)
         seen: list[tuple[Tensor, Tensor]] = []
 
         def labels(images: Tensor) -> Sequence[Tensor]:
@@ -340,7 +392,8 @@ class AdversarialGame(Objective):
             return seen[-1][1]
 
         def critic(images: Tensor) -> Tensor:
-            if self._reads_features:
+            if reads_features:
+                head: Callable[..., Tensor] = discriminator.head  # type: ignore[assignment]
                 return head(features(images), *labels(images)).float()
             logits: Tensor = discriminator(images, *labels(images))
             return logits.float()
@@ -348,19 +401,27 @@ class AdversarialGame(Objective):
         def generate(z: Tensor) -> Tensor:
             return self.generate_from(networks, z, batch.label, batch.columns(self.generates_from))
 
-        augment = _unchanged if self.augmentation is None else self.augmentation
         return RegularizerContext(
             networks,
             critic,
             batch,
-            augment(batch.real),
-            augment(fake),
-            clean_fake=fake,
-            augment=augment,
+            fakes,
+            augment=self.augmentation,
             condition=condition,
             generate=generate,
             features=features,
             player=player,
+        )
+
+
+def _reads_features(terms: Sequence[Regularizer]) -> bool:
+    return any(term.reads_features for term in terms)
+
+
+def _require_images(spec: Spec, what: str) -> None:
+    if not isinstance(spec.modality, Images):
+        raise GanzooError(
+            f"{what} transforms images, but the dataset has {spec.modality.name}.", "Remove it from the recipe."
         )
 
 
@@ -387,7 +448,9 @@ def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:
     return penalty
 
 
-def _lazy_loss(term: Regularizer, context_of: ContextFn, networks: Networks, batch: Batch) -> Losses:
+def _lazy_loss(
+    term: Regularizer, context_of: Callable[[Networks, Batch], RegularizerContext], networks: Networks, batch: Batch
+) -> Losses:
     penalty = _penalty(term, context_of(networks, batch))
     if penalty is None:
         raise GanzooError(f"The regularizer '{term.label}' has no penalty to apply lazily.", "Set every_steps: 1.")

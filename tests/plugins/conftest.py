@@ -30,7 +30,10 @@ def context() -> Callable[..., RegularizerContext]:
 
     def make(critic: Critic, real: Tensor, fake: Tensor, **more: object) -> RegularizerContext:
         batch = Batch(real, torch.zeros(len(real), dtype=torch.int64), more.pop("z", torch.zeros(len(real), 1)))
-        return RegularizerContext(more.pop("networks", {}), critic, batch, real, fake, **more)
+        logits = {key: more.pop(key) for key in ("real_logits", "fake_logits") if key in more}
+        made = RegularizerContext(more.pop("networks", {}), critic, batch, lambda: fake, **more)
+        vars(made).update(logits)
+        return made
 
     return make
 

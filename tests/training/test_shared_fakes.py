@@ -61,12 +61,14 @@ def test_without_sharing_each_player_draws_its_own_fakes(mnist):
     assert not torch.allclose(trained.networks.state_dict()[weight], twin.networks.state_dict()[weight], atol=1e-6)
 
 
-def test_a_lazy_regularizer_draws_its_own_fakes_and_changes_no_other_step(mnist):
-    plain, lazy = trainer(mnist), trainer(mnist, LAZY)
+@pytest.mark.parametrize(("kind", "own_fakes"), [("r1", 0), ("r2", 1)])
+def test_a_lazy_regularizer_draws_its_own_fakes_if_it_reads_any_and_changes_no_other_step(mnist, kind, own_fakes):
+    plain, lazy = trainer(mnist), trainer(mnist, LAZY.replace("r1", kind))
     calls = []
     generate = lazy.objective.generate
     lazy.objective.generate = lambda *given: (calls.append(1), generate(*given))[1]
-    for calls_so_far, own_keys in ((2, {"discriminator/r1.loss", "discriminator/r1.penalty"}), (3, set())):
+    own = {f"discriminator/{kind}.loss", f"discriminator/{kind}.penalty"}
+    for calls_so_far, own_keys in ((1 + own_fakes, own), (2 + own_fakes, set())):
         plain.step()
         lazy.step()
         assert len(calls) == calls_so_far

@@ -52,6 +52,7 @@ class ADA(Augmentation):
         cutout: Also blank a window of half the size.
     """
 
+    images_only = True
     scheduled = ("p",)
     p: Tensor
     signs: Tensor

@@ -55,6 +55,8 @@ class DiffAugment(Augmentation):
         window: Side of the cutout, as a share of the image's size.
     """
 
+    images_only = True
+
     def __init__(
         self,
         *,

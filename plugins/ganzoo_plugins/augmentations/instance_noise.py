@@ -33,16 +33,21 @@ class InstanceNoise(Augmentation):
         images: Real images after which σ is zero.
     """
 
-    level: Tensor
+    seen: Tensor
 
     def __init__(self, *, level: Annotated[float, Field(ge=0, le=1e3)] = 0.5, images: ImageCount = 200_000) -> None:
         super().__init__()
-        self.fall = level / images
-        self.register_buffer("level", torch.tensor(float(level)))
+        self.first, self.images = level, images
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def level(self) -> Tensor:
+        """σ, a scalar."""
+        return self.first * (1 - self.seen / self.images).clamp(min=0)
 
     def observe(self, real_logits: Tensor) -> None:
-        """Lower σ in proportion to the number of images in this batch."""
-        self.level.sub_(self.fall * len(real_logits) * self.processes).clamp_(min=0)
+        """Count the images of this batch."""
+        self.seen += len(real_logits) * self.processes
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, c, h, w) plus noise."""

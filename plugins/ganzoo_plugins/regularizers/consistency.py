@@ -30,6 +30,8 @@ class Consistency(Regularizer):
         shift: Largest shift in pixels.
     """
 
+    images_only = True
+
     def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1, shift: Shift = 4) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.shift = shift

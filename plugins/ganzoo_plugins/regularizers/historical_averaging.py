@@ -6,9 +6,8 @@ either player with parameters θ:
     ‖θ - 1/t Σ_{i=1..t} θ[i]‖²
 
 The idea comes from fictitious play, in which players that circle an equilibrium can settle in it. The mean is a buffer
-as large as the network. It starts at the initial parameters θ[1], even with ``train.init_from``, whose weights are
-loaded later, and is updated after each step. The paper gives no weight. The distance is a sum over all parameters,
-hence the small default of 1e-3.
+as large as the network; it starts at the parameters before the first step, and is updated after each step. The paper
+gives no weight. The distance is a sum over all parameters, hence the small default of 1e-3.
 """
 
 from __future__ import annotations
@@ -62,13 +61,18 @@ class HistoricalAveraging(Regularizer):
         self.side = side
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """Start the history at the initial parameters."""
-        self.register_buffer("average", flat(networks[self.side]).detach().clone())
-        self.register_buffer("steps", torch.ones(()))
+        """Make room for the mean."""
+        self.register_buffer("average", torch.zeros_like(flat(networks[self.side])).detach())
+        self.register_buffer("steps", torch.zeros(()))
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """‖θ - mean of all θ so far‖²."""
-        return (flat(context.networks[self.side]) - self.average).square().sum()
+        parameters = flat(context.networks[self.side])
+        # The mean starts here, not in bind(): with train.init_from, weights are loaded in between.
+        first = (self.steps == 0).float()
+        self.steps += first
+        self.average.lerp_(parameters.detach(), first)
+        return (parameters - self.average).square().sum()
 
     def after_step(self, networks: Networks) -> None:
         """Update the mean with the current parameters."""

@@ -55,6 +55,8 @@ class BalancedConsistency(Regularizer):
         shift: Largest shift in pixels.
     """
 
+    images_only = True
+
     def __init__(
         self,
         *,

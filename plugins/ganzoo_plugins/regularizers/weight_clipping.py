@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
+from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import Networks, Register, RegisterRecipe, Regularizer, hookimpl
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, hookimpl
 
 PAPER = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
 
@@ -33,10 +34,19 @@ class WeightClipping(Regularizer):
         super().__init__()
         self.limit = limit
 
+    def bind(self, spec: Spec, networks: Networks) -> None:
+        """Refuse weights that are computed from the clipped parameters."""
+        if any(is_parametrized(layer) for layer in networks["discriminator"].modules()):
+            raise GanzooError(
+                "'weight-clipping' cannot limit weights that spectral_norm or equalised learning rates compute.",
+                "Remove spectral_norm, or choose another discriminator.",
+            )
+
     def after_step(self, networks: Networks) -> None:
         """Clip the parameters."""
         for parameter in networks["discriminator"].parameters():
-            parameter.clamp_(-self.limit, self.limit)
+            if parameter.requires_grad:  # not those that train.freeze keeps
+                parameter.clamp_(-self.limit, self.limit)
 
 
 @hookimpl

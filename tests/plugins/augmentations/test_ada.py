@@ -163,7 +163,7 @@ def test_r1_through_ada_agrees_with_its_jacobian() -> None:
         torch.manual_seed(5)
         return ada(images)
 
-    context = RegularizerContext({}, lambda x: (x * weight).sum((1, 2, 3)), batch, ada(real), real, augment=drawn)
+    context = RegularizerContext({}, lambda x: (x * weight).sum((1, 2, 3)), batch, lambda: real, augment=drawn)
     value = R1().penalty(context)
     jacobian = torch.autograd.functional.jacobian(drawn, real).view(30, 30)
     gradient = jacobian.T @ weight.detach().flatten()

@@ -90,5 +90,5 @@ def test_a_discriminator_whose_features_have_the_label_is_refused(discriminator)
 
 def test_a_discriminator_without_features_is_refused() -> None:
     networks = {"generator": Generator(SPEC), "discriminator": nn.Identity()}
-    with pytest.raises(GanzooError, match="exposes none"):
+    with pytest.raises(GanzooError, match="has no 'features'"):
         AdversarialGame(NonSaturating(), [AuxiliaryClassifier()]).bind(SPEC, networks)

@@ -107,10 +107,10 @@ def test_latent_consistency_compares_images_before_an_augmentation(context) -> N
     seen = context(
         lambda x: x.flatten(1).sum(1),
         fake,
-        torch.randn(6, 1, 1, 2),
+        fake,
         z=z,
         generate=linear_generator,
-        clean_fake=fake,
+        augment=torch.randn_like,
         fake_logits=torch.randn(6),
     )
     assert LatentConsistency(sigma=0.0).penalty(seen).item() == 0

@@ -37,7 +37,7 @@ class Points(nn.Module):
 def context(discriminator: nn.Module) -> RegularizerContext:
     nothing = torch.zeros(2, 1, 2, 2)
     batch = Batch(nothing, torch.zeros(2, dtype=torch.int64), torch.zeros(2, 4))
-    return RegularizerContext({"discriminator": discriminator}, discriminator, batch, nothing, nothing)
+    return RegularizerContext({"discriminator": discriminator}, discriminator, batch, lambda: nothing)
 
 
 def test_it_is_half_the_squared_norm_of_the_last_layer_alone() -> None:

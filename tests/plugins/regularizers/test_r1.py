@@ -14,7 +14,7 @@ from ganzoo_plugins.regularizers.r1 import R1, R2
 
 def context(critic: object, real: Tensor, fake: Tensor) -> RegularizerContext:
     batch = Batch(real, torch.zeros(len(real), dtype=torch.int64), torch.zeros(len(real), 1))
-    return RegularizerContext({}, critic, batch, real, fake)
+    return RegularizerContext({}, critic, batch, lambda: fake)
 
 
 def images(n: int = 6) -> Tensor:
