@@ -360,7 +360,7 @@ class ModelMetric(Metric):
         """
         if objective is None:
             return "it measures a trained model, not images"
-        if not hasattr(objective, self.calls):
+        if not callable(getattr(objective, self.calls, None)):
             return f"it needs a loss that {self.does}"
         if self.needs_unconditional and objective.spec.classes:
             return "its encoder receives the labels"

@@ -372,7 +372,8 @@ class MinibatchStd(nn.Module):
     authors' code), averaged over all features and pixels. It makes a collapsed generator easy to detect.
 
     Args:
-        group: Images in a group; lowered to the largest divisor of the batch size that does not exceed it.
+        group: Images in a group; if it does not divide the batch size, the largest divisor below it is used or, if that
+            is 1, the smallest above.
     """
 
     def __init__(self, group: int = 4) -> None:
@@ -382,7 +383,8 @@ class MinibatchStd(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """From (n, c, h, w) to (n, c + 1, h, w)."""
         n, _, height, width = maps.shape
-        group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
+        divisors = [size for size in range(2, n + 1) if n % size == 0] or [1]
+        group = max((size for size in divisors if size <= self.group), default=divisors[0])
         # Image i is compared with i + n / group, i + 2n / group, ..., as in the authors' code.
         precise = maps.to(torch.promote_types(maps.dtype, torch.float32))
         variance = precise.view(group, n // group, *maps.shape[1:]).var(0, correction=0)

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import torch
 
@@ -31,6 +32,7 @@ def description(zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | N
         "recipe": trainer.recipe.name,
         "status": "running",
         "started": now(),
+        "id": uuid4().hex,
         "seed": trainer.recipe.train.seed,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
         "shape": list(dataset.shape),

@@ -28,7 +28,7 @@ def test_it_is_the_deviation_over_a_group_averaged_over_everything_else() -> Non
         assert torch.allclose(extra[first::2], torch.tensor(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "group"), [(1, 1), (2, 2), (3, 3), (6, 3), (7, 1), (8, 4), (10, 2)])
+@pytest.mark.parametrize(("n", "group"), [(1, 1), (2, 2), (3, 3), (6, 3), (7, 7), (8, 4), (10, 2), (25, 5)])
 def test_any_batch_size_is_taken(n: int, group: int) -> None:
     maps = torch.randn(n, 2, 3, 3)
     assert torch.equal(MinibatchStd(group=4)(maps), MinibatchStd(group=group)(maps))

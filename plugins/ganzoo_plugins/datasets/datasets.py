@@ -212,7 +212,7 @@ def _downloaded(
                         file.replace(folder / file.name)
     except (OSError, RuntimeError, EOFError) as error:
         raise GanzooError(
-            f"Dataset '{name}' cannot be downloaded.",
+            f"Dataset '{name}' cannot be downloaded ({getattr(error, 'strerror', None) or error}).",
             f"Put {needed} into {folder} yourself, or name their folder with --data-dir.{remedy}",
         ) from error
     return folder

@@ -158,7 +158,8 @@ def _zipped(
     if classes and any(len(parts) == 1 for parts in named):
         raise _beside(archive.path, classes)
     files: list[Picture] = [ZippedFile(archive, name) for name in named.values()]
-    return files, [classes.index(parts[0]) for parts in named] if classes else [], tuple(classes)
+    numbers = {name: number for number, name in enumerate(classes)}
+    return files, [numbers[parts[0]] for parts in named] if classes else [], tuple(classes)
 
 
 def _is_hidden(name: str) -> bool:

@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often each image is shown")
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights and the order of images")
     chosen = parser.parse_args(arguments)
+    chosen.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(THREADS)
     started_at = time.perf_counter()
     images = DATASETS[chosen.dataset]("train", None)

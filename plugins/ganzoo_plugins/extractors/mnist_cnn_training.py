@@ -164,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="how often each image is shown")
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights, order and distortions")
     chosen = parser.parse_args(arguments)
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(THREADS[chosen.dataset])
     digits = chosen.dataset == "mnist"
     source = mnist if digits else fashion_mnist

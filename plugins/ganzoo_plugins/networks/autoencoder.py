@@ -38,6 +38,9 @@ class Autoencoder(nn.Module):
         decoder: From codes to images.
         code: Width of the code.
         error: How the distance between an image and its reconstruction is measured.
+
+    Attributes:
+        per_image: Whether it judges each image separately; the decoder has the trunk's normalisation.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.trunk, self.decoder, self.error = trunk, decoder, error
         self.to_code = nn.Linear(trunk.feature_width, code)
+        self.per_image = trunk.per_image
         del trunk.head
 
     def encode(self, images: Tensor, label: Tensor | None = None) -> Tensor:

@@ -62,8 +62,9 @@ class Packed(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Features (n, feature_width) of the packs that contain the images (n, c, h, w)."""
         n, packs = len(images), -(-len(images) // self.packing)
-        members = torch.arange(packs * self.packing, device=images.device) % n
-        packed = images[members].view(self.packing, packs, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+        if packs * self.packing > n:
+            images = images[torch.arange(packs * self.packing, device=images.device) % n]
+        packed = images.unflatten(0, (self.packing, packs)).transpose(0, 1).flatten(1, 2)
         return self.discriminator.features(packed).repeat(self.packing, 1)[:n]
 
     def forward(self, images: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from torch.nn.functional import log_softmax, softplus
 from ganzoo import (
     Batch,
     CodesPrior,
+    Dataset,
     GanzooError,
     Losses,
     Metric,
@@ -201,6 +202,13 @@ class ClusteringAccuracy(ModelMetric):
     does = "finds clusters"
     needs_classes = True
     needs_unconditional = True
+
+    def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
+        """Refuse a loss whose prior has no categorical code for the clusters."""
+        obstacle = super().obstacle_in_model(objective, dataset)
+        if obstacle is None and objective is not None and not getattr(objective.spec.prior, "categorical", True):
+            return "the prior has no categorical code"
+        return obstacle
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``clustering_accuracy``."""

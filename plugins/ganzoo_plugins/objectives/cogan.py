@@ -69,8 +69,11 @@ class Own(nn.Module):
         self.names = list(first)
         self.parameters_of_layers = nn.ParameterList(p.detach().clone() for p in first.values())
         self.kept = {}
+        known = layers_with_parameters(network)
         for index, (name, buffer) in enumerate(network.named_buffers()):
-            if layer_of(name) in layers:
+            # A buffer may be in a part of its layer, as in conditional batch normalisation.
+            owner = max((one for one in known if f"{name}.".startswith(f"{one}.")), key=len, default="")
+            if owner in layers:
                 self.kept[name] = f"buffer_{index}"
                 self.register_buffer(f"buffer_{index}", buffer.detach().clone())
 

@@ -288,7 +288,13 @@ class SemiSupervised(Objective):
                 f"Set loss.classes: {spec.dataset_classes}." if spec.dataset_classes else "Choose one with labels.",
             )
         for network in (trunk, as_trunk(networks["alone"], "classifier", "A semi-supervised GAN")):
-            network.head = ClassHead(network.feature_width, self.classes)
+            head = network.head = ClassHead(network.feature_width, self.classes)
+            if network.head is not head:  # a property, such as that of a discriminator of packs
+                kind = type(network)
+                raise GanzooError(
+                    f"The head of {kind.__module__}.{kind.__name__} cannot be replaced by one with class logits.",
+                    "Choose another discriminator, such as 'mlp' or 'dcgan'.",
+                )
         self.pool = Pool(spec.image_shape, self.classes, self.labels_per_class)
         return super().bind(spec, networks)
 

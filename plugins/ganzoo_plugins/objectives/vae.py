@@ -113,10 +113,8 @@ class VAE(Objective):
     def bound(self, networks: Networks, batch: Batch) -> Losses:
         """The negative evidence lower bound, averaged over images."""
         q = posterior(networks, batch.real, self.condition(batch.label))
-        # In bfloat16, tanh is exactly ±1 from ±3.5 on, with gradient 0. Ink that the decoder missed would then give no
-        # gradient, exactly where the cross-entropy's gradient should be largest.
-        with torch.autocast(batch.real.device.type, enabled=False):
-            means = self.generate(networks, q.sample(), batch.label)
+        means = self.generate(networks, q.sample(), batch.label).float()
+        with torch.autocast(batch.real.device.type, enabled=False):  # refuses the cross-entropy on a GPU
             error = negative_log_likelihood(batch.real, means, self.likelihood, self.deviation).mean()
         divergence = q.divergence().mean()
         return {"loss": error + divergence, "error": error, "divergence": divergence}

@@ -21,8 +21,8 @@ Differences from the paper: squared norms are means. Dec ends in tanh. The encod
 (Łańcucki et al. 2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): without it, an
 untrained encoder's vectors hardly differ, so a few codes would capture them all (codebook collapse). The prior is
 sampled by inverse transform: the first P latent variables, transformed to U(0, 1), choose the symbols, so a latent code
-determines its image. Any encoder and generator work: for networks without a ``grid``, P = latent / ``code_width``
-positions form one row.
+determines its image. Any encoder and generator work: with another generator than this module's, P = latent /
+``code_width`` positions form one row.
 """
 
 from __future__ import annotations
@@ -48,10 +48,9 @@ from ganzoo import (
     RegisterRecipe,
     Spec,
     UniformPrior,
-    functional,
     hookimpl,
 )
-from ganzoo.layers import Crop, Depth, ImageTanh, UpConv2d, Width, with_label
+from ganzoo.layers import Crop, Depth, ImageTanh, UpConv2d, Width, own_statistics, with_label
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
 FIRST_KERNEL = 7
@@ -168,7 +167,8 @@ class Codebook(nn.Embedding):
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
         """Indices (n, P) of the code vectors nearest to vectors (n, P, code_width)."""
-        return torch.cdist(vectors.float(), self.weight.float().expand(len(vectors), -1, -1)).argmin(2)
+        distances = torch.cdist(vectors.float().flatten(0, 1), self.weight.float())
+        return distances.argmin(1).view(vectors.shape[:2])
 
 
 class CausalConv2d(nn.Module):
@@ -289,7 +289,7 @@ class VQVAE(Objective):
 
     Args:
         codes: K.
-        code_width: Length of a code vector. If the networks have a grid, the latent code is divided over its positions
+        code_width: Length of a code vector. With this module's generator, the latent code is divided over its grid
             instead.
         commitment: β.
         prior_width: Channels of the PixelCNN.
@@ -309,13 +309,14 @@ class VQVAE(Objective):
         prior_depth: Depth = 4,
     ) -> None:
         super().__init__()
-        self.codes, self.code_width, self.commitment = codes, code_width, commitment
+        self.n_codes, self.code_width, self.commitment = codes, code_width, commitment
         self.prior_size = prior_width, prior_depth
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Add the code vectors and their prior."""
         super().bind(spec, networks)
-        grid = getattr(networks["generator"], "grid", None)
+        generator = networks["generator"]
+        grid = generator.grid if isinstance(generator, OnGrid) else None
         known = isinstance(spec.prior, (GaussianPrior, UniformPrior))
         if (grid is None and spec.latent % self.code_width) or not known:
             raise GanzooError(
@@ -326,8 +327,8 @@ class VQVAE(Objective):
         rows, columns = grid or (1, spec.latent // self.code_width)
         self.places = rows * columns
         self.code_width = -(-spec.latent // self.places)
-        prior = PixelCNN(self.codes, (rows, columns), spec.classes, *self.prior_size)
-        return {"codebook": Codebook(self.codes, self.code_width), "prior": prior}
+        prior = PixelCNN(self.n_codes, (rows, columns), spec.classes, *self.prior_size)
+        return {"codebook": Codebook(self.n_codes, self.code_width), "prior": prior}
 
     def phases(self) -> list[Phase]:
         """The autoencoder's phase, then the prior's."""
@@ -355,7 +356,8 @@ class VQVAE(Objective):
         again = self.decode(networks, vectors + (chosen - vectors).detach(), batch.label)
         error = mse_loss(again.float(), batch.real)
         moved, committed = mse_loss(chosen, vectors.detach()), mse_loss(vectors, chosen.detach())
-        frequency = functional.one_hot(indices, self.codes).float().mean((0, 1))
+        shares = error.new_full((indices.numel(),), 1 / indices.numel())
+        frequency = error.new_zeros(self.n_codes).index_add(0, indices.flatten(), shares)
         used = torch.special.entr(frequency).sum().exp()
         return {"loss": error + moved + self.commitment * committed, "error": error, "used_codes": used}
 
@@ -371,7 +373,9 @@ class VQVAE(Objective):
         """Images (n, c, h, w) reconstructed from their codes."""
         codebook = networks["codebook"]
         vectors = codebook(codebook.nearest(self.encode(networks, images, label)))  # type: ignore[operator]
-        return self.decode(networks, vectors, label)
+        # Any batch normalisation in the decoder uses the statistics of these codes, not of the prior's.
+        with own_statistics(networks["generator"]):
+            return self.decode(networks, vectors, label)
 
     def generate(self, networks: Networks, z: Tensor, label: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent), whose first P numbers choose the symbols."""

@@ -109,7 +109,8 @@ def _identity(folder: Path) -> str | None:
     """An identifier that stays the same when a run is resumed, even if its folder was moved."""
     with suppress(OSError, ValueError):
         info = json.loads((folder / "run.json").read_bytes())
-        text = json.dumps([info.get(key) for key in ("recipe", "seed", "started")])
+        # Runs of earlier versions have no id.
+        text = info.get("id") or json.dumps([info.get(key) for key in ("recipe", "seed", "started")])
         return sha256(text.encode()).hexdigest()[:16]
     return None
 

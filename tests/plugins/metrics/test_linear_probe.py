@@ -79,6 +79,19 @@ def test_an_encoder_that_is_told_the_classes_is_refused_before_training(metric, 
         ganzoo.train(recipe, out=tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "metric", "change", "obstacle"),
+    [
+        ("vq-vae-mnist", "linear-probe", {}, "it needs a loss that encodes images"),
+        ("infogan-mnist", "clustering-accuracy", {"prior.categorical": []}, "the prior has no categorical code"),
+    ],
+)
+def test_a_loss_without_such_codes_is_refused_before_training(recipe, metric, change, obstacle, tmp_path):
+    settings = {**change, "evaluate.metrics": [metric], "dataset.count": 1000}
+    with pytest.raises(GanzooError, match=rf"'{metric}' cannot be computed: {obstacle}\."):
+        ganzoo.train(ganzoo.recipe(recipe, **settings), out=tmp_path / "run")
+
+
 def test_training_images_are_not_judged_by_what_was_fitted_to_them():
     objective = Codes()
     objective.bind(Spec((1, 2, 2), GaussianPrior(dim=2)), {})

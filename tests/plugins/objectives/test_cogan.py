@@ -50,6 +50,24 @@ def moved(networks: nn.ModuleDict) -> None:
                 parameter.add_(torch.randn_like(parameter))
 
 
+def test_a_layer_of_conditional_normalisation_has_running_statistics_of_its_own() -> None:
+    spec = Spec((1, 8, 8), GaussianPrior(dim=3), classes=2)
+    objective = CoGAN(own_layers=3)
+    networks = nn.ModuleDict(
+        {
+            "generator": mlp.Generator(spec, hidden=[8, 8], norm="batch", conditioning="batch-norm"),
+            "discriminator": mlp.Discriminator(spec, hidden=[8, 6]),
+        }
+    )
+    own = objective.bind(spec, networks)["second_generator"]
+    (norm,) = {name.rpartition(".")[0] for name in own.names if name.endswith(".scale")}
+    assert f"{norm}.norm.running_mean" in own.kept
+    first = networks["generator"].get_buffer(f"{norm}.norm.running_mean").clone()
+    own.call(networks["generator"], torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
+    assert torch.equal(networks["generator"].get_buffer(f"{norm}.norm.running_mean"), first)
+    assert not torch.equal(own.get_buffer(own.kept[f"{norm}.norm.running_mean"]), first)
+
+
 def test_layers_are_whole_under_spectral_normalisation() -> None:
     objective = CoGAN()
     networks = nn.ModuleDict({"generator": mlp.Generator(SPEC, hidden=[8]), "discriminator": mlp.Discriminator(SPEC)})

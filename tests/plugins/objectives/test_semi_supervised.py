@@ -23,6 +23,7 @@ from ganzoo import (
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
+from ganzoo_plugins.networks import pacgan
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.objectives import semi_supervised
 from ganzoo_plugins.objectives.semi_supervised import UNKNOWN, Pool, SemiSupervised, SupervisedTestError, TestError
@@ -36,6 +37,12 @@ def built(**options: object) -> tuple[SemiSupervised, nn.ModuleDict]:
     networks = nn.ModuleDict({"generator": Generator(SPEC, hidden=[8]), **judges})
     networks.update(objective.bind(SPEC, networks))
     return objective, networks
+
+
+def test_a_discriminator_whose_head_cannot_be_replaced_is_refused() -> None:
+    networks = nn.ModuleDict({role: pacgan.perceptron(SPEC) for role in ("generator", "discriminator", "alone")})
+    with pytest.raises(GanzooError, match="The head of ganzoo_plugins.networks.pacgan.Packed cannot be replaced"):
+        SemiSupervised(classes=3, labels_per_class=2).bind(SPEC, networks)
 
 
 def batch(n: int = 12) -> Batch:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Prior, Spec, UniformPrior
+from ganzoo_plugins.networks import sngan
 from ganzoo_plugins.networks.mlp import Generator
 from ganzoo_plugins.objectives import vq_vae
 from ganzoo_plugins.objectives.vq_vae import VQVAE, Codebook, PixelCNN
@@ -49,6 +50,25 @@ class Exponential(Prior):
 def test_a_prior_whose_codes_would_not_become_uniform_numbers_is_refused() -> None:
     with pytest.raises(GanzooError, match="needs a gaussian or uniform prior"):
         built(Spec((1, 4, 4), Exponential()))
+
+
+def test_another_generator_gets_its_codes_in_one_row() -> None:
+    """Even one with a ``grid`` of its own, which means something else there."""
+    objective = VQVAE(codes=5, code_width=2, prior_width=8, prior_depth=2)
+    networks = nn.ModuleDict({"encoder": Encoder(), "generator": sngan.Generator(SPEC, width=2)})
+    networks.update(objective.bind(SPEC, networks))
+    assert (objective.places, objective.code_width) == (3, 2)
+    assert objective.reconstruct(networks, batch().real, batch().label).shape == (8, 1, 4, 4)
+
+
+def test_reconstructions_are_normalised_by_their_own_codes() -> None:
+    objective, networks = built()
+    networks["generator"] = Generator(SPEC, hidden=[8, 8], norm="batch")
+    networks.eval()
+    norm, seen = next(part for part in networks.modules() if isinstance(part, nn.BatchNorm1d)), batch()
+    first = objective.reconstruct(networks, seen.real, seen.label)
+    norm.running_mean.fill_(100)  # as the prior's codes may have left it
+    assert torch.equal(objective.reconstruct(networks, seen.real, seen.label), first)
 
 
 def test_the_nearest_code_is_the_nearest() -> None:
