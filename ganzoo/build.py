@@ -95,7 +95,14 @@ def assemble(
     require_roles(f"The {loss} samples with", objective.samples_with, networks)
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
-    use_channels_last(networks, lambda: _probe(assembly, recipe))
+    unusable = _fail_on_images(assembly)
+
+    def probe() -> None:
+        _probe(assembly, recipe)
+        if not _fail_on_images(assembly) <= unusable:
+            raise GanzooError("A discriminator or encoder fails.")
+
+    use_channels_last(networks, probe)
     return assembly
 
 
@@ -358,6 +365,20 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
             expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
 
 
+def _fail_on_images(assembly: Assembly) -> set[str]:
+    """The roles of discriminators and encoders that do not accept two images, some because they need further inputs."""
+    spec, objective, networks = assembly.spec, assembly.objective, assembly.networks
+    label, failing = objective.condition(torch.zeros(2, dtype=torch.int64)), set()
+    with evaluating(networks), torch.random.fork_rng(devices=[]):
+        for role, kind in objective.roles.items():
+            if kind in ("discriminator", "encoder"):
+                try:
+                    networks[role](torch.zeros(2, *spec.shape), *label)
+                except Exception:
+                    failing.add(role)
+    return failing
+
+
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
     """Store convolution weights in channels_last memory format, for which kernels are faster.
 
@@ -369,6 +390,8 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
         networks: Networks, changed in place.
         probe: Runs them; raises GanzooError if one fails.
     """
+    if not any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in networks.modules()):
+        return
     _store_convolutions(networks, torch.channels_last)
     try:
         probe()

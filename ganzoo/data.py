@@ -221,8 +221,8 @@ def _levels(images: Tensor) -> Tensor:
 SHARE = 0.5
 """The share of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
 SLOTS = 8
-"""Host buffers of a streamed dataset: one is filled while the others, enough for all critic iterations of a step, wait
-to be copied to the device."""
+"""Host buffers of a streamed dataset: one is filled while the others, enough for a step of seven batches, wait to be
+copied to the device."""
 
 ALL = slice(None)
 """Every row of a batch; if several processes train together, each takes its own rows."""

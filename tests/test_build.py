@@ -96,6 +96,26 @@ def test_a_network_that_fails_in_channels_last_stays_contiguous():
     probe()
 
 
+@pytest.mark.parametrize(("loss", "role"), [("unrolled", "discriminator"), ("aae", "encoder")])
+def test_a_network_that_only_an_objective_s_own_phases_run_is_tried_too(own_zoo, mnist, loss, role):
+    class Viewing(nn.Module):
+        def __init__(self, spec):
+            super().__init__()
+            self.convolution = nn.Conv2d(spec.channels, 4, 3)
+            self.linear = nn.Linear(4 * 26 * 26, 1 if role == "discriminator" else spec.latent)
+
+        def forward(self, images):
+            maps = self.convolution(images)
+            out = self.linear(maps.view(len(maps), -1))
+            return out.squeeze(1) if role == "discriminator" else out
+
+    own_zoo.registry(role).add(Entry(role, "viewing", Viewing, "Calls view", None, "tests", "tests 0"))
+    recipe = load_recipe(f"{loss}-mnist", own_zoo, [f"networks.{role}=viewing"])
+    networks = assemble(recipe, own_zoo, mnist.modality, 10, ()).networks
+    assert networks[role].convolution.weight.is_contiguous()
+    networks[role](torch.zeros(2, 1, 28, 28))
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
 def test_optimizers_resume_to_the_bit_from_contiguous_state(name):
     """A fused step follows the memory format; a checkpoint holds contiguous tensors."""

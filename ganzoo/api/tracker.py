@@ -17,7 +17,10 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, record: Mapping[str, Any]) -> None:
-        """One record of events.jsonl: ``{"event": "train", "images": ..., ...}``."""
+        """One record of events.jsonl, ``{"event": "train", "images": ..., ...}``; none of ``start`` and ``resume``.
+
+        A resumed run goes back to its last checkpoint, so records of some ``images`` may come twice.
+        """
 
     def picture(self, images: int, path: Path) -> None:
         """A grid of samples was saved at ``path`` after ``images`` training images."""

@@ -67,12 +67,17 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
 
 def prune(newest: Path, *, keep: int = 2) -> None:
     """Keep the last ``keep`` complete checkpoints up to ``newest``; remove later, earlier and incomplete ones."""
-    paths = sorted(newest.parent.glob("*.safetensors"))
+    paths = _checkpoints(newest.parent)
     kept = [path for path in paths if path <= newest and path.with_suffix(".json").exists()][-keep:]
     for path in paths:
         if path not in kept:
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints' files, oldest first; copies that a user made under other names are none of ours."""
+    return sorted(path for path in folder.glob("*.safetensors") if path.stem.isdecimal())
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -87,7 +92,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     damaged: list[str] = []
     paths: list[Path] = []
     # A run in progress may remove older checkpoints while they are read; then there are newer ones.
-    while (listing := sorted(folder.glob("*.safetensors"), reverse=True)) != paths:
+    while (listing := _checkpoints(folder)[::-1]) != paths:
         damaged, paths = [], listing
         for path in paths:
             try:

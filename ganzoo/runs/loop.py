@@ -36,7 +36,8 @@ from ganzoo.training.signals import StopRequests
 from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer
 
-GRID_ROWS = 8
+GRID_ROWS, GRID_CLASSES = 8, 40
+"""A grid of samples has a column for each class, but at most ``GRID_CLASSES``."""
 REPLAYED, REPLAY_SAMPLES = 60, 500
 """How many points of a run on 2D data its report replays, and how many samples at each."""
 PROFILED_AT = 50
@@ -53,7 +54,7 @@ class Callbacks:
     """Receive a run's progress.
 
     Attributes:
-        trackers: Receive every event, in addition to the trackers that the recipe names.
+        trackers: Receive the run's events, in addition to the trackers that the recipe names.
         on_step: Called after each step with the number of images shown.
         log: Called with progress messages.
     """
@@ -322,10 +323,11 @@ class TrainingLoop:
     def _draw_grid(self) -> None:
         if self.run is None:
             return
-        columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
+        columns = min(self.trainer.objective.spec.classes, GRID_CLASSES) or GRID_ROWS
         modality = self.trainer.objective.spec.modality
         shown = modality.overview_size(columns, GRID_ROWS) // self.trainer.objective.views
-        images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, overview=True)
+        labels = torch.arange(shown) % columns if self.trainer.objective.spec.classes else None
+        images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, labels=labels, overview=True)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
         for tracker in self._trackers:
@@ -347,7 +349,13 @@ class TrainingLoop:
             self.run.save_plane(trainer.images, samples.flatten(1), field)
 
     def _samples(
-        self, weights: str, n: int, part: tuple[int, int] = (0, 1), *, overview: bool = False
+        self,
+        weights: str,
+        n: int,
+        part: tuple[int, int] = (0, 1),
+        *,
+        labels: Tensor | None = None,
+        overview: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Samples of the trained generator and their labels; each of several processes may draw its part."""
         trainer = self.trainer
@@ -357,6 +365,7 @@ class TrainingLoop:
             n,
             seed=SAMPLE_SEED,
             device=trainer.device,
+            labels=labels,
             classes=trainer.objective.spec.classes,
             sources=self._sources,
             part=part,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def resume(
         use_available_cores(shared.train.threads)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
         with _out_of_memory_as_sentence():
-            state = _restore(parts.trainer, run, callbacks)
+            state = _restore(parts.trainer, run, zoo, callbacks)
             choice = settle_engine(parts.trainer, callbacks.log)
         length: dict[str, int] = {}
         if run is not None:
@@ -302,7 +302,7 @@ def _as_recorded(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe
     return recipe
 
 
-def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
+def _restore(trainer: Trainer, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks) -> Mapping[str, Any]:
     """Go back to the newest intact checkpoint; returns its JSON state, empty if there is none."""
     processes = trainer.processes
     checkpoint, state, tensors = None, None, {}
@@ -317,11 +317,20 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> M
         content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
         tensors = tensors or (load_tensors(content) if content else {})
     if state is None:
-        if trainer.recipe.train.init_from is not None:
-            raise GanzooError(
-                "The run was killed before it had saved the weights that it starts from.",
-                "Start it again with another --out.",
-            )
+        if (start_from := trainer.recipe.train.init_from) is not None:
+            weights: Mapping[str, Tensor] = {}
+            if run is not None:
+                with suppress(GanzooError):
+                    weights = pinned(trainer.recipe, zoo)[1]
+            if processes.size > 1:
+                content = processes.broadcast_bytes(save_tensors(weights) if weights else b"")
+                weights = load_tensors(content) if content else {}
+            if not weights:
+                raise GanzooError(
+                    f"The run was killed before it had saved the weights of {start_from.source}, which are gone.",
+                    "Start it again with another --out.",
+                )
+            initialise(trainer, weights, start_from.source, callbacks.log)
         return {}
     trainer.restore(tensors, state)
     if checkpoint is not None:

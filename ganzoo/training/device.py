@@ -201,10 +201,11 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
     Raises:
         GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on the device.
     """
-    if device.type != "cuda" and not config.deterministic:
+    products = torch.get_float32_matmul_precision()
+    # With another setting, CPUs with bfloat16 instructions would use them for fp32, too.
+    if device.type != "cuda" and not config.deterministic and products == "highest":
         yield
         return
-    products = torch.get_float32_matmul_precision()
     algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")

@@ -391,13 +391,20 @@ class GradientWatch(Meters):
     Args:
         phases: The phases to record.
         networks: All networks, by role.
+        frozen: Parameters that are not trained; a network with no others is left out.
     """
 
-    def __init__(self, phases: Sequence[Phase], networks: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, phases: Sequence[Phase], networks: Mapping[str, nn.Module], frozen: Iterable[nn.Parameter] = ()
+    ) -> None:
         super().__init__()
+        left_out = set(map(id, frozen))
+        trained = {
+            role: [parameter for parameter in network.parameters() if id(parameter) not in left_out]
+            for role, network in networks.items()
+        }
         self._parameters = {
-            phase.name: {role: parameters for role in phase.trains if (parameters := list(networks[role].parameters()))}
-            for phase in phases
+            phase.name: {role: trained[role] for role in phase.trains if trained[role]} for phase in phases
         }
 
     def note(self, phase: Phase) -> None:

@@ -27,7 +27,8 @@ MARGIN = 0.9
 SLOW = 1.5
 """The numbers of threads are measured again if steps take this many times as long as when last measured."""
 GIVE_UP_RATIO = 3.0
-"""A number of threads is not measured further if a step takes this many times as long as with the best number."""
+"""A number of threads, and smaller ones, are not measured further if a step takes this many times as long as with the
+best number."""
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
 """A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
 RECENT = 8
@@ -159,9 +160,12 @@ class ThreadTuner:
     def _measure(self, current: int) -> int | None:
         started_at = monotonic()
         times: dict[int, float] = {}
-        for threads in _ladder(self.most):
-            torch.set_num_threads(threads)
+        # The most first: with few threads, a step of large networks on many cores takes very long.
+        for threads in reversed(_ladder(self.most)):
             limit = GIVE_UP_RATIO * min(times.values(), default=float("inf"))
+            if times and times[min(times)] > limit:
+                break  # fewer would be slower still
+            torch.set_num_threads(threads)
             # Each starts from the same step, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():
                 times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))

@@ -132,7 +132,7 @@ class Trainer:
         self._groups = phase_groups(self.objective.phases(), recipe, self.networks)
         self._phases = [phase for group in self._groups for phase in group]
         self._frozen = frozen_parameters(self.networks, self._phases, recipe)
-        self.gradients = GradientWatch(self._phases, networks)
+        self.gradients = GradientWatch(self._phases, networks, self._frozen)
         self.optimizers: dict[str, RoleOptimizer] = {}
         self._prepare(engine, config.engine)
         torch.manual_seed(training_seed(config.seed, processes))

@@ -1,6 +1,7 @@
 """Checkpoints: round trips, damage to each file, pruning, and other schema versions."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -47,6 +48,24 @@ def test_only_the_newest_two_are_kept(tmp_path):
         save_checkpoint(tmp_path, tensors(images), {"images": images})
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"{i:012d}.{end}" for i in (384, 1024) for end in ("json", "safetensors")]
+
+
+def test_a_user_s_copies_are_neither_removed_nor_resumed_from(tmp_path):
+    save_checkpoint(tmp_path, tensors(1), {"images": 1})
+    for name in ("000000000001-good", "good"):
+        for end in ("json", "safetensors"):
+            shutil.copy(tmp_path / f"000000000001.{end}", tmp_path / f"{name}.{end}")
+    (tmp_path / "good.json").unlink()
+    for images in (2, 3, 4):
+        save_checkpoint(tmp_path, tensors(images), {"images": images})
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == {
+        "000000000001-good",
+        "good",
+        "000000000003",
+        "000000000004",
+    }
+    checkpoint, damaged = load_latest(tmp_path)
+    assert (checkpoint.state["images"], damaged) == (4, [])
 
 
 def test_a_checkpoint_replaced_while_being_read_is_not_reported_as_damaged(tmp_path, monkeypatch):

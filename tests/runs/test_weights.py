@@ -208,8 +208,12 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
-    with pytest.raises(GanzooError, match="killed before it had saved the weights"):
+    with pytest.raises(GanzooError, match=rf"killed before it had saved the weights of {moved}, which are gone"):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
+    shutil.copytree(source.path, moved)  # they are there again, or were there all along
+    resume(tmp_path / "run", zoo)
+    again = RunFolder.open(tmp_path / "run").checkpoint()
+    assert all(torch.equal(again.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
 
 
 def test_a_tracker_that_cannot_be_created_leaves_the_folder_free_despite_initial_weights(

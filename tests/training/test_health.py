@@ -41,6 +41,17 @@ def test_norms_cover_all_gradients_of_a_network_together():
     assert watch.flush() == {}
 
 
+def test_a_network_that_is_frozen_as_a_whole_is_left_out_and_one_frozen_in_part_is_not():
+    networks = {name: torch.nn.Linear(2, 1) for name in ("frozen", "partly")}
+    phase = Phase("step", ("frozen", "partly"), lambda networks, batch: {})
+    watch = GradientWatch([phase], networks, [*networks["frozen"].parameters(), networks["partly"].bias])
+    for network in networks.values():
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, 3.0)
+    watch.note(phase)
+    assert watch.flush() == {"step.partly": pytest.approx(18**0.5)}
+
+
 def test_networks_without_gradients_or_parameters_are_accepted():
     networks = {"generator": torch.nn.Linear(2, 1), "tanh": torch.nn.Tanh()}
     phases = [Phase("both", ("generator", "tanh"), lambda n, b: {}), Phase("nothing", ("tanh",), lambda n, b: {})]

@@ -51,6 +51,17 @@ def test_settings_hold_during_a_step_on_a_gpu_and_no_longer(overrides, precision
     assert [read() for read in SETTINGS.values()] == before
 
 
+def test_fp32_on_a_cpu_is_fp32_whatever_the_caller_set():
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with numerics(config(), "fp32", torch.device("cpu")):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_the_choices_are_part_of_a_digest_and_leave_old_digests_unchanged():
     zoo, on, off = load_zoo(), "train.deterministic=true", "train.deterministic=false"
     choices = ([], [on], ["train.cudnn_benchmark=true"], [off])
