@@ -3,9 +3,9 @@
     python benchmarks/ruler.py --dataset mnist
 
 writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; with ``--page``, only the last two.
-``--view METRIC@EXTRACTOR``, which may be repeated, measures only those views and keeps the file's others. The reference
-is the 10,000 validation images, because views are chosen with this battery of faults; ``--reference test`` writes
-results/ruler/mnist-test.json, whose verdicts are below the table.
+``--view METRIC@EXTRACTOR``, which may be repeated, measures only those views and keeps the file's others; ``--fault
+NAME`` does the same for faults. The reference is the 10,000 validation images, because views are chosen with this
+battery of faults; ``--reference test`` writes results/ruler/mnist-test.json, whose verdicts are below the table.
 
 A cell is one fault at one strength: 10,000 training images with that fault, scored against the reference. Its excess
 over the score of the same images untouched, in which the luck of the draw cancels out, is given in standard deviations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ganzoo import Dataset, Extractor, MetricInputs
 from ganzoo.api.metric import Features
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.intervals import DistanceTo
 from ganzoo.evaluation.reference import RealImages
@@ -74,22 +74,29 @@ class Pixels(Extractor):
         return (images.flatten(1).float() / 255) @ self._directions, None
 
 
-def cells(pool: Dataset) -> Iterator[tuple[str, str, float, Tensor]]:
-    """Each fault's name, its unit, a strength, and the spoiled images, uint8 (N, 1, h, w)."""
+def cells(pool: Dataset, names: Sequence[str]) -> Iterator[tuple[str, str, float, Tensor]]:
+    """Each of these faults' name, its unit, a strength, and the spoiled images, uint8 (N, 1, h, w)."""
     assert pool.labels is not None
-    for fault in (*FAULTS, *INVISIBLE):
+    for fault in (fault for fault in (*FAULTS, *INVISIBLE) if fault.name in names):
         for strength in fault.strengths:
             yield fault.name, fault.unit, strength, fault.apply(pool.images, pool.labels, N, strength, SEED)
 
 
-def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
-    """Every view of every cell.
+def measure(
+    dataset: str, reference: str, views: list[str], faults: Sequence[str], known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Every view of every cell of these faults.
 
     Args:
         dataset: A dataset's name.
         reference: ``test`` or ``validation``.
         views: ``<metric>@<extractor>``; metrics that search for neighbours are measured only on faults of the set as a
             whole.
+        faults: Names of faults.
+        known: The views' real vs real, if it was measured before.
+
+    Raises:
+        GanzooError: An extractor is not the one that ``known`` was measured with.
     """
     zoo = load_zoo()
     entry = zoo.datasets.get(dataset)
@@ -102,11 +109,14 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
 
     names = list(dict.fromkeys(map(extractor_name, views)))
     extractors = {n: Pixels(fitted.images) if n == "pixels" else find_extractor(n, zoo, pool.shape) for n in names}
-    whole = {name: extract(name, one, pool.images, CPU) for name, one in extractors.items()}
     scores = {view: scorer(view, real, extractors, zoo) for view in views}
 
-    measured: dict[str, Any] = {}
-    for view in views:
+    measured: dict[str, Any] = dict(known or {})
+    for view in measured:
+        if measured[view]["digest"] != extractors[extractor_name(view)].digest:
+            raise GanzooError(f"The extractor of {view} has changed.", "Leave out --fault.")
+    whole = {} if known else {name: extract(name, one, pool.images, CPU) for name, one in extractors.items()}
+    for view in () if known else views:
         features, score = seen(view, whole), scores[view]
         generator = torch.Generator().manual_seed(SEED)
         draws = DRAWS if view.startswith("fid@") else NEIGHBOUR_DRAWS
@@ -124,7 +134,7 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
 
     rows = []
     of_sets = {fault.name for fault in FAULTS if fault.choose is not None}
-    for name, unit, strength, images in cells(pool):
+    for name, unit, strength, images in cells(pool, faults):
         features = {key: extract(key, one, images, CPU) for key, one in extractors.items()}
         row: dict[str, Any] = {"fault": name, "unit": unit, "strength": strength, "views": {}}
         for view in views:
@@ -151,7 +161,13 @@ def refuse_other(known: dict[str, Any], dataset: str, reference: str, path: Path
     if [(cell["fault"], cell["strength"]) for cell in known["cells"]] != [
         (fault.name, strength) for fault in (*FAULTS, *INVISIBLE) for strength in fault.strengths
     ]:
-        raise GanzooError(f"{path} is for other faults.", "Leave out --view, which measures all views again.")
+        raise GanzooError(f"{path} is for other faults.", "Leave out --view and --fault, which measures all again.")
+
+
+def with_faults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old outcome with the new one's cells, which record where they were measured."""
+    measured = {(cell["fault"], cell["strength"]): {**cell, "environment": new["environment"]} for cell in new["cells"]}
+    return {**old, "cells": [measured.get((cell["fault"], cell["strength"]), cell) for cell in old["cells"]]}
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -309,6 +325,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--reference", choices=["validation", "test"], default="validation")
     parser.add_argument("--view", action="append", help="METRIC@EXTRACTOR; by default, those of the table")
+    parser.add_argument("--fault", action="append", help="a fault's name; by default, all faults")
     parser.add_argument("--out", type=Path, help="by default results/ruler/DATASET.json; if given, no page is written")
     parser.add_argument("--page", action="store_true", help="only write the plot and docs/metrics.md")
     args = parser.parse_args()
@@ -322,12 +339,24 @@ def run(args: argparse.Namespace) -> None:
     """Measure, and write the page."""
     path = args.out or RESULTS / (f"{args.dataset}{'-test' if args.reference == 'test' else ''}.json")
     if not args.page:
-        known = json.loads(path.read_text(encoding="utf-8")) if args.view and path.exists() else None
+        names = [fault.name for fault in (*FAULTS, *INVISIBLE)]
+        for name in args.fault or ():
+            if name not in names:
+                raise unknown("fault", name, names)
+        if args.view and args.fault:
+            raise GanzooError("--view and --fault cannot be combined.", "Give one after the other.")
+        known = json.loads(path.read_text(encoding="utf-8")) if (args.view or args.fault) and path.exists() else None
         if known:
             refuse_other(known, args.dataset, args.reference, path)
-        outcome = measure(args.dataset, args.reference, args.view or default_views(args.dataset))
-        if known:
-            outcome = merged(known, outcome)
+        elif args.fault:
+            raise GanzooError(f"{path} does not exist.", "Leave out --fault, which measures all faults.")
+        if known and args.fault:
+            views = list(known["views"])
+            outcome = measure(args.dataset, args.reference, views, args.fault, known["views"])
+            outcome = with_faults(known, outcome)
+        else:
+            outcome = measure(args.dataset, args.reference, args.view or default_views(args.dataset), names)
+            outcome = merged(known, outcome) if known else outcome
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
     elif not path.exists():

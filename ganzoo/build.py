@@ -365,9 +365,10 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
             expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
 
 
+@torch.no_grad()
 def _fail_on_images(assembly: Assembly) -> set[str]:
     """The roles of discriminators and encoders that do not accept two images, some because they need further inputs."""
-    spec, objective, networks = assembly.spec, assembly.objective, assembly.networks
+    spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
     label, failing = objective.condition(torch.zeros(2, dtype=torch.int64)), set()
     with evaluating(networks), torch.random.fork_rng(devices=[]):
         for role, kind in objective.roles.items():

@@ -318,7 +318,7 @@ def _restore(trainer: Trainer, run: RunFolder | None, zoo: Zoo, callbacks: Callb
         tensors = tensors or (load_tensors(content) if content else {})
     if state is None:
         if (start_from := trainer.recipe.train.init_from) is not None:
-            weights: Mapping[str, Tensor] = {}
+            weights: dict[str, Tensor] = {}
             if run is not None:
                 with suppress(GanzooError):
                     weights = pinned(trainer.recipe, zoo)[1]

@@ -121,6 +121,20 @@ class TestViewsMeasuredLater:
         }
         assert set(found["cells"][0]["views"]) == set(found["views"])
 
+    def test_faults_measured_again_replace_their_cells_and_say_where(self):
+        cells = [{"fault": name, "strength": s, "views": {}} for name in ("noisy", "few") for s in (1, 2)]
+        old = {"environment": {"cpu": "there"}, "views": {"fid@x": {"sd": 1}}, "cells": cells}
+        again = [{**cell, "views": {"fid@x": {"sds": 9}}} for cell in cells[2:]]
+        found = ruler.with_faults(old, {"environment": {"cpu": "here"}, "views": {}, "cells": again})
+        assert found["cells"][:2] == cells[:2]
+        assert found["cells"][2:] == [{**cell, "environment": {"cpu": "here"}} for cell in again]
+        assert {**found, "cells": cells} == old
+
+    def test_an_unknown_fault_is_a_sentence(self, monkeypatch):
+        monkeypatch.setattr("sys.argv", ["ruler.py", "--fault", "noisi", "--out", "nowhere.json"])
+        with pytest.raises(SystemExit, match="Unknown fault 'noisi'"):
+            ruler.main()
+
     def test_an_unknown_dataset_is_a_sentence(self, monkeypatch):
         monkeypatch.setattr("sys.argv", ["ruler.py", "--dataset", "mnits", "--out", "nowhere.json"])
         with pytest.raises(SystemExit, match="mnits"):

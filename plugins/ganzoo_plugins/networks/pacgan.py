@@ -64,7 +64,7 @@ class Packed(nn.Module):
         n, packs = len(images), -(-len(images) // self.packing)
         if packs * self.packing > n:
             images = images[torch.arange(packs * self.packing, device=images.device) % n]
-        packed = images.unflatten(0, (self.packing, packs)).transpose(0, 1).flatten(1, 2)
+        packed = images.view(self.packing, packs, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
         return self.discriminator.features(packed).repeat(self.packing, 1)[:n]
 
     def forward(self, images: Tensor) -> Tensor:
