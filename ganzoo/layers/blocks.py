@@ -121,7 +121,16 @@ class ConditionalBatchNorm(LabelAware):
         self.shift = nn.Parameter(torch.zeros(classes, channels))
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """From (n, channels) or (n, channels, h, w) and labels (n,) to the same shape as x."""
+        """From (n, channels) or (n, channels, h, w) and labels (n,) to the same shape as x.
+
+        Raises:
+            GanzooError: In training mode, there is a single vector, which has no statistics.
+        """
+        if self.norm.training and x.dim() == 2 and len(x) == 1:
+            raise GanzooError(
+                "Batch normalisation needs at least two images, but a process gets only one of each batch.",
+                "Raise train.batch_size.",
+            )
         # Not a view to a fixed shape: an exported graph would keep this batch's size.
         maps = x if x.dim() == 4 else x[:, :, None, None]
         scale, shift = self.scale[label, :, None, None], self.shift[label, :, None, None]

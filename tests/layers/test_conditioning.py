@@ -70,6 +70,14 @@ def test_conditional_batch_norm_remembers_for_sampling() -> None:
     assert torch.allclose(alone, layer(torch.full((7, 2), 5.0), torch.ones(7, dtype=torch.int64))[:1])
 
 
+def test_a_single_vector_has_no_statistics_and_a_single_image_has() -> None:
+    norm, label = ConditionalBatchNorm(3, 2), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(GanzooError, match="needs at least two images"):
+        norm(torch.randn(1, 3), label)
+    assert norm(torch.randn(1, 3, 4, 4), label).shape == (1, 3, 4, 4)
+    assert norm.eval()(torch.randn(1, 3), label).shape == (1, 3)
+
+
 def test_layers_in_a_row_hand_the_label_to_those_that_take_it() -> None:
     norm = ConditionalBatchNorm(3, 2)
     with torch.no_grad():
