@@ -9,9 +9,10 @@ to D's decision boundary:
 With D = σ(s), the difference of logs is the logit s itself, so the loss is E[s²]/2. It has no exponential that could
 overflow, and its gradient with respect to s grows with the distance from the boundary, on either side.
 
-The authors' code for images has two more variants. By default it squares s - log Z, where log Z is a moving average of
-the batch's log E[e^s], so that G seeks the level where the ratio, divided by its mean over fakes, is 1. The other is
-the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2. Neither is implemented.
+The authors' code leaves out the factor 1/2, and for images it has two more variants. By default it squares s - log Z,
+where log Z is a moving average of the batch's log E[e^s], so that G seeks the level where the ratio, divided by its
+mean over fakes, is 1. The other is the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2. Neither is
+implemented.
 
 Nor is the form for discrete data, the other half of the paper: it weights the log-likelihoods of discrete samples by
 their normalised ratios, and this zoo's networks generate continuous pixels, which have no such likelihoods.

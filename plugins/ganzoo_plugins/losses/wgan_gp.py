@@ -9,8 +9,10 @@ The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 
 The penalty is a separate regularizer, and works with any loss. In a recipe with an augmentation T, the gradient is that
-of D∘T, at points x̂ between unaugmented images. The first paper's weight clipping is in the module weight_clipping. The
-second paper's convolutional and residual networks are not implemented.
+of D∘T, at points x̂ between unaugmented images. The authors' code for MNIST has pixels in [0, 1]: its λ = 10 and norm
+of 1 correspond to λ = 40 and a norm of 1/2 on pixels in [-1, 1], as here and in their other code. The first paper's
+weight clipping is in the module weight_clipping. The second paper's convolutional and residual networks are not
+implemented.
 """
 
 from __future__ import annotations

@@ -18,14 +18,15 @@ D is G mirrored. Each resolution has residual blocks: inverted bottlenecks with 
 As in Fixup initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321), W₃ starts at zero, so each block starts as the
 identity; W₁ and W₂ start with He's standard deviation times L^(-1/4), where L is the number of blocks. Between
 resolutions, maps are upsampled bilinearly or downsampled with the filter [1, 3, 3, 1], and a 1x1 convolution on the
-coarser side changes their number. G starts from learned maps at the coarsest resolution, weighted by the latent code;
-D ends with a learned weight for each pixel and map.
+coarser side changes their number. G starts from learned maps at the coarsest resolution, weighted by the latent code; D
+ends with a learned weight for each pixel and map.
 
-Differences: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, because ganzoo's images are in [-1, 1];
-upsampling repeats edge pixels, where the authors pad with zeros; D's first and last layers have biases. G gets labels
-one-hot, where the authors embed them, and D adds a projection on the label to an unconditional logit (Miyato & Koyama
-2018), where the authors' logit is the projection alone. Not implemented: the paper's augmentation, and its schedules of
-γ, β2, the learning rate and the EMA.
+Differences: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, the authors' without an activation; upsampling
+repeats edge pixels, where the authors pad with zeros; D's first and last layers have biases. G gets labels one-hot,
+where the authors embed them, and D adds a projection on the label to an unconditional logit (Miyato & Koyama 2018),
+where the authors' logit is the projection alone. G's fakes are paired with the real images of D's step; the authors
+draw new ones. The recipes leave out the paper's augmentation, of which the module ada has a part, and its schedules of
+p, γ, β2, the learning rate and the EMA, which a recipe can set.
 """
 
 from __future__ import annotations

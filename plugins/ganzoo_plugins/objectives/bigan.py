@@ -10,25 +10,29 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
 
 At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E are trained in one
 phase, on the same game with swapped labels, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
-with s the logit.
+with s the logit. Here D is updated before G's and E's gradients are taken; both papers' code takes all gradients first.
+
+As in the authors' code, BiGAN's E(x) is squashed into the range of a uniform prior: otherwise, any number outside of it
+would betray a pair without a look at the image.
 
 Any image discriminator that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) + J(f(x), z), where
 J is an MLP that the objective adds. The sum includes D(x), a function of the image alone, so that every layer of the
-recipe's network is used. Donahue & Simonyan 2019, arXiv:1907.02544, also have such terms. ALI's generator is
-deterministic, as in the authors' code for images.
+recipe's network is used. Donahue & Simonyan 2019, arXiv:1907.02544, also have such terms. BiGAN's authors add a linear
+map of z to D's second hidden layer, and pass z to both hidden layers of G. ALI passes z through two layers of its own
+first, and its D has dropout. ALI's generator is deterministic, as in the authors' code for images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, UniformPrior, hookimpl
 from ganzoo.layers import Width, as_trunk
 from ganzoo_plugins.networks import mlp
 from ganzoo_plugins.networks.encoders import deviation_layer, posterior
@@ -89,9 +93,10 @@ class BiGAN(Objective):
         return self.codes(networks, images, label)
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """E(x) (n, latent) of images (n, c, h, w), or the mean of the codes if E draws them."""
-        codes: Tensor = networks["encoder"](images, *self.condition(label))
-        return codes.float()
+        """E(x) (n, latent) of images (n, c, h, w)."""
+        codes = networks["encoder"](images, *self.condition(label)).float()
+        # 2 σ(codes) - 1, which is in (-1, 1).
+        return torch.tanh(codes / 2) if isinstance(self.spec.prior, UniformPrior) else cast("Tensor", codes)
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """G(E(x)), images (n, c, h, w)."""
@@ -142,6 +147,10 @@ class ALI(BiGAN):
     def encode(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Codes (n, latent), drawn from q(z|x) of images (n, c, h, w)."""
         return posterior(networks, images, self.condition(label)).sample()
+
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """μ(x) (n, latent) of images (n, c, h, w)."""
+        return cast("Tensor", networks["encoder"](images, *self.condition(label)).float())
 
 
 @hookimpl

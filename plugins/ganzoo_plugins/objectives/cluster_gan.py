@@ -1,15 +1,16 @@
 """ClusterGAN: a clustered latent space, and an encoder that recovers the clusters.
 
 Mukherjee, Asnani, Lin & Kannan 2019, "ClusterGAN: Latent Space Clustering in Generative Adversarial Networks",
-arXiv:1809.03627. z = (z_n, z_c) with z_n ~ N(0, σ² I), σ small, and z_c one-hot, so the clusters do not touch.
-With q(x) = x for the Wasserstein game, the objective is
+arXiv:1809.03627. z = (z_n, z_c) with z_n ~ N(0, σ² I), σ small, and z_c one-hot, so the clusters do not touch. With
+q(x) = x for the Wasserstein game, the objective is
 
     min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
 
 with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz. Here the
 position of x̂ is drawn for each image; the authors' code draws one for the whole batch. D usually takes five steps per
 G step: ``phases: {discriminator: {repeat: 5}}``. An image's cluster is the encoder's largest logit; the authors' code
-runs K-means on the encoder's whole output, and scores purity instead of a one-to-one assignment.
+runs K-means on the encoder's whole output, with a softmax of its logits, and scores purity instead of a one-to-one
+assignment.
 
 Any encoder in this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
 σ is an option: the prior's noise is multiplied by it before G sees it. ‖z_n - E(G(z))‖² is a mean over the columns of
@@ -183,6 +184,8 @@ def clustering_accuracy(table: Tensor) -> float:
 
 def normalised_information(table: Tensor) -> float:
     """Mutual information between clusters and classes, divided by the mean of their entropies: 0 to 1.
+
+    The mean is the arithmetic one, today's default of scikit-learn.
 
     Args:
         table: Number of images by cluster and class, (clusters, classes).

@@ -9,9 +9,10 @@ same in both domains, and D1 and D2 share all but their first layers. Samples of
 G2(z)).
 
 Domain 1 is the dataset. Domain 2 is its ``negative`` or its ``edges``, two of the paper's tasks; it is computed on the
-device from the other half of the batch, so no image is paired with its counterpart. The paper divides the training set
-once; here each batch is divided separately, so over time most images appear in both domains. Edges are where an image
-and its 3x3 dilation differ. Only domain 1 is evaluated.
+device from the other half of the batch, so no image is paired with its counterpart, and each D sees two fakes for each
+real image, where the authors' code has one. The paper divides the training set once; here each batch is divided
+separately, so over time most images appear in both domains. Edges are where an image and its 3x3 dilation differ. Only
+domain 1 is evaluated.
 
 G2 and D2 are G1 and D1 called with other parameters and buffers in the layers that are not shared; the roles
 ``second_generator`` and ``second_discriminator`` hold only these. Any networks work whose first and last layers are

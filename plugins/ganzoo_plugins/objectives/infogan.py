@@ -1,8 +1,7 @@
 """InfoGAN: meaningful latent codes, learned without labels.
 
-Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
-Adversarial Nets", arXiv:1606.03657. Equation 6, with equation 5's lower bound on the mutual information between codes c
-and images:
+Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative Adversarial
+Nets", arXiv:1606.03657. Equation 6, with equation 5's lower bound on the mutual information between codes c and images:
 
     min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
 
@@ -13,8 +12,9 @@ grow without limit.
 Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
 phase, G and the head learn from L_I while all of D is frozen. The shared layers belong to Q as much as to D, so in the
 discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, the head learns only in D's
-phase, at D's rate, and every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as in that code. λ is two
-options, one for each kind of code. The noise that accompanies the codes is Gaussian instead of uniform.
+phase, at D's rate; here it learns in both. Every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as in
+that code. λ is two options, one for each kind of code. The noise that accompanies the codes is Gaussian instead of
+uniform.
 
 The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G has layers of 1024 and 7x7x128 units, a transposed

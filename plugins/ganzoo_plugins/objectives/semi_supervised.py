@@ -11,8 +11,8 @@ G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, th
 features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice, minibatch discrimination, makes
 better images and a worse classifier; it is not implemented.
 
-Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 its
-own logit, which is redundant: only differences between logits matter.
+Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 its own
+logit, which is redundant: only differences between logits matter.
 
 The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation,
 whose scales are learned here but fixed in that code. D has layers of 1000, 500, 250, 250 and 250 ReLUs with weight
@@ -22,8 +22,9 @@ initial biases from a batch, so that every layer's outputs start with mean 0 and
 constants chosen for the same purpose, and hidden biases start at 0. D sees pixels in [0, 1], as in that code.
 
 Labels: a checkpointed pool keeps the first ``labels_per_class`` images of each class seen in training, and every
-supervised batch is drawn from it. The recipe's seed determines the order of the data and so the pool. All other labels
-are used only to log D's accuracy.
+supervised batch is drawn from it with replacement; with 100 labels, each batch of the authors' code has every labelled
+image once. The recipe's seed determines the order of the data and so the pool. All other labels are used only to log
+D's accuracy.
 
 For comparison, a second classifier learns from the pool alone, with L_supervised as its only loss. Its role is
 ``alone``, for which a recipe names D's network again. The metrics ``test-error`` and ``supervised-test-error`` are the

@@ -12,17 +12,18 @@ an image, its symbols are drawn from the prior one by one, then decoded. By defa
 the autoencoder and the second half the prior: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 
 The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, mirrored in the decoder, so
-28x28 pixels become 7x7 positions. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
-Generation with PixelCNN Decoders", arXiv:1606.05328), but with one stack of masked convolutions. That paper needs two
-to see every position above; here a wide first kernel and the blocks after it see nearly all of a small grid. This prior
-also has a learned vector for each position, and layer normalisation before the logits.
+28x28 pixels become 7x7 positions. As in the authors' example, a 3x3 convolution precedes the decoder's blocks. The
+prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders",
+arXiv:1606.05328), but with one stack of masked convolutions. That paper needs two to see every position above; here a
+wide first kernel and the blocks after it see nearly all of a small grid. This prior also has a learned vector for each
+position, and layer normalisation before the logits.
 
-Differences from the paper: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation
-(Łańcucki et al. 2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): without it, an
-untrained encoder's vectors hardly differ, so a few codes would capture them all (codebook collapse). The prior is
-sampled by inverse transform: the first P latent variables, transformed to U(0, 1), choose the symbols, so a latent code
-determines its image. Any encoder and generator work: with another generator than this module's, P = latent /
-``code_width`` positions form one row.
+Differences: squared norms are means; the authors' example also divides the first by the data's variance, and can learn
+the codes as moving averages. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al. 2020, "Robust
+Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): without it, an untrained encoder's vectors hardly
+differ, so a few codes would capture them all (codebook collapse). The prior is sampled by inverse transform: the first
+P latent variables, transformed to U(0, 1), choose the symbols, so a latent code determines its image. Any encoder and
+generator work: with another generator than this module's, P = latent / ``code_width`` positions form one row.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Feature matching: G matches the mean features that a layer of D computes on real images.
 
-Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
-arXiv:1606.03498, section 3.1:
+Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs", arXiv:1606.03498,
+section 3.1:
 
     ‖E_x f(x) - E_z f(G(z))‖²
 
 with f(x) the activations of an intermediate layer of D. Here this term is added to the recipe's generator loss; in the
 paper it replaces that loss, which a large ``weight`` approximates. f is the discriminator's ``features``, its last
-hidden layer, and the norm is a mean over features, so that ``weight`` does not depend on their number.
+hidden layer, and the norm is a mean over features, as in the authors' code, so that ``weight`` does not depend on their
+number.
 """
 
 from __future__ import annotations

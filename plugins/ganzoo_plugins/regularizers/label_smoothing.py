@@ -1,13 +1,15 @@
 """One-sided label smoothing: D's target for real images is 1 - s instead of 1.
 
-Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.4. The
-target of D's cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the logit,
+Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.4. The target of D's
+cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the logit,
 
     BCE(σ(D(x)), 1 - s) = softplus(-D(x)) + s D(x)
 
 so smoothing is the ordinary loss plus the penalty s E[D(x)]: a regularizer whose ``weight`` is s. The optimal D then
-never exceeds log((1 - s) / s), instead of growing without limit. This holds for the cross-entropy losses,
-``non-saturating`` and ``minimax``. With any other loss, the term only pulls real logits down.
+never exceeds log((1 - s) / s), instead of growing without limit. At equilibrium, its output is (1 - s) / 2. The
+authors' code, which smooths only on ImageNet, has s = 0.25 and also gives G's cross-entropy the target (1 - s) / 2;
+here G's loss is unchanged. This holds for the cross-entropy losses, ``non-saturating`` and ``minimax``. With any other
+loss, the term only pulls real logits down.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Weight clipping, which makes the critic of the first Wasserstein GAN Lipschitz.
 
-Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875. Algorithm 1, lines 6 and 7, for each step of
-the critic:
+Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875. Algorithm 1, lines 6 and 7, for each step of the
+critic:
 
     w ← w + α RMSProp(w, g_w)        w ← clip(w, -c, c),    c = 0.01
 
 Clipping adds no term to the loss, so it has no ``weight``. All parameters are clipped, including biases and the scales
-of normalisation layers, as in the authors' code. That code also takes 100 critic steps for each of G's first 25 steps
-and for every 500th G step; here the number is constant. The Wasserstein loss is in the module wgan_gp.
+of normalisation layers, as in the authors' code. That code clips before each critic step instead of after it, and takes
+100 critic steps for each of G's first 25 steps and for every 500th G step; here the number is constant. The Wasserstein
+loss is in the module wgan_gp.
 """
 
 from __future__ import annotations

@@ -54,6 +54,21 @@ def test_pairs_are_judged_and_not_codes_and_images_apart() -> None:
     assert not torch.allclose(joint(first, c) - joint(first, d), joint(second, c) - joint(second, d), atol=1e-4)
 
 
+def test_bigan_s_codes_stay_in_the_range_of_a_uniform_prior() -> None:
+    spec = Spec((1, 4, 4), UniformPrior(dim=3))
+    for objective, squashed in ((BiGAN(), True), (ALI(), False)):
+        networks, seen = built(objective, spec).eval(), batch()
+        with torch.no_grad():
+            networks["encoder"].head.weight.mul_(100)
+        outputs = networks["encoder"](seen.real)
+        assert outputs.abs().max() > 1
+        expected = 2 * outputs.sigmoid() - 1 if squashed else outputs
+        assert torch.allclose(objective.codes(networks, seen.real, seen.label), expected, atol=1e-6)
+    gaussian, seen = BiGAN(), batch()
+    networks = built(gaussian).eval()
+    assert torch.equal(gaussian.codes(networks, seen.real, seen.label), networks["encoder"](seen.real))
+
+
 def test_ali_draws_and_bigan_does_not() -> None:
     for objective, draws in ((BiGAN(), False), (ALI(), True)):
         networks, seen = built(objective).eval(), batch()
