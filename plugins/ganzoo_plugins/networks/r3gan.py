@@ -25,8 +25,8 @@ Differences: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, the au
 repeats edge pixels, where the authors pad with zeros; D's first and last layers have biases. G gets labels one-hot,
 where the authors embed them, and D adds a projection on the label to an unconditional logit (Miyato & Koyama 2018),
 where the authors' logit is the projection alone. G's fakes are paired with the real images of D's step; the authors
-draw new ones. The recipes leave out the paper's augmentation, of which the module ada has a part, and its schedules of
-p, γ, β2, the learning rate and the EMA, which a recipe can set.
+draw new ones. Only ``r3gan-mnist-gpu`` has the paper's augmentation, as far as the module ada goes, and its schedules
+of p, γ, the learning rate and the EMA, but not of β2.
 """
 
 from __future__ import annotations
