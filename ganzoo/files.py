@@ -198,7 +198,7 @@ def _age(file: Path) -> float:
     return 0.0
 
 
-def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
+def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
     """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
 
     Only for files that no other process writes; see ``locked_append``.
@@ -208,13 +208,17 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
         records: One line each.
         durable: Return only once the lines are on the disk.
 
+    Returns:
+        The file's size in bytes before and after.
+
     Raises:
         GanzooError: The file is a link, so its target is not ours.
         OSError: The disk is full or the file cannot be written; none of the lines were added.
     """
     refuse_links(path, path.parent)
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    left = memoryview(lines.encode())
+    content = lines.encode()
+    left = memoryview(content)
     # Unbuffered: closing a buffered file would retry the write that a full disk has just refused.
     with path.open("a+b", buffering=0) as file:
         descriptor = file.fileno()
@@ -229,9 +233,10 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
             with suppress(OSError):
                 os.ftruncate(descriptor, before)
             raise
+    return before, before + len(content)
 
 
-def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
+def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
     """Append JSON lines to a file that other processes append to as well; a lock prevents losing lines.
 
     Args:
@@ -239,12 +244,15 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
         records: Written all or none, in one piece.
         durable: Wait until they are on the disk.
 
+    Returns:
+        The file's size in bytes before and after.
+
     Raises:
         GanzooError: The file or its lock is a link, so its target is not ours.
         OSError: The disk is full or the folder cannot be written; none of the lines were added.
     """
     with FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent)):
-        append_lines(path, records, durable=durable)
+        return append_lines(path, records, durable=durable)
 
 
 def read_lines(path: Path, is_complete: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:

@@ -295,12 +295,12 @@ class Ledger:
             raise GanzooError(
                 f"{folder} cannot be created ({error.strerror}).", "Give another results folder."
             ) from error
-        self._seen: tuple[int, ...] = ()
+        self._seen: dict[str, int] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Read the records again if other processes have written to them."""
-        sizes = tuple(map(_size, (self.folder / RUNS, self.folder / SCORES)))
+        sizes = {name: _size(self.folder / name) for name in (RUNS, SCORES)}
         if sizes != self._seen:
             self._runs = {run.record.key: run for run in read_runs(self.folder)}
             self._keys: dict[tuple[str, str, int], dict[Key, None]] = {}
@@ -337,7 +337,7 @@ class Ledger:
         if picture is not None and record.samples is not None:
             write_atomically(self.folder / record.samples, picture.read_bytes())  # never follows a link
         run = self._with_scores(ScoredRun(record, ()), scores)
-        locked_append(self.folder / RUNS, [record.plain()], durable=True)
+        self._append(RUNS, [record.plain()])
         keys = self._keys.setdefault(record.key[:3], {})
         for known in (self._runs, keys):
             known.pop(record.key, None)
@@ -349,11 +349,16 @@ class Ledger:
         self._runs[run.record.key] = added = self._with_scores(run, scores)
         return added
 
+    def _append(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        before, after = locked_append(self.folder / name, records, durable=True)
+        if self._seen[name] == before:  # no other process has written anything that is still to be read
+            self._seen[name] = after
+
     def _with_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
         rows = [ScoreRow.of(run.record, score) for score in scores if math.isfinite(score["value"])]
         new = [row for row in rows if row.score not in run.curve]
         if new:
-            locked_append(self.folder / SCORES, [row.plain() for row in new], durable=True)
+            self._append(SCORES, [row.plain() for row in new])
         return ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
 
 

@@ -9,6 +9,7 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
+from ganzoo.studies import records
 from ganzoo.studies.matrix import job_of
 from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, read_runs
 from ganzoo.studies.weights import keep_weights, kept_weights
@@ -88,6 +89,25 @@ def test_the_last_record_of_a_key_counts_and_other_keys_are_kept(tmp_path):
         ledger.append(one)
     assert read_runs(tmp_path) == ledger.runs == [*(run(**other) for other in others), run()]
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 7
+
+
+def test_only_what_others_wrote_is_read_again(tmp_path, monkeypatch):
+    ours, theirs = Ledger(tmp_path), Ledger(tmp_path)
+    times = []
+    monkeypatch.setattr(records, "read_runs", lambda folder: times.append(1) or read_runs(folder))
+    ours.append(record(), [SCORE])
+    ours.refresh()
+    assert (len(times), ours.runs) == (0, [run(SCORE)])
+    theirs.append(record(seed=1))  # without having read ours
+    theirs.refresh()
+    assert (len(times), theirs.runs) == (1, [run(SCORE), run(seed=1)])
+    ours.append(record(seed=2))
+    ours.refresh()
+    assert (len(times), ours.runs) == (2, [run(SCORE), run(seed=1), run(seed=2)])
+    ours.refresh()
+    theirs.refresh()
+    assert len(times) == 3
+    assert theirs.runs == ours.runs
 
 
 def test_fp32_and_bf16_runs_of_one_recipe_are_kept_with_their_own_scores(tmp_path):
