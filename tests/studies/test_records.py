@@ -219,6 +219,17 @@ def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_p
     assert (found.status, found.seconds, found.wall_seconds) == ("done", 1.5, recorded)
 
 
+def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reason(zoo, tmp_path):
+    job = job_of("vanilla-mnist", zoo, [])
+    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "status": "done"}
+    run = RunFolder.create(tmp_path / "run", job.recipe, facts)
+    content = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**content, "schema": 999}))
+    found, scores = collect(job, run.path, Outcome(None, 1.0), PLAIN["environment"] | {"threads": 1}, zoo)
+    assert (found.status, list(scores)) == ("failed", [])
+    assert "newer" in found.error
+
+
 @pytest.mark.parametrize("reported", ["ema", "networks"])
 def test_kept_weights_include_everything_that_sampling_needs(zoo, tmp_path, reported):
     facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "status": "done"}
