@@ -62,7 +62,13 @@ def test_seeded_on_the_cpu_is_a_manual_seed_that_is_taken_back_after_a_failure_t
 
 
 def test_full_precision_ends_with_its_block():
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    with full_precision(CPU):
-        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
-    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        with torch.autocast("cpu", torch.bfloat16), full_precision(CPU):
+            assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("highest", False)
+            assert not torch.is_autocast_enabled("cpu")
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+    finally:
+        torch.set_float32_matmul_precision(usual)

@@ -1,5 +1,7 @@
 """``dataset.count``: a training with few images."""
 
+import json
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.data import part_of
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
+from ganzoo.runs.start import start
 
 
 def images(n):
@@ -64,3 +67,12 @@ def test_a_dataset_s_own_option_of_this_name_stays_its_own(zoo_with_own_count):
     # What one of the two means is nothing that the other could go on with.
     other = load_recipe("vanilla-mnist", zoo, ["dataset.count=600", "dataset=blank", "dataset.validation=2"])
     assert (other.dataset.options, other.dataset.count, other.dataset.validation) == ({"count": "few"}, 0, 2)
+
+
+def test_a_run_trains_on_them_alone_and_looks_for_copies_among_them(zoo, tmp_path, call):
+    small = ["dataset.count=64", "train.images=64", "train.batch_size=16", "train.device=cpu"]
+    recipe = load_recipe("vanilla-mnist", zoo, [*small, "evaluate={metrics: [memorisation@mnist-cnn], samples: 50}"])
+    run = start(recipe, zoo, tmp_path / "run")
+    assert len(run.checkpoint().tensors["sampler.order"]) == 64
+    scores = [*run.scores(), *json.loads(call("eval", run.path, "--json", "--device", "cpu")[1])["scores"]]
+    assert {score["protocol"]["n_train"] for score in scores} == {64}

@@ -1,5 +1,8 @@
 """Batches from a dataset on the device, and from one that is streamed to it: the same ones."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -183,8 +186,19 @@ def test_streamed_batches_are_the_resident_ones():
         )
 
 
+def test_a_buffer_is_filled_again_only_after_its_batch_has_been_copied():
+    sampler = StreamedSampler(numbered(50), 12, seed=0, device="cpu")
+    sampler._next.result()
+    slot, waited = next(sampler._slots), []
+    slot.copied = SimpleNamespace(synchronize=lambda: waited.append(slot.columns["label"].tolist()))
+    sampler._gather(slot, torch.arange(12))
+    assert waited != [slot.columns["label"].tolist()]
+    assert len(waited) == 1
+
+
 def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted():
     sampler = StreamedSampler(numbered(50), 12, seed=0, device="cpu")
+    sampler._next.result()
     sampler._columns["image"] = sampler._columns["image"][:3]
     sampler.next()
     with pytest.raises((IndexError, RuntimeError)):
@@ -193,10 +207,10 @@ def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted(
 
 @pytest.mark.parametrize("room", [True, False])
 def test_a_dataset_is_streamed_where_a_gpu_has_no_room_for_it(monkeypatch, room):
-    dataset, told, made = numbered(50), [], []
+    dataset, told, made = replace(numbered(50), columns={"source": torch.zeros(50, 4)}), [], []
     for name in ("ResidentSampler", "StreamedSampler"):
         monkeypatch.setattr(f"ganzoo.data.{name}", lambda *given, name=name, **options: made.append(name))
-    free = int(dataset.images.nbytes / SHARE) + (1 if room else -8)
+    free = int((dataset.images.nbytes + 50 * 4 * 4) / SHARE) + (1 if room else -8)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
     build_sampler(dataset, 5, seed=0, device=torch.device("cuda"), log=told.append)
     assert made == ["ResidentSampler" if room else "StreamedSampler"]

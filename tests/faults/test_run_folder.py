@@ -17,7 +17,7 @@ from ganzoo.runs.folder import RunFolder, reading
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.schemas import NewerError
 from ganzoo.runs.start import resume, start
-from ganzoo.training.device import available_cores
+from ganzoo.training.device import VARIABLES, available_cores
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -195,7 +195,9 @@ def test_a_run_of_the_first_schema_is_read_and_resumed(zoo, tmp_path):
     assert len(before) > 0
 
 
-def test_one_run_leaves_the_number_of_threads_as_it_was(zoo, tmp_path):
+def test_one_run_leaves_the_number_of_threads_as_it_was(zoo, tmp_path, monkeypatch):
+    for variable in VARIABLES:  # which would be the user's own choice
+        monkeypatch.delenv(variable, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganzoo import AdversarialLoss
+from ganzoo import AdversarialLoss, Images
+from ganzoo.api.dataset import png
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
@@ -38,6 +40,7 @@ TINY = [
     "train.images=6400",
     "train.log_every=640",
     "train.checkpoint_seconds=0",
+    "train.threads=1",  # otherwise chosen by timing, and another number may change bits
     "evaluate.every_images=3200",
     "evaluate.samples=200",
     "evaluate.metrics=[fid@mnist-cnn]",
@@ -87,6 +90,8 @@ def test_a_run_writes_everything_it_promises(whole):
     assert run.info["images"] == 6400
     assert run.info["environment"]["versions"]["torch"] == torch.__version__
     assert [p.name for p in sorted((whole / "samples").iterdir())] == [f"{i:012d}.png" for i in (0, 3200, 6400)]
+    drawn = png(Images(1, 28, 28).picture(load(whole).sample(64), 8))  # by the averaged weights
+    assert (whole / "samples" / "000000006400.png").read_bytes() == drawn
     scores = run.scores()
     assert [(s["images"], s["weights"]) for s in scores] == [(i, w) for i in (3200, 6400) for w in ("ema", "raw")]
     for score in scores:
@@ -102,6 +107,14 @@ def test_a_run_writes_everything_it_promises(whole):
     assert [e["images"] for e in trained] == list(range(640, 6401, 640))
     assert all(e["discriminator.loss"] > 0 and e["images_per_second"] > 0 for e in trained)
     assert not list(whole.rglob("*.tmp"))
+
+
+def test_a_grid_of_a_conditional_run_has_a_column_for_each_class(tmp_path):
+    recipe, zoo = tiny("conditional=true", "train.images=640", "evaluate.metrics=[]", "evaluate.every_images=null")
+    run = start(recipe, zoo, tmp_path / "run")
+    samples = load(run.path).sample(80)  # the classes in turn
+    drawn = png(Images(1, 28, 28).picture(samples, 10))
+    assert (run.path / "samples" / "000000000640.png").read_bytes() == drawn
 
 
 def test_a_profile_shows_where_a_step_spends_time_and_changes_no_bit(whole, tmp_path, capfd):
@@ -151,8 +164,10 @@ def test_a_run_interrupted_anywhere_resumes_to_the_same_bits_and_scores(whole, t
     strip = ("metric", "value", "weights", "images", "protocol")
     expected = [{k: s[k] for k in strip} for s in RunFolder.open(whole).scores()]
     assert [{k: s[k] for k in strip} for s in RunFolder.open(tmp_path / "run").scores()] == expected
-    trained = [e["images"] for e in RunFolder.open(tmp_path / "run").events() if e["event"] == "train"]
-    assert trained == list(range(640, 6401, 640))
+    trained = [e for e in RunFolder.open(tmp_path / "run").events() if e["event"] == "train"]
+    assert [e["images"] for e in trained] == list(range(640, 6401, 640))
+    seconds = [e["seconds"] for e in trained]
+    assert seconds == sorted(seconds)
 
 
 def test_a_run_keeps_its_number_format_even_if_auto_would_now_choose_another(whole, tmp_path, monkeypatch):
@@ -240,6 +255,16 @@ def test_a_second_ctrl_c_stops_immediately_even_after_a_sigterm():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_signal_handlers_are_restored_and_a_run_in_a_thread_sets_none():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with suppress(ZeroDivisionError), StopRequests():
+        1 / 0  # noqa: B018
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(StopRequests().__enter__).result()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_training_ends_when_it_is_good_enough(tmp_path):
     recipe, zoo = tiny("train.until={metric: fid@mnist-cnn, below: 1e6}")
     run = start(recipe, zoo, tmp_path / "run")
@@ -247,9 +272,12 @@ def test_training_ends_when_it_is_good_enough(tmp_path):
     assert "fell below" in run.info["reason"]
 
 
-def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monkeypatch):
-    """Scores rise, fall, and stay there: the best is the second, and training ends two evaluations later."""
-    values = iter([0.1, 0.5, 0.3, 0.4, 0.9])
+@pytest.mark.parametrize(
+    ("metric", "values"), [("quality@ring", [0.1, 0.5, 0.3, 0.4, 0.9]), ("kl@ring", [0.9, 0.5, 0.7, 0.6, 0.1])]
+)
+def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monkeypatch, metric, values):
+    """Scores get better, worse, and stay there: the best is the second, and training ends two evaluations later."""
+    values = iter(values)
     score = TrainingLoop._score
 
     def scripted(self, weights):
@@ -262,15 +290,15 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
 
     monkeypatch.setattr(TrainingLoop, "_score", scripted)
     zoo = load_zoo()
-    small = ["train.images=2560", "evaluate.every_images=512", "evaluate.samples=50", "evaluate.metrics=[quality@ring]"]
-    until, keep = "train.until={metric: quality@ring, patience: 2}", "train.keep_best=quality@ring"
+    small = ["train.images=2560", "evaluate.every_images=512", "evaluate.samples=50", f"evaluate.metrics=[{metric}]"]
+    until, keep = f"train.until={{metric: {metric}, patience: 2}}", f"train.keep_best={metric}"
     recipe = load_recipe("vanilla-ring", zoo, [*small, until, keep])
     run = start(recipe, zoo, tmp_path / "run")
-    assert (run.info["images"], run.info["reason"]) == (2048, "quality@ring has not improved for 2 evaluations")
+    assert (run.info["images"], run.info["reason"]) == (2048, f"{metric} has not improved for 2 evaluations")
     protocol = json.loads(run.info["best"]["protocol"])
     assert protocol["n_fake"] == 50
     assert run.info["best"] | {"protocol": None} == {
-        "metric": "quality@ring",
+        "metric": metric,
         "value": 0.5,
         "images": 1024,
         "protocol": None,
@@ -281,7 +309,7 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     assert (best.checkpoint.state["images"], last.checkpoint.state["images"]) == (1024, 2048)
     assert not torch.equal(best.sample(4), last.sample(4))
     page = write_report(run.path, zoo, draw=False).read_text("utf-8")
-    assert "Best checkpoint: quality@ring 0.500 after 1,024 images" in page
+    assert f"Best checkpoint: {metric} 0.500 after 1,024 images" in page
     plain, keeping = (load_recipe("vanilla-ring", zoo, [*small, *more]) for more in ((), (keep,)))
     assert training_digest(plain) == training_digest(keeping) != training_digest(recipe)
     # A score on more samples is not compared with scores on fewer.

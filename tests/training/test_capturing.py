@@ -92,6 +92,7 @@ def assert_same(one, other):
 )
 def test_every_recipe_is_captured_completely_and_trains_to_the_same_bits(few, tapes, told, monkeypatch, recipe):
     monkeypatch.setattr(training, "MEASURED_BATCHES", 1)  # for averaged weights, unused here
+    monkeypatch.setattr("ganzoo.training.step.WATCH_EVERY", 1)
     eager = begin(recipe, "eager", *exact(recipe), few=few)
     wanted = steps(eager)
     captured = begin(recipe, "cudagraph", *exact(recipe), few=few)

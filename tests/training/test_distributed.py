@@ -178,6 +178,9 @@ with joined() as processes:
     trainer.objective.generate = lambda networks, z, label: (sizes.append(len(z)), generate(networks, z, label))[1]
     networks = trainer.sampling_networks("raw")
     part = processes.rank, processes.size
+    odd = (torch.arange(6.).view(2, 3) + processes.rank).t()  # not dense in the order of its memory
+    processes.all_reduce_mean([odd])
+    assert torch.equal(odd, torch.arange(6.).view(2, 3).t() + 0.5), odd
     images, _ = draw(trainer.objective, networks, n, seed=0, device=cpu, batch_size=batch, part=part)
     assert sizes == ([batch, 7] if processes.is_main else [batch]), sizes
     processes.all_reduce_sum(images)
@@ -264,7 +267,6 @@ def test_sigterm_to_the_launcher_saves(tmp_path):
     assert code != 0
     run = RunFolder.open(folder)
     assert run.info["status"] == "interrupted", told
-    assert run.checkpoint().state["steps"] % 8 == 0
     assert told.count("and saved.") == 1
 
 

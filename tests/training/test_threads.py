@@ -14,7 +14,7 @@ from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import _resume_threads, resume, start
 from ganzoo.training import threads
 from ganzoo.training.device import VARIABLES, available_cores
-from ganzoo.training.distributed import ALONE
+from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.threads import ThreadTuner, settle_threads
 from ganzoo.training.trainer import Trainer
 
@@ -76,6 +76,7 @@ def test_a_control_group_limits_the_cores(tmp_path):
 )
 def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):
     monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)  # for averaged weights, unused here
+    monkeypatch.setattr("ganzoo.training.step.WATCH_EVERY", 1)
     zoo = load_zoo()
     settings = load_recipe(recipe, zoo, ["train.batch_size=16", "train.precision=fp32", *overrides])
     first, second = (Trainer(settings, zoo, dataset=mnist) for _ in range(2))
@@ -96,6 +97,33 @@ def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):
     assert [name for name in tensors if not torch.equal(tensors[name], others[name])] == []
     assert first.flush() == second.flush()
     assert first.gradients.flush() == second.gradients.flush()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"processes": Processes(0, 2)},
+        {"device": torch.device("cuda")},
+        {"engine": SimpleNamespace(name="compile")},
+        {"recipe": SimpleNamespace(train=SimpleNamespace(threads=2))},
+    ],
+    ids=str,
+)
+def test_threads_are_adapted_only_in_a_single_eager_process_on_a_cpu(two_threads, monkeypatch, change):
+    measured = []
+    monkeypatch.setattr(ThreadTuner, "_measure", lambda *given: measured.append(1))
+    facts = {
+        "recipe": SimpleNamespace(train=SimpleNamespace(threads="auto")),
+        "processes": ALONE,
+        "device": torch.device("cpu"),
+        "engine": SimpleNamespace(name="eager"),
+    }
+    for given, expected in ((facts, True), (facts | change, False)):
+        measured.clear()
+        tuner = ThreadTuner(SimpleNamespace(**given))
+        for _ in range(20):
+            tuner.after_step(1.0)
+        assert bool(measured) == expected
 
 
 class Clock:

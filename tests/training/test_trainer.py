@@ -5,7 +5,7 @@ import torch
 
 from ganzoo import Dataset, Phase
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.distributed import ALONE, Processes, Replicas, SyncedBatchNorm, sync_batch_norm
 from ganzoo.training.step import Meters, PhaseStep
@@ -55,6 +55,8 @@ def test_only_the_seed_decides(mnist):
         t.step()
     assert torch.equal(weights(first, "generator"), weights(same, "generator"))
     assert not torch.equal(weights(first, "generator"), weights(other, "generator"))
+    ours, theirs = (one.checkpoint()[0] for one in (first, other))
+    assert not any(torch.equal(ours[name], theirs[name]) for name in ("sampler.order", "latents"))
 
 
 def test_a_checkpoint_of_other_networks_is_refused(mnist):
@@ -122,8 +124,12 @@ def test_spectral_norm_bounds_every_layer(mnist):
 def test_bf16_computes_in_bf16_and_stores_in_fp32(mnist):
     trained = trainer(mnist, "train.precision=bf16")
     reference = trainer(mnist, "train.precision=fp32")
+    types = set()
+    for network in trained.networks.values():
+        network.trunk[0].register_forward_hook(lambda module, given, out: types.add(out.dtype))
     trained.step()
     reference.step()
+    assert types == {torch.bfloat16}
     assert all(p.dtype == torch.float32 for p in trained.networks.parameters())
     assert not torch.equal(weights(trained, "generator"), weights(reference, "generator"))
     # Weights would not do: Adam's first step is as long as its learning rate, whatever the gradient.
@@ -217,6 +223,14 @@ def test_image_counters_account_for_other_processes(mnist):
     trained = Trainer(recipe, zoo, dataset=mnist, processes=Pair(0, 2))
     assert (trained.objective.augmentation.processes, trained.objective.regularizers[0].processes) == (2, 2)
     assert trainer(mnist, *settings).objective.augmentation.processes == 1
+
+
+def test_integers_that_differ_between_processes_are_refused(monkeypatch):
+    module = torch.nn.Module()
+    module.register_buffer("seen", torch.tensor([3]))
+    monkeypatch.setattr(Pair, "all_reduce_max", lambda self, numbers: [number + 1 for number in numbers], raising=False)
+    with pytest.raises(RunError, match="integers"):
+        Replicas(Pair(0, 2), (module,)).refuse_diverging_integers()
 
 
 def test_a_device_too_full_for_a_checkpoint_is_not_reported_as_a_misfit(mnist):
