@@ -203,7 +203,8 @@ def test_a_ledger_gives_back_what_was_put_into_it(put):
 def test_a_sealed_score_is_read_back_and_an_altered_one_is_not(score, key):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "scores.jsonl")
-        altered = {**sealed(score), key: 1 if score[key] != 1 else 2}
+        other = f"{score[key]}x" if isinstance(score[key], str) else 1 if score[key] != 1 else 2
+        altered = {**sealed(score), key: other}
         path.write_text("".join(json.dumps(line) + "\n" for line in (sealed(score), altered)))
         assert read_scores(path) == [score]
 

@@ -99,6 +99,8 @@ def test_sounds_are_trained_on_scored_by_nobody_and_drawn(tmp_path):
     trained.assembly.spec.modality.write(tmp_path / "five.wav", drawn)
     with wave.open(str(tmp_path / "five.wav")) as file:
         assert (file.getframerate(), file.getnframes()) == (8000, 5 * 64)
+        levels = np.frombuffer(file.readframes(-1), "<i2") / 32767
+        assert np.allclose(levels, drawn.flatten().numpy(), atol=1e-4)
     assert (drawn.dtype, tuple(drawn.shape)) == (torch.float32, (5, 1, 64))
     assert sorted(path.name for path in (run.path / "samples").iterdir()) == ["000000000000.png", "000000000064.png"]
     # A stranger's run.json cannot make pictures of them.

@@ -99,6 +99,7 @@ def test_an_archive_is_the_folder_that_was_packed(tmp_path):
         assert ours.classes == ("cat", "dog")
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.labels, theirs.labels)
+        assert torch.equal(theirs.labels, theirs.images[:, 2, 0, 0].eq(255).long())  # dogs are blue
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,21 @@ def test_a_checkpoint_restores_its_state(entry: Any) -> None:
 def test_all_its_buffers_are_in_checkpoints(entry: Any) -> None:
     part = checks.create(entry)
     assert {name for name, _ in part.named_buffers()} <= part.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        (ZOO.regularizers.get("lecam"), {"weight": 0.3, "decay": 0.99}),
+        (ZOO.augmentations.get("ada"), {"target": 0.6, "images": 500_000, "interval": 4}),
+        (ZOO.regularizers.get("dragan"), {"strength": 0.5}),
+        (ZOO.regularizers.get("top-k"), {"share": 0.5, "decay": 0.99, "images": 60_000}),
+        (
+            ZOO.augmentations.get("diffaugment"),
+            {"shift": 0.125, "window": 0.5, "policy": ("color", "translation", "cutout")},
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_defaults_that_only_studies_use_are_the_papers(entry: Any, values: dict[str, Any]) -> None:
+    assert entry.options.defaults.items() >= values.items()

@@ -101,6 +101,13 @@ def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry:
         ("sagan", {}, True),
         ("r3gan", {}, True),
         ("stylegan2", {}, False),
+        ("autoencoder-mlp", {}, True),
+        ("autoencoder-mlp", {"norm": "batch"}, False),
+        ("autoencoder-dcgan", {}, False),
+        ("autoencoder-dcgan", {"norm": "none"}, True),
+        ("pac-mlp", {}, False),
+        ("pac-dcgan", {"norm": "none"}, False),
+        ("semi-supervised", {}, True),
     ],
 )
 def test_per_image_is_set_exactly_if_nothing_mixes_images(

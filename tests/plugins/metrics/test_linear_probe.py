@@ -13,6 +13,7 @@ import ganzoo
 from ganzoo import GanzooError, GaussianPrior, ImageDataset, MetricInputs, Objective, Spec, TrainedModel, share_interval
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
+from ganzoo.layers import own_statistics
 from ganzoo_plugins.metrics.linear_probe import LinearProbe, softmax_regression
 
 
@@ -120,6 +121,10 @@ def test_every_encoder_gives_codes_that_are_not_drawn_and_images_again(zoo, mnis
     assert torch.equal(first, again)
     assert first.shape == (8, 12 if name == "infogan" else assembly.spec.prior.width)
     needed = {role: networks[role] for role in objective.samples_with}
+    if hasattr(objective, "reconstruct"):
+        with own_statistics(*[networks["generator"]] * (name not in ("ali", "bigan"))):
+            expected = objective.generate(networks, first, label)
+        torch.testing.assert_close(objective.reconstruct(needed, images, label), expected)
     assert torch.equal(objective.codes(needed, images, label), first)
     if hasattr(objective, "reconstruct"):
         assert objective.reconstruct(needed, images, label).shape == images.shape

@@ -72,6 +72,15 @@ def test_weights_are_scaled_by_the_number_of_blocks() -> None:
         assert (three.weight == 0).all()
 
 
+def test_a_network_counts_the_blocks_of_all_its_resolutions() -> None:
+    for player in (Generator(spec(1, 28, 28), width=16), Discriminator(spec(1, 28, 28), width=16)):
+        blocks = [module.layers[0] for module in player.modules() if isinstance(module, Residual)]
+        assert len(blocks) == 8
+        for first in blocks:
+            he = math.sqrt(2 / 1.04 / first.in_channels) / 8**0.25
+            assert first.weight.std().item() == pytest.approx(he, rel=0.15)
+
+
 @pytest.mark.parametrize(("channels", "groups"), [(768, 96), (16, 2), (4, 1), (28, 7)])
 def test_groups_hold_sixteen_maps_or_what_divides(channels: int, groups: int) -> None:
     with torch.device("meta"):

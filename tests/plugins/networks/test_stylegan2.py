@@ -123,3 +123,9 @@ def test_a_slope_s_penalty_reaches_every_weight() -> None:
     slope.square().sum().backward()
     for name, parameter in discriminator.named_parameters():
         assert name.endswith("bias") or parameter.grad.abs().sum() > 0, name
+
+
+def test_the_mapping_network_learns_a_hundredth_as_fast() -> None:
+    layers = Generator(spec(1, 28, 28), width=4, style=8).mapping.layers[::2]
+    factors = [layer.parametrizations.weight[0].factor * layer.in_features**0.5 for layer in layers]
+    assert factors == pytest.approx([0.01] * 8)

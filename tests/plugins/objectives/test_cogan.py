@@ -50,6 +50,13 @@ def moved(networks: nn.ModuleDict) -> None:
                 parameter.add_(torch.randn_like(parameter))
 
 
+def test_each_half_of_a_batch_keeps_its_own_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    (objective, networks), seen, asked = built(), batch(), []
+    monkeypatch.setattr(objective, "judge", lambda nets, images, labels: asked.append(labels) or [torch.zeros(4)] * 2)
+    objective.discriminator_loss(networks, Batch(seen.real, torch.arange(8), seen.z))
+    assert [label.tolist() for label in asked[1]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
 def test_a_layer_of_conditional_normalisation_has_running_statistics_of_its_own() -> None:
     spec = Spec((1, 8, 8), GaussianPrior(dim=3), classes=2)
     objective = CoGAN(own_layers=3)

@@ -49,6 +49,15 @@ def test_the_bound_is_error_and_divergence() -> None:
     assert torch.allclose(losses["loss"], error + divergence, rtol=1e-4)
 
 
+def test_codes_are_drawn_from_the_posterior_in_training() -> None:
+    objective = VAE()
+    networks = built(objective)
+    seen = Batch(torch.rand(8, 1, 4, 4) * 2 - 1, torch.zeros(8, dtype=torch.int64), torch.randn(8, 3))
+    first, again = (objective.bound(networks, seen) for _ in range(2))
+    assert torch.equal(first["divergence"], again["divergence"])
+    assert first["error"] != again["error"]
+
+
 def test_half_precision_still_learns_from_ink_it_was_sure_to_be_paper() -> None:
     """In bfloat16, tanh(-5) is exactly -1 and flat; the slope of the cross-entropy in its argument a is 2(y - t)."""
     objective = VAE()

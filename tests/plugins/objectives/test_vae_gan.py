@@ -49,6 +49,13 @@ def test_losses_are_those_of_the_paper() -> None:
     assert torch.allclose(discriminator, value, rtol=1e-4)
 
 
+def test_codes_are_drawn_from_the_posterior_in_training() -> None:
+    objective = VAEGAN()
+    networks, seen = built(objective), batch()
+    first, again = (objective.encoder_loss(networks, seen)["loss"] for _ in range(2))
+    assert first != again
+
+
 def test_no_signal_of_the_game_reaches_the_encoder() -> None:
     """A head that judges differently changes the logits, and the encoder's loss not at all."""
     objective = VAEGAN()

@@ -197,6 +197,9 @@ def test_one_latent_code_gives_one_image_and_its_first_numbers_decide(spec: Spec
     z, label = spec.prior.sample(64, torch.Generator().manual_seed(0), torch.device("cpu")), torch.zeros(64).long()
     images = objective.generate(networks, z, label)
     assert torch.equal(objective.generate(networks, z, label), images)
+    law = torch.distributions.Uniform(-1, 1) if spec is SPEC else torch.distributions.Normal(0.0, 1.0)
+    codes = networks["codebook"](networks["prior"].sample(law.cdf(z[:, :3]), label))
+    assert torch.allclose(images, networks["generator"](codes.flatten(1)), atol=1e-6)
     assert torch.allclose(objective.generate(networks, z[10:20], label[:10]), images[10:20], atol=1e-6)
     other = z.clone()
     other[:, 3:] = 0

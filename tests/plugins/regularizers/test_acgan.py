@@ -42,12 +42,14 @@ def game(**options: object) -> tuple[AdversarialGame, nn.ModuleDict, Batch]:
     ("discriminator", True, 2 * log(3)), ("discriminator", False, log(3)), ("generator", True, log(3)),
 ])  # fmt: skip
 def test_a_classifier_without_an_opinion_costs_log_classes(context, player, on_fakes, wanted) -> None:
-    images = torch.zeros(2, 3, 1, 1)
+    images, shown = torch.zeros(2, 3, 1, 1), []
     seen = context(
         lambda x: x, images, images.clone(), networks={"classifier": Certain()}, player=player,
-        features=lambda x: x.flatten(1),
+        features=lambda x: (shown.append(x), x.flatten(1))[1],
     )  # fmt: skip
     assert AuxiliaryClassifier(on_fakes=on_fakes).penalty(seen).item() == pytest.approx(wanted)
+    fakes = [True] if player == "generator" else [False, True][: 1 + on_fakes]
+    assert [x is seen.fake for x in shown] == fakes
 
 
 def test_softmax_is_applied_once(context) -> None:
