@@ -530,7 +530,7 @@ def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monke
         described = yaml.safe_load((sent / "recipe.yaml").read_text())
         described["evaluate"]["metrics"] = ["fid@dinov2-vit-s-14"]
         (sent / "recipe.yaml").write_text(json.dumps(described))
-        changed(sent, recipe_digests=[])
+        changed(sent, recipe_digests=[], modality="images")
     said = {
         "eval": ("eval", sent, "--dataset", "mnist", "--metric", "fid@dinov2-vit-s-14", "--samples", 10),
         "run": ("run", "code.yaml", "--out", "out"),
@@ -541,6 +541,7 @@ def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monke
     assert not fired.exists()
     if words == "report":
         assert done.returncode == 0, done.stderr
+        assert "--allow-code" in (sent / "report.html").read_text()
     else:
         assert done.returncode == 2, done.stderr
         assert "--allow-code" in done.stderr

@@ -244,6 +244,8 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
         return f"{_without(comparison.better_failed, ' of the method')}, which the scores of the others do not show."
     if tested.interval[1] < math.log(SMALLEST) and comparison.flatters_than:
         return f"{_without(comparison.than_failed, ' of the row it is compared with')}."
+    if tested.interval[1] < math.log(SMALLEST) and comparison.at_least:
+        return "The effect is only a lower bound, since a score was at its measure's limit."
     corrected = f"but not after Holm's correction for {claims} claims."
     if not (comparison.flatters_better or comparison.flatters_than):
         if tested.interval[0] > 0:

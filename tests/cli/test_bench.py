@@ -48,6 +48,11 @@ def test_exclude_leaves_out_more_than_those_for_gpus(taken, zoo):
     ]
 
 
+def test_a_shard_is_every_nth_recipe_and_datasets_select_recipes(taken):
+    assert taken("wgan-*", "--shard", "2/2") == taken("wgan-*")[1::2]
+    assert taken("vanilla-*", "--made-for", "ring") == ["vanilla-ring"]
+
+
 @pytest.mark.parametrize("command", [("bench", "vanilla-ring"), ("study", "run", "ring", "--quick")], ids=str)
 def test_options_reach_the_worker(command, monkeypatch, tmp_path):
     seen = []

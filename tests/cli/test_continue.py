@@ -55,6 +55,12 @@ def killed(cut_off, tmp_path):
     shutil.copytree(cut_off, tmp_path / "run")
 
 
+def test_a_seed_and_a_device_are_those_of_the_run(tmp_path, call):
+    assert call(*words(tmp_path, UNSCORED), "--seed", 7, "--device", "cpu")[0] == 0
+    train = RunFolder.open(tmp_path / "run").recipe(load_zoo()).train
+    assert (train.seed, train.device) == (7, "cpu")
+
+
 @pytest.mark.usefixtures("killed")
 def test_the_same_command_starts_resumes_and_ends_well(tmp_path, call):
     code, _, err = call(*words(tmp_path, UNSCORED, "loss=hinge"))

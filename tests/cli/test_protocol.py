@@ -273,3 +273,5 @@ def test_intervals_stand_beside_final_scores_and_not_along_the_curve(tmp_path):
     wide = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["eval", str(out)]).output
     assert "real vs" in wide
     assert len(re.findall(r"[\d.]+–[\d.]+", wide)) >= 1
+    without = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["eval", str(out), "--no-interval"]).output
+    assert not re.search(r"[\d.]+–[\d.]+", without)

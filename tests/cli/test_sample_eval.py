@@ -182,6 +182,28 @@ def test_one_kind_of_weights_with_other_samples(app, run):
     (score,) = json.loads(invoke(app, "eval", run, *arguments).stdout)["scores"]
     assert score["weights"] == "raw"
     assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 3)
+    (zero,) = json.loads(invoke(app, "eval", run, *arguments[:4], "--json").stdout)["scores"]
+    assert zero["value"] != score["value"]
+
+
+def test_the_best_checkpoint_and_a_kind_of_weights_reach_every_command(run, tmp_path):
+    from ganzoo.cli import app
+
+    contents = []
+    for kind in ("ema", "raw"):
+        out = tmp_path / kind / "weights.safetensors"
+        out.parent.mkdir()
+        invoke(app, "export", run, "--out", out, "--weights", kind)
+        contents.append(out.read_bytes())
+    assert contents[0] != contents[1]
+    for words in (
+        ("eval", run),
+        ("sample", run, "--out", tmp_path / "grid.png"),
+        ("animate", run, "--walk", "--out", tmp_path / "walk.gif"),
+        ("export", run, "--out", tmp_path / "weights.safetensors"),
+    ):
+        with pytest.raises(GanzooError, match="has no best checkpoint"):
+            invoke(app, *words, "--checkpoint", "best")
 
 
 def test_real_digits_in_an_npz_score_near_the_floor_and_noise_far_above(app, mnist, tmp_path):

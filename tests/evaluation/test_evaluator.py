@@ -217,10 +217,11 @@ def test_the_order_of_samples_changes_nothing_at_all(toy_zoo, noise):
     assert scored(toy_zoo, images, labels=labels) == scored(toy_zoo, images[order], labels=labels[order])
 
 
-def test_batch_size_changes_nothing_beyond_rounding(toy_zoo, noise, monkeypatch):
+def test_batch_size_changes_nothing_beyond_rounding(toy_zoo, noise, monkeypatch, tmp_path):
     images, labels = noise(200), torch.arange(200) % 4
     large = scored(toy_zoo, images, labels=labels)
-    monkeypatch.setattr("ganzoo.evaluation.features.extract", partial(extract, batch_size=7))
+    monkeypatch.setattr(type(toy_zoo.extractors.get("tiny").create()), "batch_size", 7)
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))  # with the other batches' features of real images
     small = scored(toy_zoo, images, labels=labels)
     for name, one in large.items():
         assert small[name].value == pytest.approx(one.value, rel=1e-4, abs=1e-6), name

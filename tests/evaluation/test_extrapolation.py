@@ -1,11 +1,13 @@
 """Intervals and the limit of many samples, in cases where the truth is known."""
 
+from statistics import stdev
+
 import numpy as np
 import pytest
 import torch
 
 from ganzoo import Features
-from ganzoo.evaluation import torch_fidelity
+from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation.intervals import DistanceTo, _moments, fid_infinity, fid_interval
 
 WIDTH = 12
@@ -79,6 +81,15 @@ def test_an_interval_matches_resampled_sets_written_out():
     scores = np.array([fid(features[torch.randint(40, (40,), generator=generator)], real) for _ in range(100)])
     low, high = np.quantile(scores, 0.025) - scores.mean(), np.quantile(scores, 0.975) - scores.mean()
     assert fid_interval(features, real, 7.0) == pytest.approx((7.0 + low, 7.0 + high), rel=1e-5)
+
+
+def test_the_interval_in_wide_features_comes_from_the_spread_of_fewer_sets(monkeypatch):
+    monkeypatch.setattr(intervals, "WIDE", WIDTH)
+    features, real, generator = drawn(40, 3, shift=0.1), Features(drawn(50, 4)).statistics, torch.Generator()
+    generator.manual_seed(2020)
+    scores = [fid(features[torch.randint(40, (40,), generator=generator)], real) for _ in range(intervals.FEW_ROUNDS)]
+    half = 1.96 * stdev(scores)
+    assert fid_interval(features, real, 7.0) == pytest.approx((7.0 - half, 7.0 + half), rel=1e-3)
 
 
 def test_fid_infinity_is_the_end_of_the_line_through_the_subsets_scores():

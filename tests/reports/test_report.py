@@ -16,7 +16,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours
 from ganzoo.reports.run_figures import MAX_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
 from ganzoo.reports.run_report import final_table, write_report
-from ganzoo.reports.templates import Absent
+from ganzoo.reports.templates import Absent, Picture
 from ganzoo.runs.folder import RunFolder
 
 SCRIPT = "<script>document.title = 'owned'</script>"
@@ -141,6 +141,7 @@ def test_neighbours_are_the_nearest_by_brute_force(run, toy_zoo):
     apart = (among[:, None] - among[None]).norm(dim=2).fill_diagonal_(math.inf).min(1).values
     index = nearest_neighbours(seen.float(), among.float())[1]
     assert [pair.near for pair in found.pairs] == (distances <= apart[index]).tolist()
+    assert [pair.real.uri for pair in found.pairs] == [Picture.of_pixels(real[one]).uri for one in index]
 
 
 def test_given_codes_are_drawn_as_the_seed_draws_them(run, toy_zoo):

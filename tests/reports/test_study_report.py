@@ -77,6 +77,8 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
     rows = tables.first.locator("tbody th").all_inner_texts()
     assert [row.split("\n")[0] for row in rows] == ["baseline", "seed noise", "hinge", "r1"]
     assert tables.first.locator("img").count() == 3
+    times = [float(text.removeprefix("×")) for text in tables.first.locator(".range").all_inner_texts() if "×" in text]
+    assert times[:2] == [pytest.approx(2, rel=0.1), pytest.approx(0.5, rel=0.1)]
     assert page.locator("section[aria-labelledby=curves] svg").count() == 4
     assert page.locator("table").count() == page.locator("table > caption").count()
     assert page.locator("img:not([alt])").count() == 0

@@ -1,6 +1,7 @@
 """Studies as files: what they mean, what is refused, and how records answer them."""
 
 import hashlib
+import itertools
 import json
 import sys
 
@@ -76,6 +77,10 @@ def test_a_small_study_has_one_setting_and_few_seeds(write, zoo):
     assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
     assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {1280}
     assert len(small.claims) == 2
+
+
+def test_a_small_study_keeps_the_claims_of_its_setting(write):
+    assert len(write(("at: few", "at: all")).scaled_down().claims) == 1
 
 
 def test_in_a_small_study_a_row_keeps_its_changes_in_the_first_setting(write, zoo):
@@ -155,6 +160,9 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
     assert found.per_image.keys() == {"baseline", "r1", "hinge"}
     assert found.seconds == pytest.approx(4 * 64_000 * sum(found.per_image.values()))
     assert min(found.per_image.values()) > 0
+    ticks = itertools.count()  # each look at the clock is a second later: one step of 128 images takes two looks
+    monkeypatch.setattr(cost.time, "process_time", lambda: float(next(ticks)))
+    assert cost.cost_of(study, zoo, timed=True).per_image["baseline"] == pytest.approx(2 / 128)
     shown = CliRunner().invoke(app, ["study", "show", "few-images", "--no-time"]).stdout
     assert shown.splitlines()[:2] == [
         "# few-images",
@@ -642,14 +650,15 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
         (
             "below: 50}",
             "below: 50}\n  - {name: soon, metric: fid@mnist-cnn, at_seconds: 40}\n"
-            "  - {name: early, metric: fid@mnist-cnn, at_images: 16000}",
+            "  - {name: early, metric: fid@mnist-cnn, at_images: 16000}\n"
+            "  - {name: high, metric: fid@mnist-cnn, above: 50}",
         )
     )
     job = study.cells(zoo)[0].jobs[0]
     run = recorded(Ledger(tmp_path / "results"), job, [90.0, 60.0, 45.0, 30.0])
     assert [score["value"] for score in curve(run, "fid@mnist-cnn", own_protocol(job.recipe))] == [90, 60, 45, 30]
     values = {measure.name: value_of(run, measure, job.recipe) for measure in study.measures}
-    assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
+    assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0, "high": 16.0}
 
 
 def test_a_score_at_a_number_of_images_comes_from_the_step_that_crosses_it(write, zoo, tmp_path):
@@ -726,6 +735,19 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     winner = trials[4].jobs[0].recipe
     assert tuned.recipe.optimizers == winner.optimizers
     assert tuned.recipe.train.batch_size == winner.train.batch_size
+
+
+def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_never_wins(zoo, tmp_path):
+    text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", "[recall@mnist-cnn]").replace("on: fid", "on: recall")
+    (tmp_path / "rates.yaml").write_text(text.replace("validation: 1000", "validation: 1000\n  seeds: 2"))
+    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    shares = {4: 0.9, 2: 0.99}
+    for trial in study.trials(zoo):
+        for number, job in enumerate(trial.jobs):
+            failed = "Training diverged." if (trial.number, number) == (2, 1) else None
+            scores = [shares.get(trial.number, 0.5)]
+            recorded(ledger, job, scores, metric="recall@mnist-cnn", split="validation", error=failed)
+    assert find(study, ledger, zoo).winners["tuned", ""].trial.number == 4
 
 
 def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, tmp_path):

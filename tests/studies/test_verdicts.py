@@ -40,6 +40,13 @@ def test_a_claim_holds_beyond_the_noise_fails_without_effect_and_is_undecided_wi
     assert found.seeds == (5, 10)
 
 
+def test_a_lower_bound_denies_nothing():
+    found = verdict(0.0, at_least=True)
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.why.startswith("The effect is only a lower bound")
+    assert verdict(math.log(1.5), at_least=True).outcome is Outcome.HOLDS
+
+
 def test_a_certain_effect_smaller_than_claimed_does_not_hold():
     found = verdict(math.log(1.04), noise=0.005)
     assert found.outcome is Outcome.DOES_NOT_HOLD

@@ -384,7 +384,7 @@ def test_an_interrupted_bench_saves_and_continues_to_the_same_bits(matrix, zoo, 
 @pytest.mark.full
 def test_a_killed_bench_leaves_nothing_running(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "ganzoo", *words(tmp_path, "vanilla-mnist")],
+        [sys.executable, "-m", "ganzoo", *words(tmp_path, "vanilla-mnist"), "--set", "train.images=1280000"],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
