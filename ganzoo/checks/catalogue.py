@@ -92,8 +92,6 @@ CHECKS: tuple[Check, ...] = (
     Check("docstring", tuple(kind for kind in KINDS if kind not in SUMMARIES), _entry_only(entries.docstring)),
     Check("options-documented", ALL_KINDS, _entry_only(entries.options_documented)),
     Check("options-keyword-only", tuple(SECTIONS), _entry_only(entries.keyword_only)),
-    Check("options-unknown", ALL_KINDS, _entry_only(entries.unknown_option)),
-    Check("options-defaults", ALL_KINDS, _entry_only(entries.defaults)),
     Check("options-types", ALL_KINDS, _entry_only(entries.types)),
     Check("shape", NETWORK_KINDS, _at_sizes(networks.output_shape)),
     Check("odd-shape", NETWORK_KINDS, _entry_only(networks.odd_shape)),

@@ -198,28 +198,6 @@ def keyword_only(entry: Entry[Any]) -> None:
         raise CheckFailed(f"{described(entry)} takes '{name}' by position, so no recipe can set it.", KEYWORD_ONLY)
 
 
-def unknown_option(entry: Entry[Any]) -> None:
-    """A misspelt option is rejected by name."""
-    require(
-        any(issue.key == "no_such_option" for issue in _issues(entry, {"no_such_option": 1})),
-        f"{described(entry)} accepts any option.",
-        "Declare its options as keyword-only parameters.",
-    )
-
-
-def defaults(entry: Entry[Any]) -> None:
-    """Without required options, the defaults are valid and complete."""
-    if set(entry.options.types) - set(entry.options.defaults):
-        return
-    try:
-        filled = entry.check(entry.options.defaults)
-    except GanzooError as error:
-        remedy = "Widen the type, or narrow the default."
-        raise CheckFailed(f"{described(entry)} rejects its own defaults: {error}", remedy) from error
-    complete = set(filled) == set(entry.options.types)
-    require(complete, f"{described(entry)} drops options during validation.", "Name each option once.")
-
-
 def types(entry: Entry[Any]) -> None:
     """Each option rejects a value of the wrong type."""
     for name in entry.options.types:

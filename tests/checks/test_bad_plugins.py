@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ganzoo.checks.catalogue import CHECKS
+
 BAD = Path(__file__).parents[1] / "bad_plugins"
 NAMES = sorted(path.stem.replace("_", "-") for path in BAD.glob("*.py"))
 SMALL = ("networks.generator.hidden=[16]", "networks.discriminator.hidden=[16]", "evaluate.metrics=[]")
@@ -117,6 +119,9 @@ EXPECTED = {
     "wrong-trials": ("valid", ["study 'wrong-trials' is invalid", "row 'tuned'", "lrate"]),
     "bad-datasets": ("without-files", ["returns the dataset 'always-train' (train) for its test split"]),
     "bad-penalties": ("finite", ["'no-graph' has a penalty without a gradient for the discriminator", "create_graph"]),
+    "bad-objectives": ("capturable", ["recipe 'waits-mnist'", "self.last = losses"]),
+    "bad-networks": ("half-precision", ["generator 'copies-features'", "in bfloat16"]),
+    "bad-options": ("docstring", ["loss 'bare' has no docstring"]),
     "bad-extractors": (
         "features",
         ["'forgets-weights' gives different features each time it is built", "torch.Generator"],
@@ -147,6 +152,15 @@ ALSO = (
     ("bad-penalties", "finite", ["'wrong-side' has a penalty without a gradient for the discriminator", "set side to"]),
     ("bad-penalties", "batch-size", ["'summed' has a penalty that grows with the batch", ".mean()"]),
     ("wrong-trials", "valid", ["study 'wrong-quick' is invalid", "train.imags"]),
+    ("bad-objectives", "gradients", ["recipe 'trains-both-mnist'", "computes gradients for the frozen discriminator"]),
+    ("bad-objectives", "half-precision", ["recipe 'halves-mnist'", "is not finite float32 under bfloat16"]),
+    ("bad-objectives", "checkpointable", ["recipe 'forgets-mnist'", "average"]),
+    ("bad-objectives", "used-by-a-recipe", ["loss 'unused' has its own phases, but no recipe uses it"]),
+    ("bad-networks", "checkpointable", ["generator 'remembers'", "plain attribute 'mean'"]),
+    ("bad-networks", "odd-shape", ["generator 'even'", "(2, 3, 20, 34)"]),
+    ("bad-options", "paper", ["loss 'bare' cites no paper and year"]),
+    ("bad-options", "lazy", ["regularizer 'never-lazy' has no separate phase with every_steps: 4"]),
+    ("bad-options", "signature", ["dataset 'without-folder' cannot be called as factory(split, folder"]),
 )
 FAILING = [*((name, *expected) for name, expected in EXPECTED.items()), *ALSO]
 
@@ -199,6 +213,10 @@ def answers(checked: tuple[Any, list[tuple[int, str, str]]]) -> list[tuple[int, 
 
 def test_each_plugin_has_an_expected_failure() -> None:
     assert sorted(EXPECTED) == NAMES
+
+
+def test_each_check_has_a_plugin_that_fails_it() -> None:
+    assert {check.name for check in CHECKS} - {check for _, check, _ in FAILING} == set()
 
 
 @pytest.mark.parametrize(

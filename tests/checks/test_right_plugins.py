@@ -264,7 +264,6 @@ def test_a_network_that_takes_images_of_some_size_is_checked_with_images_alone(z
 def test_options_without_defaults_are_told_apart_beyond_the_first_few() -> None:
     entry = Entry("loss", "six", six_options, "Six options", "Someone 2020", "right", "right 1.0")
     entries.types(entry)
-    entries.unknown_option(entry)
 
 
 @pytest.mark.parametrize("ended", [KeyboardInterrupt(), SystemExit(130), SystemExit(143)], ids=repr)
