@@ -20,6 +20,7 @@ folder:
 ```bash
 ganzoo list pretrained
 ganzoo sample zoo:NAME --out samples.png
+ganzoo sample zoo:cgan-mnist --class 7 --out sevens.png
 ganzoo eval zoo:NAME
 ganzoo animate zoo:NAME --walk --out walk.gif
 ganzoo export zoo:NAME --out page.html      # needs pip install '.[export]'

@@ -115,6 +115,8 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
 
 MAX_LISTED = 30
 """A hint lists at most this many known words; more would bury the message."""
+MAX_MEANT = 3
+"""A hint suggests at most this many of them."""
 
 
 def nearest(
@@ -122,7 +124,8 @@ def nearest(
 ) -> str:
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words if none is close.
 
-    Words that begin with the given one are preferred: ``vanilla`` suggests ``vanilla-mnist``.
+    Words that begin with the given one are preferred: ``vanilla`` suggests ``vanilla-mnist``. Then come words that it
+    is another part of: ``ring`` suggests ``vanilla-ring``, unless too many have that part to tell which was meant.
 
     Args:
         word: The word as typed.
@@ -136,7 +139,10 @@ def nearest(
         return f"Did you mean '{aliases[lower]}'?"
     if lower in known:  # typed in a different case
         return f"Did you mean '{lower}'?"
-    longer = sorted((one for one in known if one.startswith(f"{lower}-")), key=len)[:3]
+    longer = sorted((one for one in known if one.startswith(f"{lower}-")), key=len)[:MAX_MEANT]
+    if not longer:
+        parts = sorted((one for one in known if f"-{lower}-" in f"{one}-"), key=len)
+        longer = parts if len(parts) <= MAX_MEANT else []
     if longer:
         return f"Did you mean {' or '.join(map(repr, longer))}?"
     close = get_close_matches(word.lower(), [*known, *aliases], n=1, cutoff=0.6)

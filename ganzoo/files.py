@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,22 @@ def refuse_links_out(folder: Path) -> None:
                     f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
                     "Replace it with its target. The folder itself may be anywhere.",
                 )
+
+
+def similar(path: Path, suits: Callable[[Path], bool]) -> str:
+    """A hint for a path that does not exist: ``"Did you mean runs/dcgan-mnist?"``, or ``""`` if none is close.
+
+    Args:
+        path: The path as typed.
+        suits: Whether an entry of its folder may be suggested.
+    """
+    try:
+        names = sorted((entry.name for entry in path.parent.iterdir() if suits(entry)), key=len)
+    except (OSError, ValueError):  # there is no such folder, or it cannot be read
+        return ""
+    longer = [name for name in names if name.startswith(f"{path.name}-")]
+    close = longer or get_close_matches(path.name, names, n=1)
+    return f"Did you mean {path.parent / close[0]}?" if close else ""
 
 
 def begins_like(path: Path, *marks: str) -> bool:

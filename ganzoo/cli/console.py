@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ from rich.text import Text
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
-from ganzoo.evaluation.protocol import describe, describe_images, excess
+from ganzoo.evaluation.protocol import Protocol, describe, describe_images, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.reports.templates import figure
 
@@ -94,7 +94,6 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
     print_uncut(console, table)
     if compared is not None:
         console.print(f"against: {against}", soft_wrap=True)
-    named: dict[str, dict[str, None]] = {}
     for record in records:
         protocol, value, floor = record["protocol"], record["value"], record["floor"]
         if protocol["metric"] == "memorisation" and copies(value, floor, protocol["n_fake"], protocol["n_floor"]):
@@ -103,10 +102,18 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
                 f"{floor:.1%} of real images that were never trained on.",
                 soft_wrap=True,
             )
-        named.setdefault(describe(protocol), {})[record["metric"]] = None
-    for how, metrics in named.items():  # metrics of one protocol share a line
+    named = _by_protocol(records, describe)
+    for how, metrics in named.items():
         who = ", ".join(metrics) if len(named) > 1 or len(metrics) < 4 else "All"
         console.print(f"{who}: {how}", soft_wrap=True)
+
+
+def _by_protocol(records: Sequence[Record], describe: Callable[[Protocol], str]) -> dict[str, list[str]]:
+    """The metrics that share a line, by that line."""
+    named: dict[str, dict[str, None]] = {}
+    for record in records:
+        named.setdefault(describe(record["protocol"]), {})[record["metric"]] = None
+    return {how: list(metrics) for how, metrics in named.items()}
 
 
 def print_uncut(console: Console, table: Table) -> None:
@@ -235,8 +242,10 @@ class RunProgress(Bars, Tracker):
                     style="yellow",
                     soft_wrap=True,
                 )
-            for how in dict.fromkeys(describe_images(score["protocol"]) for score in scores):
-                self.console.print(how, soft_wrap=True)
+            named = _by_protocol(scores, describe_images)
+            for how, metrics in named.items():
+                who = f"{', '.join(metrics)}: " if len(named) > 1 else ""
+                self.console.print(f"{who}{how}", soft_wrap=True)
         else:
             self.console.print(f"{title}. No scores: see above.")
         info = finished.info

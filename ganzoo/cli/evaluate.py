@@ -96,6 +96,7 @@ def evaluate(
     from ganzoo.cli.console import show_scores
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import refuse_name
+    from ganzoo.runs.schemas import refuse_exported
     from ganzoo.runs.weights import zoo_name
     from ganzoo.training.device import resolve_device
     from ganzoo.training.threads import settle_threads
@@ -132,6 +133,7 @@ def evaluate(
     elif (Path(what) / "run.json").exists():
         run, records = _score_run(Path(what), arguments)
     else:
+        refuse_exported(Path(what))
         refuse_name(what, load_zoo())
         records = _score_pictures(what, arguments)
     # Saved before they are shown, since standard output may be closed by now.

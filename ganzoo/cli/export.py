@@ -47,10 +47,12 @@ def export(
     from ganzoo.runs.weights import publish, zoo_name
 
     generator = load(run, checkpoint=checkpoint, device=torch.device("cpu"))
+    card: dict[str, str] = {}
     if out.suffix == ".safetensors":
         if zoo_name(run) is not None:
             raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
         n_bytes = publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        card = {"card": str(out.with_suffix(".json"))}
         if generator.run.info.get("status") != "done":
             shown = generator.checkpoint.state["images"]
             say(
@@ -60,6 +62,7 @@ def export(
     else:
         n_bytes = exporting.export(generator, out, weights)
     if as_json:
-        print_json({"out": str(out), "bytes": n_bytes})
+        print_json({"out": str(out), "bytes": n_bytes, **card})
     else:
-        say(f"Saved to {out} ({n_bytes / 1e6:.1f} MB).", err=True)
+        beside = f", and its card to {card['card']}" if card else ""
+        say(f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside}.", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,7 +47,10 @@ def list_(
     registries, terms = zoo.registries(), list(words or ())
     if terms and terms[0].lower() in {*KINDS, *KINDS.values()}:
         registries = [zoo.registry(terms.pop(0))]
-    matches = [entry for registry in registries for entry in registry if _matches(entry, terms)]
+    searched = [entry for registry in registries for entry in registry]
+    # `ring` should not find clustering; but if no word begins with a term, it may be any part of one.
+    matches = [entry for entry in searched if _matches(entry, terms, r"(?<!\w)")]
+    matches = matches or [entry for entry in searched if _matches(entry, terms)]
     if terms and not matches:
         raise GanzooError(f"Nothing matches '{' '.join(terms)}'.", _hint(terms, registries))
     if as_json:
@@ -69,10 +73,10 @@ def list_(
             say(f"  plugin {entry.plugin} ({entry.distribution})")
 
 
-def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
-    """Whether each of the terms is in the name, an alias, the summary or the paper."""
+def _matches(entry: Entry[Any], terms: Sequence[str], before: str = "") -> bool:
+    """Whether each of the terms is in the name, an alias, the summary or the paper, where the pattern precedes it."""
     text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
-    return all(term.casefold() in text for term in terms)
+    return all(re.search(before + re.escape(term.casefold()), text) for term in terms)
 
 
 def _hint(terms: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
@@ -171,7 +175,9 @@ def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     """Every entry of that name; none if it is a recipe file."""
     registries = [zoo.registry(kind)] if kind else zoo.registries()
     entries = [registry.get(name) for registry in registries if name in registry]
-    if not entries and not (name.endswith((".yaml", ".yml")) or os.path.isfile(name)):  # noqa: PTH113 - as in `run`
+    # As in `run`, which also suggests a file whose suffix was left out.
+    is_file = name.endswith((".yaml", ".yml")) or any(os.path.isfile(name + end) for end in ("", ".yaml", ".yml"))  # noqa: PTH113
+    if not entries and not is_file:
         if kind:
             registries[0].get(name)
         known = {entry.name for registry in registries for entry in registry}

@@ -28,16 +28,28 @@ MAX_COLUMNS = 40
 
 def sample(
     run: RunPath,
-    out: Annotated[Path, typer.Option(help="FILE.png to look at, FILE.npz for `images` and `labels`.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="FILE.png to look at; FILE.npz for `images`, (n, h, w) if grey or (n, h, w, 3) if in colour, and "
+            "`labels`."
+        ),
+    ],
     n: Annotated[
         int | None,
         typer.Option(
-            "--n", help="Number of images; by default 64, or about as many in full rows of classes.", min=1, max=10**6
+            "--n",
+            "-n",
+            help="Number of images; by default 64, or about as many in full rows of classes.",
+            min=1,
+            max=10**6,
         ),
     ] = None,
     class_: Annotated[
         str | None,
-        typer.Option("--class", help="Only this class, by name or number; conditional recipes only.", metavar="CLASS"),
+        typer.Option(
+            "--class", "--label", help="Only this class, by name or number; conditional recipes only.", metavar="CLASS"
+        ),
     ] = None,
     scale: Annotated[int, typer.Option(help="Enlarge a PNG by this factor.", min=1, max=32)] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the latent codes.", min=0, max=2**63 - 1)] = 0,

@@ -109,6 +109,9 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
         raise GanzooError(f"{source} is a folder, not a recipe.", remedy)
     if isinstance(source, Path):
         return path  # it is missing, which reading it will report
+    for file in (f"{source}.yaml", f"{source}.yml"):
+        if os.path.isfile(file):  # noqa: PTH113 - as above
+            raise GanzooError(f"Unknown recipe '{source}'.", f"Did you mean the file {file}?")
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ganzoo.api import reading
 from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.evaluation.requests import written
+from ganzoo.files import similar
 from ganzoo.reproducibility import preserved_global_state
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ def read_pictures(path: Path) -> Pictures:
         raise GanzooError(f"Out of memory while reading {path}.", "Use fewer images.") from error
     if not exists:
         raise GanzooError(
-            f"No such file or folder: {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
+            f"No such file or folder: {path}.",
+            similar(path, lambda entry: entry.suffix.lower() == ".npz" or entry.is_dir())
+            or "Give a run folder, a folder of PNGs, an .npz file or module:function.",
         )
     raise GanzooError(f"{path} is not a run, a folder of PNGs or an .npz file.", NPZ_REMEDY)
 

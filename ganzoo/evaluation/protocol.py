@@ -15,6 +15,10 @@ Protocol = Mapping[str, Any]
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
 """Keys that may differ between comparable scores: which samples were measured, and how many images gave the floor."""
 
+SCORE_BOTH = "Score both with `ganzoo eval`, with the same metric, dataset and number of samples."
+OPTIONS: Mapping[str, str] = {"split": "--split", "n_fake": "--samples"}
+"""The keys that an option of ``ganzoo eval`` sets for any run or pictures."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -136,15 +140,9 @@ def comparable(a: Protocol, b: Protocol) -> None:
     Raises:
         GanzooError: They differ; the message lists the differences.
     """
-    one, other = compared(a), compared(b)
-    if one.get("reference_digest") != other.get("reference_digest"):  # different options may explain it
-        one, other = ({key: value for key, value in p.items() if key not in NOT_COMPARED} for p in (a, b))
-    differences = "; ".join(_differences(one, other))
-    if differences:
-        raise GanzooError(
-            f"These scores were measured differently and cannot be compared ({differences}).",
-            "Score both with `ganzoo eval`, with the same metric, dataset and number of samples.",
-        )
+    differing = "; ".join(f"{key}: {_short(one)} and {_short(other)}" for key, (one, other) in _differing(a, b).items())
+    if differing:
+        raise GanzooError(f"These scores were measured differently and cannot be compared ({differing}).", SCORE_BOTH)
 
 
 def counterparts(
@@ -158,20 +156,31 @@ def counterparts(
         where: What messages call the other scores' run or file.
 
     Returns:
-        The values of the other scores, None if there is no counterpart; and messages: one for each score that was only
-        measured differently, or a single one if there are no counterparts at all, because the other run was scored on
-        another dataset or lacks these scores.
+        The values of the other scores, None if there is no counterpart; and messages: one for all scores that were
+        measured differently in the same way, and one for all metrics that the other run lacks, or if nothing was even
+        measured differently, a single one, because the other run was scored on another dataset or lacks these scores.
     """
     values: list[float | None] = []
-    sentences = []
+    refused: dict[str, dict[str, None]] = {}
+    missing: list[str] = []
     for metric, protocol in coming:
-        try:
-            other = _counterpart(metric, protocol, others)
-        except GanzooError as error:
-            other = None
-            sentences.append(f"{metric}: {error.sentence}")
+        other, differing = _counterpart(metric, protocol, others)
         values.append(None if other is None else float(other["value"]))
-    if not sentences and all(value is None for value in values):
+        if differing:
+            how = "; ".join(f"{k}: {_short(one)} here, {_short(its)} there" for k, (one, its) in differing.items())
+            remedy = SCORE_BOTH
+            if differing.keys() <= OPTIONS.keys() and all(its is not None for _, its in differing.values()):
+                options = " ".join(f"{OPTIONS[key]} {_short(its)}" for key, (_, its) in differing.items())
+                remedy = f"Add {options} to measure as there."
+            sentence = f"measured differently in {where}, so not compared ({how}). {remedy}"
+            refused.setdefault(sentence, {})[metric] = None
+        elif other is None:
+            missing.append(metric)
+    sentences = [f"{', '.join(metrics)}: {sentence}" for sentence, metrics in refused.items()]
+    if missing and len(missing) < len(coming):
+        names = ", ".join(dict.fromkeys(missing))
+        sentences.append(f"{where} has no score by {names}. Score it first with `ganzoo eval`.")
+    elif missing:
         here, there = _datasets(protocol for _, protocol in coming), _datasets(other["protocol"] for other in others)
         if here and there and not here & there:
             theirs, ours = " and ".join(sorted(there)), " and ".join(sorted(here))
@@ -181,37 +190,52 @@ def counterparts(
             )
         else:
             sentences.append(f"{where} has none of these scores. Score it first with `ganzoo eval`.")
-    return values, list(dict.fromkeys(sentences))
+    return values, sentences
 
 
 def _datasets(protocols: Iterable[Protocol]) -> set[str]:
     return {str(protocol["dataset"]) for protocol in protocols if "dataset" in protocol}
 
 
-def _counterpart(metric: str, protocol: Protocol, others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _counterpart(
+    metric: str, protocol: Protocol, others: Sequence[Mapping[str, Any]]
+) -> tuple[Mapping[str, Any] | None, dict[str, tuple[Any, Any]]]:
+    """The newest comparable score, or None and in what the one that was nearest to it differs."""
     same: list[Mapping[str, Any]] = [other for other in reversed(others) if other["metric"] == metric]
     # Those of the same kind of weights first; if this protocol's weights are unknown, those that a run reports.
     same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
-    refusal: GanzooError | None = None
+    refusal: dict[str, tuple[Any, Any]] = {}
     for other in same:
-        try:
-            comparable(protocol, other["protocol"])
-        except GanzooError as error:
-            refusal = refusal or error
-        else:
-            return other
-    if refusal is not None:
-        raise refusal
-    return None
+        differing = _differing(protocol, other["protocol"])
+        if not differing:
+            return other, {}
+        refusal = refusal or differing
+    return None, refusal
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> Iterator[str]:
+def _differing(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
+    """The keys and values that keep two scores from being compared, without those that follow from others."""
+    one, other = compared(a), compared(b)
+    if one.get("reference_digest") != other.get("reference_digest"):  # different options may explain it
+        one, other = ({key: value for key, value in p.items() if key not in NOT_COMPARED} for p in (a, b))
+    found = dict(_differences(one, other))
+    choice = {key for key in found if key.partition(".")[0] in ("dataset", "dataset_options", "split", "validation")}
+    if "split" in choice:
+        found.pop("validation", None)
+    if choice:
+        found.pop("n_real", None)
+    if choice or "n_real" in found:
+        found.pop("reference_digest", None)
+    return found
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
     for key in dict.fromkeys([*a, *b]):
         one, other = a.get(key), b.get(key)
         if not within and isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from _differences(one, other, f"{key}.")
         elif one != other:
-            yield f"{within}{key}: {_short(one)} and {_short(other)}"
+            yield f"{within}{key}", (one, other)
 
 
 def _short(value: Any) -> str:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganzoo.errors import GanzooError, nearest, one_line
+from ganzoo.files import similar
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -86,7 +87,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
         if not path.is_file():
             if path.exists():
                 raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
-            raise GanzooError(f"No such file: {path}.", "Check its path; a relative one starts at the working folder.")
+            hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
+            raise GanzooError(
+                f"No such file: {path}.", hint or "Check its path; a relative one starts at the working folder."
+            )
         if path.stat().st_size > MAX_BYTES:
             raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
         text = path.read_bytes().decode("utf-8-sig")

@@ -42,7 +42,7 @@ from ganzoo.files import (
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
-from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed
+from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed, similar_run
 from ganzoo.runs.scores import final_scores, own_protocol
 
 if sys.platform != "win32":
@@ -474,14 +474,17 @@ def scores_in(path: Path) -> list[dict[str, Any]]:
     """
     if path.is_dir():
         return RunFolder.open(path).scores()
+    remedy = "Give a run or a scores file."
     try:
         records = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise GanzooError(f"No such run or scores file: {path}.", similar_run(path) or remedy) from error
     except (OSError, ValueError) as error:
-        raise GanzooError(f"The scores in {path} cannot be read ({error}).", "Give a run or a scores file.") from error
+        raise GanzooError(f"The scores in {path} cannot be read ({error}).", remedy) from error
     for record in records:
         whole = isinstance(record, dict) and isinstance(record.get("protocol"), dict)
         if not whole or not isinstance(record.get("metric"), str) or not isinstance(record.get("value"), (int, float)):
-            raise GanzooError(f"{path} holds something other than scores.", "Give a run or a scores file.")
+            raise GanzooError(f"{path} holds something other than scores.", remedy)
     return records
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ganzoo.config.schema import Threads
 from ganzoo.errors import GanzooError
-from ganzoo.files import parse_json, read_lines, refuse_links_out
+from ganzoo.files import begins_like, parse_json, read_lines, refuse_links_out, similar
 from ganzoo.registry.registry import NAME
 
 RUN = 1
@@ -303,9 +303,11 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         info = parse_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise GanzooError(
-            f"{path} is not a run folder (no run.json).", "Give a folder that `ganzoo run` made."
-        ) from error
+        remedy = "Give a folder that `ganzoo run` made."
+        if not path.exists():
+            raise GanzooError(f"No such run folder: {path}.", similar_run(path) or remedy) from error
+        refuse_exported(path)
+        raise GanzooError(f"{path} is not a run folder (no run.json).", remedy) from error
     except OSError as error:
         raise GanzooError(
             f"{file} cannot be read ({error.strerror}).", "Check its permissions and the disk."
@@ -321,6 +323,28 @@ def read_description(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     return info
+
+
+def similar_run(path: Path) -> str:
+    """A hint for a run folder that does not exist: the run next to it that has nearly its name, or ``""``."""
+    return similar(path, lambda entry: (entry / "run.json").is_file())
+
+
+def refuse_exported(path: Path) -> None:
+    """Refuse the two files that ``ganzoo export`` made, where a run is expected.
+
+    Raises:
+        GanzooError: The path is a pretrained generator's weights or card.
+    """
+    if path.suffix not in (".safetensors", ".json"):
+        return
+    card = path.with_suffix(".json")
+    if begins_like(card, '"schema"', '"largest_difference_of_half_precision"'):  # a checkpoint has no such line
+        raise GanzooError(
+            f"{path} is an exported generator, not a run folder.",
+            f"Give the run that it was exported from; or register its card, {card.name}, in a plugin and give "
+            f"zoo:{path.stem} (docs/pretrained.md).",
+        )
 
 
 def refuse_pipes(path: Path) -> None:

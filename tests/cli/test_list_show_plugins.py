@@ -108,6 +108,8 @@ def test_list_of_everything_has_a_heading_for_each_kind(call, zoo):
     [
         (["losses", "wgan"], ["wasserstein"]),  # another name for it
         (["losses", "UNDECIDED"], ["boundary-seeking"]),  # the summary
+        (["recipes", "ring"], ["pacgan-ring", "unrolled-ring", "vanilla-ring"]),  # neither clustering nor pairing
+        (["losses", "oundary-s"], ["boundary-seeking"]),  # any part, where no word begins so
         (["losses", "Makhzani", "2016"], ["aae"]),  # the paper: each word has to be there
     ],
 )
@@ -148,15 +150,26 @@ def test_list_of_nothing_counts_what_there_is_and_takes_one_kind(call, zoo):
         ("WGAN_GP", "Did you mean 'wgan-gp-mnist'?"),
         ("dcgan", "Did you mean 'dcgan-mnist'?"),
         ("vanilla", "Did you mean 'vanilla-grid' or 'vanilla-ring' or 'vanilla-mnist'?"),
+        ("ring", "Did you mean 'pacgan-ring' or 'vanilla-ring' or 'unrolled-ring'?"),
     ],
 )
 def test_a_recipe_by_the_name_that_people_know(call, name, hint):
     assert call("run", name) == (2, "", f"Unknown recipe '{name}'. {hint}\n")
 
 
-def test_a_recipe_that_resembles_none(call, zoo):
-    _, _, err = call("run", "zzzz")
-    assert err == f"Unknown recipe 'zzzz'. `ganzoo list` shows all {len(zoo.recipes)}.\n"
+@pytest.mark.parametrize("word", ["zzzz", "gan"])  # a part of so many that none of them is a guess
+def test_a_recipe_that_resembles_none(call, zoo, word):
+    _, _, err = call("run", word)
+    assert err == f"Unknown recipe '{word}'. `ganzoo list` shows all {len(zoo.recipes)}.\n"
+
+
+def test_a_file_whose_suffix_is_wrong_or_left_out_is_suggested_and_not_read(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("not: a recipe")
+    (tmp_path / "mine.yml.txt").write_text("")
+    for command in ("run", "show"):
+        assert call(command, "mine") == (2, "", "Unknown recipe 'mine'. Did you mean the file mine.yaml?\n")
+        assert call(command, "mine.yml") == (2, "", "No such file: mine.yml. Did you mean mine.yaml?\n")
 
 
 def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):

@@ -53,3 +53,26 @@ def test_the_end_names_the_samples_and_what_to_do_next(zoo, tmp_path, name):
     assert f"Samples: {tmp_path / name}/samples/000000000256.png\n" in said
     place = f"'{tmp_path / name}'" if " " in name else str(tmp_path / name)
     assert f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`\n" in said
+
+
+def test_the_end_says_which_metrics_were_measured_in_which_way(zoo, tmp_path):
+    from ganzoo.runs.start import start
+
+    recipe = load_recipe("vanilla-ring", zoo, ["train.images=256", "evaluate.metrics=[]", "train.device=cpu"])
+    run = start(recipe, zoo, tmp_path / "run")
+    on = {"dataset": "ring", "split": "test", "n_real": 1_000}
+
+    def said(*metrics):
+        for metric in metrics:
+            protocol = {"metric": metric, **on, **({} if metric.startswith("reconstruction") else {"n_fake": 500})}
+            score = {"metric": metric, "value": 1.0, "floor": None, "weights": "ema", "images": 256, "seconds": 1.0}
+            run.append_score({**score, "protocol": protocol})
+        with RunProgress() as shown:
+            shown.console.file = io.StringIO()
+            shown.summarise(run)
+        return shown.console.file.getvalue()
+
+    assert "\n500 samples vs 1,000 ring test\n" in said("fid@tiny", "kid@tiny")
+    both = said("reconstruction-fid@tiny")
+    assert "\nfid@tiny, kid@tiny: 500 samples vs 1,000 ring test\n" in both
+    assert "\nreconstruction-fid@tiny: 1,000 ring test images\n" in both

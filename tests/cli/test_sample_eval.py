@@ -103,10 +103,11 @@ def test_samples_as_arrays_are_reproducible(app, run, tmp_path):
 
 
 def test_conditional_samples_carry_their_labels_and_classes_have_columns(app, conditional_run, tmp_path):
-    result = invoke(app, "sample", conditional_run, "--n", 4, "--class", 7, "--out", tmp_path / "a.npz")
-    assert "Saved 4 images of class 7" in result.stderr
-    with np.load(tmp_path / "a.npz") as arrays:
-        assert arrays["labels"].tolist() == [7, 7, 7, 7]
+    for n, class_ in (("--n", "--class"), ("-n", "--label")):  # Python's words work too
+        result = invoke(app, "sample", conditional_run, n, 4, class_, 7, "--out", tmp_path / f"{class_}.npz")
+        assert "Saved 4 images of class 7" in result.stderr
+        with np.load(tmp_path / f"{class_}.npz") as arrays:
+            assert arrays["labels"].tolist() == [7, 7, 7, 7]
     facts = json.loads(
         invoke(app, "sample", conditional_run, "--scale", 3, "--out", tmp_path / "a.png", "--json").stdout
     )
@@ -149,6 +150,22 @@ def test_what_cannot_be_sampled_is_refused(app, run, arguments, sentence):
 def test_a_folder_that_is_no_run_is_refused(app, tmp_path):
     with pytest.raises(GanzooError, match="not a run folder"):
         invoke(app, "sample", tmp_path, "--out", tmp_path / "a.png")
+
+
+def test_a_misspelt_folder_leads_to_the_run_next_to_it(app, run, tmp_path):
+    (tmp_path / "vanilla-mnis").mkdir()  # no run
+    (tmp_path / "vanilla-mnist").symlink_to(run)
+    wrong, hint = tmp_path / "vanila-mnist", f"Did you mean {tmp_path}/vanilla-mnist?"
+    for arguments in (("sample", wrong, "--out", tmp_path / "a.png"), ("eval", run, "--against", tmp_path / "vanilla")):
+        with pytest.raises(GanzooError, match=r"^No such run") as caught:
+            invoke(app, *arguments)
+        assert caught.value.remedy == hint
+    (tmp_path / "vanilla-mnis").rmdir()
+    with pytest.raises(GanzooError, match="^No such file or folder") as caught:
+        invoke(app, "eval", wrong)
+    assert caught.value.remedy == hint
+    with pytest.raises(GanzooError, match=r"^No such run folder: .*\. Give a folder that `ganzoo run` made\.$"):
+        invoke(app, "sample", tmp_path / "nowhere" / "run", "--out", tmp_path / "a.png")
 
 
 def test_weights_a_run_lacks_are_refused(app, conditional_run, tmp_path):
@@ -297,7 +314,7 @@ def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     assert f"{score['value']:.4g}" in again.stdout
     # Nothing can be compared: that is said, and the scores are shown nevertheless.
     result = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 90, "--against", "a.jsonl")
-    assert "n_fake: 90 and 100" in result.stderr
+    assert "(n_fake: 90 here, 100 there). Add --samples 100 to measure as there." in result.stderr
     (line,) = [line for line in result.stdout.splitlines() if line.strip().startswith("fid@")][:1]
     assert line.split()[-1] == "-"
 
@@ -309,12 +326,12 @@ def test_what_cannot_be_compared_is_said_before_anything_is_scored(app, run, her
         patched.setattr("ganzoo.runs.generator.draw", lambda *_, **__: sys.exit("drawing begins"))
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert str(result.exception) == "drawing begins"
-    assert "n_fake: 80 and 90" in result.stderr
+    assert "n_fake: 80 here, 90 there" in result.stderr
     names = ("--metric", "fid@mnist-cnn", "--metric", "kid@mnist-cnn")
     invoke(app, "eval", "cli_noise:noise", "--samples", 70, "--metric", "kid@mnist-cnn", "--out", "a.jsonl")
     result = invoke(app, "eval", run, "--samples", 90, "--against", "a.jsonl", "--weights", "raw", *names)
-    assert "kid@mnist-cnn: These scores were measured differently" in result.stderr
-    assert "n_fake: 90 and 70" in result.stderr
+    assert "kid@mnist-cnn: measured differently in a.jsonl" in result.stderr
+    assert "n_fake: 90 here, 70 there" in result.stderr
     lines = [line for line in result.stdout.splitlines() if "@mnist-cnn" in line and "raw" in line]
     assert [line.split()[-1] == "-" for line in lines] == [False, True]
 
@@ -409,7 +426,7 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
     [
         (["--extractor-weights", "a.pth"], "'mnist-ae' has its own weights, so it does not accept a.pth"),
         (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
-        (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
+        (["--against", "a.jsonl"], "No such run or scores file: a.jsonl"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_is_scored(app, here, arguments, sentence):

@@ -39,8 +39,34 @@ def said(records, others):
 
 
 def test_other_protocols_are_reported_with_what_differs():
-    sentence = "fid@tiny: These scores were measured differently and cannot be compared (n_fake: 100 and 200)."
+    sentence = (
+        "fid@tiny: measured differently in elsewhere, so not compared (n_fake: 100 here, 200 there). "
+        "Add --samples 200 to measure as there."
+    )
     assert said([record()], [record(n=300), record(n=200)]) == sentence
+
+
+def test_what_follows_from_another_difference_is_not_listed_and_metrics_share_a_message():
+    def on(split, metric, n, **more):
+        one = record(metric, n=n)
+        reference = {"dataset": "mnist", "split": split, "reference_digest": split * 5, "n_real": len(split), **more}
+        return {**one, "protocol": {**one["protocol"], **reference}}
+
+    ours = [on("validation", metric, 300, validation=5_000) for metric in ("fid@tiny", "kid@tiny")]
+    theirs = [on("test", metric, 500) for metric in ("fid@tiny", "kid@tiny")]
+    assert said(ours, theirs) == (
+        "fid@tiny, kid@tiny: measured differently in elsewhere, so not compared (n_fake: 300 here, 500 there; "
+        "split: validation here, test there). Add --samples 500 --split test to measure as there."
+    )
+    # No option holds out other images, or returns those that a dataset has lost.
+    fewer = on("validation", "fid@tiny", 300, validation=1_000, n_real=1_000)
+    assert "(validation: 5000 here, 1000 there). Score both" in said(ours[:1], [fewer])
+    assert "(n_real: 10 here, 9 there). Score both" in said(
+        ours[:1], [on("validation", "fid@tiny", 300, validation=5_000, n_real=9, reference_digest="other")]
+    )
+    assert "(reference_digest: " in said(
+        ours[:1], [on("validation", "fid@tiny", 300, validation=5_000, reference_digest="x")]
+    )
 
 
 def with_options(digest, **options):
@@ -56,10 +82,9 @@ def test_the_same_pictures_in_another_folder_are_the_same_reference():
 def test_differing_options_of_a_dataset_are_reported():
     here, there = with_options("a" * 64, path="/pictures", size=32), with_options("b" * 64, path="/pictures", size=64)
     sentence = said([here], [there])
-    assert "dataset_options.size: 32 and 64; reference_digest: aaaaaaaaaaaa…" in sentence
-    assert "path" not in sentence
+    assert "(dataset_options.size: 32 here, 64 there). Score both with `ganzoo eval`" in sentence
     unknown = with_options(None, path="/a"), with_options(None, path="/b")
-    assert "dataset_options.path: /a and /b" in said([unknown[0]], [unknown[1]])
+    assert "dataset_options.path: /a here, /b there" in said([unknown[0]], [unknown[1]])
 
 
 def test_having_nothing_in_common_is_reported():
@@ -96,8 +121,10 @@ def test_refusals_name_the_file_and_the_remedy(tmp_path):
     sentence, said = refused(lambda: scores_in(broken))
     assert sentence.startswith(f"The scores in {broken} cannot be read (")
     assert said == remedy
-    with pytest.raises(GanzooError, match="cannot be read"):
-        scores_in(tmp_path / "nothing")
+    assert refused(lambda: scores_in(tmp_path / "nothing")) == (
+        f"No such run or scores file: {tmp_path}/nothing.",
+        remedy,
+    )
 
 
 @pytest.mark.parametrize("key", ["metric", "value", "protocol"])
@@ -139,16 +166,16 @@ def test_scores_of_other_weights_are_compared_if_there_are_none_better():
 
 def test_the_refusal_is_about_the_score_that_would_have_matched_best():
     others = [record(n=200, weights="raw"), record(n=300, weights="ema"), record(n=400, weights="raw")]
-    assert "n_fake: 100 and 300" in said([record(weights="ema")], others)
+    assert "n_fake: 100 here, 300 there" in said([record(weights="ema")], others)
 
 
-def test_a_score_measured_only_differently_is_left_out_with_a_message():
+def test_scores_that_are_missing_or_measured_only_differently_are_left_out_with_a_message():
     coming = [(one["metric"], one["protocol"]) for one in (record(), record("kid@tiny"), record("is@tiny"))]
     found, sentences = counterparts(coming, [record(value=2.0), record("kid@tiny", 4.0, n=200)], ELSEWHERE)
     assert found == [2.0, None, None]
-    (sentence,) = sentences
-    assert sentence.startswith("kid@tiny: These scores were measured differently")
-    assert "n_fake: 100 and 200" in sentence
+    differently, missing = sentences
+    assert differently.startswith("kid@tiny: measured differently in elsewhere")
+    assert missing == "elsewhere has no score by is@tiny. Score it first with `ganzoo eval`."
 
 
 def test_the_score_found_is_a_float():

@@ -97,6 +97,23 @@ def test_a_card_only_replaces_another_card(source, zoo, tmp_path):
     assert out.with_suffix(".json").read_text() == "{}"
 
 
+def test_an_exported_generator_is_two_files_and_no_run(source, tmp_path, capsys):
+    out, card = tmp_path / "gen.safetensors", tmp_path / "gen.json"
+    command("export", source.path, "--out", out)
+    assert f"Saved to {out} (0.0 MB), and its card to {card}.\n" in capsys.readouterr().err
+    command("export", source.path, "--out", out, "--json")
+    assert json.loads(capsys.readouterr().out) == {"out": str(out), "bytes": out.stat().st_size, "card": str(card)}
+    for file in (out, card):
+        for arguments in (["sample", file, "--out", tmp_path / "a.png"], ["eval", file]):
+            assert command(*arguments) == 2
+            assert f"{file} is an exported generator, not a run folder." in capsys.readouterr().err
+    with pytest.raises(GanzooError, match=r"register its card, gen\.json, in a plugin and give zoo:gen"):
+        load(out)
+    checkpoint = sorted((source.path / "checkpoints").glob("*.safetensors"))[-1]
+    with pytest.raises(GanzooError, match=r"is not a run folder \(no run\.json\)"):
+        load(checkpoint)
+
+
 def test_exporting_an_unfinished_run_says_so(source, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(source.path, copy)
