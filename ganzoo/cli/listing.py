@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,10 +46,7 @@ def list_(
     registries, terms = zoo.registries(), list(words or ())
     if terms and terms[0].lower() in {*KINDS, *KINDS.values()}:
         registries = [zoo.registry(terms.pop(0))]
-    searched = [entry for registry in registries for entry in registry]
-    # `ring` should not find clustering; but if no word begins with a term, it may be any part of one.
-    matches = [entry for entry in searched if _matches(entry, terms, r"(?<!\w)")]
-    matches = matches or [entry for entry in searched if _matches(entry, terms)]
+    matches = [entry for registry in registries for entry in registry if _matches(entry, terms)]
     if terms and not matches:
         raise GanzooError(f"Nothing matches '{' '.join(terms)}'.", _hint(terms, registries))
     if as_json:
@@ -73,10 +69,10 @@ def list_(
             say(f"  plugin {entry.plugin} ({entry.distribution})")
 
 
-def _matches(entry: Entry[Any], terms: Sequence[str], before: str = "") -> bool:
-    """Whether each of the terms is in the name, an alias, the summary or the paper, where the pattern precedes it."""
+def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
+    """Whether each of the terms is in the name, an alias, the summary or the paper."""
     text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
-    return all(re.search(before + re.escape(term.casefold()), text) for term in terms)
+    return all(term.casefold() in text for term in terms)
 
 
 def _hint(terms: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
