@@ -21,6 +21,13 @@ def test_pictures_are_quantised():
     assert dataset.shape == (3, 8, 6)
 
 
+def test_datasets_are_compared_as_objects():
+    one, other = (ImageDataset("same", "train", torch.zeros(4, 1, 8, 6, dtype=torch.uint8)) for _ in range(2))
+    assert one == one
+    assert one != other
+    assert len({one, other, one}) == 2
+
+
 def test_points_are_not():
     dataset = ImageDataset("points", "train", points(-1, 1, 0.25, 1e-7))
     assert dataset.modality == Points(*dataset.shape)
