@@ -6,7 +6,7 @@ Most papers need less: only an ``AdversarialLoss``, two functions on logits (``g
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -175,7 +175,7 @@ class Phase:
             raise GanzooError(sentence, f"Write ({self.trains!r},).")
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A list of phases over named networks. State that the phases need is kept in registered buffers.
 
     An objective is a module, so that checkpoints include its buffers (BEGAN's k, ADA's p, running averages).
