@@ -102,7 +102,7 @@ Losses = Mapping[str, Tensor]
 """What a phase returns: ``"loss"``, which is minimised, and any other scalars worth logging, the same in every step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
 class Batch:
     """The data of one phase, on the training device: named columns of n rows each.
 
