@@ -373,6 +373,7 @@ def api() -> dict[str, list[str]]:
     """The public names by the page they are on."""
     titles = {
         "runs": "running",
+        "config": "running",
         "evaluation": "running",
         "errors": "running",
         "adversarial": "losses-and-regularizers",

@@ -9,8 +9,6 @@ is still first on the path, and that folder may contain a ``typing.py``.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
@@ -21,9 +19,12 @@ if TYPE_CHECKING:
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
     from ganzoo.api.reading import ZippedFile, ZippedFiles, check_bytes, open_picture, open_regular, read_idx
     from ganzoo.api.tracker import Tracker
-    from ganzoo.errors import GanzooError
+    from ganzoo.config.schema import Recipe
+    from ganzoo.errors import Diverged, GanzooError, Interrupted
     from ganzoo.evaluation.evaluate import evaluate
+    from ganzoo.evaluation.image_io import read_pictures
     from ganzoo.evaluation.intervals import share_interval
+    from ganzoo.evaluation.protocol import Score
     from ganzoo.runs.api import Run, recipe, recipes, train
     from ganzoo.runs.generator import TrainedGenerator, load
 
@@ -39,9 +40,12 @@ _HOME = {
         "ganzoo.api.priors": "CodesPrior GaussianPrior Prior UniformPrior",
         "ganzoo.api.reading": "ZippedFile ZippedFiles check_bytes open_picture open_regular read_idx",
         "ganzoo.api.tracker": "Tracker",
-        "ganzoo.errors": "GanzooError",
+        "ganzoo.config.schema": "Recipe",
+        "ganzoo.errors": "Diverged GanzooError Interrupted",
         "ganzoo.evaluation.evaluate": "evaluate",
+        "ganzoo.evaluation.image_io": "read_pictures",
         "ganzoo.evaluation.intervals": "share_interval",
+        "ganzoo.evaluation.protocol": "Score",
         "ganzoo.runs.api": "Run recipe recipes train",
         "ganzoo.runs.generator": "TrainedGenerator load",
     }.items()
@@ -57,6 +61,7 @@ __all__ = [
     "Batch",
     "CodesPrior",
     "Dataset",
+    "Diverged",
     "EverySteps",
     "Extractor",
     "Features",
@@ -65,6 +70,7 @@ __all__ = [
     "ImageCount",
     "ImageDataset",
     "Images",
+    "Interrupted",
     "Losses",
     "Metric",
     "MetricInputs",
@@ -75,6 +81,7 @@ __all__ = [
     "Phase",
     "Points",
     "Prior",
+    "Recipe",
     "Register",
     "RegisterPretrained",
     "RegisterRecipe",
@@ -83,6 +90,7 @@ __all__ = [
     "RegularizerContext",
     "Run",
     "Scale",
+    "Score",
     "Share",
     "Shift",
     "Spec",
@@ -104,6 +112,7 @@ __all__ = [
     "open_picture",
     "open_regular",
     "read_idx",
+    "read_pictures",
     "recipe",
     "recipes",
     "share_interval",
@@ -111,14 +120,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> "Any":
-    from importlib import import_module
+if not TYPE_CHECKING:  # type checkers would accept any name
 
-    if name in ("functional", "layers"):
-        return import_module(f"ganzoo.{name}")
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'ganzoo' has no attribute '{name}'")
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name in ("functional", "layers"):
+            return import_module(f"ganzoo.{name}")
+        if name in _HOME:
+            return getattr(import_module(_HOME[name]), name)
+        raise AttributeError(f"module 'ganzoo' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

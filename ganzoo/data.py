@@ -133,6 +133,14 @@ def as_dataset(data: Any) -> Dataset:
                 "Labels are whole numbers, one per image.",
             )
         return Dataset(IN_MEMORY, "train", _levels(images), labels.long())
+    if isinstance(data, tuple | list) and len(data) == 2:
+        first, second = (getattr(part, "ndim", 0) for part in data)
+        # Neither many images nor a row of numbers is one image, so these are not a dataset of two.
+        if first == 4 or (first == 3 and (second == 1 or isinstance(data[1], tuple | list))):
+            raise GanzooError(
+                f"Not images and labels: a {type(data).__name__} of {' and '.join(type(p).__name__ for p in data)}.",
+                "Give a tuple of two tensors, images (n, c, h, w) and labels (n,).",
+            )
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
         raise GanzooError(
             f"Not a dataset: {type(data).__name__}.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 import errno
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 
 class GanzooError(Exception):
@@ -23,6 +25,11 @@ class GanzooError(Exception):
         self.sentence = one_line(sentence)
         self.remedy = one_line(remedy)
         super().__init__(f"{self.sentence} {self.remedy}".strip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A subclass's __init__ may take other arguments than ``args``, so a copy (from another process, for instance)
+        # is made without it.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class RunError(GanzooError):

@@ -122,6 +122,11 @@ def game(
     return made
 
 
+def test_a_game_that_was_not_bound_says_so() -> None:
+    with pytest.raises(GanzooError, match=r"is not bound to its networks. Call bind\(spec, networks\) first"):
+        AdversarialGame(Difference()).phases()
+
+
 def test_the_discriminator_moves_first_and_each_trains_itself_alone() -> None:
     phases = game().phases()
     assert [(p.name, p.trains, p.repeat, p.every_steps) for p in phases] == [
@@ -170,7 +175,9 @@ def test_shared_fakes_are_taken_as_they_are_by_both_players() -> None:
     fake = nets["generator"](seen.z)
     seen = replace(seen, fake=fake)
     nets["generator"].forward = None  # nobody draws others
-    discriminator, generator = AdversarialGame(Difference(), share_fakes=True).phases()
+    sharing = AdversarialGame(Difference(), share_fakes=True)
+    sharing.bind(SPEC, nets)
+    discriminator, generator = sharing.phases()
     assert (discriminator.shares_fakes, generator.shares_fakes) == (True, True)
     made = game()
     made.discriminator_loss((), nets, seen)["loss"].backward()

@@ -21,6 +21,35 @@ def scatter(points):
     return Points(*points.shape[1:]).picture(points)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "words"),
+    [
+        (Images, (28,), r"channels, height and width, not the shape \(28,\)"),
+        (Points, (2,), r"the shape \(1, 1, d\), not \(2,\)"),
+        (Points, (2, 1, 2), r"the shape \(1, 1, d\), not \(2, 1, 2\)"),
+        (Audio, (2, 64), r"Mono sound has the shape \(1, length\), not \(2, 64\)"),
+    ],
+)
+def test_a_modality_refuses_another_one_s_shape(kind, shape, words):
+    with pytest.raises(GanzooError, match=words):
+        kind(*shape)
+
+
+def test_images_are_grey_or_rgb_in_a_dataset():
+    assert [str(Images(channels, 8, 6)) for channels in (1, 3)] == ["8x6 grey images", "8x6 RGB images"]
+    assert str(Images(4, 8, 6)) == "8x6 images of 4 channels"  # what a discriminator of four at once is built for
+    with pytest.raises(GanzooError, match="returned images of 4 channels, not 1 or 3"):
+        ganzoo.Dataset("odd", "train", torch.zeros(2, 4, 8, 6, dtype=torch.uint8), modality=Images(4, 8, 6))
+
+
+def test_samples_are_written_in_formats_that_the_suffix_names_alone(tmp_path):
+    with pytest.raises(GanzooError, match=r"Samples cannot be written to .*a\.jpg\. Use \.png or \.npz\."):
+        Images(1, 8, 8).write(tmp_path / "a.jpg", torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(GanzooError, match=r"Use \.wav or \.png or \.npz\."):
+        Audio(1, 8).write(tmp_path / "a.mp3", torch.zeros(2, 1, 8))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_image_lies_in_its_cell_with_a_black_gap():
     images = torch.stack([torch.full((1, 3, 4), 10 * (i + 1), dtype=torch.uint8) for i in range(5)])
     picture = grid(images, columns=2)

@@ -1,6 +1,8 @@
 """ganzoo from Python, as a notebook uses it."""
 
 import json
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,48 @@ def test_a_recipe_is_changed_by_keywords_and_checked():
     assert (recipe.train.images, recipe.loss.name) == (1000, "hinge")
     with pytest.raises(GanzooError, match="train has no key 'imagse'. Did you mean 'images'"):
         ganzoo.recipe("vanilla-mnist", train={"imagse": 1000})
+
+
+@pytest.mark.parametrize("number", [np.int64(2000), torch.tensor(2000)])
+def test_numbers_of_numpy_and_torch_are_plain_numbers_in_a_recipe(number, tmp_path):
+    recipe = ganzoo.recipe("vanilla-ring", train={"images": number, "seed": np.uint8(3)}, conditional=np.False_)
+    assert (recipe.train.images, recipe.train.seed, recipe.conditional) == (2000, 3, False)
+    pictures = ganzoo.recipe("vanilla-mnist", dataset={"name": "image-folder", "path": tmp_path, "size": 28}).dataset
+    assert pictures.options["path"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"train": {"images": float("nan")}}, "train.images must be a whole number, not nan"),
+        ({"loss": ganzoo.AdversarialLoss}, "No recipe can hold loss: it is or contains the class AdversarialLoss."),
+        ({"regularizers": {"r1"}}, "No recipe can hold regularizers: it is or contains a set. Write numbers"),
+        ({"optimizers": {"default": {"betas": np.zeros(2)}}}, "hold optimizers.default.betas: .* a ndarray"),
+    ],
+)
+def test_what_no_recipe_can_hold_is_named(changes, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        ganzoo.recipe("vanilla-ring", **changes)
+
+
+def test_errors_come_back_from_another_process_as_they_were():
+    with pytest.raises(GanzooError) as caught:
+        ganzoo.recipe("vanilla-ring", loss="hinje", train={"imagse": 1, "sed": 1, "a": 1, "b": 1, "c": 1})
+    for error in (caught.value, ganzoo.Diverged("It is NaN.", "Lower the learning rate.")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_type_checkers_know_every_name_and_no_other(tmp_path):
+    mypy = pytest.importorskip("mypy.api")
+    shutil.copy(ganzoo.__file__, tmp_path / "copied.py")  # alone, since checking all that it imports takes a minute
+    lines = ["import copied", *(f"copied.{name}" for name in ganzoo.__all__), "copied.Diverget"]
+    (tmp_path / "script.py").write_text("\n".join(lines))
+    names = [str(tmp_path / name) for name in ("script.py", "copied.py")]
+    options = ["--follow-imports=skip", "--config-file=", f"--cache-dir={tmp_path}", "--no-error-summary"]
+    said, _, _ = mypy.run([*options, *names])
+    assert said.splitlines() == [said.strip()]
+    assert 'Module has no attribute "Diverget"' in said
 
 
 def test_dcgan_trains_ten_steps_on_a_torch_dataset_of_colour_images_and_samples(tmp_path):
@@ -170,6 +214,25 @@ def test_half_precision_keeps_256_levels():
 def test_what_is_no_image_is_named(item, kind):
     with pytest.raises(GanzooError, match=f"The dataset returns a {kind} for an image. An image is uint8"):
         as_dataset([item])
+
+
+PIXELS = torch.zeros(10, 1, 4, 4, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (PIXELS, [0] * 10),
+        [PIXELS, torch.zeros(10, dtype=torch.int64)],
+        (PIXELS.numpy(), np.zeros(10, np.int64)),
+        (PIXELS[:, 0].numpy(), [0] * 10),
+        (PIXELS[:, 0].numpy(), np.zeros(10, np.int64)),
+    ],
+)
+def test_images_and_labels_in_another_form_are_not_two_images(pair):
+    with pytest.raises(GanzooError, match=r"Not images and labels: a \w+ of .* two tensors, images \(n, c, h, w\)"):
+        as_dataset(pair)
+    assert len(as_dataset([PIXELS[0], PIXELS[1]])) == len(as_dataset([(PIXELS[0], 1), (PIXELS[1], 0)])) == 2
 
 
 def test_no_images_are_refused():

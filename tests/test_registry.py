@@ -12,7 +12,9 @@ import pytest
 from pydantic import Field
 from torch import nn
 
+from ganzoo.api.adversarial import AdversarialLoss
 from ganzoo.api.metric import Extractor, Metric
+from ganzoo.api.objective import Objective
 from ganzoo.errors import GanzooError, StopAtOnce
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
@@ -138,6 +140,24 @@ def test_what_is_made_has_the_attributes_of_its_kind(base, kind, lacks):
     assert sentence.endswith(f"has no attribute '{lacks}'. Set it in its class.")
     complete = type("Complete", (made,), {"width": 3, "range": "0 and up"})
     assert isinstance(entry(lambda: complete(), kind=kind).create(), complete)
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "sentence"),
+    [
+        (AdversarialLoss, ("discriminatr", "generator"), "'discriminator'. Did you misspell it as 'discriminatr'?"),
+        (AdversarialLoss, ("discriminator",), "'generator'. Define it in the class."),
+        (Objective, ("phase",), "'phases'. Did you misspell it as 'phase'?"),
+        (Metric, ("generate",), "'compute'. Define it in the class."),
+    ],
+)
+def test_a_misspelt_method_is_one_that_is_missing(base, own, sentence):
+    made = type("Made", (base,), dict.fromkeys(own, lambda self, *arguments: None))
+    assert (
+        refusal(entry(made).create) == f"The loss 'thing' of plugin 'mine' (mine-package 1.0) has no method {sentence}"
+    )
+    with pytest.raises(TypeError, match="abstract"):
+        made()
 
 
 def test_an_attribute_that_fails_is_the_plugin_s_fault():

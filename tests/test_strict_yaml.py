@@ -111,6 +111,13 @@ def test_characters_that_yaml_takes_for_something_else_are_read_back(text):
     assert quoted(text).isprintable()
 
 
+def test_numbers_that_json_spells_differently_are_read_back():
+    value = {"NaN": [math.inf, -math.inf, 'Infinity "NaN" \\'], "-Infinity": math.nan}
+    found = parse(quoted(value), "quoted")
+    assert math.isnan(found.pop("-Infinity"))
+    assert found == {"NaN": value["NaN"]}
+
+
 def test_everything_that_is_dumped_is_read_back():
     draw = random.Random(0)
     texts = [

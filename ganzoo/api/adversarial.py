@@ -7,7 +7,7 @@ the discriminator and one for the generator; a ``Regularizer`` adds a term to ei
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal, get_args
@@ -21,7 +21,7 @@ from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
 from ganzoo.errors import GanzooError, foreign_code, nearest
 
 
-class AdversarialLoss(nn.Module):
+class AdversarialLoss(nn.Module, ABC):
     """A loss on logits, which can be combined with any network, regularizer and augmentation.
 
     Logits arrive as float32 (n,), and each method returns a scalar.
@@ -290,7 +290,13 @@ class AdversarialGame(Objective):
         return added
 
     def phases(self) -> Sequence[Phase]:
-        """The discriminator's phase, then the generator's, each followed by its lazy regularizers' phases."""
+        """The discriminator's phase, then the generator's, each followed by its lazy regularizers' phases.
+
+        Raises:
+            GanzooError: ``bind`` was not called before.
+        """
+        if not hasattr(self, "spec"):
+            raise GanzooError("The AdversarialGame is not bound to its networks.", "Call bind(spec, networks) first.")
         return [
             *self._player("discriminator", self.discriminator_loss, self.discriminator_context),
             *self._player("generator", self.generator_loss, self.generator_context),

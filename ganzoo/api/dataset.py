@@ -115,9 +115,14 @@ class Modality(ABC):
                 holds the arrays ``images`` and, if they are known, ``labels``.
             samples: Stored samples (n, *shape), on the CPU.
             labels: int64 (n,), or None.
+
+        Raises:
+            GanzooError: The suffix is another.
         """
         if path.suffix == ".png":
             write_atomically(path, png(self.picture(samples)))
+        elif path.suffix != ".npz":
+            raise GanzooError(f"Samples cannot be written to {path}.", f"Use {' or '.join(self.suffixes)}.")
         else:
             import numpy as np
 
@@ -134,18 +139,36 @@ class Modality(ABC):
 
 
 class Images(Modality):
-    """Pictures with 256 levels: ``Images(channels, height, width)``, with 1 or 3 channels.
+    """Pictures with 256 levels: ``Images(channels, height, width)``.
 
-    Stored as uint8: -1 becomes 0, and 1 becomes 255.
+    Stored as uint8: -1 becomes 0, and 1 becomes 255. A dataset's images have 1 or 3 channels; a network may be built
+    for more, such as a discriminator that judges several images at once, on top of one another.
+
+    Raises:
+        GanzooError: The shape does not have three sizes.
     """
 
     name = "images"
     stored = torch.uint8
     quantisation = "uint8"
 
+    def __init__(self, *shape: int) -> None:
+        if len(shape) != 3:
+            raise GanzooError(
+                f"Images have channels, height and width, not the shape {shape}.",
+                "Give three sizes, or another modality.",
+            )
+        super().__init__(*shape)
+
     def __str__(self) -> str:
         channels, height, width = self.shape
+        if channels not in (1, 3):
+            return f"{height}x{width} images of {channels} channels"
         return f"{height}x{width} {'grey' if channels == 1 else 'RGB'} images"
+
+    def check(self, samples: Tensor) -> str | None:
+        """Images that are neither grey nor RGB are wrong, because no picture shows them."""
+        return None if samples.shape[1] in (1, 3) else f"images of {samples.shape[1]} channels, not 1 or 3"
 
     def to_network(self, samples: Tensor) -> Tensor:
         """uint8 (n, c, h, w) as float32 in [-1, 1]."""
@@ -178,11 +201,19 @@ class Points(Modality):
     """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images also accept.
 
     Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
+
+    Raises:
+        GanzooError: It is another shape.
     """
 
     name = "points"
     stored = torch.float32
     quantisation = "none"
+
+    def __init__(self, *shape: int) -> None:
+        if len(shape) != 3 or shape[:2] != (1, 1):
+            raise GanzooError(f"Points have the shape (1, 1, d), not {shape}.", "Give 1, 1 and the dimensions.")
+        super().__init__(*shape)
 
     def __str__(self) -> str:
         return f"points of {self.shape[-1]} dimensions"
@@ -230,6 +261,9 @@ class Audio(Modality):
     Args:
         shape: (1, length).
         rate: Samples per second.
+
+    Raises:
+        GanzooError: It is another shape, or no rate of sound.
     """
 
     name = "audio"
@@ -238,6 +272,8 @@ class Audio(Modality):
     suffixes = (".wav", ".png", ".npz")
 
     def __init__(self, *shape: int, rate: int = 16_000) -> None:
+        if len(shape) != 2 or shape[0] != 1:
+            raise GanzooError(f"Mono sound has the shape (1, length), not {shape}.", "Give 1 and the length.")
         super().__init__(*shape)
         if not 1 <= rate <= MAX_HERTZ:
             raise GanzooError(f"Sound has 1 to {MAX_HERTZ:,} samples per second, not {rate}.")
@@ -359,7 +395,7 @@ class InvalidDataset(GanzooError):
     """What a plugin returned is not a valid dataset, as opposed to a dataset whose files are missing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
 class Dataset:
     """The samples of one split, on the CPU: named columns with the same number of rows.
 
@@ -418,7 +454,7 @@ class Dataset:
             )
         wrong = modality.check(images)
         if wrong:
-            raise InvalidDataset(f"{who} returned {wrong}.", "Scale them to fit.")
+            raise InvalidDataset(f"{who} returned {wrong}.", "Scale or convert them to fit.")
         if labels is not None:
             if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
                 raise InvalidDataset(

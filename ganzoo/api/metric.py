@@ -72,7 +72,7 @@ class Extractor(nn.Module):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
 class Features:
     """An extractor's outputs for a set of images.
 
@@ -215,7 +215,7 @@ def evaluating(networks: Networks) -> Iterator[None]:
             module.training = mode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
 class MetricInputs:
     """A metric's inputs: samples and real images, with one extractor's features of them.
 

@@ -6,7 +6,7 @@ Most papers need less: only an ``AdversarialLoss``, two functions on logits (``g
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -102,7 +102,7 @@ Losses = Mapping[str, Tensor]
 """What a phase returns: ``"loss"``, which is minimised, and any other scalars worth logging, the same in every step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
 class Batch:
     """The data of one phase, on the training device: named columns of n rows each.
 
@@ -175,7 +175,7 @@ class Phase:
             raise GanzooError(sentence, f"Write ({self.trains!r},).")
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A list of phases over named networks. State that the phases need is kept in registered buffers.
 
     An objective is a module, so that checkpoints include its buffers (BEGAN's k, ADA's p, running averages).

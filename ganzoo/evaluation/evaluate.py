@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         images: A uint8 tensor or array of shape (n, c, h, w), (n, h, w) or (n, h, w, c), with c 1 or 3; or what
-            ``read_pictures`` returned. Points and other samples must have the form that their dataset stores.
+            ``ganzoo.read_pictures`` returned. Points and other samples must have the form that their dataset stores.
         metrics: Names of the form ``<metric>@<extractor>``; ``all@<extractor>`` means every metric that applies. The
             dataset's headline metrics by default. A single name may be given as a string.
         dataset: What to compare the images with: the name of a registered dataset, or real images in any form that
@@ -73,7 +73,7 @@ def evaluate(
         crop: Whether a border that is black in all images may be cut off.
         extractor_weights: The weights file of an extractor whose weights are otherwise downloaded.
         allow_code: Whether an extractor may run downloaded code, as DINOv2 does.
-        zoo: Where names are looked up; the installed plugins by default.
+        zoo: Where names are looked up; leave it out to use the installed plugins.
         note: Called with a sentence about each thing that was done to the images.
         check: Called with the names and protocols of the scores before they are computed; it may raise.
 

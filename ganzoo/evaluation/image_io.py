@@ -150,12 +150,13 @@ def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
 OTHER_PICTURES = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
-def read_pictures(path: Path) -> Pictures:
-    """Pictures from a folder of PNGs or an .npz file.
+def read_pictures(path: str | Path) -> Pictures:
+    """Pictures from a folder of PNGs or an .npz file, for ``ganzoo.evaluate``.
 
     Raises:
         GanzooError: The path is neither, or its content is damaged, too large or ambiguous.
     """
+    path = Path(path)
     try:
         if path.is_dir():
             return _read_folder(path)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.reproducibility import full_precision
 
@@ -78,7 +79,12 @@ def share_interval(k: float, n: int) -> Interval:
     Args:
         k: How many samples count, 0 to n.
         n: At least 1.
+
+    Raises:
+        GanzooError: They are not such numbers.
     """
+    if not (n >= 1 and 0 <= k <= n):
+        raise GanzooError(f"{k} of {n} samples is not a share.", "Give 0 to n of n samples, with n at least 1.")
     share, spread = k / n, DEVIATIONS**2 / n
     middle = share + spread / 2
     half = math.sqrt(spread * share * (1 - share) + spread**2 / 4)

@@ -9,6 +9,7 @@ from collections import abc
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import UnionType
@@ -400,10 +401,16 @@ class Entry(Generic[T]):
         """Make one, from ganzoo's positional arguments and options that ``check`` returned.
 
         Raises:
-            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind or without an
-                attribute that its kind has.
+            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind or without a
+                method or an attribute that its kind has.
         """
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
+        missing = sorted(getattr(self.factory, "__abstractmethods__", ()))
+        if missing and isinstance(self.factory, type):
+            inherited = {name for base in self.factory.__mro__[1:] for name in vars(base)}
+            close = get_close_matches(missing[0], vars(self.factory).keys() - inherited, n=1)
+            remedy = f"Did you misspell it as '{close[0]}'?" if close else "Define it in the class."
+            raise GanzooError(f"{who} has no method '{missing[0]}'.", remedy)
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
             made = self.factory(*supplied, **options)
             lacking = [name for name in DECLARED.get(self.kind, ()) if not hasattr(made, name)]  # it may be a property

@@ -137,10 +137,33 @@ def parse(text: str, source: str) -> Any:
 
 
 def quoted(value: Any) -> str:
-    """Text, or anything that JSON can hold, as YAML on one line, which ``parse`` reads back; a path becomes text."""
+    """Text, or anything that JSON can hold, as YAML on one line, which ``parse`` reads back.
+
+    A path becomes text, and a NumPy number or a tensor without dimensions a plain number.
+
+    Raises:
+        TypeError: It is, or contains, something else.
+    """
+    written = json.dumps(value, default=_plain, ensure_ascii=False)
+    written = _JSON_TOKEN.sub(lambda token: _NOT_FINITE.get(token[0], token[0]), written)
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
-    written = json.dumps(value, default=str, ensure_ascii=False)
     return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written)
+
+
+_NOT_FINITE = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
+"""YAML's spelling of the numbers that ``json.dumps`` writes in its own way."""
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN')
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        number = value.item()
+        if isinstance(number, bool | int | float | str):
+            return number
+    name = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    raise TypeError(f"it is or contains {name}")
 
 
 def dump(value: Any) -> str:

@@ -47,6 +47,8 @@ OF_MEMORY = f"dataset.name={IN_MEMORY}"
 class Run:
     """A finished training run, or an opened run folder.
 
+    If another process trains in the folder, only ``scores`` follow it: open the folder again to see its progress.
+
     Attributes:
         folder: The run folder.
     """
@@ -69,7 +71,7 @@ class Run:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """The content of run.json: recipe, status, images, seconds, environment, ..."""
+        """The content of run.json when the run ended or was opened: recipe, status, images, seconds, ..."""
         return self.folder.info
 
     @property
@@ -83,7 +85,7 @@ class Run:
 
     @cached_property
     def generator(self) -> TrainedGenerator:
-        """The trained generator, from the newest checkpoint."""
+        """The trained generator, from what was the newest checkpoint when it was first used."""
         return load(self.folder)
 
     def sample(self, n: int, seed: int = 0, label: int | str | None = None) -> Tensor:
@@ -104,7 +106,8 @@ def recipe(source: str | Path, **changes: Any) -> Recipe:
         changes: What to change, as nested mappings: ``train={"images": 1000}, loss="hinge"``.
 
     Raises:
-        GanzooError: The recipe is invalid; the message names the key and what was probably meant.
+        GanzooError: The recipe is invalid, or a change is nothing that a recipe can hold; the message names the key and
+            what was probably meant.
     """
     return load_recipe(source, load_zoo(), _overrides(changes))
 
@@ -116,7 +119,13 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping) and "name" not in value:
             overrides += _overrides(value, f"{prefix}{key}.")
         else:
-            overrides.append(f"{prefix}{key}={quoted(value)}")
+            try:
+                overrides.append(f"{prefix}{key}={quoted(value)}")
+            except TypeError as error:
+                raise GanzooError(
+                    f"No recipe can hold {prefix}{key}: {error}.",
+                    "Write numbers, booleans, text, None, or lists or mappings of them; name a component as text.",
+                ) from error
     return overrides
 
 
@@ -157,6 +166,7 @@ def train(
 
     Raises:
         GanzooError: Something is wrong with the recipe, the dataset or the folder.
+        Diverged: A loss, a gradient, a weight or a sample is no longer finite; what was saved before is kept.
         Interrupted: Ctrl-C; the run is saved.
     """
     where = None if data_dir is None else Path(data_dir)

@@ -247,7 +247,7 @@ def load(
     Args:
         run: The run folder, or ``zoo:NAME`` for a pretrained generator.
         checkpoint: ``last`` is the newest intact one, ``best`` the one that ``train.keep_best`` kept.
-        zoo: Where the recipe's names are looked up; the installed plugins by default.
+        zoo: Where the recipe's names are looked up; leave it out to use the installed plugins.
         device: The device to draw on; by default a GPU if there is one.
         data_dir: Where dataset files are, for a generator that starts from images.
         allow_paths: Whether a run that was not started here may read any path it names.

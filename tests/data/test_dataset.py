@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo import Images, Points
+from ganzoo import Batch, Dataset, Features, Images, Points
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.data import load_part
 from ganzoo.errors import GanzooError
@@ -19,6 +19,21 @@ def test_pictures_are_quantised():
     dataset = ImageDataset("pictures", "train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
     assert dataset.modality == Images(*dataset.shape)
     assert dataset.shape == (3, 8, 6)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Dataset("same", "train", torch.zeros(4, 1, 8, 6, dtype=torch.uint8)),
+        lambda: Batch(torch.zeros(4, 1, 8, 6), torch.zeros(4, dtype=torch.int64), torch.zeros(4, 2)),
+        lambda: Features(torch.zeros(4, 2)),
+    ],
+)
+def test_what_holds_tensors_is_compared_as_an_object(made):
+    one, other = made(), made()
+    assert one == one
+    assert one != other
+    assert len({one, other, one}) == 2
 
 
 def test_points_are_not():

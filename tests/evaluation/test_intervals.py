@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation.neighbours import manifolds, radii
 
@@ -30,6 +31,12 @@ def test_the_ends_of_a_share_s_interval_are_two_standard_errors_away(k, n):
     assert high - low > 0
     for end in (low, high):
         assert (end - k / n) ** 2 == pytest.approx(1.959963984540054**2 * end * (1 - end) / n, rel=1e-6, abs=1e-15)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 0), (3, 2), (-1, 5), (math.nan, 5)])
+def test_what_is_no_share_is_refused(k, n):
+    with pytest.raises(GanzooError, match=f"{k} of {n} samples is not a share. Give 0 to n of n samples"):
+        intervals.share_interval(k, n)
 
 
 def test_class_counts_of_a_million_samples_are_resampled_as_counts():
