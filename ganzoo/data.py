@@ -75,7 +75,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     if part == "validation" and not validation:
         raise GanzooError(
             "No images were held out for validation.",
-            "Train with --set dataset.validation=10000, or score against --split test.",
+            "Train with --set dataset.validation=10000, or score against --split test (in Python split='test').",
         )
     if not validation:
         return _first(train, count)
@@ -133,6 +133,12 @@ def as_dataset(data: Any) -> Dataset:
                 "Labels are whole numbers, one per image.",
             )
         return Dataset(IN_MEMORY, "train", _levels(images), labels.long())
+    if isinstance(data, Mapping):
+        raise GanzooError(
+            f"Not a dataset: {type(data).__name__}.",
+            "Give a registered dataset by its name alone; its options belong in a recipe, as in "
+            "ganzoo.recipe(..., dataset={'name': ...}).",
+        )
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
         raise GanzooError(
             f"Not a dataset: {type(data).__name__}.",
