@@ -297,6 +297,8 @@ def load(
             available.
     """
     device = resolve_device("auto" if device is None else str(device))
+    if checkpoint not in get_args(Which):
+        raise unknown("checkpoint", str(checkpoint), get_args(Which))
     zoo = zoo or load_zoo()
     name = None if isinstance(run, RunFolder) else zoo_name(run)
     with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):

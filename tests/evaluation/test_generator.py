@@ -190,6 +190,11 @@ def test_a_device_is_given_by_name(run, zoo):
         load(run[0], zoo=zoo, device="gpu")
 
 
+def test_an_unknown_checkpoint_is_refused(run, zoo):
+    with pytest.raises(GanzooError, match=r"Unknown checkpoint 'newest'. Known: best, last\."):
+        load(run[0], checkpoint="newest", zoo=zoo, device=CPU)
+
+
 def test_threads_draw_with_their_own_weights(run, zoo):
     generator = load(run[0], zoo=zoo, device=CPU)
     expected = {weights: generator.sample(500, weights=weights) for weights in generator.weights}
