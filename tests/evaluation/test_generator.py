@@ -191,8 +191,8 @@ def test_a_device_is_given_by_name(run, zoo):
 
 
 def test_an_unknown_checkpoint_is_refused(run, zoo):
-    with pytest.raises(GanzooError, match=r"Unknown checkpoint 'newest'. Known: best, last\."):
-        load(run[0], checkpoint="newest", zoo=zoo, device=CPU)
+    with pytest.raises(GanzooError, match="Unknown checkpoint 'lsat'. Did you mean 'last'?"):
+        load(run[0], checkpoint="lsat", zoo=zoo, device=CPU)
 
 
 def test_threads_draw_with_their_own_weights(run, zoo):
