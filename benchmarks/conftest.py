@@ -14,8 +14,9 @@ import torch
 from ganzoo import Dataset
 from ganzoo.errors import nearest
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment
-from ganzoo.training.device import resolve_device, use_available_cores
+from ganzoo.training.device import use_available_cores
 from machine import wait
 from summary import summary
 

@@ -24,8 +24,8 @@ from ganzoo.evaluation.requests import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.reports.templates import between_markers, markdown_table
+from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment
-from ganzoo.training.device import resolve_device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = ROOT / "results" / "metrics-table.json"

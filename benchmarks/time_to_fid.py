@@ -28,8 +28,9 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import locked_append, read_lines, write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment, hardware_in_words
-from ganzoo.training.device import resolve_device, use_available_cores
+from ganzoo.training.device import use_available_cores
 from peers.catalogue import PEERS
 from peers.talk import PeerError, mnist_folder
 

@@ -75,7 +75,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     if part == "validation" and not validation:
         raise GanzooError(
             "No images were held out for validation.",
-            "Train with --set dataset.validation=10000, or score against --split test.",
+            "Train with --set dataset.validation=10000, or score against --split test (in Python split='test').",
         )
     if not validation:
         return _first(train, count)
@@ -141,6 +141,12 @@ def as_dataset(data: Any) -> Dataset:
                 f"Not images and labels: a {type(data).__name__} of {' and '.join(type(p).__name__ for p in data)}.",
                 "Give a tuple of two tensors, images (n, c, h, w) and labels (n,).",
             )
+    if isinstance(data, Mapping):
+        raise GanzooError(
+            f"Not a dataset: {type(data).__name__}.",
+            "Give a registered dataset by its name alone; its options belong in a recipe, as in "
+            "ganzoo.recipe(..., dataset={'name': ...}).",
+        )
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
         raise GanzooError(
             f"Not a dataset: {type(data).__name__}.",

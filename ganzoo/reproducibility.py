@@ -1,4 +1,4 @@
-"""Reproducible computations: seeds, random states and process-wide settings, full precision, digests of tensors."""
+"""Reproducible computations: devices, seeds, random states, process-wide settings, precision, digests of tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,37 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from ganzoo.errors import GanzooError
+
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Types of devices that can train. torch knows more: some of them hold no data, others need extensions."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device with a name; ``auto`` is CUDA if available, else the CPU.
+
+    Raises:
+        GanzooError: The name is not a device, or the device is not available.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in DEVICES:
+        raise GanzooError(f"Unknown device '{name}'.", f"Known: auto, {', '.join(DEVICES)}, and cuda:1 for the second.")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # each backend raises its own
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")  # torch lists all its backends after it
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        remedy = f"Use --device {' or '.join(['cpu', *gpus])} (in Python device=..., in a recipe train.device)."
+        if not gpus and name.startswith("cuda"):
+            remedy = (
+                "Use --device cpu (in Python device='cpu', in a recipe train.device: cpu), or install a GPU driver and "
+                "a build of torch that supports your GPU."
+            )
+        raise GanzooError(f"Cannot use the device '{name}': {reason}.", remedy) from error
+    return device
 
 
 def global_state(device: torch.device) -> dict[str, Tensor]:
@@ -47,17 +78,24 @@ def seeded_state(seed: int, device: torch.device) -> Tensor:
 
 
 @contextmanager
+def preserved_random_state(device: torch.device) -> Iterator[None]:
+    """Restore, at the end of the block, the states of the default generators of the CPU and of ``device``."""
+    before = global_state(device)
+    try:
+        yield
+    finally:
+        restore_global_state(before, device)
+
+
+@contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the default generators of the CPU and of ``device`` for the block, then restore their states.
 
     ``torch.manual_seed`` would seed every accelerator, including those that are not restored.
     """
-    before = global_state(device)
-    restore_global_state({"cpu": seeded_state(seed, torch.device("cpu"))}, device, seed)
-    try:
+    with preserved_random_state(device):
+        restore_global_state({"cpu": seeded_state(seed, torch.device("cpu"))}, device, seed)
         yield
-    finally:
-        restore_global_state(before, device)
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -117,6 +155,24 @@ def full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def default_modes() -> Iterator[None]:
+    """Compute with torch's own defaults: new tensors are float32 on the CPU, with gradients and no inference mode.
+
+    What the caller has set is restored at the end of the block. The default dtype is that of the whole process, so if
+    it was changed, two threads must not be in such blocks at the same time.
+    """
+    dtype = torch.get_default_dtype()
+    # A device context slows down every call of torch, so there is none unless it is needed.
+    device = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), device:
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def _working_directory() -> str:

@@ -285,3 +285,41 @@ def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):
 
 def test_text_of_any_script_and_sign_is_taken_over():
     assert ganzoo.recipe("vanilla-mnist", summary="\U0001f4a1 und Süßes").summary == "\U0001f4a1 und Süßes"
+
+
+def test_a_training_run_leaves_the_random_state_as_it_found_it(tmp_path):
+    recipe = ganzoo.recipe("vanilla-ring", train=QUICK, evaluate={"samples": 20})
+    before = torch.get_rng_state()
+
+    def stop(shown: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ganzoo.train(recipe, out=tmp_path / "run", on_step=stop)
+    assert torch.equal(torch.get_rng_state(), before)
+    ganzoo.train(recipe, resume_from=tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_modes_of_torch_change_neither_samples_nor_scores(tmp_path):
+    train, evaluate = {**QUICK, "images": 32, "log_every": 32}, {"samples": 20, "metrics": ["modes@ring"]}
+    recipe = ganzoo.recipe("vanilla-ring", train=train, evaluate=evaluate)
+
+    def work(out):
+        run = ganzoo.train(recipe, out=out)
+        points, codes = run.sample(20), torch.ones(2, 2, dtype=torch.float32, device="cpu")
+        (score,) = ganzoo.evaluate(points, "modes@ring", "ring", device="cpu")
+        return points.tolist(), run.generator.decode(codes).tolist(), score.value, run.scores[-1]["value"]
+
+    expected = work(tmp_path / "usual")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            assert work(tmp_path / "other") == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_mapping_is_no_dataset():
+    with pytest.raises(GanzooError, match="Not a dataset: dict. Give a registered dataset by its name alone"):
+        as_dataset({"name": "image-folder", "path": "photos"})

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from ganzoo import reproducibility
-from ganzoo.reproducibility import full_precision, global_state, restore_global_state, seeded
-from ganzoo.training.device import DEVICES
+from ganzoo.reproducibility import DEVICES, default_modes, full_precision, global_state, restore_global_state, seeded
 
 CPU = torch.device("cpu")
 
@@ -72,3 +71,26 @@ def test_full_precision_ends_with_its_block():
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
     finally:
         torch.set_float32_matmul_precision(usual)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_default_modes_end_with_their_block_after_a_failure_too(mode, device):
+    def modes():
+        made = torch.zeros(())
+        return made.dtype, made.device.type, made.is_inference(), torch.is_grad_enabled()
+
+    @default_modes()
+    def fails():
+        assert modes() == (torch.float32, "cpu", False, True)
+        raise ZeroDivisionError
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device(device), mode():
+            before = modes()
+            with pytest.raises(ZeroDivisionError):
+                fails()
+            assert modes() == before == (torch.float64, device, mode is torch.inference_mode, False)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, nearest
 from ganzoo.files import refuse_links, write_atomically
 
 if TYPE_CHECKING:
@@ -430,6 +430,8 @@ class Dataset:
         if not self.domain:
             object.__setattr__(self, "domain", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
+        if self.split not in get_args(Part):
+            raise InvalidDataset(f"{who} has an unknown split.", nearest(str(self.split), get_args(Part)))
         for what, values in [("images", self.images), ("labels", self.labels), *self.columns.items()]:
             if not isinstance(values, Tensor) and (what != "labels" or values is not None):
                 raise InvalidDataset(

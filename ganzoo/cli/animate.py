@@ -43,10 +43,10 @@ def animate(
     """Make a GIF or WebP of a run's training, or of a walk through its latent space."""
     from ganzoo.files import refuse_links, write_atomically
     from ganzoo.reports import animation
+    from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.generator import load
     from ganzoo.runs.weights import zoo_name
-    from ganzoo.training.device import resolve_device
 
     if out is not None and out.suffix not in animation.SUFFIXES:
         raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")

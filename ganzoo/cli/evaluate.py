@@ -95,10 +95,10 @@ def evaluate(
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.cli.console import show_scores
     from ganzoo.registry.loading import load_zoo
+    from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.generator import refuse_name
     from ganzoo.runs.schemas import refuse_exported
     from ganzoo.runs.weights import zoo_name
-    from ganzoo.training.device import resolve_device
     from ganzoo.training.threads import settle_threads
 
     comparison = None if against is None else Comparison(against)

@@ -55,7 +55,7 @@ def report(
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.run_report import write_report
-    from ganzoo.training.device import resolve_device
+    from ganzoo.reproducibility import resolve_device
 
     zoo = load_zoo()
     warn_of_problems(zoo)

@@ -64,8 +64,8 @@ def sample(
     refuse_missing_folder(out)
     from ganzoo.api.dataset import png
     from ganzoo.files import write_atomically
+    from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.generator import load
-    from ganzoo.training.device import resolve_device
 
     generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
     modality = generator.assembly.spec.modality

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -14,12 +14,13 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Images, Part
 from ganzoo.config.checking import required_headline
 from ganzoo.data import VALIDATION, as_dataset
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor
+from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor, read_pictures
 from ganzoo.evaluation.protocol import Protocol, Score
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.reproducibility import default_modes, resolve_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +31,9 @@ logger = logging.getLogger(__name__)
 SUBJECT = "Got"
 
 
+@default_modes()
 def evaluate(
-    images: Tensor | np.ndarray[Any, Any] | Pictures,
+    images: Tensor | np.ndarray[Any, Any] | str | Path | Pictures,
     metrics: str | Sequence[str] | None = None,
     dataset: str | Data = "mnist",
     *,
@@ -52,8 +54,11 @@ def evaluate(
 ) -> list[Score]:
     """Score images against real ones.
 
+    Random states and settings of the process are changed meanwhile, and restored: use one thread at a time.
+
     Args:
-        images: A uint8 tensor or array of shape (n, c, h, w), (n, h, w) or (n, h, w, c), with c 1 or 3; or what
+        images: A uint8 tensor or array of shape (n, c, h, w), (n, h, w) or (n, h, w, c), with c 1 or 3; the
+            path of a folder of PNGs, or of an .npz file as ``ganzoo sample`` writes it; or what
             ``ganzoo.read_pictures`` returned. Points and other samples must have the form that their dataset stores.
         metrics: Names of the form ``<metric>@<extractor>``; ``all@<extractor>`` means every metric that applies. The
             dataset's headline metrics by default. A single name may be given as a string.
@@ -66,7 +71,7 @@ def evaluate(
             apart from the training images. Real vs real uses another part.
         validation: How many images are held out, if ``split`` is ``validation``.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
-        device: The device to compute features on; by default a GPU if there is one.
+        device: The device to compute features on, such as ``cuda:1``; by default a GPU if there is one.
         data_dir: Where dataset files are.
         sample_seed: The seed that the images were drawn with, for the protocol.
         interval: Whether to compute 95% intervals, which takes a second or two, or minutes in Inception's features.
@@ -81,13 +86,15 @@ def evaluate(
         A score for each metric, with the score of real images and the protocol that it was measured under.
 
     Raises:
-        GanzooError: A name is unknown; the images do not fit the dataset, an extractor or a metric; or the extractor
-            was fitted to another dataset.
+        GanzooError: A name, the split or the device is unknown; the images cannot be read, or do not fit the dataset,
+            an extractor or a metric; or the extractor was fitted to another dataset.
     """
+    if split not in get_args(Part):
+        raise unknown("split", str(split), get_args(Part))
     zoo = zoo or load_zoo()
     metrics = (metrics,) if isinstance(metrics, str) else metrics
     real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = resolve_device("auto" if device is None else str(device))
     if metrics is None:
         metrics = required_headline(real.domain if isinstance(real, Dataset) else real.name, zoo)
     with pretrained.allow_code(allow_code):
@@ -104,7 +111,9 @@ def evaluate(
             extractor_weights=extractor_weights,
         )
     modality = evaluator.reference.dataset.modality
-    if isinstance(images, Pictures):
+    if isinstance(images, str | Path):
+        pictures = read_pictures(Path(images))
+    elif isinstance(images, Pictures):
         pictures = images
     elif isinstance(modality, Images):
         pictures = Pictures(as_pictures(images, SUBJECT))

@@ -71,7 +71,10 @@ class Pictures:
                     "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
                 )
             if not crop:
-                raise GanzooError(f"{sizes}, and the border is black in all pictures.", "Cut it off with --crop.")
+                raise GanzooError(
+                    f"{sizes}, and the border is black in all pictures.",
+                    "Cut it off with --crop (in Python crop=True).",
+                )
             note = f"A black border was cut off, leaving {written(inner.shape[1:])}."
             return self.noted(note, inner, self.labels).fitted(shape)
         channels = self.images.shape[1]
@@ -171,7 +174,7 @@ def read_pictures(path: str | Path) -> Pictures:
         raise GanzooError(
             f"No such file or folder: {path}.",
             similar(path, lambda entry: entry.suffix.lower() == ".npz" or entry.is_dir())
-            or "Give a run folder, a folder of PNGs, an .npz file or module:function.",
+            or "Give a folder of PNGs or an .npz file; `ganzoo eval` also takes a run folder or module:function.",
         )
     raise GanzooError(f"{path} is not a run, a folder of PNGs or an .npz file.", NPZ_REMEDY)
 
@@ -186,6 +189,11 @@ def _read_folder(folder: Path) -> Pictures:
         raise GanzooError(
             f"{folder} holds {len(others):,} pictures that are not PNGs, such as {others[0]}.",
             "Other formats, lossy or not, are not scored; keep only PNGs in the folder.",
+        )
+    if not pngs and (folder / "run.json").exists():  # the command has scored it as a run
+        raise GanzooError(
+            f"{folder} is a run, not a folder of PNGs.",
+            "Score ganzoo.load(...).sample(n), or use `ganzoo eval`.",
         )
     if not pngs:
         raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")

@@ -30,11 +30,13 @@ from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.registry import HEADLINE
 from ganzoo.registry.strict import quoted
+from ganzoo.reproducibility import default_modes, preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.runs.weights import pinned_as_recorded
+from ganzoo.training.distributed import ALONE
 
 if TYPE_CHECKING:
     from ganzoo.data import Data
@@ -129,6 +131,7 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
     return overrides
 
 
+@default_modes()
 def train(
     recipe: str | Path | Recipe,
     *,
@@ -143,6 +146,8 @@ def train(
     allow_paths: bool = False,
 ) -> Run:
     """Train a recipe in this process, score it, and write a run folder.
+
+    torch's random states, of the CPU and of the training device, are the same afterwards as before.
 
     Args:
         recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned.
@@ -183,8 +188,10 @@ def train(
                     "A resumed run keeps its folder, its dataset and how it is scored.",
                     "Leave out `out`, `anyway` and a dataset's name, or start a new run without `resume_from`.",
                 )
-            _refuse_another_recipe(RunFolder.open(resume_from), recipe, zoo, in_memory=in_memory is not None)
-            finished = resume(Path(resume_from), zoo, dataset=in_memory, callbacks=callbacks)
+            begun = RunFolder.open(resume_from)
+            _refuse_another_recipe(begun, recipe, zoo, in_memory=in_memory is not None)
+            with preserved_random_state(ALONE.device(begun.recipe(zoo).train)):
+                finished = resume(Path(resume_from), zoo, dataset=in_memory, callbacks=callbacks)
             assert finished is not None
             return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
@@ -202,15 +209,16 @@ def train(
         if anyway:
             resolved = _with(resolved, ["evaluate.anyway=true"])
         folder = Path(out) if out is not None else free_folder(resolved.name)
-        finished = start(
-            resolved,
-            zoo,
-            folder,
-            data_dir=where,
-            dataset=in_memory,
-            callbacks=callbacks,
-            elsewhere=out is None,
-        )
+        with preserved_random_state(ALONE.device(resolved.train)):
+            finished = start(
+                resolved,
+                zoo,
+                folder,
+                data_dir=where,
+                dataset=in_memory,
+                callbacks=callbacks,
+                elsewhere=out is None,
+            )
         assert finished is not None
         return Run(finished)
 

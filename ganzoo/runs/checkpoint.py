@@ -105,7 +105,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     if damaged and not interrupted:
         raise GanzooError(
             f"Every checkpoint in {folder} is damaged: {' '.join(damaged)}",
-            "Start a new run with another --out; the scores and pictures of this one are still there.",
+            "Start a new run with another --out (in Python out=...); this one's scores and pictures are still there.",
         )
     return None, damaged
 

@@ -230,10 +230,11 @@ class RunFolder:
         if (path / "run.json").exists():
             raise GanzooError(
                 f"{path} already holds a run.",
-                f"Resume it with `ganzoo run --resume {shlex.quote(str(path))}`, or give another --out.",
+                f"Resume it with `ganzoo run --resume {shlex.quote(str(path))}` (in Python resume_from=...), or give "
+                "another --out (in Python out=...).",
             )
         if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
-            raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
+            raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out (in Python out=...).")
 
     @classmethod
     def _write_initial_files(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
@@ -343,7 +344,7 @@ class RunFolder:
                     f"The run {self.path} was not started here, and its dataset '{recipe.dataset.name}' would read "
                     f"{path}.",
                     "If that is what you want, add --allow-paths (in Python: allow_paths=True), or name the folder "
-                    "with --data-dir.",
+                    "with --data-dir (in Python: data_dir=...).",
                 )
         return folder
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -14,8 +16,10 @@ from ganzoo.api.dataset import recorded
 from ganzoo.api.metric import TrainedModel
 from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError, unknown
+from ganzoo.evaluation.image_io import as_labels
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.reproducibility import default_modes, resolve_device
 from ganzoo.runs.folder import RunFolder, Which, reading
 from ganzoo.runs.weights import PREFIX, PREFIXES, published, zoo_name
 
@@ -27,10 +31,15 @@ if TYPE_CHECKING:
 
 Weights = Literal["ema", "raw"]
 
+_DRAWING = Lock()
+"""Held while drawing: networks hold one kind of weights at a time, and random states belong to the whole process."""
+
 
 @dataclass(frozen=True)
 class TrainedGenerator:
     """Draws samples from a checkpoint of a run. Make one with ``ganzoo.load``.
+
+    Several threads may draw from it: they take turns.
 
     Attributes:
         run: The run folder.
@@ -89,7 +98,8 @@ class TrainedGenerator:
             uint8 (n, c, h, w) for images, on the CPU; float32 for points and sound.
 
         Raises:
-            GanzooError: The class or the weights are unknown, or the dataset to start from is missing.
+            GanzooError: ``n`` or the seed is not a whole number or out of range, the class or the weights are unknown,
+                or the dataset to start from is missing.
         """
         return self.sample_labelled(n, seed, label, weights, source=source)[0]
 
@@ -103,17 +113,19 @@ class TrainedGenerator:
         source: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Like ``sample``, with the requested labels, int64 (n,), or None if it is unconditional."""
+        n, seed = _whole("number of images", n), _whole("seed", seed)
         number = None if label is None else self.class_number(label)
-        return draw(
-            self.assembly.objective,
-            self._networks(weights),
-            n,
-            seed=seed,
-            device=self.device,
-            labels=None if number is None else torch.full((n,), number),
-            classes=self.classes,
-            sources=self._sources(source),
-        )
+        with _DRAWING, default_modes():
+            return draw(
+                self.assembly.objective,
+                self._networks(weights),
+                n,
+                seed=seed,
+                device=self.device,
+                labels=None if number is None else torch.full((max(0, n),), number),
+                classes=self.classes,
+                sources=self._sources(source),
+            )
 
     def decode(
         self,
@@ -126,8 +138,8 @@ class TrainedGenerator:
         """The images of given latent codes; the same codes give the same images.
 
         Args:
-            codes: (n, latent) float32, as the recipe's prior draws them.
-            labels: int64 (n,), each image's class; None cycles through the classes. Conditional generators only.
+            codes: (n, latent), a floating-point tensor, as the recipe's prior draws them; computed with in float32.
+            labels: Integers (n,), each image's class; None cycles through the classes. Conditional generators only.
             weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
             source: As for ``sample``.
 
@@ -135,33 +147,40 @@ class TrainedGenerator:
             As ``sample``.
 
         Raises:
-            GanzooError: The codes or labels have the wrong shape, a label is none of the classes, or as for ``sample``.
+            GanzooError: The codes or labels have the wrong type or shape, a code is NaN or infinite, a label is none of
+                the classes, or as for ``sample``.
         """
         width = self.assembly.spec.prior.width
+        if not isinstance(codes, Tensor) or not codes.is_floating_point():
+            kind = str(codes.dtype) if isinstance(codes, Tensor) else type(codes).__name__
+            raise GanzooError(
+                f"The latent codes are of type {kind.removeprefix('torch.')}.",
+                f"Give a float32 tensor (n, {width}): torch.from_numpy for an array, torch.tensor for a list.",
+            )
         if codes.dim() != 2 or codes.shape[1] != width:
             raise GanzooError(
                 f"The latent codes have the shape {tuple(codes.shape)}.",
                 f"The recipe '{self.recipe.name}' needs (n, {width}).",
             )
+        codes = codes.float()
+        if not codes.isfinite().all():
+            raise GanzooError("Some latent codes are NaN or infinite.", "Give finite ones, as the prior draws them.")
         if labels is not None:
-            if labels.shape != (len(codes),):
-                raise GanzooError(
-                    f"The labels have the shape {tuple(labels.shape)}.",
-                    f"Give one for each of the {len(codes)} codes, or None.",
-                )
+            labels = as_labels(labels, len(codes), "Got")
             for label in set(labels.tolist()):
                 self.class_number(label)
-        return draw(
-            self.assembly.objective,
-            self._networks(weights),
-            len(codes),
-            seed=0,
-            device=self.device,
-            labels=labels,
-            classes=self.classes,
-            codes=codes,
-            sources=self._sources(source),
-        )[0]
+        with _DRAWING, default_modes():
+            return draw(
+                self.assembly.objective,
+                self._networks(weights),
+                len(codes),
+                seed=0,
+                device=self.device,
+                labels=labels,
+                classes=self.classes,
+                codes=codes,
+                sources=self._sources(source),
+            )[0]
 
     def model(self, weights: Weights | None = None) -> TrainedModel:
         """The trained model, for metrics of the model itself.
@@ -178,6 +197,11 @@ class TrainedGenerator:
             raise GanzooError(
                 f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
                 "Leave the source out.",
+            )
+        if source is not None and not isinstance(source, Tensor):
+            raise GanzooError(
+                f"The source is of type {type(source).__name__}, not a tensor.",
+                "Use torch.from_numpy for an array, and torch.tensor for a list.",
             )
         sources = {} if source is None else {"source": source}
         if missing := [name for name in names if name not in sources]:
@@ -204,9 +228,10 @@ class TrainedGenerator:
             return names.index(label)
         if isinstance(label, str) and not (label.isdecimal() and len(label) < 10):
             raise unknown("class", label, names)
-        if not 0 <= int(label) < self.classes:
+        number = int(label) if isinstance(label, str) else _whole("class", label)
+        if not 0 <= number < self.classes:
             raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")
-        return int(label)
+        return number
 
     def _networks(self, weights: Weights | None) -> Mapping[str, nn.Module]:
         weights = weights or self.weights[0]
@@ -222,6 +247,20 @@ class TrainedGenerator:
         return networks
 
 
+def _whole(what: str, value: object) -> int:
+    """An integer of any library as Python's; ``what`` names it in errors.
+
+    Raises:
+        GanzooError: It is not a single whole number.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]  # it may be anything
+    except (TypeError, RuntimeError):  # a meta tensor raises the latter
+        pass
+    raise GanzooError(f"The {what} {value!r:.100} is not a whole number.", "Give a single int.")
+
+
 @contextmanager
 def _described_by_its_recipe(role: str, run: RunFolder) -> Iterator[None]:
     try:
@@ -233,12 +272,13 @@ def _described_by_its_recipe(role: str, run: RunFolder) -> Iterator[None]:
         ) from error
 
 
+@default_modes()
 def load(
     run: str | Path | RunFolder,
     *,
     checkpoint: Which = "last",
     zoo: Zoo | None = None,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     data_dir: str | Path | None = None,
     allow_paths: bool = False,
 ) -> TrainedGenerator:
@@ -248,13 +288,17 @@ def load(
         run: The run folder, or ``zoo:NAME`` for a pretrained generator.
         checkpoint: ``last`` is the newest intact one, ``best`` the one that ``train.keep_best`` kept.
         zoo: Where the recipe's names are looked up; leave it out to use the installed plugins.
-        device: The device to draw on; by default a GPU if there is one.
+        device: The device to draw on, such as ``cuda:1``; by default a GPU if there is one.
         data_dir: Where dataset files are, for a generator that starts from images.
         allow_paths: Whether a run that was not started here may read any path it names.
 
     Raises:
-        GanzooError: It is not a run, has no such checkpoint, or needs a plugin that is missing.
+        GanzooError: It is not a run, has no such checkpoint, or needs a plugin that is missing; or the device is not
+            available.
     """
+    device = resolve_device("auto" if device is None else str(device))
+    if checkpoint not in get_args(Which):
+        raise unknown("checkpoint", str(checkpoint), get_args(Which))
     zoo = zoo or load_zoo()
     name = None if isinstance(run, RunFolder) else zoo_name(run)
     with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
@@ -281,7 +325,6 @@ def load(
     with _described_by_its_recipe("objective", folder):
         # Not strictly: published weights have no such state, and old runs may lack state that a plugin has added since.
         assembly.objective.load_state_dict(saved.weights("objective"), strict=False)
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
     assembly.objective.to(device)
     return TrainedGenerator(folder, recipe, saved, assembly, device, zoo)

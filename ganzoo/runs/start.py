@@ -328,7 +328,7 @@ def _restore(trainer: Trainer, run: RunFolder | None, zoo: Zoo, callbacks: Callb
             if not weights:
                 raise GanzooError(
                     f"The run was killed before it had saved the weights of {start_from.source}, which are gone.",
-                    "Start it again with another --out.",
+                    "Start it again with another --out (in Python out=...).",
                 )
             initialise(trainer, weights, start_from.source, callbacks.log)
         return {}

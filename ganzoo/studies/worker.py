@@ -37,13 +37,14 @@ from ganzoo.api.dataset import cache_folder
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
+from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
 from ganzoo.studies.weights import keep_weights, kept_weights
-from ganzoo.training.device import VARIABLES, resolve_device
+from ganzoo.training.device import VARIABLES
 from ganzoo.training.signals import StopRequests
 
 logger = logging.getLogger(__name__)

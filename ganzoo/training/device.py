@@ -23,8 +23,6 @@ from ganzoo.api.reading import control_groups
 from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError
 
-DEVICES = ("cpu", "cuda", "mps", "xpu")
-"""Types of devices that can train. torch knows more: some of them hold no data, others need extensions."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables for the number of threads, which ``train.threads: auto`` obeys. A number in the recipe takes
 precedence, as does the number that a resumed run recorded."""
@@ -36,29 +34,6 @@ FIXED_WORKSPACES = (":4096:8", ":16:8")
 _NO_SUCH_KERNEL = re.compile(r"^(?P<operation>\S+).{0,100}? does not have a deterministic implementation")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """From glibc's <malloc.h>."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device with a name; ``auto`` is CUDA if available, else the CPU.
-
-    Raises:
-        GanzooError: The name is not a device, or the device is not available.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in DEVICES:
-        raise GanzooError(f"Unknown device '{name}'.", f"Known: auto, {', '.join(DEVICES)}, and cuda:1 for the second.")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:  # each backend raises its own
-        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")  # torch lists all its backends after it
-        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        remedy = f"Use --device {' or '.join(['cpu', *gpus])}."
-        if not gpus and name.startswith("cuda"):
-            remedy = "Use --device cpu, or install a GPU driver and a build of torch that supports your GPU."
-        raise GanzooError(f"Cannot use the device '{name}': {reason}.", remedy) from error
-    return device
 
 
 def available_cores(root: Path = Path("/")) -> int:

@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.reproducibility import derive_seed, global_state, restore_global_state
-from ganzoo.training.device import fix_workspace, resolve_device
+from ganzoo.reproducibility import derive_seed, global_state, resolve_device, restore_global_state
+from ganzoo.training.device import fix_workspace
 
 TIMEOUT = timedelta(minutes=60)
 """How long to wait for a process: longer than any evaluation, whose metrics only the main process computes."""

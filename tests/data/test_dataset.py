@@ -1,5 +1,7 @@
 """What a dataset may hold: pictures of 256 levels, or points that are not quantised."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,14 @@ def test_what_is_no_tensor_is_named(what, sentence):
         GanzooError, match=rf"'odd' \(test\) returned {sentence}, not as a tensor\. Use torch\.from_numpy"
     ):
         ImageDataset(**{"name": "odd", "split": "test", "images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), **what})
+
+
+@pytest.mark.parametrize(
+    ("split", "hint"), [("tset", "Did you mean 'test'?"), (None, "Known: test, train, validation.")]
+)
+def test_an_unknown_split_is_refused(split, hint):
+    with pytest.raises(GanzooError, match=re.escape(f"Dataset 'odd' ({split}) has an unknown split. {hint}")):
+        ImageDataset("odd", split, torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
 def test_classes_without_names_are_called_by_their_numbers():

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import ganzoo
+from ganzoo.api.dataset import to_pil
 from ganzoo.data import as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.image_io import Pictures
@@ -96,6 +97,30 @@ def test_protocols_are_checked_before_anything_is_computed(toy_zoo, noise, extra
 def test_what_cannot_be_scored_is_refused(toy_zoo, images, sentence):
     with pytest.raises(GanzooError, match=sentence):
         evaluate(images, toy_zoo)
+
+
+def test_an_unknown_split_or_device_is_refused(toy_zoo, noise):
+    with pytest.raises(GanzooError, match="Unknown split 'tset'. Did you mean 'test'?"):
+        evaluate(noise(20), toy_zoo, split="tset")
+    with pytest.raises(GanzooError, match="Unknown device 'gpu'. Known: auto, cpu"):
+        ganzoo.evaluate(noise(20), ["fid@tiny"], "toy", device="gpu", zoo=toy_zoo)
+
+
+def test_a_folder_or_an_npz_file_is_read(toy_zoo, noise, tmp_path):
+    images, labels = noise(30), torch.arange(30) % 4
+    expected = evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels)
+    np.savez(tmp_path / "mine.npz", images=images.numpy(), labels=labels.numpy())
+    assert evaluate(tmp_path / "mine.npz", toy_zoo, ["accuracy@tiny"]) == expected
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for index, image in enumerate(images):
+        to_pil(image).save(folder / f"{index:02}.png")
+    assert evaluate(str(folder), toy_zoo) == evaluate(images, toy_zoo)
+    with pytest.raises(GanzooError, match="No such file or folder: .*nothing. Give a folder of PNGs or an .npz file"):
+        evaluate(str(tmp_path / "nothing"), toy_zoo)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(GanzooError, match="is a run, not a folder of PNGs. Score ganzoo.load"):
+        evaluate(tmp_path, toy_zoo)
 
 
 def test_a_dataset_object_is_the_reference(toy_zoo, noise):

@@ -1,5 +1,10 @@
 """A trained generator, loaded from its run."""
 
+import re
+import sys
+from threading import Thread
+
+import numpy as np
 import pytest
 import torch
 
@@ -126,3 +131,91 @@ def test_the_objective_s_own_state_comes_from_the_checkpoint(tmp_path, zoo):
     RunFolder.open(path).save_checkpoint(misfit, checkpoint.state)
     with pytest.raises(GanzooError, match=r"The objective in the checkpoint of .* is not the one that its recipe"):
         load(path, zoo=zoo, device=CPU)
+
+
+@pytest.mark.parametrize("odd", [1.5, float("nan"), True, np.float32(2), torch.tensor([1, 2]), None, [1]])
+def test_a_number_that_is_no_integer_is_refused(tmp_path, zoo, odd):
+    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+    sentence = f"{re.escape(repr(odd))} is not a whole number. Give a single int"
+    with pytest.raises(GanzooError, match=f"The number of images {sentence}"):
+        generator.sample(odd)
+    with pytest.raises(GanzooError, match=f"The seed {sentence}"):
+        generator.sample(2, seed=odd)
+    if odd is not None:
+        with pytest.raises(GanzooError, match=f"The class {sentence}"):
+            generator.sample(2, label=odd)
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, torch.tensor])
+def test_an_integer_of_any_library_is_a_number(tmp_path, zoo, integer):
+    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+    expected = generator.sample(2, seed=3, label=4)
+    assert torch.equal(generator.sample(integer(2), seed=integer(3), label=integer(4)), expected)
+
+
+def test_codes_of_any_floating_point_type_and_labels_in_any_form_are_decoded(tmp_path, zoo):
+    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+    codes, labels = torch.ones(3, 100), torch.tensor([1, 2, 3])
+    expected = generator.decode(codes, labels)
+    for same in (codes.double(), codes.half(), codes.bfloat16()):
+        assert torch.equal(generator.decode(same, labels), expected)
+    for same in ([1, 2, 3], labels.numpy(), labels.to(torch.uint8)):
+        assert torch.equal(generator.decode(codes, same), expected)
+
+
+@pytest.mark.parametrize(
+    ("codes", "labels", "sentence"),
+    [
+        (torch.ones(2, 100, dtype=torch.int64), None, "The latent codes are of type int64. Give a float32 tensor"),
+        (np.ones((2, 100)), None, "The latent codes are of type ndarray."),
+        ([[1.0] * 100], None, "The latent codes are of type list."),
+        (torch.ones(2, 99), None, r"The latent codes have the shape \(2, 99\)"),
+        (torch.full((2, 100), float("nan")), None, "Some latent codes are NaN or infinite"),
+        (torch.full((2, 100), 1e300, dtype=torch.float64), None, "Some latent codes are NaN or infinite"),
+        (torch.ones(2, 100), torch.ones(2), "Got labels of type torch.float32"),
+        (torch.ones(2, 100), [1], r"Got labels of type torch.int64 and shape \(1,\)"),
+        (torch.ones(2, 100), [1, 10], "Unknown class 10"),
+    ],
+)
+def test_codes_and_labels_that_do_not_fit_are_refused(tmp_path, zoo, codes, labels, sentence):
+    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+    with pytest.raises(GanzooError, match=sentence):
+        generator.decode(codes, labels)
+
+
+def test_a_device_is_given_by_name(run, zoo):
+    expected = load(run[0], zoo=zoo, device=CPU).sample(2)
+    assert torch.equal(load(run[0], zoo=zoo, device="cpu").sample(2), expected)
+    with pytest.raises(GanzooError, match="Unknown device 'gpu'. Known: auto, cpu"):
+        load(run[0], zoo=zoo, device="gpu")
+
+
+def test_an_unknown_checkpoint_is_refused(run, zoo):
+    with pytest.raises(GanzooError, match="Unknown checkpoint 'lsat'. Did you mean 'last'?"):
+        load(run[0], checkpoint="lsat", zoo=zoo, device=CPU)
+
+
+def test_threads_draw_with_their_own_weights(run, zoo):
+    generator = load(run[0], zoo=zoo, device=CPU)
+    expected = {weights: generator.sample(500, weights=weights) for weights in generator.weights}
+    settings = torch.backends.cudnn.deterministic, torch.get_rng_state()
+    wrong = []
+
+    def draw(weights):
+        for _ in range(6):
+            if not torch.equal(generator.sample(500, weights=weights), expected[weights]):
+                wrong.append(weights)
+
+    threads = [Thread(target=draw, args=(weights,)) for weights in generator.weights]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
+    assert torch.backends.cudnn.deterministic == settings[0]
+    assert torch.equal(torch.get_rng_state(), settings[1])

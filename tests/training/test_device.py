@@ -4,18 +4,27 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.training.device import resolve_device
+from ganzoo.reproducibility import resolve_device
 
 NO_KERNEL = "Could not run 'aten::empty.memory_format' with arguments from the 'MPS' backend. This could be because"
-NO_DRIVER = "Use --device cpu, or install a GPU driver and a build of torch that supports your GPU."
+PLACES = "(in Python device=..., in a recipe train.device)."
+NO_DRIVER = (
+    "Use --device cpu (in Python device='cpu', in a recipe train.device: cpu), or install a GPU driver and a build of "
+    "torch that supports your GPU."
+)
 
 
 @pytest.mark.parametrize(
     ("name", "error", "gpus", "said"),
     [
         ("cuda", "Torch not compiled with CUDA enabled", 0, f"Torch not compiled with CUDA enabled. {NO_DRIVER}"),
-        ("cuda:2", "CUDA error: invalid device ordinal\nMore.", 2, "ordinal. Use --device cpu or cuda:0 or cuda:1."),
-        ("mps", NO_KERNEL, 0, "from the 'MPS' backend. Use --device cpu."),
+        (
+            "cuda:2",
+            "CUDA error: invalid device ordinal\nMore.",
+            2,
+            f"Use --device cpu or cuda:0 or cuda:1 {PLACES}",
+        ),
+        ("mps", NO_KERNEL, 0, f"from the 'MPS' backend. Use --device cpu {PLACES}"),
     ],
 )
 def test_the_error_for_a_missing_device_names_available_ones(monkeypatch, name, error, gpus, said):

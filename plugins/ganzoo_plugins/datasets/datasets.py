@@ -47,7 +47,9 @@ def mnist(split: Split, folder: Path | None) -> Dataset:
             zipped = not (raw / file).exists()
             if not intact(raw / file, zipped=zipped):
                 path = f"{raw / file}{'.gz' if zipped else ''}"
-                raise GanzooError(f"{path} is not MNIST's file of that name.", "Leave --data-dir out.")
+                raise GanzooError(
+                    f"{path} is not MNIST's file of that name.", "Leave --data-dir out (in Python data_dir)."
+                )
     return _read_idx("mnist", split, raw, files, DIGITS)
 
 
@@ -213,7 +215,8 @@ def _downloaded(
     except (OSError, RuntimeError, EOFError) as error:
         raise GanzooError(
             f"Dataset '{name}' cannot be downloaded ({getattr(error, 'strerror', None) or error}).",
-            f"Put {needed} into {folder} yourself, or name their folder with --data-dir.{remedy}",
+            f"Put {needed} into {folder} yourself, or name their folder with --data-dir (in Python data_dir=...)."
+            f"{remedy}",
         ) from error
     return folder
 
@@ -227,7 +230,8 @@ def _locate(
             return folder / place
     raise GanzooError(
         f"The files of dataset '{name}' are not in {folder}.",
-        f"Put {', '.join(files)} into it{', zipped or not' if '.gz' in endings else ''}, or leave --data-dir out.",
+        f"Put {', '.join(files)} into it{', zipped or not' if '.gz' in endings else ''}, or leave --data-dir out (in "
+        "Python data_dir).",
     )
 
 
