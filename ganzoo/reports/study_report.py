@@ -436,7 +436,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
 
 def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values:
     """A measure's values for a cell; for times, those of one kind of machine, since others must not be averaged."""
-    return cell.values(measure, measure.scale(zoo), _usual_hardware(found) if measure.is_clocked else None)
+    return cell.values(measure, zoo, _usual_hardware(found) if measure.is_clocked else None)
 
 
 def _times_better(ours: Values, theirs: Values, better: str) -> float | None:

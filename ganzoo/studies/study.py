@@ -18,7 +18,7 @@ import torch
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ganzoo.api.bounds import ImageCount
-from ganzoo.api.metric import ModelMetric, Scale
+from ganzoo.api.metric import ModelMetric, Scale, ShareOf
 from ganzoo.config.checking import headline, wrong_metric
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
@@ -137,6 +137,10 @@ class Measure(Section):
     def scale(self, zoo: Zoo) -> Scale:
         """How two of its values compare."""
         return "ratio" if self.is_time else zoo.metric(self.metric.partition("@")[0]).scale
+
+    def share_of(self, zoo: Zoo) -> ShareOf:
+        """What its values are shares of, if their scale is ``share``."""
+        return zoo.metric(self.metric.partition("@")[0]).share_of
 
 
 class Claim(Section):

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import sys
 
 import pytest
@@ -295,9 +296,10 @@ def recorded(
     cpu="Test CPU",
     images=0,
     digest="old",
+    **more,
 ):
     """Record a job with evenly spaced scores, at one second per thousand images; an error counts as divergence."""
-    protocol = {**own_protocol(job.recipe), "split": split, "extractor_digest": digest}
+    protocol = {**own_protocol(job.recipe), "split": split, "extractor_digest": digest, **more}
     images = images or job.recipe.train.images
     scores = [
         {
@@ -615,6 +617,28 @@ def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
     # 10,000 of 10,000 correct counts as all but one.
     assert perfect.effect == pytest.approx(9_999 / (0.975 / 0.025), rel=0.05)
     assert (better.at_least, perfect.at_least) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "n"), [("quality@ring", 500), ("precision@ring", 500), ("recall@ring", 4000), ("coverage@ring", 4000)]
+)
+def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n, tmp_path, zoo):
+    """500 of 500 samples is hardly better than 499 of them, however many real images there are."""
+    path = tmp_path / "ring.yaml"
+    path.write_text(
+        "question: Which is closer?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 2\n"
+        f"baseline_seeds: 3\noverrides: [evaluate.samples=500]\nmeasures: [{metric}]\n"
+        f"claims: [{{says: It helps, better: pacgan, on: {metric}, paper: Nobody}}]\n"
+    )
+    study, ledger = load_study(path, zoo), Ledger(tmp_path / "results")
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            value = 1.0 if cell.row == "pacgan" else (498 + (job.seed != 1)) / 500
+            recorded(ledger, job, [value], metric=metric, n_real=4000)
+    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    others = [math.log(good / (500 - good)) for good in (499, 498, 499)]
+    assert told.effect == pytest.approx((n - 1) / math.exp(sum(others) / 3))
+    assert (told.at_least, told.outcome) == (True, Outcome.CANNOT_TELL)
 
 
 def test_a_run_that_failed_or_missed_its_threshold_counts_as_failed(write, zoo, tmp_path):
