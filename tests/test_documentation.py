@@ -40,7 +40,7 @@ IN_OTHER_TESTS = {
 }
 OTHER_PROGRAMS = re.compile(
     r"python3 -m venv|pip install|\. \.venv/bin/activate|pre-commit install|pytest( |$)|ruff (check|format)|mypy$"
-    r"|lint-imports$|\.ci/(run|full|versions)$|mkdocs (serve|build --strict)$|wait$|done$"
+    r"|lint-imports$|\.ci/(run|full|versions)$|mkdocs (serve|build --strict)$|mkdir -p |cat \S+ |cp -r |wait$|done$"
 )
 """What .ci/run and .ci/full run, and the shell's own words."""
 SHORT = ["train.images=512", "train.batch_size=64", "evaluate.samples=100", "evaluate.every_images=256"]

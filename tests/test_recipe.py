@@ -440,6 +440,7 @@ def test_a_folder_is_no_recipe(call, tmp_path, monkeypatch):
     ("text", "expected"),
     [
         ("summary: My GAN: a test", "line 1, column 16: mapping values are not allowed in this context. Put text that"),
+        ("train: [a=[8, 8], b=2]", "expected ',' or ']'. Put text that contains [ or { in quotes: [\"a=[1, 2]\"]."),
         ("train: {device: cuda: 1}", "Put text that contains ': ' in quotes."),
         ("train:\n  images: 100\n   seed: 3", "not allowed in this context. Check the indentation of this line."),
         ("train:\n\timages: 100", "line 2, column 1: found character that cannot start any token. Indent with spaces."),

@@ -129,6 +129,8 @@ Better = Literal["lower", "higher", "neither"]
 """Whether lower or higher scores are better; ``neither`` if the score of real images is best."""
 Scale = Literal["ratio", "count", "share"]
 """How two scores compare: by their ratio, or, for shares from 0 to 1, by the ratio of their odds."""
+ShareOf = Literal["samples", "real images"]
+"""What a share is a share of."""
 
 
 class Reference(Protocol):
@@ -273,6 +275,8 @@ class Metric(ABC):
         scale: How studies compare two of its values: by their ``ratio``; as a ``count``, by the ratio too, with
             rounding treated as noise; as a ``share`` from 0 to 1, by the ratio of odds, because near 1 plain ratios
             hardly differ.
+        share_of: What it is a share of, if its ``scale`` is ``share``. The odds of 0 and 1 being infinite, studies take
+            0 as one of these, and 1 as all but one of them.
     """
 
     better: Better
@@ -286,6 +290,7 @@ class Metric(ABC):
     alone: bool = False
     needs_features: bool = True
     scale: Scale = "ratio"
+    share_of: ShareOf = "samples"
 
     @abstractmethod
     def compute(self, inputs: MetricInputs) -> float:
@@ -341,6 +346,7 @@ class ModelMetric(Metric):
     does: str
     alone = True
     needs_features = False
+    share_of = "real images"
     needs_classes: bool = False
     needs_unconditional: bool = False
 

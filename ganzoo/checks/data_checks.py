@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, InvalidDataset, Split
-from ganzoo.api.metric import Better, Extractor, Features, Metric, MetricInputs, ModelMetric, Scale
+from ganzoo.api.metric import Better, Extractor, Features, Metric, MetricInputs, ModelMetric, Scale, ShareOf
 from ganzoo.api.priors import Prior
 from ganzoo.api.tracker import Tracker
 from ganzoo.checks.entries import described, made, plugin_code, require
@@ -198,7 +198,11 @@ def metric(entry: Entry[Any]) -> None:
         f"{described(entry)} has least = {instance.least!r}.",
         "Set it to 2 or more: a distribution needs at least two samples.",
     )
-    choices = {"scale": get_args(Scale), "rejecting": get_args(get_type_hints(Metric)["rejecting"])}
+    choices = {
+        "scale": get_args(Scale),
+        "share_of": get_args(ShareOf),
+        "rejecting": get_args(get_type_hints(Metric)["rejecting"]),
+    }
     for name, allowed in choices.items():
         value = getattr(instance, name)
         remedy = f"Set it to one of {', '.join(map(repr, allowed))}."

@@ -18,7 +18,7 @@ from ganzoo.cli.terminal import (
     say,
     warn_of_problems,
 )
-from ganzoo.errors import one_line
+from ganzoo.errors import GanzooError, one_line
 
 
 def doctor(
@@ -99,6 +99,9 @@ def leaderboard(
             help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores; runs/bench by default."
         ),
     ] = None,
+    named: Annotated[
+        Path | None, typer.Option("--results", help="The same folder, named as in `ganzoo bench` and `ganzoo study`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
@@ -108,7 +111,9 @@ def leaderboard(
     from ganzoo.reports.study_report import STUDIES, answers
     from ganzoo.studies.records import RUNS
 
-    results = results or default_folder("results")
+    if results is not None and named is not None:
+        raise GanzooError(f"Two folders of results are given: {results} and {named}.", "Leave out --results.")
+    results = results or named or default_folder("results")
     work = work or default_folder("runs", "bench")
     verdicts = []
     if (results / STUDIES / RUNS).is_file():

@@ -170,6 +170,8 @@ def run_studies(
         any_hardware=True,
         weights=weights_dir or cache_folder("weights"),
     )
+    for study in requested:
+        study.refuse_unfit(zoo, data_dir)
     with BenchProgress() as progress:
         warn_of_problems(zoo)
         ledger = Ledger(results)

@@ -246,6 +246,24 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
         yield unknown_extractor(extractor, zoo)
 
 
+def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: Zoo) -> str:
+    """What is wrong with waiting until a score crosses a threshold, as a predicate; empty if nothing is.
+
+    Args:
+        metric: Such as ``fid@mnist-cnn``; an unknown one is reported elsewhere.
+        below: The threshold that it should fall below, or None.
+        above: The threshold that it should rise above, or None.
+        zoo: Where the metric is looked up.
+    """
+    name = metric.partition("@")[0]
+    better = zoo.metric(name).better if name in zoo.metrics else None
+    if below is not None and better in ("higher", "neither"):
+        return f"waits for '{metric}' to fall, but lower is not better for it"
+    if above is not None and better in ("lower", "neither"):
+        return f"waits for '{metric}' to rise, but higher is not better for it"
+    return ""
+
+
 def unknown_extractor(name: str, zoo: Zoo) -> GanzooError:
     """The error for an extractor that neither a plugin nor torch-fidelity provides."""
     known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
@@ -266,12 +284,11 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
         section = ("train", "until")
         name = until.metric.partition("@")[0]
         better = zoo.metric(name).better if name in zoo.metrics else None
+        wrong_way = wrong_threshold(until.metric, until.below, until.above, zoo)
         if until.metric not in recipe.evaluate.metrics:
             yield ValidationIssue(section, f"waits for '{until.metric}', which is not in evaluate.metrics", listed)
-        elif until.below is not None and better in ("higher", "neither"):
-            yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better for it")
-        elif until.above is not None and better in ("lower", "neither"):
-            yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better for it")
+        elif wrong_way:
+            yield ValidationIssue(section, wrong_way)
         elif until.patience is not None and better == "neither":
             yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
     if (best := recipe.train.keep_best) is not None:

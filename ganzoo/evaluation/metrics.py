@@ -269,6 +269,7 @@ class Recall(_Neighbours):
 
     range = "0 to 1"
     scale = "share"
+    share_of = "real images"
     neighbours = PRC_NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -300,6 +301,7 @@ class Coverage(_Neighbours):
 
     range = "0 to 1"
     scale = "share"
+    share_of = "real images"
     neighbours = NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -316,7 +318,7 @@ class ClassCoverage(Metric):
 
     better = "higher"
     range = "0 to 1"
-    scale = "share"
+    # Not a "share", although it is one: there are so few classes that all but one of them is no limit of "all".
     needs_logits = True
 
     def compute(self, inputs: MetricInputs) -> float:

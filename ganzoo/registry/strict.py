@@ -192,7 +192,7 @@ def _refuse_unsupported(text: str, source: str) -> None:
 
 
 def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
-    """What to do about the commonest mistakes in YAML: ': ' in text, and wrong indentation."""
+    """What to do about the commonest mistakes in YAML: text that contains ': ' or a list, and wrong indentation."""
     lines = text.splitlines()
     if mark is None or mark.line >= len(lines):
         return ""
@@ -201,6 +201,8 @@ def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
         return "Indent with spaces."
     if rest.startswith(":") and re.search(r":\s", before):
         return "Put text that contains ': ' in quotes."
+    if problem.startswith("did not find expected ','") and re.search(r"=[\[{]", before + rest[:1]):
+        return 'Put text that contains [ or { in quotes: ["a=[1, 2]"].'
     return "Check the indentation of this line." if problem.startswith("mapping values") else ""
 
 

@@ -54,7 +54,10 @@ LARGEST = 2
 """Number of rankings in the main README: those with the most recipes."""
 FEW = 5
 """Number of verdicts in the main README."""
-UNANSWERED = "No study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers one."
+UNANSWERED = (
+    "No registered study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers "
+    "one. For studies from your own YAML files, see studies/README.md, or register them by a plugin."
+)
 NO_TABLE = "No recipe has been trained with `ganzoo bench` here yet."
 COUNTED = {
     "holds": ("holds", "hold"),
@@ -115,7 +118,7 @@ class Finding:
     Attributes:
         verdict: ``holds``, ``does not hold``, ``cannot tell`` or ``not tested yet``.
         says: The claim.
-        paper: The paper that makes it.
+        paper: The paper that makes it, or None.
         on: The measure that decides the verdict.
         effect: The effect in words, with its interval.
         compared: The rows that are compared, each with its score.
@@ -124,7 +127,7 @@ class Finding:
 
     verdict: str
     says: str
-    paper: str
+    paper: str | None
     on: str
     effect: str
     compared: str
@@ -362,7 +365,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
 
 def _findings(findings: Iterable[Finding]) -> str:
     rows = [
-        [f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.compared, one.paper))]
+        [f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.compared, one.paper or NOTHING))]
         for one in findings
     ]
     return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "compared", "paper"), "left"), rows)

@@ -232,21 +232,27 @@ def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
                 f"**{verdict.outcome.value}**",
                 *map(markdown, (claim.says, claim.on, _effects(verdict, views))),
                 _behind(one.found, claim, verdict) or NOTHING,
-                markdown(claim.paper),
+                markdown(claim.paper or NOTHING),
             ]
             for claim, verdict, views in zip(study.claims, one.verdicts, one.views, strict=True)
         ]
         headings = dict.fromkeys(("verdict", "claim", "by", "effect", "from", "paper"), "left")
         parts.append(f"## [{markdown(study.question)}]({study.name}.html)")
         parts += [markdown_table(headings, rows)] if rows else []
-        parts.append(f"`{_command(study, zoo)}`")
+        parts.append(f"`{_command(study, one.path.parent, zoo)}`")
     return "\n\n".join(parts) + "\n"
 
 
-def _command(study: Study, zoo: Zoo) -> str:
-    """The command that runs a study; an unregistered study is named by its file."""
+def _command(study: Study, folder: Path, zoo: Zoo) -> str:
+    """The command that runs a study; an unregistered study is named by its file.
+
+    The results folder is named if it is not the default. A path that is meaningful on this machine only is left out.
+    """
     name = study.name.removesuffix("-quick")
-    return f"ganzoo study run {shlex.quote(name if name in zoo.studies else f'{name}.yaml')}"
+    words = ["ganzoo", "study", "run", name if name in zoo.studies else study.source]
+    if folder != Path("results", STUDIES) and not folder.is_absolute() and ".." not in folder.parts:
+        words += ["--results", str(folder)]
+    return shlex.join(words)
 
 
 def _effect(verdict: Verdict) -> str:
@@ -382,14 +388,16 @@ def html(
         "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({f"{where(record)}, torch {versions.get('torch', '?')}" for record, versions in machines}),
         "protocols": _protocols(found),
-        "command": f"{_command(study, zoo)}{' --quick' if quick else ''}",
+        "command": f"{_command(study, folder, zoo)}{' --quick' if quick else ''}",
         "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
     }
     return page("study.html", (), context)
 
 
 def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares; None if it is untested, covers several settings, or a row has none.
+    """The geometric means that a claim compares.
+
+    None if it is untested, covers several settings, or a row has none, or if it compares times on different machines.
 
     For a row with a score at its measure's limit, which the claim replaces, it is the arithmetic mean.
     """
@@ -398,6 +406,9 @@ def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[floa
         return None
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
+    hardware = {run.record.hardware for cell, _ in cells if cell is not None for run in cell.runs.values()}
+    if len(hardware) > 1 and any(measure.is_clocked for _, measure in cells):
+        return None
     values = (None if cell is None else _values(cell, measure, found, zoo) for cell, measure in cells)
     ours, theirs = (None if one is None else one.mean if one.is_limited else one.middle for one in values)
     return None if ours is None or theirs is None else (ours, theirs)
@@ -436,7 +447,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
 
 def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values:
     """A measure's values for a cell; for times, those of one kind of machine, since others must not be averaged."""
-    return cell.values(measure, measure.scale(zoo), _usual_hardware(found) if measure.is_clocked else None)
+    return cell.values(measure, zoo, _usual_hardware(found) if measure.is_clocked else None)
 
 
 def _times_better(ours: Values, theirs: Values, better: str) -> float | None:

@@ -30,7 +30,7 @@ class Values:
     Attributes:
         by_seed: The value of each run; None if it failed, was not scored, or never reached the threshold.
         scale: How two of the values compare.
-        n: Number of samples, or of real images if more: a share among them is at least 1 / n, or 0.
+        n: Number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n.
         applies: Whether the measure applies to the row; False if it needs labels or an encoder that the row lacks.
     """
 
@@ -102,20 +102,26 @@ class CellFound:
         """Number of runs that the study requires."""
         return len(self.cell.jobs)
 
-    def values(self, measure: Measure, scale: Scale = "ratio", hardware: str | None = None) -> Values:
+    def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
         """A measure's value for every recorded run.
 
         Args:
             measure: The measure.
-            scale: The measure's scale, if its values are to be compared.
+            zoo: Where its metric is looked up; None if the values are not to be compared.
             hardware: If given, only runs on this hardware count.
         """
         recipe = self.cell.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
         by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
-        scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
-        n = max([recipe.evaluate.samples, *(score["protocol"].get("n_real") or 0 for score in scores)])
-        return Values(by_seed, scale, n, measure.metric in recipe.evaluate.metrics)
+        applies = measure.metric in recipe.evaluate.metrics
+        if zoo is None:
+            return Values(by_seed, applies=applies)
+        n = recipe.evaluate.samples
+        if measure.share_of(zoo) == "real images":
+            own = own_protocol(recipe)
+            scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
+            n = max((score["protocol"].get("n_real") or 0 for score in scores if is_own(score, own)), default=0) or n
+        return Values(by_seed, measure.scale(zoo), n, applies)
 
     def unscored(self, measure: Measure) -> int:
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
@@ -376,7 +382,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         [(cell, measure) for setting in settings if (cell := found.cell(row, setting)) is not None]
         for row, measure in sides
     ]
-    scores = [[cell.values(one, one.scale(zoo)) for cell, one in side] for side in compared]
+    scores = [[cell.values(one, zoo) for cell, one in side] for side in compared]
     if crashed := [run for side in compared for cell, _ in side for run in cell.crashed]:
         waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
@@ -476,7 +482,7 @@ def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
     Args:
         value: The score, at least 0.
         scale: The scale of its metric.
-        n: Number of samples, or of real images if more.
+        n: Number of samples or, for a share of real images, of those.
     """
     if scale == "share":
         share = min(max(value, 1 / n), 1 - 1 / n)

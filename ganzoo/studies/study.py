@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import torch
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from ganzoo.api.bounds import ImageCount
-from ganzoo.api.metric import ModelMetric, Scale
-from ganzoo.config.checking import headline, wrong_metric
+from ganzoo.api.metric import ModelMetric, Scale, ShareOf
+from ganzoo.config.checking import headline, how_to_score, wrong_metric, wrong_threshold
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
     MetricName,
@@ -29,7 +29,9 @@ from ganzoo.config.schema import (
     combination,
     refuse_unless_mapping,
 )
+from ganzoo.data import load_part
 from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.evaluation.requests import fitting_metrics
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import HEADLINE, check_file_name
@@ -138,13 +140,17 @@ class Measure(Section):
         """How two of its values compare."""
         return "ratio" if self.is_time else zoo.metric(self.metric.partition("@")[0]).scale
 
+    def share_of(self, zoo: Zoo) -> ShareOf:
+        """What its values are shares of, if their scale is ``share``."""
+        return zoo.metric(self.metric.partition("@")[0]).share_of
+
 
 class Claim(Section):
-    """A paper's claim, as a comparison of two rows.
+    """A claim, as a comparison of two rows.
 
     Attributes:
         says: The claim in words.
-        paper: The paper that makes it.
+        paper: The paper that makes it; None for a hypothesis of one's own.
         better: The row that should be better.
         than: The row that it should be better than.
         on: The measure.
@@ -153,7 +159,7 @@ class Claim(Section):
     """
 
     says: Text
-    paper: Annotated[str, Field(min_length=1, max_length=300)]
+    paper: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     better: str
     than: str = BASELINE
     on: str
@@ -329,6 +335,7 @@ class Study(Section):
     notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     search: Search | None = None
     quick: Quick = Field(default_factory=lambda: Quick.model_validate({}))
+    _source: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _rows(self) -> Study:
@@ -337,6 +344,13 @@ class Study(Section):
         if BASELINE in self.variants:
             raise combination(f"A variant cannot have the reserved name '{BASELINE}'")
         return self
+
+    @property
+    def source(self) -> str:
+        """What ``ganzoo study run`` takes: the path that was given or, if that was absolute, the file's name alone."""
+        if self._source is None:
+            return self.name
+        return self._source.name if self._source.is_absolute() else str(self._source)
 
     @property
     def rows(self) -> dict[str, Variant]:
@@ -426,9 +440,47 @@ class Study(Section):
                 for row, variant in self.rows.items():
                     if self.is_tuned(row):
                         changed = (*changes, *search.overrides, *variant.search, held_out)
-                        jobs = self._jobs(row, setting, changed, zoo, trials=search.seeds)
+                        shown = f"trial {number} ({' '.join(changes) or 'unchanged'})"
+                        jobs = tuple(
+                            replace(job, title=f"{job.title}, {shown}")
+                            for job in self._jobs(row, setting, changed, zoo, trials=search.seeds)
+                        )
                         trials.append(Trial(row, setting, number, changes, jobs))
         return trials
+
+    def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
+        """Refuse a measure whose extractor does not fit a row's images; to be called before anything is trained.
+
+        A run would only leave such a score out. A dataset is loaded only if its name does not tell that they fit.
+
+        Args:
+            zoo: Where names are looked up.
+            data_dir: Where dataset files are.
+
+        Raises:
+            GanzooError: A measure's extractor does not accept a row's images or was fitted to another dataset; or the
+                dataset cannot be loaded.
+        """
+        known: dict[str, tuple[list[str], str]] = {}
+        for cell in self.cells(zoo):
+            recipe = cell.jobs[0].recipe
+            section, doubtful = recipe.dataset, []
+            for metric in recipe.evaluate.metrics:
+                extractor = metric.partition("@")[2]  # a run fails without one that is not registered
+                if extractor in zoo.extractors and section.name not in zoo.extractors.get(extractor).domains:
+                    doubtful.append(metric)
+            if not doubtful:
+                continue
+            key = f"{section.model_dump_json()} {doubtful} {recipe.evaluate.anyway}"
+            if key not in known:
+                entry = zoo.datasets.get(section.name)
+                dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
+                _, reasons, _ = fitting_metrics(doubtful, zoo, dataset, anyway=recipe.evaluate.anyway)
+                known[key] = reasons, dataset.domain
+            reasons, domain = known[key]
+            if reasons:
+                where = f"row '{cell.row}'" + (f" in '{cell.setting}'" if cell.setting else "")
+                raise GanzooError(f"The study '{self.name}', {where}: {reasons[0]}", how_to_score(domain, zoo))
 
     def _jobs(
         self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
@@ -534,11 +586,17 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         if measure.metric != HEADLINE
         for error in wrong_metric(measure.metric, zoo)
     ]
+    wrong += [
+        ValidationIssue(("measures", index), wrong_way)
+        for index, measure in enumerate(study.measures)
+        if (wrong_way := wrong_threshold(measure.metric, measure.below, measure.above, zoo))
+    ]
     if wrong:
         raise _refusal(wrong, path)
     study = _with_headline(study, zoo)
     for sentence, remedy in itertools.chain(_lost(study), _wrong_names(study, zoo)):
         raise GanzooError(f"{path}: {sentence}", remedy)
+    study._source = Path(source)
     return study
 
 

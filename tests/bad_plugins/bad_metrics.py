@@ -35,6 +35,7 @@ class Random(Metric):
 
     better = "lower"
     range = "0 and up"
+    share_of = "pixels"
 
     def compute(self, inputs):
         print("scored")

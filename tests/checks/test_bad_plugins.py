@@ -136,6 +136,7 @@ ALSO = (
     ("bad-metrics", "score", ["metric 'not-a-number' gives nan"]),
     ("bad-metrics", "score", ["metric 'random' gives", "for the same samples", "torch.Generator"]),
     ("bad-metrics", "direction", ["metric 'not-a-number' has scale = 'logarithm'", "'count'"]),
+    ("bad-metrics", "direction", ["metric 'random' has share_of = 'pixels'", "'real images'"]),
     ("bad-metrics", "class", ["tracker 'printer' is not a Tracker"]),
     ("bad-metrics", "score", ["metric 'centred' changes the features it is given", "values.clone()"]),
     ("bad-metrics", "global-state", ["metric 'seeding' draws from numpy's global generator, or seeds it"]),

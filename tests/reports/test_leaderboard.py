@@ -97,7 +97,11 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     assert "- `ganzoo run beta --seed 1`" in text
     assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "stranger" in line))) == 13
     assert "<script" not in text
-    assert text.index("## What papers claim") < text.index("No study is complete yet") < text.index("## Leaderboard")
+    assert (
+        text.index("## What papers claim")
+        < text.index("No registered study is complete yet")
+        < text.index("## Leaderboard")
+    )
 
 
 def answered(name, *verdicts, page=None):
@@ -223,6 +227,12 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
     app = typer.Typer()
     app.command()(leaderboard)
     assert CliRunner().invoke(app, [str(results), "--readme", str(readme)]).exit_code == 0
+    before = (results / "README.md").read_bytes()
+    (results / "README.md").unlink()
+    assert CliRunner().invoke(app, ["--results", str(results)]).exit_code == 0
+    assert (results / "README.md").read_bytes() == before
+    with pytest.raises(GanzooError, match="Two folders of results are given"):
+        CliRunner().invoke(app, [str(results), "--results", str(results)], catch_exceptions=False)
     for text in (readme.read_text(), (results / "README.md").read_text()):
         assert "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |" in text
         assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text

@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import json
+import math
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +20,7 @@ from ganzoo.studies import cost
 from ganzoo.studies.findings import all_claims, curve, find, in_order, value_of, verdicts
 from ganzoo.studies.matrix import Job, joined
 from ganzoo.studies.records import Ledger, RunRecord
-from ganzoo.studies.study import Range, Search, load_study
+from ganzoo.studies.study import Measure, Range, Search, load_study
 from ganzoo.studies.verdicts import Outcome
 
 STUDY = """\
@@ -103,6 +105,49 @@ def test_the_page_of_ones_own_study_gives_a_command_that_finds_it(write, zoo, tm
     (page,) = write_pages([study], ledger, zoo)
     assert "ganzoo study run penalty.yaml" in page.path.read_text()
     assert "`ganzoo study run penalty.yaml`" in (tmp_path / "results" / "README.md").read_text()
+
+
+def test_the_command_on_a_page_names_file_and_results_as_given_but_no_path_of_this_machine(
+    write, zoo, tmp_path, monkeypatch
+):
+    write()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "penalty.yaml").rename(tmp_path / "own" / "penalty.yaml")
+    study = load_study("own/penalty.yaml", zoo)
+    for folder, more in (("mine", " --results mine"), ("results/studies", "")):
+        recorded(ledger := Ledger(Path(folder)), study.cells(zoo)[0].jobs[0], [9.0])
+        (page,) = write_pages([study], ledger, zoo)
+        assert f">ganzoo study run own/penalty.yaml{more}<" in page.path.read_text()
+        assert f"`ganzoo study run own/penalty.yaml{more}`" in Path(folder, "README.md").read_text()
+
+
+def test_a_claim_needs_no_paper(write, zoo, tmp_path):
+    study, ledger = write(("paper: Someone 2018, better: r1", "better: r1")), Ledger(tmp_path / "results")
+    recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
+    (page,) = write_pages([study], ledger, zoo)
+    assert page.path.read_text().count('<span class="paper">') == 1
+    index = (tmp_path / "results" / "README.md").read_text()
+    papers = [line.rsplit(" | ", 1)[1] for line in index.splitlines() if line.startswith("| **not tested")]
+    assert papers == ["– |", "Someone 2018 |"]
+
+
+def test_a_measure_that_cannot_see_a_row_s_images_is_refused_before_anything_is_trained(call, tmp_path):
+    path = tmp_path / "blind.yaml"
+    path.write_text(
+        "question: Does it work?\nbaseline: vanilla-mnist\nvariants: {ring: {recipe: vanilla-ring}}\nseeds: 2\n"
+        "overrides: [train.images=256]\nmeasures: [fid@mnist-cnn]\n"
+    )
+    places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
+    code, _, err = call("study", "run", path, *places)
+    assert (code, (tmp_path / "work").exists(), (tmp_path / "results" / "runs.jsonl").exists()) == (2, False, False)
+    assert "The study 'blind', row 'ring': Not scored by fid@mnist-cnn: " in err
+    assert "Use an extractor that was fitted to it: ring." in err
+
+
+def test_a_dataset_is_not_loaded_to_accept_measures_by_its_own_extractors(write, zoo, tmp_path):
+    study = write(("[train.images=64000]", "[dataset=fashion-mnist]"), ("fid@mnist-cnn", "fid@fashion-mnist-cnn"))
+    study.refuse_unfit(zoo, tmp_path / "no such folder")
 
 
 def test_the_yaml_that_show_prints_is_a_study(call, write, zoo, tmp_path):
@@ -220,11 +265,22 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (("below: 50", "below: 50, above: 3"), "more than one of"),
         (
+            ("below: 50", "above: 50"),
+            "yaml: measures.1 waits for 'fid@mnist-cnn' to rise, but higher is not better for it.",
+        ),
+        (
+            ("metric: fid@mnist-cnn, below: 50", "metric: recall@mnist-cnn, below: 0.5"),
+            "yaml: measures.1 waits for 'recall@mnist-cnn' to fall, but lower is not better for it.",
+        ),
+        (
             ("[train.images=64000]", '["evaluate.metrics=[fid@mnist-cnn]"]'),
             "overrides sets evaluate.metrics, which would be lost. Use the study's key 'measures'.",
         ),
         (
-            ("  - {name: quickly, metric: fid@mnist-cnn", "  - {name: fid@mnist-cnn, metric: recall@mnist-cnn"),
+            (
+                "  - {name: quickly, metric: fid@mnist-cnn, below",
+                "  - {name: fid@mnist-cnn, metric: recall@mnist-cnn, above",
+            ),
             "two measures have the same name.",
         ),
         (
@@ -295,9 +351,10 @@ def recorded(
     cpu="Test CPU",
     images=0,
     digest="old",
+    **more,
 ):
     """Record a job with evenly spaced scores, at one second per thousand images; an error counts as divergence."""
-    protocol = {**own_protocol(job.recipe), "split": split, "extractor_digest": digest}
+    protocol = {**own_protocol(job.recipe), "split": split, "extractor_digest": digest, **more}
     images = images or job.recipe.train.images
     scores = [
         {
@@ -541,6 +598,8 @@ def test_times_on_different_machines_are_not_compared(write, zoo, tmp_path):
     ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
     assert "different machines" in r1.why
     assert hinge.effect is not None  # scores do not depend on the machine
+    page = write_pages([study], ledger, zoo)[0].path.read_text()
+    assert "r1 against baseline on quickly, few: 3 and 6 seeds. Its runs were made on different machines" in page
 
 
 def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
@@ -617,6 +676,28 @@ def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
     assert (better.at_least, perfect.at_least) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("metric", "n"), [("quality@ring", 500), ("precision@ring", 500), ("recall@ring", 4000), ("coverage@ring", 4000)]
+)
+def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n, tmp_path, zoo):
+    """500 of 500 samples is hardly better than 499 of them, however many real images there are."""
+    path = tmp_path / "ring.yaml"
+    path.write_text(
+        "question: Which is closer?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 2\n"
+        f"baseline_seeds: 3\noverrides: [evaluate.samples=500]\nmeasures: [{metric}]\n"
+        f"claims: [{{says: It helps, better: pacgan, on: {metric}, paper: Nobody}}]\n"
+    )
+    study, ledger = load_study(path, zoo), Ledger(tmp_path / "results")
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            value = 1.0 if cell.row == "pacgan" else (498 + (job.seed != 1)) / 500
+            recorded(ledger, job, [value], metric=metric, n_real=4000)
+    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    others = [math.log(good / (500 - good)) for good in (499, 498, 499)]
+    assert told.effect == pytest.approx((n - 1) / math.exp(sum(others) / 3))
+    assert (told.at_least, told.outcome) == (True, Outcome.CANNOT_TELL)
+
+
 def test_a_run_that_failed_or_missed_its_threshold_counts_as_failed(write, zoo, tmp_path):
     study, ledger = write(), Ledger(tmp_path / "results")
     baseline, r1, _ = (cell.jobs for cell in study.cells(zoo)[:3])
@@ -650,15 +731,16 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
         (
             "below: 50}",
             "below: 50}\n  - {name: soon, metric: fid@mnist-cnn, at_seconds: 40}\n"
-            "  - {name: early, metric: fid@mnist-cnn, at_images: 16000}\n"
-            "  - {name: high, metric: fid@mnist-cnn, above: 50}",
+            "  - {name: early, metric: fid@mnist-cnn, at_images: 16000}",
         )
     )
     job = study.cells(zoo)[0].jobs[0]
     run = recorded(Ledger(tmp_path / "results"), job, [90.0, 60.0, 45.0, 30.0])
     assert [score["value"] for score in curve(run, "fid@mnist-cnn", own_protocol(job.recipe))] == [90, 60, 45, 30]
     values = {measure.name: value_of(run, measure, job.recipe) for measure in study.measures}
-    assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0, "high": 16.0}
+    assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
+    rising = Measure.model_validate({"name": "high", "metric": "fid@mnist-cnn", "above": 50})
+    assert value_of(run, rising, job.recipe) == 16
 
 
 def test_a_score_at_a_number_of_images_comes_from_the_step_that_crosses_it(write, zoo, tmp_path):
@@ -709,6 +791,8 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     trials = study.trials(zoo)
     assert [trial.number for trial in trials] == list(range(9))
     assert trials[0].changes == ()
+    assert trials[0].jobs[0].label == "rates: tuned, trial 0 (unchanged), seed 0"
+    assert trials[1].jobs[0].label == f"rates: tuned, trial 1 ({' '.join(trials[1].changes)}), seed 0"
     rates = sorted(trial.jobs[0].recipe.optimizers["default"].options["lr"] for trial in trials[1:])
     assert 1e-4 <= rates[0] < 2.5e-4 < 4e-3 < rates[-1] <= 1e-2  # spread over the whole range
     assert {trial.jobs[0].recipe.train.batch_size for trial in trials[1:]} == {64, 128}
