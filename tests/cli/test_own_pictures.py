@@ -58,7 +58,8 @@ def test_how_long_it_takes_is_said_before_it_starts_and_changes_no_bit(photos, t
         run = start(recipe, zoo, tmp_path / f"run-{announce}", callbacks=callbacks, announce=announce)
         states.append(run.checkpoint().tensors)
     (sentence,) = [one for one in said if "takes about" in one]
-    assert sentence.startswith("18 training images, 16x16 RGB. Showing 32 takes about ")
+    assert sentence.startswith("Showing 32 images takes about ")
+    assert said.count("Training on 18 images, 16x16 RGB; 2 are held out.") == 2
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
