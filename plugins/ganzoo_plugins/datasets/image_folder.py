@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """File name extensions of pictures, the same as torchvision's."""
 
-READ = f"Pictures are files that end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}."
+READ = f"ganzoo reads files that end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}."
+"""The remedy if there are no pictures."""
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 
@@ -71,8 +72,8 @@ def image_folder(
         channels: 1 for grey, 3 for colour; ``auto`` is 1 if no picture has a colour mode.
 
     Raises:
-        GanzooError: There are no pictures, or one cannot be read, or they differ in size; or subfolders are named like
-            splits, but are not ``train`` and ``test``.
+        GanzooError: There are no pictures, or one cannot be read, or they differ in size; subfolders are named like
+            splits, but are not ``train`` and ``test``; or ``path`` is neither a folder nor a zip archive.
     """
     root = Path(path).expanduser() if folder is None else folder / path
     try:  # no system accepts a path with a NUL in it, or one that is too long
@@ -117,7 +118,7 @@ def image_folder(
         if not files:
             raise GanzooError(f"{root} has no pictures{_but(others)}.", READ)
         if others:
-            _warn(f"{root} has {_counted(others)} that are not pictures. {READ}")
+            _warn(f"Not read in {root}: {_counted(others)}. {READ}")
         if size == "auto" or channels == "auto":
             everything = [file for pictures, _, _ in parts.values() for file in pictures]  # both splits alike
             common, grey = _common(everything, warn=size == "auto")

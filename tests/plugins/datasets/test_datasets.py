@@ -474,11 +474,13 @@ class TestImageFolder:
         for split in ("train", "test"):
             image_folder(split, None, path=str(path))
         (warning,) = (record.getMessage() for record in caplog.records)
-        assert warning.startswith(f"{path} has 5 files (.gif, .heic, no ending) that are not pictures. Pictures are")
+        assert warning.startswith(
+            f"Not read in {path}: 5 files (.gif, .heic, no ending). ganzoo reads files that end in"
+        )
 
     def test_an_empty_folder_and_paths_that_climb_in_an_archive_are_named(self, tmp_path):
         (tmp_path / "own").mkdir()
-        with pytest.raises(GanzooError, match=r"own has no pictures\. Pictures are files that end in"):
+        with pytest.raises(GanzooError, match=r"own has no pictures\. ganzoo reads files that end in"):
             image_folder("train", None, path=str(tmp_path / "own"))
         with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
             archive.writestr("../../0.png", b"something")
