@@ -308,7 +308,7 @@ def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) 
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(ENDINGS):
                     pictures.append((inside, entry.name))
-                elif entry.is_file():
+                elif entry.is_file(follow_symlinks=False):  # a link may lead in circles
                     others[_ending(entry.name)] += 1
     return [Path(inside, name) for inside, name in sorted(pictures)]
 
