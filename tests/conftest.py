@@ -93,7 +93,8 @@ def call(
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
         # Each call adds a handler, and each handler would print a message again.
-        monkeypatch.setattr(logging.getLogger("ganzoo"), "handlers", [])
+        for package in ("ganzoo", "ganzoo_plugins"):
+            monkeypatch.setattr(logging.getLogger(package), "handlers", [])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         told = capsys.readouterr()

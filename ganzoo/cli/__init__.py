@@ -102,7 +102,8 @@ def main() -> None:
     _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
-    logging.getLogger("ganzoo").addHandler(LogHandler())
+    for package in ("ganzoo", "ganzoo_plugins"):
+        logging.getLogger(package).addHandler(LogHandler())
     try:
         try:
             # In standalone mode, typer would print its errors itself, with the user's input unescaped.

@@ -31,7 +31,10 @@ def run(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Train on your own pictures: a folder (subfolders are classes) or a zip archive."),
+        typer.Option(
+            help="Train on your own pictures: a folder (subfolders are classes) or a zip archive. With --resume: where "
+            "the run's pictures are now."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -70,8 +73,6 @@ def run(
     from ganzoo.runs.start import start
     from ganzoo.training.distributed import joined
 
-    if data is not None and resume is not None:
-        raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
     if profile and continue_:
@@ -124,7 +125,12 @@ def run(
             if resume is not None:
                 progress.begin(_opened(resume, recipe, out).recipe(zoo, overrides), resume)
                 finished = resume_run(
-                    resume, zoo, overrides=overrides, callbacks=progress.callbacks(), processes=processes
+                    resume,
+                    zoo,
+                    overrides=overrides,
+                    pictures=None if continue_ else data,
+                    callbacks=progress.callbacks(),
+                    processes=processes,
                 )
             elif recipe is not None:
                 resolved = _recipe(recipe, data, overrides, zoo)

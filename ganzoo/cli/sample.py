@@ -102,3 +102,5 @@ def sample(
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
         of = "" if class_ is None else f" of class {generator.class_names[facts['class']]}"
         say(f"Saved {n:,} images{of} to {out} ({age}, seed {seed}).", err=True)
+        if out.suffix == ".png" and classes and not all(name.isdecimal() for name in generator.class_names):
+            say(f"Columns: {', '.join(generator.class_names)}", err=True)

@@ -220,6 +220,13 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
     Raises:
         GanzooError: The name is unknown, the extractor does not accept such images, or its weights are not available.
     """
+    extractor = _load(name, zoo, shape, weights)
+    refuse_other_shape(name, extractor, shape)
+    return extractor
+
+
+def _load(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
+    """Like ``find_extractor``, also if it does not accept such images."""
     registered = name in zoo.extractors
     if not registered and name not in FOREIGN_EXTRACTORS:
         raise unknown_extractor(name, zoo)
@@ -231,7 +238,6 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
     # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
     with torch.random.fork_rng(devices=[]):
         extractor = zoo.extractors.get(name).create() if registered else pretrained.build(name, shape, weights)
-    refuse_other_shape(name, extractor, shape)
     return extractor.eval().requires_grad_(False)
 
 
@@ -274,7 +280,16 @@ def fitting_metrics(
             kept += names
             continue
         try:
-            loaded = find_extractor(extractor, zoo, dataset.shape)
+            loaded = _load(extractor, zoo, dataset.shape)
+            # Images of the extractor's shape would not help a metric that it cannot score on this dataset.
+            for name in list(names) if tuple(loaded.shape) != dataset.shape else ():
+                obstacles = [one.metric.obstacle(loaded, dataset) for one in parse_metric(name, zoo)]
+                if all(obstacles):
+                    sentences.append(f"Not scored by {name}: {obstacles[0]}.")
+                    names.remove(name)
+            if not names:
+                continue
+            refuse_other_shape(extractor, loaded, dataset.shape)
         except GanzooError as error:
             if extractor not in zoo.extractors:
                 raise  # its weights are missing; it is not that it does not fit

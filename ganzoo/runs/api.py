@@ -151,11 +151,12 @@ def train(
 
     Args:
         recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned.
-        dataset: What to train on instead of the recipe's own dataset: a registered name; images, uint8 (n, c, h, w)
-            with c 1 or 3, or a pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset``
-            whose items are images (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor
-            does not accept its images, or was fitted to others, are left out, with a message to ``log``. If your own
-            images are MNIST digits, say so: ``ganzoo.Dataset("mine", "train", images, domain="mnist")``.
+        dataset: What to train on instead of the recipe's own dataset: a registered name; the path of a folder or zip
+            archive of pictures, with a ``/`` in it (``"./photos"``); images, uint8 (n, c, h, w) with c 1 or 3, or a
+            pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset`` whose items are images
+            (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor does not accept its
+            images, or was fitted to others, are left out, with a message to ``log``. If your own images are MNIST
+            digits, say so: ``ganzoo.Dataset("mine", "train", images, domain="mnist")``.
         out: The run folder to create, new or empty; by default the first free one below ``runs/``.
         data_dir: Where dataset files are.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.

@@ -15,6 +15,8 @@ import torch
 
 from ganzoo.api.dataset import Dataset
 from ganzoo.config.schema import Recipe
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.requests import written
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.packages import OURS
 from ganzoo.registry.registry import NETWORK_KINDS
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from ganzoo.training.trainer import Trainer
 
 VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
+
+MAX_NAMED = 10
+"""Of more classes than this, only those that have changed are named."""
 
 
 def description(zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
@@ -77,13 +82,50 @@ def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, z
             then = f"with {known[name]}" if name in known else "without it"
             yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, {differ}"
     if info.get("data_digest") not in (None, digest):
-        yield f"The training images are not those that the run began with, {differ}"
+        yield (
+            "The training images are not those that the run began with, so from here on it is not one training run on "
+            "one dataset."
+        )
     for place, verb in ((before, "the run began"), (info.get("environment") or {}, "it last trained")):
         if place and hardware_in_words(place) != hardware_in_words(found):
             yield f"Resuming on {hardware_in_words(found)}; {verb} on {hardware_in_words(place)}, {differ}"
             break
     if info.get("precision") not in (None, recipe.train.precision):
         yield f"Resuming in {recipe.train.precision}; the run began in {info['precision']}, {differ}"
+
+
+def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe) -> None:
+    """Refuse to resume with data of another shape, or with other classes: labels are positions in their list.
+
+    Args:
+        info: The content of run.json; an early one names no classes, so these are not compared.
+        dataset: What the resumed run would train on.
+        recipe: The run's recipe.
+
+    Raises:
+        GanzooError: The shape or the classes have changed.
+    """
+    began_with = tuple(info["shape"])
+    if dataset.shape != began_with:
+        automatic = recipe.dataset.options.get("size") == "auto"
+        raise GanzooError(
+            f"The samples of '{dataset.name}' are now {written(dataset.shape)}; the run began with "
+            f"{written(began_with)}.",
+            f"{'The smallest picture decides, so remove those' if automatic else 'Remove what was'} added since then, "
+            "or start a new run.",
+        )
+    now = list(dataset.classes)
+    before = info.get("class_names", now)
+    if before != now:
+        lists = []
+        for names, others in ((now, before), (before, now)):
+            if len(names) > MAX_NAMED:
+                names = ["...", *[one for one in names if one not in others][:MAX_NAMED], "..."]
+            lists.append(", ".join(names) or "none")
+        raise GanzooError(
+            f"The classes of '{dataset.name}' are now {lists[0]}; the run began with {lists[1]}.",
+            "Restore their names (in a folder of pictures, those of its subfolders), or start a new run.",
+        )
 
 
 def data_digest(dataset: Dataset) -> str:

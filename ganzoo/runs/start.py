@@ -21,17 +21,18 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.tracker import Tracker
 from ganzoo.build import build_objective, build_spec
-from ganzoo.config.loading import parse_recipe
+from ganzoo.config.loading import OWN_PICTURES, parse_recipe
 from ganzoo.config.schema import MAX_THREADS, Recipe
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
+from ganzoo.registry.strict import quoted
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.loop import Callbacks, ContainedTracker, Parts, TrainingLoop
-from ganzoo.runs.provenance import changes, data_digest, description, environment, now
+from ganzoo.runs.provenance import changes, data_digest, description, environment, now, refuse_other_data
 from ganzoo.runs.weights import initialise, pinned
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
@@ -93,7 +94,7 @@ def start(
         processes: The processes that train together.
         profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``,
             only with a single process.
-        announce: Report the dataset and the expected duration before the training starts, only with a single process.
+        announce: Report the expected duration before the training starts, only with a single process.
         elsewhere: Take the recipe's next free folder if another process has taken ``out`` in the meantime.
 
     Returns:
@@ -106,6 +107,8 @@ def start(
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
     use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
+    if out is not None and dataset is None and resolved.dataset.name == OWN_PICTURES:
+        callbacks.log(_pictures_in_words(resolved, zoo, data_dir, parts.dataset))
     if resolved.train.init_from is not None:
         weights = weights if processes.size == 1 else load_tensors(processes.broadcast_bytes(save_tensors(weights)))
         initialise(parts.trainer, weights, resolved.train.init_from.source, callbacks.log)
@@ -133,6 +136,7 @@ def resume(
     zoo: Zoo,
     *,
     overrides: Sequence[str] = (),
+    pictures: Path | None = None,
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
@@ -145,12 +149,14 @@ def resume(
         path: The run folder; None in processes that are not main, which receive its checkpoint from the main process.
         zoo: Where the recipe's names are looked up.
         overrides: Changes of the form ``a.b=c``, only of keys in ``CHANGEABLE``.
+        pictures: Where the user's own pictures, which the run trains on, are now.
         dataset: Training images to use instead of the recipe's own, only with a single process.
         callbacks: Receive progress.
         processes: The processes that train together.
 
     Raises:
-        GanzooError: It is not a run, it is done, another process trains it, or an override cannot be changed on resume.
+        GanzooError: It is not a run, it is done, another process trains it, an override cannot be changed on resume,
+            its data has another shape or other classes, or ``pictures`` are others than it began with.
     """
     callbacks = callbacks or Callbacks()
     run = RunFolder.open(path) if path is not None else None
@@ -164,21 +170,35 @@ def resume(
         recipe = data_dir = None
         if run is not None:
             run.refuse_another_recipe()
+            recorded = run.recipe(zoo)
+            if pictures is not None:
+                if recorded.dataset.name != OWN_PICTURES:
+                    raise GanzooError(
+                        f"The run {run.path} trains on '{recorded.dataset.name}', not on pictures from a folder.",
+                        "Leave --data out.",
+                    )
+                overrides = [*overrides, f"dataset.path={quoted(str(pictures.expanduser().absolute()))}"]
             recipe = _as_recorded(run, run.recipe(zoo, overrides), processes)
-            data_dir = run.data_dir(recipe) if dataset is None else None
+            # The user has named the new place of moved pictures; everything else must be what the run recorded.
+            data_dir = run.data_dir(recorded if pictures is not None else recipe) if dataset is None else None
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
         use_available_cores(shared.train.threads)
-        parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
+        parts = _build(shared, zoo, data_dir, dataset, callbacks, processes, run)
+        if run is not None and pictures is not None and data_digest(parts.dataset) != run.info.get("data_digest"):
+            raise GanzooError(
+                f"The pictures in {pictures} are not those that the run {run.path} began with.",
+                "Give the place that they were moved to, or start a new run.",
+            )
         with _out_of_memory_as_sentence():
             state = _restore(parts.trainer, run, zoo, callbacks)
             choice = settle_engine(parts.trainer, callbacks.log)
         length: dict[str, int] = {}
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
-            # Another metric only scores the saved weights; it needs no training.
-            if done and not any(override.startswith("evaluate.") for override in overrides):
+            # Another metric only scores the saved weights, and another place is only recorded; neither needs training.
+            if done and not any(override.startswith(("evaluate.", "dataset.path=")) for override in overrides):
                 raise GanzooError(
                     f"The run {run.path} is done.",
                     "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
@@ -226,6 +246,7 @@ def _build(
     dataset: Dataset | None,
     callbacks: Callbacks,
     processes: Processes,
+    resumed: RunFolder | None = None,
 ) -> Parts:
     """Build the parts of a run, the trainer last: building the others must not shift its random numbers."""
     device = processes.device(recipe.train)
@@ -239,6 +260,8 @@ def _build(
             return dataset if name == "test" else part_of(dataset, name, validation, count)
 
         train = part("train")
+        if resumed is not None:
+            refuse_other_data(resumed.info, train, recipe)
         metrics, sentences, extractors = fitting_metrics(
             recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway
         )
@@ -440,7 +463,7 @@ def _train(
             loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
             with _out_of_memory_as_sentence():
                 if announce:
-                    callbacks.log(_announcement(trainer, parts.dataset))
+                    callbacks.log(_announcement(trainer))
                 loop.train()
         except (Interrupted, Terminated):
             run.update(status="interrupted", ended=now())
@@ -464,8 +487,21 @@ def _train(
     return run
 
 
-def _announcement(trainer: Trainer, dataset: Dataset) -> str:
-    """What the run trains on, and how long it will take: a few steps are timed and then undone."""
+def _pictures_in_words(recipe: Recipe, zoo: Zoo, data_dir: Path | None, dataset: Dataset) -> str:
+    """What a run on the user's own pictures trains on."""
+    held_out = recipe.dataset.validation
+    with suppress(GanzooError):  # they are too few for a test split
+        held_out += len(load_part(zoo.datasets.get(recipe.dataset.name), recipe.dataset.options, data_dir, "test"))
+    kinds = f" in {len(dataset.classes)} classes" if len(dataset.classes) > 1 else ""
+    unused = " (which this recipe does not use)" if kinds and not recipe.conditional else ""
+    return (
+        f"Training on {len(dataset):,} images, {written(dataset.shape)}{kinds}{unused}; "
+        f"{f'{held_out:,}' if held_out else 'none'} {'is' if held_out == 1 else 'are'} held out."
+    )
+
+
+def _announcement(trainer: Trainer) -> str:
+    """How long the run will take: a few steps are timed and then undone."""
     with trainer.rehearsal():
         trainer.step()  # compiles and allocates
         trainer.flush()
@@ -477,13 +513,9 @@ def _announcement(trainer: Trainer, dataset: Dataset) -> str:
         seconds = (time.perf_counter() - started_at) / steps * trainer.total_steps
     duration = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     duration = duration if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-    classes = len(dataset.classes)
-    kinds = f" in {classes} classes" if classes > 1 else ""
-    unused = " (which this recipe does not use)" if kinds and not trainer.recipe.conditional else ""
     return (
-        f"{len(dataset):,} training images, {written(dataset.shape)}{kinds}{unused}. Showing "
-        f"{trainer.recipe.train.images:,} takes about {duration} here, scores excluded; --set train.images=N changes "
-        "that."
+        f"Showing {trainer.recipe.train.images:,} images takes about {duration} here, scores excluded; --set "
+        "train.images=N changes that."
     )
 
 

@@ -58,7 +58,8 @@ def test_how_long_it_takes_is_said_before_it_starts_and_changes_no_bit(photos, t
         run = start(recipe, zoo, tmp_path / f"run-{announce}", callbacks=callbacks, announce=announce)
         states.append(run.checkpoint().tensors)
     (sentence,) = [one for one in said if "takes about" in one]
-    assert sentence.startswith("18 training images, 16x16 RGB. Showing 32 takes about ")
+    assert sentence.startswith("Showing 32 images takes about ")
+    assert said.count("Training on 18 images, 16x16 RGB; 2 are held out.") == 2
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
@@ -110,6 +111,20 @@ def test_the_size_that_suits_all_pictures(tmp_path, sizes, found):
     for number in range(20):
         draw(tmp_path / f"{number}.png", (1, 2, 3), sizes[number % len(sizes)])
     assert image_folder("train", None, path=str(tmp_path), size="auto").images.shape[2:] == found
+
+
+def test_the_picture_that_shrinks_all_others_is_named(tmp_path, caplog):
+    for number in range(20):
+        draw(tmp_path / f"{number}.png", (1, 2, 3), (9, 10) if number == 7 else (40, 70))
+    for split in ("train", "test"):
+        assert image_folder(split, None, path=str(tmp_path), size="auto").images.shape[2:] == (8, 8)
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning == (
+        f"dataset.size: auto makes all pictures 8x8, because {tmp_path / '7.png'} is 9 pixels wide and 10 high. Most "
+        "would allow 32x32: remove the small ones, or set dataset.size=32."
+    )
+    image_folder("train", None, path=str(tmp_path), size=16, channels="auto")
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.data import part_of
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.requests import fitting_metrics
 from ganzoo.runs.folder import RunFolder
 
 TINY = [
@@ -200,6 +201,16 @@ def test_a_recipe_s_metrics_of_another_domain_are_left_out_or_marked(digits, tmp
     waiting = [*explicit, "--set", "train.until={metric: fid@mnist-cnn, below: 3}", "--set", "evaluate.every_images=64"]
     refused = refusal("run", "vanilla-mnist", *waiting, *given, "--out", tmp_path / "c")
     assert "train.until waits for 'fid@mnist-cnn'. Not scored by fid@mnist-cnn" in refused
+
+
+def test_what_no_other_shape_of_images_would_help_is_said_first(zoo, mnist):
+    colour = Dataset("mine", "train", mnist.images[:20].expand(-1, 3, -1, -1), torch.arange(20) % 2, ("a", "b"))
+    names = ["fid@mnist-cnn", "accuracy@mnist-cnn", "is@mnist-cnn"]
+    kept, said, _ = fitting_metrics(names, zoo, colour)
+    assert kept == []
+    assert said[0] == "Not scored by accuracy@mnist-cnn: its extractor's classes are not those of 'mine'."
+    assert said[1].startswith("Not scored by fid@mnist-cnn, is@mnist-cnn: The extractor 'mnist-cnn' accepts 28x28 grey")
+    assert fitting_metrics(names[1:2], zoo, colour)[1][0] == said[0]
 
 
 def test_own_digits_are_scored_where_their_domain_is_named(mnist, zoo, tmp_path):

@@ -119,7 +119,7 @@ def test_conditional_samples_carry_their_labels_and_classes_have_columns(app, co
     assert np.array_equal(one, drawn[12, 0].numpy())
 
 
-def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
+def test_a_class_is_asked_for_by_its_name(app, conditional_run, tmp_path):
     run = shutil.copytree(conditional_run, tmp_path / "run")
     info = json.loads((run / "run.json").read_text())
     info["class_names"] = ["nought", "one", "two", "9", *"456783"]
@@ -127,6 +127,10 @@ def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
     generator = ganzoo.load(run)
     assert torch.equal(generator.sample(2, label="two"), generator.sample(2, label=2))
     assert [generator.class_number(label) for label in ("9", "0", 9)] == [3, 0, 9]
+    names = "nought, one, two, 9, 4, 5, 6, 7, 8, 3"
+    assert f"\nColumns: {names}\n" in invoke(app, "sample", run, "--out", tmp_path / "a.png").stderr
+    for other in ((run, "--class", "two"), (conditional_run,)):  # one class, and classes whose names are numbers
+        assert "Columns" not in invoke(app, "sample", *other, "--out", tmp_path / "a.png").stderr
     with pytest.raises(GanzooError, match="Unknown class 'too'. Did you mean 'two'?"):
         generator.sample(2, label="too")
     with pytest.raises(GanzooError, match="Unknown class 10. The classes are 0 to 9"):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ import pytest
 from PIL import Image
 
 from ganzoo.config.loading import load_recipe
+from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.provenance import refuse_other_data
 from ganzoo.runs.start import start
 
 TINY = [
@@ -312,7 +315,7 @@ def test_resume_says_what_is_not_as_it_was_and_goes_on(run, ganzoo):
             "; the run began with torch 2.0.0, so the weights may differ in their bits from an unbroken run's.",
             "; the run began with ganzoo-bench 0.0.1, so the weights may",
             "; the run began on Z80",
-            "The training images are not those that the run began with, so the weights may",
+            "The training images are not those that the run began with, so from here on it is not one training run on",
         ):
             assert sentence in err
 
@@ -321,6 +324,7 @@ def test_resume_says_nothing_where_all_is_as_it_was(run, ganzoo):
     code, _, err = ganzoo("run", "--resume", run, "--set", "train.images=128")
     assert code == 0, err
     assert "may differ in their bits" not in err
+    assert "from here on" not in err
 
 
 def test_resume_says_that_a_plugin_is_of_another_version(tmp_path, monkeypatch, fresh_zoo, ganzoo):
@@ -363,4 +367,78 @@ def test_resume_says_that_pictures_have_changed(tmp_path, ganzoo):
     Image.new("L", (28, 28)).save(tmp_path / "pictures" / "train" / "7.png")
     code, _, err = ganzoo(*resume, "train.images=192")
     assert code == 0, err
-    assert "The training images are not those that the run began with, so the weights may differ" in err
+    assert "The training images are not those that the run began with, so from here on it is not one training" in err
+
+
+@pytest.fixture
+def of_pictures(tmp_path, ganzoo):
+    """A conditional run of 64 images on the folder `own`, with the classes bright and dark."""
+    for name, level in (("bright", 230), ("dark", 20)):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for index in range(10):
+            Image.new("RGB", (32, 32), (level, level, index)).save(tmp_path / "own" / name / f"{index}.png")
+    settings = ("train.images=64", "train.batch_size=16", "train.ema=null", "evaluate.metrics=[]", "train.device=cpu")
+    code, _, err = ganzoo(
+        "run", "cgan", "--data", tmp_path / "own", "--out", tmp_path / "run",
+        *(word for override in settings for word in ("--set", override)),
+    )  # fmt: skip
+    assert code == 0, err
+    assert "Training on 18 images, 32x32 RGB in 2 classes; 2 are held out" in err
+    return tmp_path / "run"
+
+
+def test_resume_refuses_renamed_classes_and_another_size(of_pictures, tmp_path, ganzoo):
+    resume = ("run", "--resume", of_pictures, "--set", "train.images=128")
+    (tmp_path / "own" / "bright").rename(tmp_path / "own" / "light")  # now after dark
+    code, _, err = ganzoo(*resume)
+    assert code == 2
+    assert "'image-folder' are now dark, light; the run began with bright, dark. Restore their names" in err
+    (tmp_path / "own" / "light").rename(tmp_path / "own" / "bright")
+    Image.new("RGB", (9, 9)).save(tmp_path / "own" / "dark" / "icon.png")
+    code, _, err = ganzoo(*resume)
+    assert code == 2
+    assert "'image-folder' are now 8x8 RGB; the run began with 32x32 RGB. The smallest picture decides" in err
+    (tmp_path / "own" / "dark" / "icon.png").unlink()
+    info = json.loads((of_pictures / "run.json").read_text())
+    del info["class_names"]  # an early version wrote none
+    (of_pictures / "run.json").write_text(json.dumps(info))
+    code, _, err = ganzoo(*resume)
+    assert code == 0, err
+
+
+def test_of_many_classes_those_that_changed_are_named(mnist_test):
+    names = [f"person {number}" for number in range(200)]
+    dataset = replace(mnist_test, classes=(*names[:150], "someone", *names[151:]))
+    info = {"shape": [1, 28, 28], "class_names": names}
+    with pytest.raises(
+        GanzooError, match=r"now \.\.\., someone, \.\.\.; the run began with \.\.\., person 150, \.\.\.\."
+    ):
+        refuse_other_data(info, dataset, load_recipe("vanilla-mnist", load_zoo()))
+
+
+def test_resume_finds_pictures_that_have_moved_and_no_others(of_pictures, tmp_path, ganzoo):
+    resume = ("run", "--resume", of_pictures, "--set", "train.images=128")
+    (tmp_path / "own").rename(tmp_path / "moved")
+    code, _, err = ganzoo(*resume)
+    assert code == 2
+    assert "If the pictures of a run have moved, resume it with --data and their new place." in err
+    shutil.copytree(tmp_path / "moved", tmp_path / "changed")
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "changed" / "dark" / "1.png")
+    before = (of_pictures / "recipe.yaml").read_bytes()
+    code, _, err = ganzoo(*resume, "--data", tmp_path / "changed")
+    assert code == 2
+    assert f"The pictures in {tmp_path / 'changed'} are not those that the run {of_pictures} began with." in err
+    assert (of_pictures / "recipe.yaml").read_bytes() == before
+    code, _, err = ganzoo(
+        "run", "--resume", of_pictures, "--data", tmp_path / "moved"
+    )  # it is done, and trains no more
+    assert code == 0, err
+    code, _, err = ganzoo(*resume)
+    assert code == 0, err
+    assert json.loads((of_pictures / "run.json").read_text())["images"] == 128
+
+
+def test_a_run_on_a_registered_dataset_has_no_pictures_to_find(run, tmp_path, ganzoo):
+    code, _, err = ganzoo("run", "--resume", run, "--data", tmp_path)
+    assert code == 2
+    assert "trains on 'ring', not on pictures from a folder. Leave --data out." in err

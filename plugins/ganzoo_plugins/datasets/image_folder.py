@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
+from collections import Counter
 from contextlib import nullcontext
 from functools import cache
 from math import prod
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """File name extensions of pictures, the same as torchvision's."""
+
+READ = f"ganzoo reads files that end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}."
+"""The remedy if there are no pictures."""
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 
@@ -56,7 +61,8 @@ def image_folder(
     """The user's own pictures; subfolders are classes. Transparent pictures are put on a white background.
 
     Args:
-        split: ``"train"`` or ``"test"``: the subfolders of these names, otherwise nine tenths and one tenth of all.
+        split: ``"train"`` or ``"test"``: the subfolders of these names, otherwise nine tenths and one tenth of all,
+            where the tenth leaves every class a picture to train on if there are enough others.
         folder: The user's ``--data-dir``, which ``path`` is relative to, or None.
         path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, in which
             everything may be inside an outer folder.
@@ -66,22 +72,34 @@ def image_folder(
         channels: 1 for grey, 3 for colour; ``auto`` is 1 if no picture has a colour mode.
 
     Raises:
-        GanzooError: There are no pictures, or one cannot be read, or they differ in size; or subfolders are named like
-            splits, but are not ``train`` and ``test``.
+        GanzooError: There are no pictures, or one cannot be read, or they differ in size; subfolders are named like
+            splits, but are not ``train`` and ``test``; or ``path`` is neither a folder nor a zip archive.
     """
     root = Path(path).expanduser() if folder is None else folder / path
     try:  # no system accepts a path with a NUL in it, or one that is too long
         root.stat()
     except (OSError, ValueError) as error:
-        raise GanzooError(f"The folder of pictures {root} cannot be read: {error}.", "Check dataset.path.") from error
+        raise GanzooError(
+            f"The folder of pictures {root} cannot be read: {error}.",
+            "Check dataset.path. If the pictures of a run have moved, resume it with --data and their new place.",
+        ) from error
+    if root.is_file() and root.suffix.lower() != ".zip" and not zipfile.is_zipfile(root):
+        raise GanzooError(
+            f"{root} is neither a folder nor a zip archive.",
+            "Give the folder that it is in."
+            if root.name.lower().endswith(ENDINGS)
+            else "Give a folder of pictures, or a zip archive of one.",
+        )
+    others = Counter[str]()
     with ZippedFiles(root) if root.is_file() else nullcontext() as archive:
         if archive is None:
             divided = (root / "train").is_dir() and (root / "test").is_dir()
             if divided:
                 _warn_unused(root, *(name for name in sorted(SPLIT_NAMES) if (root / name).is_dir()))
-            parts = {one: _pictures(root / one) for one in SPLITS} if divided else {split: _pictures(root)}
+            within = {one: root / one for one in SPLITS} if divided else {split: root}
+            parts = {one: _pictures(folder, others) for one, folder in within.items()}
         else:
-            named = _without_outer_folder(archive)
+            named = _without_outer_folder(archive, others)
             folders = {place[0] for place in named if len(place) > 1}
             divided = {*SPLITS} <= folders
             if divided:
@@ -90,23 +108,27 @@ def image_folder(
             parts = parts or {split: _zipped(archive, named, None)}
         files, labels, classes = parts[split]
         if divided and not files:
-            raise GanzooError(f"The folder {split} in {root} has no pictures.", "Put some into it.")
+            raise GanzooError(f"The folder {split} in {root} has no pictures.", f"Put some into it. {READ}")
         if len({classes for _, _, classes in parts.values()}) > 1:
             raise GanzooError(
                 f"The folders train and test in {root} have different classes.",
                 "Give their subfolders the same names.",
             )
         _check_classes(root, classes)
+        if not files:
+            raise GanzooError(f"{root} has no pictures{_but(others)}.", READ)
+        if others:
+            _warn(f"Not read in {root}: {_counted(others)}. {READ}")
         if size == "auto" or channels == "auto":
             everything = [file for pictures, _, _ in parts.values() for file in pictures]  # both splits alike
-            common, grey = _common(everything)
+            common, grey = _common(everything, warn=size == "auto")
             size = common if size == "auto" else size
             channels = (1 if grey else 3) if channels == "auto" else channels
-        chosen = range(len(files)) if divided else _share(len(files), split)
+        chosen = range(len(files)) if divided else _share(labels or [0] * len(files), split)
         if not chosen:
             raise GanzooError(
                 f"{root} has no pictures for '{split}'.",
-                "A training and a test split need at least ten pictures.",
+                f"It has {len(files)}; a training and a test split need at least ten.",
             )
         images = _stack([files[index] for index in chosen], size, channels, split)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
@@ -126,19 +148,46 @@ def _check_classes(root: Path, classes: Sequence[str]) -> None:
 
 
 @cache  # a dataset is loaded several times; one warning is enough
+def _warn(sentence: str) -> None:
+    logger.warning("%s", GanzooError(sentence))  # which escapes control characters in the names of files
+
+
 def _warn_unused(root: Path, *folders: str) -> None:
     """Warn about splits other than ``train`` and ``test``, which are not read."""
     for name in folders:
         if name not in SPLITS and name.lower() in SPLIT_NAMES:
-            logger.warning("%s is not read: ganzoo takes validation images from train.", root / name)
+            _warn(f"{root / name} is not read: ganzoo takes validation images from train.")
 
 
-def _without_outer_folder(archive: ZippedFiles) -> dict[tuple[str, ...], str]:
-    """The archive's pictures by the parts of their paths, without hidden ones or folders that enclose them all."""
+def _counted(others: Counter[str]) -> str:
+    """How many files there are, and their three commonest endings: ``30 files (.gif, .txt)``."""
+    endings = sorted(others, key=lambda ending: (-others[ending], ending))
+    endings[3:] = ["..."] * (len(endings) > 3)
+    return f"{others.total():,} file{'' if others.total() == 1 else 's'} ({', '.join(endings)})"
+
+
+def _but(others: Counter[str]) -> str:
+    """The end of a sentence about missing pictures: what there is instead."""
+    return f", but {_counted(others)}" if others else ""
+
+
+def _ending(name: str) -> str:
+    """A file's ending in lower case, with its dot; ``no ending`` without one."""
+    return PurePosixPath(name).suffix.lower() or "no ending"
+
+
+def _without_outer_folder(archive: ZippedFiles, others: Counter[str]) -> dict[tuple[str, ...], str]:
+    """The archive's pictures by the parts of their paths, without hidden ones or folders that enclose them all.
+
+    Other files are counted by their ending in ``others``.
+    """
     # Some Windows programs write backslashes, against the format's rules.
-    pictures = [name for name in archive.names if name.lower().endswith(ENDINGS)]
-    named = {PurePosixPath(name.replace("\\", "/")).parts: name for name in pictures}
+    named = {PurePosixPath(name.replace("\\", "/")).parts: name for name in archive.names}
+    if any(".." in parts for parts in named):
+        raise GanzooError(f"{archive.path} has files with '..' in their paths.", "Pack the folder of pictures itself.")
     named = {parts: name for parts, name in named.items() if not any(map(_is_hidden, parts))}
+    others.update(_ending(name) for name in named.values() if not name.lower().endswith(ENDINGS))
+    named = {parts: name for parts, name in named.items() if name.lower().endswith(ENDINGS)}
     # The outermost folder may hold the pictures themselves; one inside it would then be their class.
     least = 2
     while len({parts[0] for parts in named}) == 1 and all(len(parts) >= least for parts in named):
@@ -164,7 +213,7 @@ def _zipped(
 
 def _is_hidden(name: str) -> bool:
     """Whether a name belongs to the files and folders that systems and tools leave next to pictures."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
@@ -175,32 +224,46 @@ def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
     )
 
 
-def _common(files: Sequence[Picture]) -> tuple[int | None, bool]:
-    """The size that suits all pictures (None: their own), and whether none has colour. Reads only headers."""
+def _common(files: Sequence[Picture], *, warn: bool) -> tuple[int | None, bool]:
+    """The size that suits all pictures (None: their own), and whether none has colour. Reads only headers.
+
+    With ``warn``, the smallest picture is named if most pictures are large enough for a larger size.
+    """
     from PIL.TiffImagePlugin import TiffImageFile
 
-    sizes, grey = set(), True
+    sizes, grey = list[tuple[int, int]](), True
     for file in files:
         with open_picture(file) as picture:
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the camera was held upright
             # Newer versions of Pillow swap the size of a turned TIFF, older ones do not; its tags are never swapped.
             stored = (picture.tag_v2[256], picture.tag_v2[257]) if isinstance(picture, TiffImageFile) else picture.size
-            sizes.add(stored[::-1] if turned else stored)
+            sizes.append((stored[1], stored[0]) if turned else (stored[0], stored[1]))
             grey = grey and picture.mode in GREY
-    if len(sizes) <= 1 and all(max(size) <= LARGEST_NATIVE for size in sizes):
+    if len(set(sizes)) <= 1 and all(max(size) <= LARGEST_NATIVE for size in sizes):
         return None, grey
-    shortest = min(min(size) for size in sizes)
-    return max(8, min(LARGEST_AUTO, 2 ** (shortest.bit_length() - 1))), grey
+    smallest = min(range(len(files)), key=lambda index: min(sizes[index]))
+    typical = sorted(map(min, sizes))[len(sizes) // 2]
+    common, larger = (
+        max(8, min(LARGEST_AUTO, 2 ** (side.bit_length() - 1))) for side in (min(sizes[smallest]), typical)
+    )
+    if warn and common < larger:
+        width, height = sizes[smallest]
+        _warn(
+            f"dataset.size: auto makes all pictures {common}x{common}, because {files[smallest]} is {width} pixels "
+            f"wide and {height} high. Most would allow {larger}x{larger}: remove the small ones, or set "
+            f"dataset.size={larger}."
+        )
+    return common, grey
 
 
-def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
-    """Files, labels and class names; no class names if there are no subfolders.
+def _pictures(folder: Path, others: Counter[str]) -> tuple[list[Picture], list[int], tuple[str, ...]]:
+    """Files, labels and class names; no class names if there are no subfolders. ``others`` counts the other files.
 
     The order is that of torchvision's ImageFolder, whose own search follows links in circles.
     """
     try:
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
-        loose = _files(folder, into_subfolders=False)
+        loose = _files(folder, others, into_subfolders=False)
         if not classes:
             return loose, [], ()
         if loose:
@@ -208,11 +271,14 @@ def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
         files: list[Picture] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            pictures = _files(folder / name)
+            inside = Counter[str]()
+            pictures = _files(folder / name, inside)
             if not pictures:
                 raise GanzooError(
-                    f"The folder {folder / name} is a class without pictures.", "Put some into it, or remove it."
+                    f"The folder {folder / name} is a class without pictures{_but(inside)}.",
+                    f"Put some into it, or remove it.{f' {READ}' if inside else ''}",
                 )
+            others.update(inside)
             files += pictures
             labels += [label] * len(pictures)
     except OSError as error:
@@ -220,8 +286,8 @@ def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
     return files, labels, tuple(classes)
 
 
-def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
-    """All files below a folder that have a picture's extension, folder by folder."""
+def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) -> list[Picture]:
+    """All files below a folder that have a picture's ending, folder by folder. ``others`` counts the other endings."""
     pictures: list[tuple[str, str]] = []
     waiting, seen = [str(folder)], 0
     while waiting:
@@ -242,13 +308,23 @@ def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(ENDINGS):
                     pictures.append((inside, entry.name))
+                elif entry.is_file(follow_symlinks=False):  # a link may lead in circles
+                    others[_ending(entry.name)] += 1
     return [Path(inside, name) for inside, name in sorted(pictures)]
 
 
-def _share(count: int, split: Split) -> list[int]:
-    """Nine tenths for training and the rest for testing, the same on every call."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
-    held_out = count // 10
+def _share(labels: Sequence[int], split: Split) -> list[int]:
+    """Nine tenths for training and the rest for testing, the same on every call.
+
+    The test split takes the last picture of a class only if all other pictures are taken.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).tolist()
+    left, spare, last = Counter(labels), list[int](), list[int]()
+    for index in order:
+        left[labels[index]] -= 1
+        (spare if left[labels[index]] else last).append(index)
+    held_out = len(order) // 10
+    order = spare + last
     return sorted(order[held_out:] if split == "train" else order[:held_out])
 
 

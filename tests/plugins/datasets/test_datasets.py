@@ -3,6 +3,7 @@
 import gzip
 import lzma
 import os
+import shutil
 import struct
 import urllib.request
 import zipfile
@@ -399,6 +400,21 @@ class TestImageFolder:
         assert train.classes == ()
         assert torch.equal(train.images, image_folder("train", tmp_path, path="own", channels=1).images)
 
+    def test_the_test_split_leaves_every_class_a_picture_to_train_on(self, tmp_path):
+        for number in range(30):
+            for copy in range(1 + 3 * (number % 2)):
+                self.picture(tmp_path / f"{number:02}" / f"{copy}.png", (number, copy, 0))
+        train, test = (image_folder(split, None, path=str(tmp_path)) for split in ("train", "test"))
+        assert train.labels.unique().tolist() == list(range(30))
+        assert (len(train), len(test)) == (68, 7)
+        pixels = torch.cat([train.images, test.images])[:, :, 0, 0]
+        assert len(pixels.unique(dim=0)) == 75
+
+    def test_with_one_picture_for_each_class_a_tenth_is_held_out_all_the_same(self, tmp_path):
+        for number in range(10):
+            self.picture(tmp_path / str(number) / "0.png", (number, 0, 0))
+        assert [len(image_folder(split, None, path=str(tmp_path))) for split in ("train", "test")] == [9, 1]
+
     def test_pictures_of_two_sizes_are_refused_unless_a_size_is_set(self, tmp_path):
         for number in range(19):
             self.picture(tmp_path / f"{number:02}.png", (9, 9, 9))
@@ -429,7 +445,7 @@ class TestImageFolder:
 
     def test_too_few_pictures_to_divide_are_refused(self, tmp_path):
         self.picture(tmp_path / "only.png", (0, 0, 0))
-        with pytest.raises(GanzooError, match="no pictures for 'test'"):
+        with pytest.raises(GanzooError, match=r"no pictures for 'test'\. It has 1; .* at least ten\."):
             image_folder("test", None, path=str(tmp_path))
 
     def test_train_and_test_must_have_the_same_classes(self, tmp_path):
@@ -437,6 +453,47 @@ class TestImageFolder:
         self.picture(tmp_path / "test" / "dog" / "0.png", (0, 0, 0))
         with pytest.raises(GanzooError, match="different classes"):
             image_folder("test", None, path=str(tmp_path))
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_files_that_are_not_read_are_counted_by_their_endings(self, tmp_path, packed, caplog):
+        def packed_or_not():
+            folder = tmp_path / "own"
+            return Path(shutil.make_archive(str(folder), "zip", folder)) if packed else folder
+
+        for name in ("a.gif", "b.GIF", "c/d.gif", "c/e.heic", "train-images", ".hidden.gif", "c/Thumbs.db"):
+            (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "own" / name).write_bytes(b"something")
+        path = packed_or_not()
+        found = r"own\.zip has no pictures, but 5 files" if packed else "c is a class without pictures, but 2 files"
+        kinds = ".gif, .heic, no ending" if packed else ".gif, .heic"
+        with pytest.raises(GanzooError, match=rf"{found} \({kinds}\)\. .*files that end in \.jpg, .* or \.webp\."):
+            image_folder("train", None, path=str(path))
+        for number in range(10):
+            self.picture(tmp_path / "own" / "c" / f"{number}.png", (9, 9, 9))
+        path = packed_or_not()
+        for split in ("train", "test"):
+            image_folder(split, None, path=str(path))
+        (warning,) = (record.getMessage() for record in caplog.records)
+        assert warning.startswith(
+            f"Not read in {path}: 5 files (.gif, .heic, no ending). ganzoo reads files that end in"
+        )
+
+    def test_an_empty_folder_and_paths_that_climb_in_an_archive_are_named(self, tmp_path):
+        (tmp_path / "own").mkdir()
+        with pytest.raises(GanzooError, match=r"own has no pictures\. ganzoo reads files that end in"):
+            image_folder("train", None, path=str(tmp_path / "own"))
+        with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
+            archive.writestr("../../0.png", b"something")
+        with pytest.raises(GanzooError, match=r"own\.zip has files with '\.\.' in their paths"):
+            image_folder("train", None, path=str(tmp_path / "own.zip"))
+
+    @pytest.mark.parametrize(
+        ("name", "remedy"), [("0.png", "Give the folder that it is in"), ("a.npy", "Give a folder of pictures")]
+    )
+    def test_a_single_file_is_neither_a_folder_nor_an_archive(self, tmp_path, name, remedy):
+        (tmp_path / name).write_bytes(b"something")
+        with pytest.raises(GanzooError, match=rf"{name} is neither a folder nor a zip archive\. {remedy}"):
+            image_folder("train", None, path=str(tmp_path / name))
 
     def test_an_empty_split_is_named(self, tmp_path):
         self.picture(tmp_path / "train" / "0.png", (0, 0, 0))
