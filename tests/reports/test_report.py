@@ -159,7 +159,7 @@ def test_labels_of_given_codes_are_checked(train, toy_zoo, tmp_path):
     settings = ["conditional=true", "train.images=16", "evaluate.metrics=[]", "evaluate.every_images=null"]
     generator = load(train(tmp_path, *settings), zoo=toy_zoo)
     codes = generator.assembly.spec.prior.sample(2, torch.Generator().manual_seed(3), torch.device("cpu"))
-    with pytest.raises(GanzooError, match=r"have the shape \(3,\)\. Give one for each of the 2 codes"):
+    with pytest.raises(GanzooError, match=r"shape \(3,\)\. Labels must be integers, one for each image"):
         generator.decode(codes, torch.zeros(3, dtype=torch.int64))
     with pytest.raises(GanzooError, match=r"Unknown class 4\. The classes are 0 to 3"):
         generator.decode(codes, torch.tensor([0, 4]))
