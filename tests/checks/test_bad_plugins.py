@@ -130,6 +130,7 @@ EXPECTED = {
 ALSO = (
     ("global-rng", "import", ["default dtype from torch.float32 to torch.float64"]),
     ("undocumented", "summary", ["'A loss.'"]),
+    ("unpaired", "capturable", ["TypeError", "The device is not to blame: it fails anywhere."]),
     ("own-draws", "deterministic", ["loss 'own-draws'", "different losses from the same seed"]),
     ("detached", "per-image", ["discriminator 'detached'", "in the backward pass"]),
     ("late-domains", "features", ["'domains-as-text' has domains = 'mnist'", "('mnist',)"]),
@@ -153,10 +154,11 @@ ALSO = (
     ("bad-penalties", "batch-size", ["'summed' has a penalty that grows with the batch", ".mean()"]),
     ("wrong-trials", "valid", ["study 'wrong-quick' is invalid", "train.imags"]),
     ("bad-objectives", "gradients", ["recipe 'trains-both-mnist'", "computes gradients for the frozen discriminator"]),
-    ("bad-objectives", "half-precision", ["recipe 'halves-mnist'", "is not finite float32 under bfloat16"]),
+    ("bad-objectives", "half-precision", ["recipe 'halves-mnist'", "is bfloat16, not float32, under bfloat16"]),
     ("bad-objectives", "checkpointable", ["recipe 'forgets-mnist'", "average"]),
     ("bad-objectives", "used-by-a-recipe", ["loss 'unused' has its own phases, but no recipe uses it"]),
     ("bad-networks", "checkpointable", ["generator 'remembers'", "plain attribute 'mean'"]),
+    ("bad-networks", "copyable", ["generator 'locked'", "cannot pickle '_thread.lock' object", "Keep locks"]),
     ("bad-networks", "odd-shape", ["generator 'even'", "(2, 3, 20, 34)"]),
     ("bad-options", "paper", ["loss 'bare' cites no paper and year"]),
     ("bad-options", "lazy", ["regularizer 'never-lazy' has no separate phase with every_steps: 4"]),
@@ -196,6 +198,7 @@ def checked(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr  # torch would print its own
     failures, answers = json.loads(done.stdout.splitlines()[-1])
     assert len(answers) == len(COMMANDS)
     return failures, answers
