@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.overrides import TorchFunctionMode
 
-from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
+from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation
 from ganzoo.api.dataset import Modality
 from ganzoo.api.metric import evaluating
 from ganzoo.api.objective import Objective, Spec
@@ -25,7 +25,7 @@ from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import CHECK_OPTIONS, contained
+from ganzoo.registry.registry import CHECK_OPTIONS, Entry, contained
 
 BYTES_PER_WEIGHT = 4
 MAX_TENSORS = 3_000
@@ -145,10 +145,16 @@ def build_spec(
 
 def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
     """The recipe's own objective, or an ``AdversarialGame`` of its loss, regularizers and augmentation."""
-    loss = zoo.losses.get(recipe.loss.name).create(**recipe.loss.initial_options())
+    losses = zoo.losses.get(recipe.loss.name)
+    loss = losses.create(**recipe.loss.initial_options())
+    if isinstance(loss, AdversarialLoss):
+        for player in (loss.discriminator, loss.generator):
+            _require_parameters(losses, player, "real", "fake")
     regularizers = []
     for component in recipe.regularizers:
-        regularizer = zoo.regularizers.get(component.name).create(**component.initial_options())
+        entry = zoo.regularizers.get(component.name)
+        regularizer = entry.create(**component.initial_options())
+        _require_parameters(entry, regularizer.penalty, "context")
         regularizer.label = component.name
         regularizers.append(regularizer)
     augmentation = None
@@ -168,6 +174,24 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
             "Remove train.share_fakes from the recipe, or choose a loss on logits.",
         )
     return loss
+
+
+def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *arguments: str) -> None:
+    """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code.
+
+    Raises:
+        GanzooError: It takes other parameters.
+    """
+    try:
+        inspect.signature(method).bind(*arguments)
+    except ValueError:  # written in C without a signature
+        return
+    except TypeError as error:
+        raise GanzooError(
+            f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) cannot be called as "
+            f"{method.__name__}({', '.join(arguments)}): {error}.",
+            f"`ganzoo check {entry.plugin}` tells what to change.",
+        ) from error
 
 
 def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
@@ -351,18 +375,33 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
 
     with evaluating(networks), torch.random.fork_rng(devices=[]):
         remedy = "Implement sample(n, generator, device), which returns float32 codes (n, width)."
-        with foreign_code(f"The prior '{spec.prior.name}' fails to draw codes", remedy):
+        with foreign_code(f"The prior '{recipe.prior.name}' fails to draw codes", remedy):
             z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
         shape = tuple(getattr(z, "shape", ()))
         if shape != (2, spec.latent) or z.dtype != torch.float32:
             kind = getattr(z, "dtype", type(z).__name__)
-            sentence = f"The prior '{spec.prior.name}' draws codes of shape {shape} and type {kind}."
+            sentence = f"The prior '{recipe.prior.name}' draws codes of shape {shape} and type {kind}."
             raise GanzooError(sentence, f"Its width is {spec.latent}, so it returns float32 (n, {spec.latent}).")
         label = torch.zeros(2, dtype=torch.int64)
         columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
         fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))
         if isinstance(objective, AdversarialGame):
             expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
+            if objective.augmentation is not None and recipe.augmentation is not None:
+                _probe_augmentation(objective.augmentation, f"The augmentation '{recipe.augmentation.name}'", fake)
+
+
+def _probe_augmentation(augmentation: Augmentation, who: str, images: Tensor) -> None:
+    """Augment images once, which must keep their shape; what the augmentation changes in its buffers is undone."""
+    before = {name: tensor.clone() for name, tensor in augmentation.state_dict().items()}
+    with foreign_code(f"{who} fails on images of shape {tuple(images.shape)}", "Take sizes from the images."):
+        augmented = augmentation(images)
+    augmentation.load_state_dict(before)
+    shape = getattr(augmented, "shape", None)
+    if shape != images.shape:
+        what = f"a {type(augmented).__name__}" if shape is None else f"shape {tuple(shape)}"
+        sentence = f"{who} returns {what} for images of shape {tuple(images.shape)}."
+        raise GanzooError(sentence, "Return as many images of the same size.")
 
 
 @torch.no_grad()
