@@ -130,6 +130,8 @@ EXPECTED = {
 ALSO = (
     ("global-rng", "import", ["default dtype from torch.float32 to torch.float64"]),
     ("undocumented", "summary", ["'A loss.'"]),
+    ("rounds", "shape", ["augmentation 'crops' returns shape (4, 1, 27, 28)"]),
+    ("rounds", "capturable", ["augmentation 'crops' fails on a device without values"]),
     ("unpaired", "capturable", ["TypeError", "The device is not to blame: it fails anywhere."]),
     ("own-draws", "deterministic", ["loss 'own-draws'", "different losses from the same seed"]),
     ("detached", "per-image", ["discriminator 'detached'", "in the backward pass"]),
