@@ -140,6 +140,8 @@ def build_spec(
             "Use a dataset with labels, or set conditional: false.",
         )
     prior = zoo.priors.get(recipe.prior.name).create(**recipe.prior.initial_options())
+    with suppress(AttributeError):  # a property
+        object.__setattr__(prior, "name", recipe.prior.name)  # some are frozen
     return Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
 
 
@@ -375,12 +377,12 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
 
     with evaluating(networks), torch.random.fork_rng(devices=[]):
         remedy = "Implement sample(n, generator, device), which returns float32 codes (n, width)."
-        with foreign_code(f"The prior '{recipe.prior.name}' fails to draw codes", remedy):
+        with foreign_code(f"The prior '{spec.prior.name}' fails to draw codes", remedy):
             z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
         shape = tuple(getattr(z, "shape", ()))
         if shape != (2, spec.latent) or z.dtype != torch.float32:
             kind = getattr(z, "dtype", type(z).__name__)
-            sentence = f"The prior '{recipe.prior.name}' draws codes of shape {shape} and type {kind}."
+            sentence = f"The prior '{spec.prior.name}' draws codes of shape {shape} and type {kind}."
             raise GanzooError(sentence, f"Its width is {spec.latent}, so it returns float32 (n, {spec.latent}).")
         label = torch.zeros(2, dtype=torch.int64)
         columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
