@@ -137,6 +137,10 @@ CHECKS: tuple[Check, ...] = (
     Check("global-state", tuple(isolation.EXERCISES), isolation.global_state),
 )
 
+BASIC = ("shape", "finite")
+"""If one of these fails, ``ganzoo check`` leaves out the entry's ``STEPS``, which would only repeat it."""
+STEPS = ("capturable", "checkpointable", "deterministic")
+
 
 def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
     """All checks of a plugin, or of all plugins of a package.
