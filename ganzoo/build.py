@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.overrides import TorchFunctionMode
 
-from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
+from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation
 from ganzoo.api.dataset import Modality
 from ganzoo.api.metric import evaluating
 from ganzoo.api.objective import Objective, Spec
@@ -25,7 +25,7 @@ from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import CHECK_OPTIONS, contained
+from ganzoo.registry.registry import CHECK_OPTIONS, Entry, contained
 
 BYTES_PER_WEIGHT = 4
 MAX_TENSORS = 3_000
@@ -140,15 +140,23 @@ def build_spec(
             "Use a dataset with labels, or set conditional: false.",
         )
     prior = zoo.priors.get(recipe.prior.name).create(**recipe.prior.initial_options())
+    with suppress(AttributeError):  # a property
+        object.__setattr__(prior, "name", recipe.prior.name)  # some are frozen
     return Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
 
 
 def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
     """The recipe's own objective, or an ``AdversarialGame`` of its loss, regularizers and augmentation."""
-    loss = zoo.losses.get(recipe.loss.name).create(**recipe.loss.initial_options())
+    losses = zoo.losses.get(recipe.loss.name)
+    loss = losses.create(**recipe.loss.initial_options())
+    if isinstance(loss, AdversarialLoss):
+        for player in (loss.discriminator, loss.generator):
+            _require_parameters(losses, player, "real", "fake")
     regularizers = []
     for component in recipe.regularizers:
-        regularizer = zoo.regularizers.get(component.name).create(**component.initial_options())
+        entry = zoo.regularizers.get(component.name)
+        regularizer = entry.create(**component.initial_options())
+        _require_parameters(entry, regularizer.penalty, "context")
         regularizer.label = component.name
         regularizers.append(regularizer)
     augmentation = None
@@ -168,6 +176,24 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
             "Remove train.share_fakes from the recipe, or choose a loss on logits.",
         )
     return loss
+
+
+def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *arguments: str) -> None:
+    """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code.
+
+    Raises:
+        GanzooError: It takes other parameters.
+    """
+    try:
+        inspect.signature(method).bind(*arguments)
+    except ValueError:  # written in C without a signature
+        return
+    except TypeError as error:
+        raise GanzooError(
+            f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) cannot be called as "
+            f"{method.__name__}({', '.join(arguments)}): {error}.",
+            f"`ganzoo check {entry.plugin}` tells what to change.",
+        ) from error
 
 
 def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
@@ -363,6 +389,21 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
         fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))
         if isinstance(objective, AdversarialGame):
             expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
+            if objective.augmentation is not None and recipe.augmentation is not None:
+                _probe_augmentation(objective.augmentation, f"The augmentation '{recipe.augmentation.name}'", fake)
+
+
+def _probe_augmentation(augmentation: Augmentation, who: str, images: Tensor) -> None:
+    """Augment images once, which must keep their shape; what the augmentation changes in its buffers is undone."""
+    before = {name: tensor.clone() for name, tensor in augmentation.state_dict().items()}
+    with foreign_code(f"{who} fails on images of shape {tuple(images.shape)}", "Take sizes from the images."):
+        augmented = augmentation(images)
+    augmentation.load_state_dict(before)
+    shape = getattr(augmented, "shape", None)
+    if shape != images.shape:
+        what = f"a {type(augmented).__name__}" if shape is None else f"shape {tuple(shape)}"
+        sentence = f"{who} returns {what} for images of shape {tuple(images.shape)}."
+        raise GanzooError(sentence, "Return as many images of the same size.")
 
 
 @torch.no_grad()

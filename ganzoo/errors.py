@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import copyreg
 import errno
+import linecache
 import re
+import sysconfig
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
+
+PACKAGE = Path(__file__).parent
+LIBRARIES = frozenset(("torch", "pluggy", "pydantic"))
+"""Stack frames in these, in the standard library and in ganzoo itself never point at a plugin's mistake."""
 
 
 class GanzooError(Exception):
@@ -93,8 +101,28 @@ def _text(error: BaseException) -> str:
         return ""
 
 
+def plugin_line(error: BaseException) -> str:
+    """Where a plugin failed: ``" (nets.py, line 19: `return 1 / 0`)"``; empty if none of its code is to blame.
+
+    That is the innermost frame outside torch, ganzoo and the standard library. If ganzoo has wrapped a plugin's
+    exception in its own error, the plugin's exception counts.
+    """
+    library = sysconfig.get_path("stdlib")  # slow, so only once something has failed
+    frames = [*traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, GanzooError) and error.__cause__ is not None:
+        frames += traceback.extract_tb(error.__cause__.__traceback__)
+    for frame in reversed(frames):
+        path = Path(frame.filename)
+        standard = path.is_relative_to(library) and "site-packages" not in path.parts
+        if standard or not LIBRARIES.isdisjoint(path.parts) or path.is_relative_to(PACKAGE) or not path.is_file():
+            continue
+        code = linecache.getline(frame.filename, frame.lineno or 0).strip()
+        return f" ({path.name}, line {frame.lineno}: `{code}`)"
+    return ""
+
+
 @contextmanager
-def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
+def foreign_code(sentence: str, remedy: str, *, locate: bool = False) -> Iterator[None]:
     """Convert any exception in plugin or library code into a ``GanzooError``.
 
     Ctrl-C, requests to terminate, out-of-memory errors, disk-full errors and any ``GanzooError`` pass through
@@ -103,6 +131,7 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
     Args:
         sentence: What failed, without a full stop; the error's own text is appended.
         remedy: What to do about it.
+        locate: Whether to append the plugin's line as well.
 
     Raises:
         GanzooError: The code raised an exception, or tried to end the process.
@@ -117,7 +146,7 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         named = f"{type(error).__name__}: {_text(error)[:1000]}".strip().removesuffix(".").removesuffix(":")
-        raise GanzooError(f"{sentence}: {named}.", remedy) from error
+        raise GanzooError(f"{sentence}: {named}{plugin_line(error) if locate else ''}.", remedy) from error
 
 
 MAX_LISTED = 30

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import Images, Objective, Phase
+from ganzoo import AdversarialLoss, Augmentation, Images, Objective, Phase, Prior, Regularizer
 from ganzoo.build import _add_spectral_norm, assemble, check_memory, use_channels_last
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
@@ -252,6 +252,83 @@ def test_a_plugin_s_mistake_is_a_sentence_before_training(own_zoo, forward, word
         assemble(recipe, own_zoo, Images(1, 28, 28), 10)
 
 
+class Cropping(Augmentation):
+    """Counts its calls, and returns smaller images, or none, or as many and as large."""
+
+    def __init__(self, *, rows: int = 1):
+        super().__init__()
+        self.rows = rows
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images):
+        self.calls += 1
+        return None if self.rows < 0 else images[..., self.rows :, :]
+
+
+@pytest.mark.parametrize(("rows", "returned"), [(1, "shape (2, 1, 27, 28)"), (-1, "a NoneType")])
+def test_an_augmentation_that_changes_the_size_is_blamed_before_training(own_zoo, rows, returned):
+    own_zoo.augmentations.add(Entry("augmentation", "cropping", Cropping, "Crops", "Someone 2020", "tests", "0"))
+    recipe = load_recipe("vanilla-mnist", own_zoo, [f"augmentation={{name: cropping, rows: {rows}}}"])
+    with pytest.raises(GanzooError) as caught:
+        assemble(recipe, own_zoo, Images(1, 28, 28), 10)
+    assert (
+        caught.value.sentence == f"The augmentation 'cropping' returns {returned} for images of shape (2, 1, 28, 28)."
+    )
+    fitting = load_recipe("vanilla-mnist", own_zoo, ["augmentation={name: cropping, rows: 0}"])
+    assert assemble(fitting, own_zoo, Images(1, 28, 28), 10).objective.augmentation.calls == 0
+
+
+class OneSided(AdversarialLoss):
+    """Its critic sees real images only."""
+
+    def discriminator(self, real):
+        return real.mean()
+
+    def generator(self, real, fake):
+        return fake.mean()
+
+
+class Blind(Regularizer):
+    """Sees nothing."""
+
+    def penalty(self):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "loss=one-sided",
+            "The loss 'one-sided' of plugin 'tests' (tests 0.1) cannot be called as discriminator(real, fake): too "
+            "many positional arguments. `ganzoo check tests` tells what to change.",
+        ),
+        (
+            "regularizers=[blind]",
+            "The regularizer 'blind' of plugin 'tests' (tests 0.1) cannot be called as penalty(co",
+        ),
+    ],
+)
+def test_a_wrong_signature_is_a_sentence_before_training(own_zoo, change, sentence):
+    own_zoo.losses.add(Entry("loss", "one-sided", OneSided, "One side", None, "tests", "tests 0.1"))
+    own_zoo.regularizers.add(Entry("regularizer", "blind", Blind, "Blind", None, "tests", "tests 0.1"))
+    with pytest.raises(GanzooError) as caught:
+        assemble(load_recipe("vanilla-mnist", own_zoo, [change]), own_zoo, Images(1, 28, 28), 10)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_prior_is_called_by_its_registered_name(own_zoo):
+    class Short(Prior):
+        width = 4
+
+        def sample(self, n, generator, device):
+            return torch.randn(n, 3, generator=generator, device=device)
+
+    own_zoo.priors.add(Entry("prior", "short", Short, "Too short", None, "tests", "0"))
+    with pytest.raises(GanzooError, match="The prior 'short' draws codes of shape"):
+        assemble(load_recipe("vanilla-mnist", own_zoo, ["prior=short"]), own_zoo, Images(1, 28, 28), 10)
+
+
 def grouped(recipe, zoo):
     """What a training does with an objective before its first step."""
     assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)
@@ -275,7 +352,8 @@ class Forgetful(Objective):
     def phases(self):
         role = "generater" if self.slip == "phase" else "generator"
         main = Phase("main", (role,), lambda networks, batch: {})
-        return [main, main] if self.slip == "twice" else [main]
+        lacking = Phase("lacking", ("generator",), lambda networks: {})
+        return [main, main] if self.slip == "twice" else [lacking] if self.slip == "batch" else [main]
 
 
 @pytest.mark.parametrize(
@@ -288,6 +366,11 @@ class Forgetful(Objective):
             "The loss 'forgetful' samples with 'generater', but there is no such network. Did you mean 'generator'?",
         ),
         ("phase", "The phase 'main' trains 'generater', but there is no such network. Did you mean 'generator'?"),
+        (
+            "batch",
+            "The phase 'lacking' of the loss 'forgetful' has a loss that cannot be called with networks and a batch: "
+            "too many positional arguments. Its parameters are (networks, batch).",
+        ),
         ("twice", "The phase 'main' is listed twice. Set its repeat instead."),
     ],
 )

@@ -196,13 +196,16 @@ def losses(*body):
 
 
 BROKEN = [
-    ("raise RuntimeError('a cable\\nis loose')", ["could not be imported", "RuntimeError: a cable is loose"]),
+    (
+        "raise RuntimeError('a cable\\nis loose')",
+        ["could not be imported", "RuntimeError: a cable is loose (broken_0_broken_0_module.py, line 1: `raise"],
+    ),
     ("raise SystemExit('gone')", ["could not be imported", "SystemExit: gone"]),
     ("import pytest\npytest.importorskip('not_there_at_all')", ["could not be imported", "Skipped"]),
     ("raise MemoryError('too much')", ["could not be imported", "MemoryError: too much"]),
-    (SPEECHLESS.format(base="Exception"), ["could not be imported: Speechless."]),
+    (SPEECHLESS.format(base="Exception"), ["could not be imported: Speechless (broken"]),
     (SPEECHLESS.format(base="RuntimeError"), ["could not be imported"]),
-    (SPEECHLESS.format(base="BaseException"), ["could not be imported: Speechless."]),
+    (SPEECHLESS.format(base="BaseException"), ["could not be imported: Speechless (broken"]),
     ("from ganzoo import GanzooError\nraise GanzooError('No jax here.', 'Install it.')", ["No jax here. Install"]),
     ("import not_there_at_all", ["ModuleNotFoundError", "not_there_at_all"]),
     ("def oops(:", ["SyntaxError"]),
@@ -225,7 +228,10 @@ BROKEN = [
         IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
         ["has register_losses(registrar). Its only parameter must be called 'register'."],
     ),
-    (losses(GOOD_THEN, "raise ValueError('half way')"), ["failed while registering", "ValueError: half way"]),
+    (
+        losses(GOOD_THEN, "raise ValueError('half way')"),
+        ["failed while registering", "ValueError: half way (broken_20_", ".py, line 6: `raise Val"],
+    ),
     (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
     (losses(GOOD_THEN, "raise BaseException('panic')"), ["failed while registering", "BaseException: panic"]),
     (
@@ -382,7 +388,10 @@ def test_the_hooks_of_its_modules_that_nothing_calls_are_known_without_an_import
 @pytest.mark.parametrize("distribution", ["ant-package 1.0", "ant-package"])  # without a version: not installed
 def test_a_package_is_checked_by_its_name_whether_or_not_its_version_is_known(distribution):
     found = loading.Zoo(plugins=[loading.PluginInfo("ant", distribution, [], "ant_module")])
-    assert {check.plugin for check in plugin_checks("ant-package", found)} == {"ant"}
+    for name in ("ant-package", "Ant_Package", "ANT"):
+        assert {check.plugin for check in plugin_checks(name, found)} == {"ant"}
+    with pytest.raises(GanzooError, match="Did you mean 'ant-package'?"):
+        plugin_checks("ant-packages", found)
     with pytest.raises(GanzooError, match="Unknown plugin ''"):
         plugin_checks("", found)
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 from torch import nn
 
-from ganzoo.api.adversarial import AdversarialLoss
+from ganzoo.api.adversarial import AdversarialLoss, Augmentation
 from ganzoo.api.metric import Extractor, Metric
 from ganzoo.api.objective import Objective
 from ganzoo.errors import GanzooError, StopAtOnce
@@ -164,7 +164,31 @@ def test_an_attribute_that_fails_is_the_plugin_s_fault():
     torn = property(lambda self: {}["x"])
     made = type("Made", (Metric,), {"better": "lower", "range": torn, "compute": lambda self, inputs: 0.0})
     sentence = refusal(entry(made, kind="metric").create)
-    assert sentence == "The metric 'thing' of plugin 'mine' (mine-package 1.0) could not be created: KeyError: 'x'."
+    expected = (
+        "The metric 'thing' of plugin 'mine' (mine-package 1.0) could not be created: KeyError: 'x' (test_registry"
+    )
+    assert sentence.startswith(expected)
+
+
+def test_a_metric_has_one_of_three_directions():
+    made = type("Made", (Metric,), {"better": "lowest", "range": "0 to 1", "compute": lambda self, inputs: 0.0})
+    sentence = "has better = 'lowest'. Did you mean 'lower'?"
+    assert sentence in refusal(registered(kind="metric").add, entry(made, kind="metric"))
+    assert sentence in refusal(entry(lambda: made(), kind="metric").create)  # only known once it is made
+
+
+def test_what_an_augmentation_schedules_are_its_options():
+    class Fades(Augmentation):
+        scheduled = ("strenght",)
+
+        def __init__(self, *, strength: float = 1.0):
+            super().__init__()
+            self.strength = strength
+
+    sentence = refusal(registered(kind="augmentation").add, entry(Fades, kind="augmentation"))
+    assert sentence.endswith("has scheduled = ('strenght',), but no option 'strenght'. Did you mean 'strength'?")
+    Fades.scheduled = ("strength",)
+    assert "thing" in registered(entry(Fades, kind="augmentation"), kind="augmentation")
 
 
 def test_kinds_are_known_in_singular_and_plural():
@@ -373,9 +397,15 @@ class Panic(BaseException):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (KeyError("a"), ["could not be created: KeyError: 'a'. Check its options with `ganzoo show`."]),
-        (Panic("gone"), ["could not be created: Panic: gone."]),
-        (SystemExit(1), ["could not be created: SystemExit: 1."]),
+        (
+            KeyError("a"),
+            [
+                "could not be created: KeyError: 'a' (test_registry.py, line ",
+                "`raise error`). Check its options with `ganzoo show`.",
+            ],
+        ),
+        (Panic("gone"), ["could not be created: Panic: gone (test_registry.py"]),
+        (SystemExit(1), ["could not be created: SystemExit: 1 (test_registry.py"]),
         (
             RuntimeError("CUDA error: no kernel image"),
             ["could not be created: RuntimeError: CUDA error: no kernel image"],

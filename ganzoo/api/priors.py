@@ -24,7 +24,7 @@ class Prior(ABC):
     ``prior`` section may set.
 
     Attributes:
-        name: Its name in error messages.
+        name: Its name in error messages; ganzoo sets it to the registered one.
     """
 
     name: ClassVar[str] = "custom"

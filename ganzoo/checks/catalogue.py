@@ -16,6 +16,7 @@ from ganzoo.checks.toys import SHAPES, seed
 from ganzoo.config.checking import SECTIONS
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.loading import PluginInfo, Problem, Zoo, unused_modules
+from ganzoo.registry.packages import normal
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, SUMMARIES, Entry
 from ganzoo.reproducibility import preserved_global_state
 
@@ -102,6 +103,7 @@ CHECKS: tuple[Check, ...] = (
     Check("checkpointable", NETWORK_KINDS, _entry_only(networks.round_trip)),
     Check("deterministic", NETWORK_KINDS, _entry_only(networks.deterministic)),
     Check("half-precision", NETWORK_KINDS, _entry_only(networks.half_precision)),
+    Check("copyable", ("generator", "encoder"), _entry_only(networks.copyable)),
     Check("shared-features", ("discriminator",), _entry_only(networks.shared_features)),
     Check("per-image", ("discriminator",), _entry_only(networks.per_image)),
     Check("finite", ("loss",), _entry_only(losses.finite)),
@@ -135,22 +137,27 @@ CHECKS: tuple[Check, ...] = (
     Check("global-state", tuple(isolation.EXERCISES), isolation.global_state),
 )
 
+BASIC = ("shape", "finite")
+"""If one of these fails, ``ganzoo check`` leaves out the entry's ``STEPS``, which would only repeat it."""
+STEPS = ("capturable", "checkpointable", "deterministic")
+
 
 def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
     """All checks of a plugin, or of all plugins of a package.
 
     Args:
-        name: A plugin or a package, as ``ganzoo plugins`` shows it.
+        name: A plugin or a package, as ``ganzoo plugins`` shows it; upper case and underscores do not matter (PEP 503).
         zoo: All loaded plugins.
 
     Raises:
         GanzooError: The name is unknown.
     """
-    loaded = [plugin for plugin in zoo.plugins if name in (plugin.name, _package(plugin.distribution))]
-    failed = [problem for problem in zoo.problems if name in (problem.plugin, _package(problem.distribution))]
+    names = [{normal(plugin.name), _package(plugin.distribution)} for plugin in zoo.plugins]
+    failing = [{normal(problem.plugin), _package(problem.distribution)} for problem in zoo.problems]
+    loaded = [plugin for plugin, known in zip(zoo.plugins, names, strict=True) if normal(name) in known]
+    failed = [problem for problem, known in zip(zoo.problems, failing, strict=True) if normal(name) in known]
     if not loaded and not failed:
-        known = {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
-        raise unknown("plugin", name, known, listing="ganzoo plugins")
+        raise unknown("plugin", name, set().union(*names, *failing), listing="ganzoo plugins")
     checks = [PluginCheck(p.plugin, f"plugin-{p.plugin}", "loads", partial(_failed_to_load, p)) for p in failed]
     for plugin in loaded:
         checks += _checks_of(plugin, zoo)
@@ -158,8 +165,8 @@ def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
 
 
 def _package(distribution: str) -> str:
-    """The name of a distribution, which may be followed by its version."""
-    return distribution.rpartition(" ")[0] or distribution
+    """The normal form of a distribution's name, which may be followed by its version."""
+    return normal(distribution.rpartition(" ")[0] or distribution)
 
 
 def _failed_to_load(problem: Problem) -> None:

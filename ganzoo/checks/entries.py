@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import linecache
 import re
-import sysconfig
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
-from ganzoo.errors import GanzooError, StopAtOnce
+from ganzoo.errors import GanzooError, StopAtOnce, plugin_line
 from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_class_names, base_classes
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue
 
@@ -25,10 +21,6 @@ METHODS = ("loss", "regularizer", "augmentation")
 MAX_SUMMARY_LENGTH = 80
 ODD_VALUES: tuple[Any, ...] = ({"no": {"such": ["value"]}}, [[{"no": "such"}]], "no such value", True, -1.5)
 """Any option with a useful type rejects at least one of these."""
-
-PACKAGE = Path(__file__).parents[1]
-STANDARD_LIBRARY = sysconfig.get_path("stdlib")
-"""Stack frames in it, and in ganzoo itself, never point at the plugin's mistake."""
 
 
 class CheckFailed(GanzooError):
@@ -124,25 +116,7 @@ def caught(sentence: str, remedy: str) -> Iterator[None]:
         except Exception:  # the exception's class is the plugin's code as well
             message = ""
         cause = f"{type(error).__name__}: {message}".rstrip(": ")
-        raise CheckFailed(f"{sentence}: {cause}{_location(error)}.", remedy) from error
-
-
-def _location(error: BaseException) -> str:
-    """The innermost frame outside torch, ganzoo and the standard library; empty if there is none.
-
-    If ganzoo has wrapped a plugin's exception in its own error, the plugin's exception counts.
-    """
-    frames = [*traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, GanzooError) and error.__cause__ is not None:
-        frames += traceback.extract_tb(error.__cause__.__traceback__)
-    for frame in reversed(frames):
-        path = Path(frame.filename)
-        standard = path.is_relative_to(STANDARD_LIBRARY) and "site-packages" not in path.parts
-        if standard or "torch" in path.parts or path.is_relative_to(PACKAGE) or not path.is_file():
-            continue
-        code = linecache.getline(frame.filename, frame.lineno or 0).strip()
-        return f" ({path.name}, line {frame.lineno}: `{code}`)"
-    return ""
+        raise CheckFailed(f"{sentence}: {cause}{plugin_line(error)}.", remedy) from error
 
 
 def summary(entry: Entry[Any]) -> None:

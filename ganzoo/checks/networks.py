@@ -6,6 +6,7 @@ accepts those. One that takes labels is also checked with labels, and one that n
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -34,6 +35,7 @@ from ganzoo.checks.toys import (
 )
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
+from ganzoo.training.optim import COPYABLE
 
 Network = Entry[nn.Module]
 FROM_SPEC = (
@@ -312,6 +314,13 @@ def capturable(entry: Network) -> None:
             on_device(network, device)
             for _ in range(2):
                 network(*inputs(entry, spec, 4, device)).sum().backward()
+
+
+def copyable(entry: Network) -> None:
+    """It can be copied, as the moving average of its weights needs."""
+    for network, _, _ in cases(entry):
+        with plugin_code(entry, "to be copied", COPYABLE):
+            copy.deepcopy(network)
 
 
 def shared_features(entry: Network) -> None:

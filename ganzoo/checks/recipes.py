@@ -179,9 +179,14 @@ def half_precision(entry: Entry[Any], zoo: Zoo) -> None:
     with plugin_code(entry, "in bfloat16", remedy), torch.autocast("cpu", torch.bfloat16):
         for phase, losses in take_steps(assembly.objective, assembly.networks, assembly.spec, steps=1):
             loss = losses["loss"]
+            what = (
+                "not finite"
+                if loss.dtype == torch.float32
+                else f"{str(loss.dtype).removeprefix('torch.')}, not float32,"
+            )
             require(
                 loss.dtype == torch.float32 and bool(loss.isfinite()),
-                f"{described(entry)}: the loss of the phase '{phase.name}' is not finite float32 under bfloat16.",
+                f"{described(entry)}: the loss of the phase '{phase.name}' is {what} under bfloat16.",
                 remedy,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentatio
 from ganzoo.api.dataset import Audio, Modality, Points
 from ganzoo.api.objective import Batch, Objective, Phase, Spec
 from ganzoo.api.priors import GaussianPrior
-from ganzoo.checks.entries import described, plugin_code, require
+from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -39,6 +40,8 @@ ON_DEVICE = (
     "Stay on the device: no .item(), float(), bool() or `if` on a tensor, no boolean masks. Use torch.where instead of "
     "`if`, and create tensors on the device of the inputs."
 )
+MISTAKES = (AttributeError, LookupError, NameError, TypeError, ValueError)
+"""Exceptions that have nothing to do with the device, unless they name it."""
 DEVICE = torch.device("meta")
 """The stand-in for a GPU: it is not the CPU, and every build of torch has it."""
 COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.lift_fresh)
@@ -192,14 +195,22 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
 
     # A tensor in a plain attribute stays on the CPU; mixed with those on the device, it is refused as on a GPU.
     fake, copies = FakeTensorMode(allow_non_fake_inputs=True), _NoCopies()  # type: ignore[no-untyped-call]
-    with (
-        patch.object(torch.autocast, "__init__", autocast),
-        plugin_code(entry, "on a device without values to read, such as a GPU that captures a graph", ON_DEVICE),
-        _known_operators(),
-        fake,
-        copies,
-    ):
-        yield DEVICE
+    doing = "on a device without values to read, such as a GPU that captures a graph"
+    try:
+        with (
+            patch.object(torch.autocast, "__init__", autocast),
+            patch.object(logging.getLogger(torch._subclasses.fake_tensor.__name__), "disabled", True),
+            plugin_code(entry, doing, ON_DEVICE),
+            _known_operators(),
+            fake,
+            copies,
+        ):
+            yield DEVICE
+    except CheckFailed as error:
+        cause = error.__cause__
+        if isinstance(cause, MISTAKES) and DEVICE.type not in str(cause):
+            raise CheckFailed(error.sentence, "The device is not to blame: it fails anywhere.") from cause
+        raise
 
 
 @contextmanager

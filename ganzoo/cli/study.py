@@ -195,7 +195,7 @@ def run_studies(
         progress.summarise(mine, runs, results)
     ledger.refresh()
     pages = write_pages(studies, ledger, zoo, quick=quick)
-    _show_pages(pages, as_json)
+    _show_pages(pages, as_json, quick=quick)
     if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
@@ -227,7 +227,7 @@ def report_studies(
             f"{results} has no run of any installed study.",
             "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
-    _show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json)
+    _show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
 
 
 def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
@@ -237,13 +237,15 @@ def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
     return [study.scaled_down() if quick else study for study in studies]
 
 
-def _show_pages(pages: list[StudyPage], as_json: bool) -> None:
-    """Print verdicts, and where the pages are."""
+def _show_pages(pages: list[StudyPage], as_json: bool, *, quick: bool) -> None:
+    """Print verdicts, and where the pages are; of ``quick`` studies, that they answer nothing."""
     if as_json:
         print_json({"studies": [page.plain() for page in pages]})
         return
     for page in pages:
         say(f"{page.found.study.name}: {page.found.study.question}")
+        if quick:
+            say("  Quick version: it only shows that the study runs; it does not answer the question.")
         for claim, verdict in zip(page.found.study.claims, page.verdicts, strict=True):
             say(f"  {verdict.outcome.value}: {claim.says} {verdict.why}")
         say(f"Saved to {page.path}", err=True)

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from ganzoo.api.objective import Objective
 from ganzoo.config.schema import Component, Recipe, ScheduleConfig, is_schedule
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Options
+from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Options, check_scheduled
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: 
     if kind == "augmentation":
         options = component.options.items()
         first = {key: value.get("start", value) if isinstance(value, dict) else value for key, value in options}
+        made = None
         with suppress(GanzooError):  # `_checked` reports what is wrong with the options
             made = entry.prototype({} if isinstance(entry.factory, type) else entry.check(first))
-            declared = getattr(made, "scheduled", ())
-            if not isinstance(declared, (tuple, list)):
-                sentence = f"The augmentation '{component.name}' has scheduled = {declared!r}."
-                mistakes.append(ValidationIssue.of(GanzooError(sentence, "Make it a tuple of option names."), *path))
-                return component
-            scheduled = tuple(declared)
+        try:
+            scheduled = check_scheduled(entry, made)
+        except GanzooError as error:
+            mistakes.append(ValidationIssue.of(error, *path))
+            return component
     return _checked(component, entry.check, scheduled, path, mistakes)
 
 

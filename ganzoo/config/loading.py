@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
 import shlex
@@ -22,11 +23,15 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import check_file_name, check_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
+logger = logging.getLogger(__name__)
+
 OWN_PICTURES = "image-folder"
 """The dataset that is used if a recipe names a path."""
 
 
-def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False) -> Recipe:
+def load_recipe(
+    source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False, scored: bool = True
+) -> Recipe:
     """Read and check a recipe.
 
     Args:
@@ -34,6 +39,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
         zoo: Where its names are looked up.
         overrides: Changes of the form ``a.b=c``, where c is YAML.
         migrate: Accept keys that earlier versions wrote, as in the recipe.yaml of an old run.
+        scored: Whether its metrics are needed. If not, what is wrong with them is only a warning.
 
     Returns:
         The recipe, with every option filled in.
@@ -44,7 +50,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
     path = _find(source, zoo)
     data = strict.read_mapping(path)
     check_file_name("recipe", path)
-    return _recipe_of(_migrated(data, zoo) if migrate else data, path.stem, path, zoo, overrides)
+    return _recipe_of(_migrated(data, zoo) if migrate else data, path.stem, path, zoo, overrides, scored=scored)
 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
@@ -131,10 +137,16 @@ def _migrated(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
     return renamed
 
 
-def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
+def _recipe_of(
+    data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str], *, scored: bool = True
+) -> Recipe:
     """The checked recipe in a mapping; a mistake is reported at the override that made it, or else at ``place``."""
     parsed = [Override.parse(text) for text in overrides]
     recipe, mistakes = _checked(apply_overrides(data, parsed, zoo), name, zoo)
+    if recipe is not None and not scored:
+        for issue in [issue for issue in mistakes if issue.path[:2] == ("evaluate", "metrics")]:
+            logger.warning("%s: %s", place, issue.sentence("the recipe"))
+            mistakes.remove(issue)
     if recipe is not None and not mistakes:
         return recipe
     # If the file alone is not a recipe, not all of its own mistakes are known.

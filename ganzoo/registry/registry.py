@@ -18,7 +18,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from ganzoo.api.bounds import FLOAT32, INT64
-from ganzoo.errors import GanzooError, foreign_code, unknown
+from ganzoo.errors import GanzooError, foreign_code, nearest, unknown
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 
 RESERVED = ("name", "options")
@@ -271,14 +271,14 @@ def contained(sentence: str, remedy: str = "") -> Iterator[None]:
     """Run a plugin's code: errors become a ``GanzooError``, except Ctrl-C, a request to terminate and a full disk.
 
     Args:
-        sentence: What failed, without a full stop; the error follows.
+        sentence: What failed, without a full stop; the error and the plugin's own line follow.
         remedy: What to do about it, unless memory ran out.
 
     Raises:
         GanzooError: The code raised something, or tried to end the process.
     """
     try:
-        with foreign_code(sentence, remedy):
+        with foreign_code(sentence, remedy, locate=True):
             yield
     except (GanzooError, OSError):
         raise
@@ -419,6 +419,8 @@ class Entry(Generic[T]):
             raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {base_class_names(self.kind)}.")
         if lacking:
             raise GanzooError(f"{who} has no attribute '{lacking[0]}'.", "Set it in its class.")
+        if self.kind == "metric":
+            _check_direction(self.name, made.better)  # type: ignore[attr-defined]
         return made
 
     @cached_property
@@ -460,6 +462,23 @@ def check_domains(name: str, extractor: Any) -> tuple[str, ...]:
     return domains
 
 
+def check_scheduled(entry: Entry[Any], augmentation: Any) -> tuple[str, ...]:
+    """The options that an augmentation's class, or an augmentation, says a recipe may schedule.
+
+    Raises:
+        GanzooError: They are not a tuple of names of its options.
+    """
+    scheduled = getattr(augmentation, "scheduled", ())
+    if not isinstance(scheduled, (tuple, list)):
+        sentence = f"The augmentation '{entry.name}' has scheduled = {scheduled!r}."
+        raise GanzooError(sentence, "Make it a tuple of option names.")
+    for option in scheduled:
+        if option not in entry.options.types:
+            sentence = f"The augmentation '{entry.name}' has scheduled = {scheduled!r}, but no option {option!r}."
+            raise GanzooError(sentence, nearest(str(option), entry.options.types) or "Remove it.")
+    return tuple(scheduled)
+
+
 class Registry(Generic[T]):
     """Everything registered of one kind.
 
@@ -480,8 +499,8 @@ class Registry(Generic[T]):
 
         Raises:
             GanzooError: Its name is malformed, taken or one of ``OWN_NAMES``, its summary is empty, its factory is not
-                a class or function, its options cannot be checked, an extractor's ``domains`` are not names, or a
-                metric lacks ``better`` or ``range``.
+                a class or function, its options cannot be checked, an extractor's ``domains`` are not names, a metric
+                lacks ``better`` or ``range``, or an augmentation's ``scheduled`` are not its options.
         """
         check_name(entry.kind, entry.name)
         if entry.name in OWN_NAMES.get(entry.kind, ()):
@@ -521,6 +540,8 @@ class Registry(Generic[T]):
             check_domains(entry.name, entry.factory)
         if entry.kind == "metric":
             _check_declared(entry.name, entry.factory)
+        if entry.kind == "augmentation":
+            check_scheduled(entry, entry.factory)
         self._entries[entry.name] = entry
 
     def discard(self, name: str) -> None:
@@ -564,11 +585,15 @@ def _check_declared(name: str, factory: Any) -> None:
     """Refuse a metric's class that lacks ``better`` or ``range`` and has no constructor that could set them.
 
     Raises:
-        GanzooError: It lacks one.
+        GanzooError: It lacks one, or ``better`` is not one of the three directions.
     """
     from ganzoo.api.metric import Metric
 
-    if not isinstance(factory, type) or not issubclass(factory, Metric) or factory.__init__ is not Metric.__init__:
+    if not isinstance(factory, type) or not issubclass(factory, Metric):
+        return
+    if not isinstance(getattr(factory, "better", "lower"), property):
+        _check_direction(name, getattr(factory, "better", "lower"))
+    if factory.__init__ is not Metric.__init__:
         return
     for attribute, example in (
         ("better", '"lower", "higher" or "neither"'),
@@ -578,6 +603,14 @@ def _check_declared(name: str, factory: Any) -> None:
             raise GanzooError(
                 f"The metric '{name}' has no attribute '{attribute}'.", f"Set it in the class, to {example}."
             )
+
+
+def _check_direction(name: str, better: Any) -> None:
+    from ganzoo.api.metric import Better
+
+    if better not in (directions := get_args(Better)):
+        hint = nearest(better, directions) if isinstance(better, str) else f"Known: {', '.join(directions)}."
+        raise GanzooError(f"The metric '{name}' has better = {better!r}.", hint)
 
 
 def check_name(kind: str, name: Any) -> None:

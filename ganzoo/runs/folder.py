@@ -41,7 +41,9 @@ from ganzoo.files import (
 )
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
+from ganzoo.registry.strict import ValidationFailed
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
+from ganzoo.runs.provenance import package_changes
 from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed, similar_run
 from ganzoo.runs.scores import final_scores, own_protocol
 
@@ -315,11 +317,26 @@ class RunFolder:
         self.update(recipe_digests=[*self.info.get("recipe_digests", []), _digest(content)])
         write_atomically(self.path / "recipe.yaml", content)
 
-    def recipe(self, zoo: Zoo, overrides: Iterable[str] = ()) -> Recipe:
-        """The run's resolved recipe, with overrides applied."""
-        return load_recipe(self.path / "recipe.yaml", zoo, list(overrides), migrate=True).model_copy(
-            update={"name": self.info["recipe"]}
-        )
+    def recipe(self, zoo: Zoo, overrides: Iterable[str] = (), *, scored: bool = True) -> Recipe:
+        """The run's resolved recipe, with overrides applied.
+
+        Args:
+            zoo: Where its names are looked up.
+            overrides: Changes of the form ``a.b=c``.
+            scored: Whether its metrics are needed; if not, those that are not installed are only a warning.
+
+        Raises:
+            GanzooError: The recipe is invalid here. If packages of plugins are missing or have changed since the run
+                began, the message names them.
+        """
+        file = self.path / "recipe.yaml"
+        try:
+            recipe = load_recipe(file, zoo, list(overrides), migrate=True, scored=scored)
+        except ValidationFailed as error:
+            error.sentence = "\n".join([error.sentence, *package_changes(self.info)])
+            error.args = (error.sentence,)
+            raise
+        return recipe.model_copy(update={"name": self.info["recipe"]})
 
     def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:
         """One part of the dataset that it was trained on, from the folder that ``data_dir`` returns."""

@@ -21,6 +21,7 @@ from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reproducibility import default_modes, resolve_device
 from ganzoo.runs.folder import RunFolder, Which, reading
+from ganzoo.runs.provenance import package_changes
 from ganzoo.runs.weights import PREFIX, PREFIXES, published, zoo_name
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def _described_by_its_recipe(role: str, run: RunFolder) -> Iterator[None]:
     except RuntimeError as error:
         raise GanzooError(
             f"The {role} in the checkpoint of {run.path} is not the one that its recipe describes.",
-            "Install the versions of the plugins that run.json names.",
+            " ".join(package_changes(run.info)) or "Install the versions of the plugins that run.json names.",
         ) from error
 
 
@@ -313,7 +314,7 @@ def load(
             else:
                 refuse_name(run, zoo)
                 folder = RunFolder.open(run)
-            recipe, saved = folder.recipe(zoo), folder.checkpoint(checkpoint)
+            recipe, saved = folder.recipe(zoo, scored=False), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):
         # Runs from before modalities existed record whether they were quantised.

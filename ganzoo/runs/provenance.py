@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +19,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.requests import written
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.packages import OURS
+from ganzoo.registry.packages import OURS, distribution_name, distribution_of, installed, normal
 from ganzoo.registry.registry import NETWORK_KINDS
 from ganzoo.reproducibility import tensors_digest
 
@@ -72,15 +73,10 @@ def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, z
     for package in ("torch", OURS):
         if old.get(package) not in (None, new[package]):
             yield f"Resuming with {package} {new[package]}; the run began with {package} {old[package]}, {differ}"
-    entries = [zoo.registry(kind).get(component.name) for _, kind, component in recipe.components()]
-    names = {network.name for network in recipe.networks.values()}
-    entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
-    plugins = {entry.plugin: entry.distribution for entry in entries if not entry.distribution.startswith(f"{OURS} ")}
-    known = info.get("plugins") or plugins
-    for name, distribution in sorted(plugins.items()):
-        if known.get(name) != distribution:
-            then = f"with {known[name]}" if name in known else "without it"
-            yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, {differ}"
+    for name, distribution in changed_plugins(info, recipe, zoo).items():
+        known = info["plugins"]
+        then = f"with {known[name]}" if name in known else "without it"
+        yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, so its method may differ."
     if info.get("data_digest") not in (None, digest):
         yield (
             "The training images are not those that the run began with, so from here on it is not one training run on "
@@ -126,6 +122,41 @@ def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe)
             f"The classes of '{dataset.name}' are now {lists[0]}; the run began with {lists[1]}.",
             "Restore their names (in a folder of pictures, those of its subfolders), or start a new run.",
         )
+
+
+def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
+    """The plugins of other packages that the recipe trains with, each with its package and version."""
+    components = [(kind, component.name) for _, kind, component in recipe.components() if kind != "tracker"]
+    entries = [zoo.registry(kind).get(name) for kind, name in components]
+    names = {network.name for network in recipe.networks.values()}
+    entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
+    plugins = {entry.plugin: entry.distribution for entry in entries if entry.distribution.partition(" ")[0] != OURS}
+    return dict(sorted(plugins.items()))
+
+
+def changed_plugins(info: Mapping[str, Any], recipe: Recipe, zoo: Zoo) -> dict[str, str]:
+    """The ``external_plugins`` that have another version than in run.json, or were not installed when the run began."""
+    plugins = external_plugins(recipe, zoo)
+    known = info.get("plugins") or plugins
+    return {name: distribution for name, distribution in plugins.items() if known.get(name) != distribution}
+
+
+def package_changes(info: Mapping[str, Any]) -> list[str]:
+    """A sentence for each package of plugins that is missing, or has another version, since the run began."""
+    current = {distribution_name(point): distribution_of(point) for point in installed()}
+    sentences = []
+    for package in sorted(set((info.get("plugins") or {}).values())):
+        name, _, version = package.rpartition(" ")
+        if not re.fullmatch(r"[\w.-]+ [\w.+!-]+", package) or normal(name) == OURS:  # run.json may come from a stranger
+            continue
+        found = current.get(normal(name))
+        if found is None:
+            sentences.append(
+                f"The run was made with {package}, which is not installed: `pip install {name}=={version}`."
+            )
+        elif found != package:
+            sentences.append(f"The run was made with {package}; {found} is installed.")
+    return sentences
 
 
 def data_digest(dataset: Dataset) -> str:

@@ -32,7 +32,15 @@ from ganzoo.registry.strict import quoted
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.loop import Callbacks, ContainedTracker, Parts, TrainingLoop
-from ganzoo.runs.provenance import changes, data_digest, description, environment, now, refuse_other_data
+from ganzoo.runs.provenance import (
+    changed_plugins,
+    changes,
+    data_digest,
+    description,
+    environment,
+    now,
+    refuse_other_data,
+)
 from ganzoo.runs.weights import initialise, pinned
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
@@ -214,9 +222,12 @@ def resume(
         most = torch.get_num_threads()
         planned = _resume_threads(run, state, processes, callbacks)
         if run is not None:
+            changed = changed_plugins(run.info, shared, zoo)
+            plugins = {"plugins": changed} if changed else {}
             _record_resumption(run, parts, choice, zoo, callbacks)
             run.forget_scores_after(parts.trainer.images)
-            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned, **length})
+            resumed = {"event": "resume", "images": parts.trainer.images, "planned_threads": planned}
+            run.log({**resumed, **length, **plugins})
         tuner = ThreadTuner(parts.trainer, most, planned, callbacks.log)
         return _train(parts, run, zoo, callbacks, tuner, float(state.get("seconds", 0.0)))
 

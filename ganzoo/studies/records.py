@@ -23,7 +23,7 @@ from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atom
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.provenance import hardware_in_words, now
+from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
 from ganzoo.runs.schemas import LARGEST, Count, Name, Seconds
 from ganzoo.runs.scores import final_scores, own_protocol
 from ganzoo.studies.matrix import Job, job_folder
@@ -93,6 +93,7 @@ class RunRecord(_Line):
         started: ISO time, UTC, as in ``run.json``; it distinguishes a run from an earlier one with the same key.
         protocol: The protocol by which the run scored itself, see ``own_protocol``.
         diverged: Whether it failed because a loss, a weight, a sample or a score was not finite.
+        plugins: The plugins of other packages that it was trained with, each with its package and version.
     """
 
     schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
@@ -123,6 +124,7 @@ class RunRecord(_Line):
     started: str | None
     protocol: dict[str, Any]
     diverged: bool = False
+    plugins: dict[str, str] = {}
 
     @property
     def has_crashed(self) -> bool:
@@ -130,8 +132,9 @@ class RunRecord(_Line):
         return self.status == "failed" and not self.diverged
 
     def plain(self) -> dict[str, Any]:
-        """The line in the file; it has ``diverged`` only if the run did."""
-        return self.model_dump(mode="json", by_alias=True, exclude=None if self.diverged else {"diverged"})
+        """The line in the file; it has ``diverged`` only if the run did, and ``plugins`` only if there were any."""
+        left_out = {key for key in ("diverged", "plugins") if not getattr(self, key)}
+        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
     @property
     def hardware(self) -> str:
@@ -408,6 +411,7 @@ def collect(
     # If a worker died before recording a finished run, the process that finds it done takes no time.
     is_whole = not resumed and outcome.wall_seconds >= seconds
     made_with = info.get("environment", environment)
+    used = external_plugins(trained, zoo)
     record = RunRecord(
         recipe=job.recipe.name,
         dataset=job.dataset,
@@ -436,6 +440,7 @@ def collect(
         started=info.get("started"),
         protocol=own_protocol(trained),
         diverged=bool(error) and (bool(broken) or any(event["event"] == "diverged" for event in events)),
+        plugins={**used, **{name: known for name, known in (info.get("plugins") or {}).items() if name in used}},
     )
     return record, scores
 

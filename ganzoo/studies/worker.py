@@ -39,7 +39,7 @@ from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.provenance import environment, hardware_in_words
+from ganzoo.runs.provenance import environment, external_plugins, hardware_in_words
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
@@ -363,6 +363,14 @@ class Bench:
                 if self.settings.force or (self.settings.retry and failed):
                     self._old[job] = run
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
+        changed: dict[tuple[str, str], list[str]] = {}
+        for job, run in known.items():
+            for name, now in external_plugins(job.recipe, self.zoo).items():
+                if (then := run.record.plugins.get(name, now)) != now:
+                    changed.setdefault((then, now), []).append(job.label)
+        for (then, now), labels in changed.items():
+            sentence = "Trained with %s, but %s is installed (--force trains again): %s"
+            logger.warning(sentence, then, now, "; ".join(dict.fromkeys(labels)))
         tasks = [Task(job) for job in jobs if job not in known]
         lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
         self.watcher.planned([task.job for task in tasks], list(known.values()), [task.job for task in lacking])

@@ -18,10 +18,12 @@ from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective, Phase
 from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, foreign_code, nearest
 
 MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
+
+COPYABLE = "Keep locks, open files and generators out of its attributes."
 
 FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, even on CPUs; the others are faster with ``foreach``."""
@@ -210,12 +212,19 @@ class Ema:
         networks: The networks to follow, by role.
         decay: Weight of the old average in each step, in [0, 1). May be changed between updates.
         ramp: Whether the decay ramps up.
+
+    Raises:
+        GanzooError: A network cannot be copied.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], decay: float, *, ramp: bool = True) -> None:
         self.decay = decay
         self._ramp = ramp
-        self.networks = nn.ModuleDict({role: copy.deepcopy(network) for role, network in networks.items()})
+        self.networks = nn.ModuleDict()
+        for role, network in networks.items():
+            sentence = f"The {role}, a {type(network).__name__}, cannot be copied for the average of its weights"
+            with foreign_code(sentence, f"{COPYABLE} Without train.ema, no copy is made."):
+                self.networks[role] = copy.deepcopy(network)
         self.networks.eval().requires_grad_(False)
         followed = list(networks.values())
         self._averages: list[Tensor] = list(self.networks.parameters())

@@ -10,6 +10,7 @@ numbers and changes no weights, so the trained weights stay the same bit for bit
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -272,14 +273,24 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
     Phases that share fakes form one group, in the position of the first; every other phase is its own group.
 
     Raises:
-        GanzooError: A phase is listed twice or trains a network that does not exist, or the recipe changes a phase that
-            does not exist, ends a phase before it begins, changes when a phase that shares fakes runs, or changes how
-            often a lazy regularizer's phase runs.
+        GanzooError: A phase is listed twice, trains a network that does not exist or has a loss with other parameters,
+            or the recipe changes a phase that does not exist, ends a phase before it begins, changes when a phase that
+            shares fakes runs, or changes how often a lazy regularizer's phase runs.
     """
     for index, phase in enumerate(phases):
         if phase in phases[:index]:
             raise GanzooError(f"The phase '{phase.name}' is listed twice.", "Set its repeat instead.")
         require_roles(f"The phase '{phase.name}' trains", phase.trains, networks)
+        try:
+            inspect.signature(phase.loss).bind(networks, None)
+        except ValueError:  # written in C without a signature
+            continue
+        except TypeError as error:
+            raise GanzooError(
+                f"The phase '{phase.name}' of the loss '{recipe.loss.name}' has a loss that cannot be called with "
+                f"networks and a batch: {error}.",
+                "Its parameters are (networks, batch).",
+            ) from error
     names = [phase.name for phase in phases]
     for name, override in recipe.phases.items():
         if name not in names:

@@ -1,4 +1,6 @@
-"""Networks that fail in bfloat16, or keep what they learned to themselves."""
+"""Networks that fail in bfloat16, keep what they learned to themselves, or cannot be copied."""
+
+import threading
 
 import torch
 from torch import nn
@@ -48,8 +50,23 @@ class Even(nn.Module):
         return self.image(z).tanh().view(-1, *self.shape)
 
 
+class Locked(nn.Module):
+    """Lets one thread in at a time."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.spec = spec
+        self.image = nn.Linear(spec.latent, spec.pixels)
+        self.lock = threading.Lock()
+
+    def forward(self, z):
+        with self.lock:
+            return self.image(z).tanh().view(-1, *self.spec.image_shape)
+
+
 @hookimpl
 def register_generators(register):
     register("copies-features", Copies, summary="One layer, written into zeros")
     register("remembers", Remembers, summary="One layer, centred")
+    register("locked", Locked, summary="One layer, one thread")
     register("even", Even, summary="One layer, even sides")

@@ -67,7 +67,8 @@ def test_options_reach_the_worker(command, monkeypatch, tmp_path):
     if command[0] == "study":
         given["--weights-dir", str(tmp_path / "weights")] = {"weights": tmp_path / "weights", "any_hardware": True}
     for words, wanted in given.items():
-        CliRunner().invoke(app, [*command, *words, *places])
+        shown = CliRunner().invoke(app, [*command, *words, *places]).stdout
+        assert ("it does not answer the question" in shown) == (command[0] == "study")
         assert {name: getattr(seen[-1], name) for name in wanted} == wanted
         assert seen[-1].work == tmp_path / "work"
     assert len(seen) == len(given)

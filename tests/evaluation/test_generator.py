@@ -1,5 +1,6 @@
 """A trained generator, loaded from its run."""
 
+import json
 import re
 import sys
 from threading import Thread
@@ -219,3 +220,42 @@ def test_threads_draw_with_their_own_weights(run, zoo):
     assert wrong == []
     assert torch.backends.cudnn.deterministic == settings[0]
     assert torch.equal(torch.get_rng_state(), settings[1])
+
+
+def rewrite(path, before, after, **facts):
+    """Change a run's recipe, as if it had been made where other plugins are installed, and facts in its run.json."""
+    recipe = path / "recipe.yaml"
+    assert before in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(before, after))
+    info = path / "run.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), **facts}))
+
+
+def test_a_generator_needs_none_of_its_metrics(tmp_path, zoo, caplog):
+    path, _ = make_run(tmp_path / "run", zoo, "evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]")
+    rewrite(path, "kid@mnist-cnn", "gone@mnist-cnn")
+    generator = load(path, zoo=zoo, device=CPU)
+    assert "Unknown metric 'gone'" in caplog.text
+    assert len(generator.sample(2)) == 2
+    assert generator.recipe.evaluate.metrics == ("fid@mnist-cnn", "gone@mnist-cnn")
+    with pytest.raises(GanzooError, match="Unknown metric 'gone'"):  # a run that is resumed needs them
+        RunFolder.open(path).recipe(zoo)
+
+
+def test_what_was_installed_when_a_run_began_is_named(run, zoo, tmp_path, monkeypatch):
+    path, _ = run
+    metadata = tmp_path / "site" / "demo_gan-1.1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: demo-gan\nVersion: 1.1\n")
+    (metadata / "entry_points.txt").write_text("[ganzoo]\ndemo = demo\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    plugins = {"vanilla": "ganzoo-bench 0.0.1", "demo": "demo-gan 1.0", "duo": "duo-gan 0.1.0", "bad": "x; rm 1"}
+    rewrite(path, "name: gaussian", "name: sphere", plugins=plugins)
+    with pytest.raises(GanzooError) as caught:
+        load(path, zoo=zoo, device=CPU)
+    first, *rest = str(caught.value).splitlines()
+    assert "Unknown prior 'sphere'" in first
+    assert rest == [
+        "The run was made with demo-gan 1.0; demo-gan 1.1 is installed.",
+        "The run was made with duo-gan 0.1.0, which is not installed: `pip install duo-gan==0.1.0`.",
+    ]

@@ -346,7 +346,9 @@ def test_resume_says_that_a_plugin_is_of_another_version(tmp_path, monkeypatch, 
     code, _, err = ganzoo("run", "--resume", tmp_path / "run", "--set", "train.images=128")
     sys.modules.pop("resume_demo", None)
     assert code == 0, err
-    assert "with the plugin 'resume-demo' of demo 1.1; the run began with demo 1.0, so the weights" in err
+    assert "with the plugin 'resume-demo' of demo 1.1; the run began with demo 1.0, so its method may differ." in err
+    (resumed,) = [event for event in RunFolder.open(tmp_path / "run").events() if event["event"] == "resume"]
+    assert resumed["plugins"] == {"resume-demo": "demo 1.1"}
 
 
 def test_resume_says_that_pictures_have_changed(tmp_path, ganzoo):

@@ -1,6 +1,7 @@
 """Records and scores: written and read back, superseded and refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -217,6 +218,22 @@ def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_p
     RunFolder.create(tmp_path / "run", job.recipe, {**facts, "status": "done", "environment": PLAIN["environment"]})
     found, _ = collect(job, tmp_path / "run", Outcome(None, took), {}, zoo)
     assert (found.status, found.seconds, found.wall_seconds) == ("done", 1.5, recorded)
+
+
+def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr("ganzoo.studies.records.count_flops", lambda *given: None)
+    loss = replace(zoo.losses.get("non-saturating"), plugin="duo", distribution="duo-gan 0.3.0")
+    own_zoo.losses._entries["non-saturating"] = loss
+    job = job_of("vanilla-mnist", zoo, [])
+    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
+    facts |= {"status": "done", "environment": PLAIN["environment"]}
+    RunFolder.create(tmp_path / "run", job.recipe, {**facts, "plugins": {"duo": "duo-gan 0.2.0", "other": "other 1"}})
+    found, _ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, own_zoo)
+    assert found.plugins == {"duo": "duo-gan 0.2.0"}  # as it was trained
+    Ledger(tmp_path / "results").append(found)
+    assert [one.record for one in read_runs(tmp_path / "results")] == [found]
+    ours, _ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, zoo)
+    assert "plugins" not in ours.plain()
 
 
 def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reason(zoo, tmp_path):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -172,6 +173,26 @@ def test_only_jobs_without_a_record_are_trained_unless_requested(zoo, matrix, fi
     known = [job.recipe.name for job in jobs if job.recipe.name not in todo]
     lacking = ["vanilla-mnist"] if any(override.startswith("evaluate") for override in overrides) else []
     assert seen.value.args == (todo, known, lacking)
+
+
+def test_runs_of_another_version_of_a_plugin_count_with_a_warning(zoo, own_zoo, matrix, tmp_path, caplog):
+    folder, _ = matrix
+    shutil.copytree(folder / "results", tmp_path / "results")
+    ledger = Ledger(tmp_path / "results")
+    (done,) = [run.record for run in ledger.runs if run.record.status == "done"]
+    ledger.append(done.model_copy(update={"plugins": {"duo": "duo-gan 0.2.0"}}))
+    jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    for version, warned in (
+        ("0.2.0", ""),
+        ("0.3.0", "Trained with duo-gan 0.2.0, but duo-gan 0.3.0 is installed (--fo"),
+    ):
+        loss = replace(zoo.losses.get("non-saturating"), plugin="duo", distribution=f"duo-gan {version}")
+        own_zoo.losses._entries["non-saturating"] = loss
+        with pytest.raises(Seen) as seen:
+            Bench(own_zoo, ledger, Settings(folder / "work"), Onlooker()).run(jobs)
+        assert seen.value.args == ([], ["vanilla-mnist"], [])
+        assert warned in caplog.text
+        assert ("Trained with" in caplog.text) is bool(warned)
 
 
 def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_one_is_not(

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -215,3 +217,11 @@ def test_averages_from_another_training_run_are_kept():
         network.weight.add_(1.0)
     ema.update(0)
     torch.testing.assert_close(ema.networks["generator"].weight, before + 0.1)
+
+
+def test_a_network_that_cannot_be_copied_is_named():
+    network = nn.Linear(3, 2)
+    network.lock = threading.Lock()
+    sentence = "The generator, a Linear, cannot be copied for the average of its weights: TypeError: cannot pickle"
+    with pytest.raises(GanzooError, match=sentence):
+        Ema({"generator": network}, decay=0.9)
