@@ -599,6 +599,9 @@ def test_a_function_that_makes_an_objective_has_its_roles(tmp_path, own_zoo):
     class Coder(Objective):
         roles: ClassVar = {"encoder": "encoder"}
 
+        def phases(self):
+            return []
+
     own_zoo.losses.add(Entry("loss", "coder", lambda: Coder(), "Codes", None, "tests", "tests 1.0"))
     own_zoo.losses.add(Entry("loss", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
 

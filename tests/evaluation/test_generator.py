@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo import Images
+from ganzoo import Images, Points
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
@@ -20,19 +20,20 @@ SMALL = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[8]"]
 CPU = torch.device("cpu")
 
 
-def make_run(path, zoo, *overrides, ema=True):
+def make_run(path, zoo, *overrides, ema=True, modality=Images(1, 28, 28)):  # noqa: B008 - it is never changed
     """A run folder as training leaves it; its EMA weights are half its raw weights."""
     recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *overrides])
     names = [str(digit) for digit in range(10)]
     info = {
         "recipe": recipe.name,
-        "shape": [1, 28, 28],
+        "shape": list(modality.shape),
+        "modality": modality.name,
         "classes": 10,
         "class_names": names,
         "data_dir": None,
     }
     run = RunFolder.create(path, recipe, info)
-    networks = assemble(recipe, zoo, Images(1, 28, 28), 10).networks
+    networks = assemble(recipe, zoo, modality, 10).networks
     tensors = {f"networks.{name}": tensor for name, tensor in networks.state_dict().items()}
     if ema:
         state = networks["generator"].state_dict()
@@ -112,9 +113,8 @@ def test_the_public_function_loads_a_run(run):
     assert ganzoo.load(run[0]).sample(2).shape == (2, 1, 28, 28)
 
 
-def test_a_run_on_points_draws_points(run, zoo):
-    path, networks = run
-    RunFolder.open(path).update(modality="points")
+def test_a_run_on_points_draws_points(tmp_path, zoo):
+    path, networks = make_run(tmp_path / "run", zoo, modality=Points(1, 1, 6))
     points = load(path, zoo=zoo, device=CPU).sample(20, seed=7, weights="raw")
     with torch.no_grad():
         expected = networks["generator"].eval()(torch.randn(20, 100, generator=torch.Generator().manual_seed(7)))
