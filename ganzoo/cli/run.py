@@ -129,6 +129,7 @@ def run(
             elif recipe is not None:
                 resolved = _recipe(recipe, data, overrides, zoo)
                 folder = out or free_folder(resolved.name)
+                RunFolder.refuse_used(folder)
                 progress.begin(resolved, folder)
                 finished = start(
                     resolved,

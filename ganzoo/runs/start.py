@@ -163,7 +163,6 @@ def resume(
     with run.claimed() if run is not None else nullcontext():
         recipe = data_dir = None
         if run is not None:
-            run.refuse_another_recipe()
             recipe = _as_recorded(run, run.recipe(zoo, overrides), processes)
             data_dir = run.data_dir(recipe) if dataset is None else None
             if processes.size != run.info.get("processes", 1):
