@@ -139,13 +139,11 @@ def write_atomically(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
             break
-        except FileNotFoundError:
-            # Removed by a process that took this one for dead: in containers, ids and host names may be the same.
-            if not attempts_left:
-                raise
         except OSError as error:
-            error.filename, error.filename2 = str(path), None  # nobody knows the temporary name
-            raise
+            # Removed by a process that took this one for dead: in containers, ids and host names may be the same.
+            if not isinstance(error, FileNotFoundError) or not attempts_left:
+                error.filename, error.filename2 = str(path), None  # not the temporary name, which nobody knows
+                raise
         finally:
             temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
