@@ -129,7 +129,8 @@ def run(
             elif recipe is not None:
                 resolved = _recipe(recipe, data, overrides, zoo)
                 folder = out or free_folder(resolved.name)
-                RunFolder.refuse_used(folder)
+                if out is not None:
+                    RunFolder.refuse_used(out)
                 progress.begin(resolved, folder)
                 finished = start(
                     resolved,
