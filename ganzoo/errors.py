@@ -57,7 +57,7 @@ class Interrupted(GanzooError):
 
 
 class StopAtOnce(BaseException):
-    """Ctrl-C or SIGTERM with nothing left to save.
+    """Ctrl-C, SIGTERM or SIGHUP with nothing left to save.
 
     It is not an ``Exception``, so code that tolerates failures does not catch it.
     """
@@ -67,6 +67,22 @@ class Terminated(GanzooError):
     """SIGTERM stopped the run, which saved its state first (exit code 143)."""
 
     exit_code = 143
+
+
+class HungUp(Terminated):
+    """SIGHUP, such as from a terminal that was closed, stopped the run, which saved its state first (exit code 129)."""
+
+    exit_code = 129
+
+
+STOPPED = (HungUp.exit_code, Interrupted.exit_code, Terminated.exit_code)
+"""The exit codes of a process that was asked to stop."""
+NO_SPACE = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is exhausted",
+    errno.EFBIG: "A file would exceed the size limit of this shell or disk",
+}
+"""Why nothing more can be written, by error number."""
 
 
 def one_line(text: str) -> str:
@@ -141,12 +157,32 @@ def foreign_code(sentence: str, remedy: str, *, locate: bool = False) -> Iterato
     except (GanzooError, KeyboardInterrupt, StopAtOnce):
         raise
     except BaseException as error:
-        if is_out_of_memory(error) or (isinstance(error, SystemExit) and error.code in (130, 143)):
+        if is_out_of_memory(error) or (isinstance(error, SystemExit) and error.code in STOPPED):
             raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
         named = f"{type(error).__name__}: {_text(error)[:1000]}".strip().removesuffix(".").removesuffix(":")
         raise GanzooError(f"{sentence}: {named}{plugin_line(error) if locate else ''}.", remedy) from error
+
+
+@contextmanager
+def writing(sentence: str, remedy: str) -> Iterator[None]:
+    """Convert an ``OSError`` into a ``GanzooError``, except for a full disk, which another path would not mend.
+
+    Args:
+        sentence: What failed, without a full stop; the system's reason is appended.
+        remedy: What to do about it.
+
+    Raises:
+        GanzooError: The path cannot be written.
+        OSError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        raise GanzooError(f"{sentence} ({error.strerror}).", remedy) from error
 
 
 MAX_LISTED = 30

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -54,6 +55,11 @@ def refuse_links(path: Path, within: Path) -> Path:
                 "Replace it with its target, or name the target on the command line.",
             )
     return path
+
+
+def as_argument(path: Path) -> str:
+    """A path as it can be pasted into a command: quoted for the shell, and never taken for an option."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def default_folder(*parts: str) -> Path:
@@ -150,9 +156,10 @@ def write_atomically(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
             break
-        except FileNotFoundError:
+        except OSError as error:
             # Removed by a process that took this one for dead: in containers, ids and host names may be the same.
-            if not attempts_left:
+            if not isinstance(error, FileNotFoundError) or not attempts_left:
+                error.filename, error.filename2 = str(path), None  # not the temporary name, which nobody knows
                 raise
         finally:
             temporary.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def call(
     """The ``ganzoo`` command in this process: exit code, standard output, standard error."""
     from ganzoo import cli
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored at the end
 
     def command(*arguments: object) -> tuple[int, str, str]:
@@ -101,7 +101,8 @@ def call(
         return ended.value.code or 0, told.out, told.err
 
     yield command
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, nearest, writing
 from ganzoo.files import refuse_links, write_atomically
 
 if TYPE_CHECKING:
@@ -544,11 +544,7 @@ def cache_folder(*parts: str) -> Path:
 
     root = Path(os.environ["GANZOO_CACHE"]) if os.environ.get("GANZOO_CACHE") else user_cache_path("ganzoo")
     folder = refuse_links(root.joinpath(*parts), root)
-    try:
+    remedy = "Point GANZOO_CACHE to a folder that you can write to."
+    with writing(f"The cache folder {folder} cannot be created", remedy):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GanzooError(
-            f"The cache folder {folder} cannot be created ({error.strerror}).",
-            "Point GANZOO_CACHE to a folder that you can write to.",
-        ) from error
     return folder

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from ganzoo.errors import GanzooError, StopAtOnce, plugin_line
+from ganzoo.errors import STOPPED, GanzooError, StopAtOnce, plugin_line
 from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_class_names, base_classes
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue
 
@@ -109,7 +109,7 @@ def caught(sentence: str, remedy: str) -> Iterator[None]:
     except (CheckFailed, KeyboardInterrupt, StopAtOnce):
         raise
     except BaseException as error:
-        if isinstance(error, SystemExit) and error.code in (130, 143):  # SIGINT and SIGTERM
+        if isinstance(error, SystemExit) and error.code in STOPPED:
             raise
         try:
             message = " ".join(str(error).split())[:200].rstrip(".")

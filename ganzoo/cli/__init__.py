@@ -12,6 +12,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Annotated, Any
@@ -29,8 +31,8 @@ from ganzoo.cli.reports import compare, doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
 from ganzoo.cli.study import app as study
-from ganzoo.cli.terminal import NO_SPACE, LogHandler, say
-from ganzoo.errors import GanzooError, is_out_of_memory, one_line
+from ganzoo.cli.terminal import LogHandler, say
+from ganzoo.errors import NO_SPACE, GanzooError, Interrupted, Terminated, is_out_of_memory, one_line
 
 OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
 """Other names that people try for some commands. Misspellings are matched without it."""
@@ -43,6 +45,11 @@ class Commands(TyperGroup):
         """The command that the first word names."""
         if args[0] in OTHER_WORDS:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{OTHER_WORDS[args[0]]}'?")
+        for word, value in pairwise([*args, "end"]):
+            option, joined, own = word.partition("=")
+            # As a path, it would be the working folder.
+            if (own if joined else value) == "" and option.startswith("--") and option != "--":
+                raise GanzooError(f"{option} is empty.", "Give it a value, or leave it out.")
         return super().resolve_command(ctx, args)
 
 
@@ -100,14 +107,20 @@ def common(
 def main() -> None:
     """The ``ganzoo`` command. A user's mistake gives one line and an exit code, never a traceback."""
     _prepare_streams()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    requests = _stop_requests()
     for package in ("ganzoo", "ganzoo_plugins"):
         logging.getLogger(package).addHandler(LogHandler())
     try:
         try:
             # In standalone mode, typer would print its errors itself, with the user's input unescaped.
             code = app(standalone_mode=False)
+        except Exception as error:
+            # A library that is being imported may swallow the request to stop, and then fail because it is incomplete.
+            if not requests or isinstance(error, (Interrupted, Terminated)):
+                raise
+            if requests[0] == signal.SIGINT:
+                _exit("Interrupted.", INTERRUPTED)
+            sys.exit(128 + requests[0])
         finally:
             sys.excepthook = _show_bug  # only now, because typer installs its own
             # A full disk may only show when the buffer is flushed, so flush it before the interpreter shuts down.
@@ -137,6 +150,8 @@ def main() -> None:
         if error.errno in NO_ACCESS:
             what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
             _exit(f"Cannot open {what}: {error.strerror}. {remedy}", 1)
+        if error.errno == errno.ENAMETOOLONG:
+            _exit(one_line(f"{error.filename or 'A file'}: the name is too long. Give a shorter one."), 2)
         if error.filename is None:
             _exit_with_plugin(error)
             raise
@@ -182,12 +197,29 @@ def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackT
     say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Exit through the usual cleanup, which removes temporary files. Training has its own handler, which saves first.
+def _stop_requests() -> Sequence[int]:
+    """Let SIGTERM and SIGHUP exit through the usual cleanup, which removes temporary files, as Ctrl-C does.
 
-    Not a GanzooError: code that tolerates failures, such as a cache, would swallow it.
+    Training has its own handlers, which save first.
+
+    Returns:
+        The numbers of the signals that have arrived; it grows.
     """
-    sys.exit(143)
+    requests: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        requests.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        # Not a GanzooError: code that tolerates failures, such as a cache, would swallow it.
+        sys.exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            # What the parent process ignores, such as SIGHUP under nohup, stays ignored.
+            if hasattr(signal, name) and signal.getsignal(signal.Signals[name]) is not signal.SIG_IGN:
+                signal.signal(signal.Signals[name], stop)
+    return requests
 
 
 def _drop_output() -> None:

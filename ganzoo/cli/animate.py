@@ -17,7 +17,7 @@ from ganzoo.cli.terminal import (
     refuse_missing_folder,
     say,
 )
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, writing
 
 
 def animate(
@@ -66,10 +66,8 @@ def animate(
         frames, seconds = animation.training(RunFolder.open(run))
     target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
     content = animation.encoded(frames, seconds, target.suffix)
-    try:
+    with writing(f"Could not write {target}", "Give another --out."):
         write_atomically(target, content)
-    except OSError as error:
-        raise GanzooError(f"Could not write {target} ({error.strerror}).", "Give another --out.") from error
     if as_json:
         print_json(
             {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}

@@ -5,7 +5,7 @@ Separate from ``terminal.py``, because rich takes a moment to import.
 
 from __future__ import annotations
 
-import shlex
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -35,6 +35,7 @@ from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
 from ganzoo.evaluation.protocol import Protocol, describe, describe_images, excess
 from ganzoo.evaluation.requests import better
+from ganzoo.files import as_argument
 from ganzoo.reports.templates import figure
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class Console(rich.console.Console):
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without messages: a training run must not end because nobody reads its progress any more."""
+        if not self.stderr:
+            super().on_broken_pipe()
+        self.quiet = True
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.file.fileno())
+        os.close(null)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Like rich's, with the text escaped: rich measures it here, before it wraps or cuts it."""
@@ -266,7 +276,7 @@ class RunProgress(Bars, Tracker):
             self.console.print(f"Best checkpoint: {kept}; --checkpoint best uses it", soft_wrap=True)
         if grids := sorted((finished.path / "samples").glob("*.png")):
             self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
-        place = shlex.quote(str(finished.path))
+        place = as_argument(finished.path)
         self.console.print(
             f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`", soft_wrap=True
         )

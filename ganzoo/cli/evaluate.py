@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import NO_SPACE, AllowCode, AllowPaths, AsJson, DataDir, WhichCheckpoint, print_json, say
-from ganzoo.errors import GanzooError, RunError, one_line
+from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.errors import NO_SPACE, GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -31,6 +31,10 @@ def doctor(
 
     folder = RunFolder.open(run)
     diagnosis = examine(folder)
+    try:
+        folder.refuse_another_recipe()
+    except GanzooError as error:  # the diagnosis needs no recipe
+        say(str(error), err=True, colour="yellow")
     recipe, status = folder.info["recipe"], folder.info["status"]
     images = max((event.get("images", 0) for event in folder.events()), default=0)
     if as_json:

@@ -135,6 +135,8 @@ def run(
             elif recipe is not None:
                 resolved = _recipe(recipe, data, overrides, zoo)
                 folder = out or free_folder(resolved.name)
+                if out is not None:
+                    RunFolder.refuse_used(out)
                 progress.begin(resolved, folder)
                 finished = start(
                     resolved,

@@ -18,7 +18,7 @@ from ganzoo.cli.terminal import (
     refuse_missing_folder,
     say,
 )
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, writing
 
 DEFAULT = 64
 """Number of images."""
@@ -79,14 +79,12 @@ def sample(
     classes = 0 if class_ is not None or generator.classes > MAX_COLUMNS else generator.classes
     n = n or (classes * max(1, round(DEFAULT / classes)) if classes else DEFAULT)
     images, labels = generator.sample_labelled(n, seed, class_, weights)
-    try:
+    with writing(f"Could not write {out}", "Give another --out."):
         if out.suffix == ".png" and (classes or scale > 1):
             picture = modality.picture(images, classes or None)
             write_atomically(out, png(picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)))
         else:
             modality.write(out, images, labels)
-    except OSError as error:
-        raise GanzooError(f"Could not write {out} ({error.strerror}).", "Give another --out.") from error
     facts: dict[str, Any] = {
         "out": str(out),
         "n": n,

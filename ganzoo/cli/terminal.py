@@ -6,7 +6,6 @@ No recipe, run folder or cache can grant the permissions that the options below 
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import sys
@@ -22,14 +21,6 @@ from ganzoo.errors import GanzooError, visible
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
-
-
-NO_SPACE = {
-    errno.ENOSPC: "The disk is full",
-    errno.EDQUOT: "The disk quota is exhausted",
-    errno.EFBIG: "A file would exceed the size limit of this shell or disk",
-}
-"""Why nothing more can be written, by error number."""
 
 
 def say(text: object = "", *, err: bool = False, colour: str | None = None) -> None:

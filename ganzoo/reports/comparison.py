@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.config.identity import DESCRIPTIVE
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, writing
 from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.registry import strict
 from ganzoo.reports.plots import Line, curves
@@ -104,10 +104,8 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     refuse_to_overwrite(out, ours=begins_like(out, MARK), command="compare", remedy="Give another --out.")
     names = _names(resolved)
     made = page("compare.html", (), facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
-    try:
+    with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, made.encode(errors="backslashreplace"))
-    except OSError as error:
-        raise GanzooError(f"Could not write {out} ({error.strerror}).", "Give another --out.") from error
     return out
 
 
@@ -145,6 +143,7 @@ def _side(path: Path, name: str) -> Side:
     for score in () if isinstance(rows, Absent) else rows:
         final.setdefault(score.metric.key, score)  # the run's own samples come before those of other seeds
     try:
+        run.refuse_another_recipe()
         recipe = strict.read_mapping(run.path / "recipe.yaml")
         settings = dict(_flat({key: value for key, value in recipe.items() if key not in DESCRIPTIVE}))
     except GanzooError:

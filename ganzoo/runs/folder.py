@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
 import os
 import secrets
-import shlex
 import shutil
 import socket
 import sys
@@ -29,8 +29,9 @@ from ganzoo.api.dataset import Dataset, Part, cache_folder
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
-from ganzoo.errors import GanzooError
+from ganzoo.errors import NO_SPACE, GanzooError, RunError
 from ganzoo.files import (
+    as_argument,
     default_folder,
     locked_append,
     parse_json,
@@ -217,9 +218,13 @@ class RunFolder:
             run.path = path
             return run
         except OSError as error:
+            sentence = f"Cannot create the run folder {path} ({error.strerror})."
+            if error.errno in NO_SPACE:
+                raise RunError(sentence, "Free some space, and try again.") from error
+            # Its temporary name is longer, so even a valid name may be too long.
+            too_long = error.errno == errno.ENAMETOOLONG
             raise GanzooError(
-                f"Cannot create the run folder {path} ({error.strerror}).",
-                "Use a folder you can write to.",
+                sentence, f"{'Give a shorter --out' if too_long else 'Use a folder you can write to'}."
             ) from error
 
     @staticmethod
@@ -227,16 +232,22 @@ class RunFolder:
         """Check that a run can be created in a folder: it is missing or empty, or its creation was interrupted.
 
         Raises:
-            GanzooError: It already holds something else.
+            GanzooError: It already holds something else, or cannot be written.
         """
         if (path / "run.json").exists():
             raise GanzooError(
                 f"{path} already holds a run.",
-                f"Resume it with `ganzoo run --resume {shlex.quote(str(path))}` (in Python resume_from=...), or give "
+                f"Resume it with `ganzoo run --resume {as_argument(path)}` (in Python resume_from=...), or give "
                 "another --out (in Python out=...).",
             )
         if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
             raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out (in Python out=...).")
+        existing = next((one for one in (path, *path.parents) if one.exists()), path)
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            reason = "cannot be written" if existing.is_dir() else "is not a folder"
+            raise GanzooError(
+                f"Cannot create the run folder {path} ({existing} {reason}).", "Use a folder you can write to."
+            )
 
     @classmethod
     def _write_initial_files(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
@@ -326,9 +337,10 @@ class RunFolder:
             scored: Whether its metrics are needed; if not, those that are not installed are only a warning.
 
         Raises:
-            GanzooError: The recipe is invalid here. If packages of plugins are missing or have changed since the run
-                began, the message names them.
+            GanzooError: ganzoo did not write its recipe.yaml, or the recipe is invalid here. If packages of plugins are
+                missing or have changed since the run began, the message names them.
         """
+        self.refuse_another_recipe()
         file = self.path / "recipe.yaml"
         try:
             recipe = load_recipe(file, zoo, list(overrides), migrate=True, scored=scored)
@@ -378,17 +390,22 @@ class RunFolder:
         return False
 
     def refuse_another_recipe(self) -> None:
-        """Refuse a recipe.yaml that ganzoo did not write: a run resumed with another recipe would be another run.
+        """Refuse a recipe.yaml that ganzoo did not write: the run's weights and scores belong to the one it did.
 
         Raises:
             GanzooError: It is missing, damaged or edited.
         """
         file = self.path / "recipe.yaml"
-        digests = self.info.get("recipe_digests")  # old runs have none
-        if digests and not (file.is_file() and _digest(file.read_bytes()) in digests):
+        if not file.is_file():
+            raise GanzooError(f"{file} is missing.", "Restore it from a copy, or start over with another --out.")
+        known = self.info.get("recipe_digests")  # old runs have none
+        if not known or (digest := _digest(file.read_bytes())) in known:
+            return
+        # A process that resumes the run may have changed both files since this one opened it.
+        if digest not in read_description(self.path).get("recipe_digests", []):
             raise GanzooError(
                 f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
-                "Restore it from a copy. To change settings, use --set.",
+                "Restore it from a copy. To change settings, resume the run with --set.",
             )
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -427,6 +444,7 @@ class RunFolder:
         """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""
         scores = self.scores()
         try:  # to read the recipe without the plugins that it needs
+            self.refuse_another_recipe()
             plain = strict.read_mapping(self.path / "recipe.yaml")
             if isinstance(plain.get("dataset"), dict):
                 plain["dataset"].pop("count", None)  # irrelevant here, and a plugin's own option may be anything
@@ -436,8 +454,10 @@ class RunFolder:
         return final_scores(scores, own_protocol(recipe))
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint; the newest two are kept."""
-        return save_checkpoint(self.path / "checkpoints", tensors, state)
+        """Write a checkpoint, of which the newest two are kept, and record in run.json that there is one."""
+        path = save_checkpoint(self.path / "checkpoints", tensors, state)
+        self.update(saved_images=state["images"])
+        return path
 
     def save_plane(self, images: int, samples: Tensor, field: Tensor | None) -> None:
         """Save one point of a run on 2D data: samples (n, 2), and the discriminator's field (k, k) or None."""
@@ -464,8 +484,21 @@ class RunFolder:
         return known if kept else None
 
     def find_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest intact checkpoint or None, and a message for each damaged one that was skipped."""
-        return load_latest(self.path / "checkpoints")
+        """The newest intact checkpoint or None, and a message for each damaged one that was skipped.
+
+        Raises:
+            GanzooError: Every checkpoint is damaged, or those that the run once had are gone.
+        """
+        checkpoint, damaged = load_latest(self.path / "checkpoints")
+        if checkpoint is None:
+            # A checkpoint precedes every score; older runs did not record the checkpoint itself.
+            known = [self.info.get("saved_images"), *(score["images"] for score in self.scores())]
+            if saved := max(filter(None, known), default=0):
+                raise GanzooError(
+                    f"The run {self.path} has no checkpoint any more, though it had saved one after {saved:,} images.",
+                    f"Restore {self.path / 'checkpoints'} from a copy, or start a new run with another --out.",
+                )
+        return checkpoint, damaged
 
     def checkpoint(self, which: Which = "last") -> Checkpoint:
         """The newest intact checkpoint, or the one with the best score.
@@ -473,7 +506,7 @@ class RunFolder:
         Raises:
             GanzooError: There is none.
         """
-        checkpoint, _ = load_latest(self.path / ("checkpoints" if which == "last" else BEST))
+        checkpoint, _ = self.find_checkpoint() if which == "last" else load_latest(self.path / BEST)
         if checkpoint is not None:
             return checkpoint
         if which == "last":

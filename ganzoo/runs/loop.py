@@ -7,11 +7,10 @@ process writes.
 from __future__ import annotations
 
 import math
-import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +21,13 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Points, png
 from ganzoo.api.metric import TrainedModel
 from ganzoo.api.tracker import Tracker
-from ganzoo.errors import Diverged, RunError, one_line
+from ganzoo.errors import Diverged, Interrupted, RunError, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.requests import MetricRequest
 from ganzoo.evaluation.sampling import discriminator_field, draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
-from ganzoo.files import write_atomically
+from ganzoo.files import as_argument, write_atomically
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.health import broken_networks, shares_of_a_step
@@ -164,7 +163,9 @@ class TrainingLoop:
         self._evaluated = -1
         planes = () if run is None else run.planes()
         self._last_plane = max((images for images, _ in planes if images <= self.trainer.images), default=-1)
-        self._stop = StopRequests()
+        self._stop = StopRequests(
+            "" if run is None else "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
+        )
         self._step_seconds = 0.0
         self._check_signals_every = 1
         self._threads = threads
@@ -175,13 +176,13 @@ class TrainingLoop:
         """Train to the end, or until the requested score is reached.
 
         Raises:
-            Interrupted: Ctrl-C; the state is saved.
-            Terminated: SIGTERM; the state is saved.
+            Interrupted: Ctrl-C; the state is saved, unless a second one came first.
+            Terminated: SIGTERM or SIGHUP; the state is saved.
             Diverged: A loss, a gradient, a weight or a sample is no longer finite; what was saved before is kept.
         """
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
-        with self._stop:
+        with self._stop, self._loss_reported():
             if self.run is not None:
                 with self._stop.at_once(*self._stopped()):
                     self.evaluator.prepare()
@@ -252,9 +253,22 @@ class TrainingLoop:
         return bool(number)
 
     def _stopped(self) -> tuple[str, str]:
-        images, where = self.trainer.images, f" {shlex.quote(str(self.run.path))}" if self.run is not None else ""
+        images, where = self.trainer.images, f" {as_argument(self.run.path)}" if self.run is not None else ""
         sentence = f"Stopped after {images:,} images, and saved." if images else "Stopped before the first step."
         return sentence, f"Resume with `ganzoo run --resume{where}`."
+
+    @contextmanager
+    def _loss_reported(self) -> Iterator[None]:
+        """Turn a second Ctrl-C, which quits without saving, into an error that gives what is lost."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._stop.received is None:
+                raise
+            sentence, remedy = self._stopped()
+            if lost := self.trainer.images - self._saved:
+                sentence = f"Stopped without saving: the last {lost:,} of {self.trainer.images:,} images are lost."
+            raise Interrupted(sentence, remedy) from None
 
     def _log_means(self) -> None:
         started_at = time.perf_counter()

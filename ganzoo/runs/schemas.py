@@ -275,6 +275,7 @@ class _Facts(BaseModel):
     best: _Best | None = None
     precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Count | None = None
+    saved_images: Count | None = None
     seconds: Seconds | None = None
     images_per_second: Number | None = None
     parameters: dict[str, int] | None = None

@@ -177,7 +177,6 @@ def resume(
     with run.claimed() if run is not None else nullcontext():
         recipe = data_dir = None
         if run is not None:
-            run.refuse_another_recipe()
             recorded = run.recipe(zoo)
             if pictures is not None:
                 if recorded.dataset.name != OWN_PICTURES:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ganzoo.config.identity import training_digest
 from ganzoo.config.schema import combination
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, writing
 from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
@@ -292,12 +292,8 @@ class Ledger:
         self.folder = folder
         for name in ("samples", CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
             refuse_links(folder / name, folder)
-        try:
+        with writing(f"{folder} cannot be created", "Give another results folder."):
             (folder / "samples").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GanzooError(
-                f"{folder} cannot be created ({error.strerror}).", "Give another results folder."
-            ) from error
         self._seen: dict[str, int] = {}
         self.refresh()
 

@@ -34,6 +34,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import cache_folder
+from ganzoo.errors import STOPPED as STOP_CODES
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
@@ -45,10 +46,10 @@ from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
 from ganzoo.studies.weights import keep_weights, kept_weights
 from ganzoo.training.device import VARIABLES
-from ganzoo.training.signals import StopRequests
+from ganzoo.training.signals import STOP_SIGNALS, StopRequests
 
 logger = logging.getLogger(__name__)
-STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+STOPPED: Final = (*STOP_CODES, *(-number for number in STOP_SIGNALS))
 """Exit codes of a child that was asked to stop."""
 
 
@@ -446,7 +447,7 @@ class Bench:
         """Do the unclaimed tasks, and wait for those that other workers are doing."""
         queue, runs, look_again = list(tasks), dict[Job, ScoredRun](), 0.0
         stopped_any = waiting = False
-        with StopRequests() as stop:
+        with StopRequests("Stopping the runs in progress, which save first.") as stop:
             while self._running or (queue and not stop.received):
                 has_room = bool(queue) and len(self._running) < self.settings.parallel
                 if has_room and not stop.received and time.monotonic() > look_again:

@@ -1,30 +1,46 @@
-"""Ctrl-C and SIGTERM as requests to stop between steps."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests to stop between steps."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from ganzoo.errors import GanzooError, Interrupted, StopAtOnce, Terminated
+from ganzoo.errors import GanzooError, HungUp, Interrupted, StopAtOnce, Terminated
+
+STOP_SIGNALS = {
+    signal.Signals[name]: error
+    for name, error in {"SIGINT": Interrupted, "SIGTERM": Terminated, "SIGHUP": HungUp}.items()
+    if hasattr(signal, name)  # Windows has no SIGHUP
+}
+"""The error that each request to stop ends in."""
 
 
 class StopRequests:
-    """While active, records the first SIGINT or SIGTERM; a second Ctrl-C stops immediately."""
+    """While active, records the first SIGINT, SIGTERM or SIGHUP; a second Ctrl-C stops immediately.
 
-    def __init__(self) -> None:
+    A process that ignores SIGHUP, as ``nohup`` has it, keeps ignoring it.
+
+    Args:
+        notice: Printed on standard error at the first Ctrl-C if the block does not stop immediately.
+    """
+
+    def __init__(self, notice: str = "") -> None:
         self.received: signal.Signals | None = None
+        self._notice = notice
         self._interrupted = False
         self._exit_message: tuple[str, str] | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._record)
+            for number in STOP_SIGNALS:
+                if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -35,8 +51,7 @@ class StopRequests:
 
     def error(self, sentence: str, remedy: str) -> GanzooError:
         """The error to exit with: its exit code depends on the signal."""
-        kind = Terminated if self.received is signal.SIGTERM else Interrupted
-        return kind(sentence, remedy)
+        return STOP_SIGNALS[self.received or signal.SIGINT](sentence, remedy)
 
     @contextmanager
     def at_once(self, sentence: str, remedy: str) -> Iterator[None]:
@@ -44,18 +59,23 @@ class StopRequests:
 
         Raises:
             Interrupted: Ctrl-C arrived; the message is the sentence and the remedy.
-            Terminated: SIGTERM arrived.
+            Terminated: SIGTERM or SIGHUP arrived.
         """
         self._exit_message = sentence, remedy
         try:
             if self.received:
-                raise self.error(sentence, remedy)
+                raise StopAtOnce
             try:
                 yield
             finally:
                 self._exit_message = None
         except StopAtOnce:
             raise self.error(sentence, remedy) from None
+        except Exception as error:
+            # A library that is being imported may swallow the request, and then fail because it is half imported.
+            if self.received is None:
+                raise
+            raise self.error(sentence, remedy) from error
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
@@ -64,5 +84,22 @@ class StopRequests:
             self._interrupted = True
         first = self.received is None
         self.received = self.received or signal.Signals(number)
+        if self.received.name == "SIGHUP":
+            leave_terminal()
         if first and self._exit_message is not None:
             raise StopAtOnce
+        if number == signal.SIGINT and self._notice:
+            with suppress(OSError):  # unbuffered, because the signal may have interrupted a write to sys.stderr
+                os.write(2, f"\n{self._notice}\n".encode())
+
+
+def leave_terminal() -> None:
+    """Discard further output to a terminal that is gone: it would fail before the run is saved."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            with suppress(OSError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, descriptor)
+                os.close(null)

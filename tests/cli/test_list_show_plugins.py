@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -386,6 +387,25 @@ def test_what_goes_wrong_becomes_a_sentence_and_a_code(call, monkeypatch, raised
     assert (found, out) == (code, "")
     assert err.startswith(sentence)
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_request_to_stop_that_a_library_swallows_is_not_reported_as_its_failure(call, monkeypatch, number, code):
+    def fail():
+        with suppress(BaseException):
+            os.kill(os.getpid(), number)
+        raise ImportError("cannot import name 'ndarray' from partially initialized module 'numpy'")
+
+    monkeypatch.setattr("ganzoo.registry.loading.load_zoo", fail)
+    assert call("list") == (code, "", "Interrupted.\n" if code == 130 else "")
+
+
+@pytest.mark.parametrize("command", ["run vanilla-ring --out", "report --device", "study run few-images --out"])
+@pytest.mark.parametrize("end", [[""], ["", "--json"]])
+def test_an_option_without_a_value_is_not_the_working_folder(call, command, end):
+    option = command.rpartition(" ")[2]
+    assert call(*command.split(), *end) == (2, "", f"{option} is empty. Give it a value, or leave it out.\n")
+    assert call(*command.split()[:-1], f"{option}=")[2].startswith(f"{option} is empty.")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -1,6 +1,7 @@
 """What ``ganzoo run`` prints without a terminal, and at its end."""
 
 import io
+import os
 
 import pytest
 
@@ -39,6 +40,17 @@ def test_small_scores_have_three_digits(zoo, tmp_path):
         "1,000 images: kid 3.00e-04 (ema)",
         "1,000 images: fid 12.3 (ema)",
     ]
+
+
+def test_a_run_goes_on_when_nobody_reads_its_progress():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        with RunProgress() as shown:
+            shown.console.file = pipe
+            shown.say("Nobody reads this.")
+            shown.say("Nor this.")
+        pipe.write("nor what others print")
 
 
 @pytest.mark.parametrize("name", ["ring", "with a space"])

@@ -1,5 +1,6 @@
 """Run folders: two processes in one folder, kills during creation, damage to each file, and other versions."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import torch
 from ganzoo import Tracker
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
+from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder, reading
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.schemas import NewerError
@@ -163,6 +165,69 @@ def test_a_run_with_an_edited_recipe_is_not_resumed(run, zoo):
     (run / "recipe.yaml").write_text(text.replace("batch_size: 16", "batch_size: 32"))
     with pytest.raises(GanzooError, match=r"recipe\.yaml is not as ganzoo wrote it"):
         resume(run, zoo, overrides=["train.images=128"])
+
+
+def test_no_command_takes_an_edited_or_missing_recipe_for_the_run_s_own(run, zoo, call):
+    own, scores = (run / "recipe.yaml").read_text(), len(RunFolder.open(run).scores())
+    best = RunFolder.open(run).final_scores()
+    (run / "recipe.yaml").write_text(own.replace("samples: 200", "samples: 100"))
+    for command in ("sample {run} --out {run}/a.png", "eval {run}", "animate {run} --walk --out {run}/a.gif"):
+        code, _, err = call(*command.format(run=run).split(), "--device", "cpu")
+        assert (code, "recipe.yaml is not as ganzoo wrote it" in err) == (2, True)
+    assert len(RunFolder.open(run).scores()) == scores
+    assert RunFolder.open(run).final_scores() == best
+    assert "recipe.yaml is not as ganzoo wrote it" in call("doctor", run)[2]
+    assert "recipe.yaml is not as ganzoo wrote it" in write_report(run, zoo, draw=False).read_text()
+    (run / "recipe.yaml").write_text("")
+    with pytest.raises(GanzooError, match="damaged or edited"):
+        RunFolder.open(run).recipe(zoo)
+    (run / "recipe.yaml").unlink()
+    with pytest.raises(GanzooError, match=r"recipe\.yaml is missing\. Restore it from a copy"):
+        RunFolder.open(run).recipe(zoo)
+
+
+def test_a_reader_accepts_a_recipe_that_another_process_changes_on_resume(run, zoo):
+    reader, writer = RunFolder.open(run), RunFolder.open(run)
+    writer.replace_recipe(writer.recipe(zoo, ["train.images=128"]))
+    assert reader.recipe(zoo).train.images == 128
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_start_over(run, zoo):
+    shutil.rmtree(run / "checkpoints")
+    before = (run / "events.jsonl").read_bytes()
+    with pytest.raises(GanzooError, match=r"no checkpoint any more, though it had saved one after 64 images\. Restore"):
+        resume(run, zoo, overrides=["train.images=128"])
+    assert (run / "events.jsonl").read_bytes() == before
+    # A run that was killed before its first checkpoint has logged losses, but no scores.
+    RunFolder.open(run).update(saved_images=None, status="running")
+    (run / "scores.jsonl").unlink()
+    assert resume(run, zoo).info["status"] == "done"
+
+
+@pytest.mark.parametrize(("length", "sentence"), [(250, "Give a shorter --out."), (300, "Give a shorter one.")])
+def test_a_name_that_is_too_long_is_one_message(tmp_path, call, length, sentence):
+    code, _, err = call("run", "vanilla-ring", *(f"--set={one}" for one in TINY), "--out", tmp_path / ("a" * length))
+    assert (code, err.strip().endswith(sentence)) == (2, True), err
+
+
+def test_a_folder_in_use_is_refused_before_anything_else_is_printed(run, call):
+    code, _, err = call("run", "vanilla-ring", "--out", run)
+    assert code == 2
+    assert err == f"{run} already holds a run. Resume it with `ganzoo run --resume {run}`, or give another --out.\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["sample {run} --out {run}/a.npz", "animate {run} --out {run}/a.gif", "compare {run} {run}/../b"]
+)
+def test_a_full_disk_is_no_reason_for_another_out(run, call, monkeypatch, command):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shutil.copytree(run, run.parent / "b")
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = call(*command.format(run=run).split())
+    assert (code, err) == (1, "The disk is full. Free some space, and try again.\n")
 
 
 def test_damaged_lines_are_skipped_and_reported(run, zoo, caplog):

@@ -29,6 +29,7 @@ def page(run, tmp_path_factory):
     (other / "scores.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, *split, *seeds]))
     info = json.loads((other / "run.json").read_text())
     info["environment"] |= {"gpu": "Another GPU"}
+    info["recipe_digests"] = []
     (other / "run.json").write_text(json.dumps(info))
     recipe = (other / "recipe.yaml").read_text()
     (other / "recipe.yaml").write_text(recipe.replace("batch_size: 16", "batch_size: 8"))

@@ -46,7 +46,9 @@ def test_a_whole_run_has_everything(run, toy_zoo):
 
 def test_strangers_names_and_recipes_are_inert(copy, toy_zoo):
     run = RunFolder.open(copy)
-    run.update(reason=SCRIPT, engine=SCRIPT, environment={"cpu": SCRIPT, "versions": {SCRIPT: SCRIPT}})
+    run.update(
+        reason=SCRIPT, engine=SCRIPT, recipe_digests=[], environment={"cpu": SCRIPT, "versions": {SCRIPT: SCRIPT}}
+    )
     (copy / "recipe.yaml").write_text(f"summary: '{SCRIPT}'\n")
     run.log({"event": "train", "images": 400, "seconds": 9.0, f"{SCRIPT}.loss": 1.0})
     page = text_of(copy, toy_zoo)
@@ -55,7 +57,7 @@ def test_strangers_names_and_recipes_are_inert(copy, toy_zoo):
 
 
 def test_an_interrupted_run_says_what_is_missing(copy, toy_zoo):
-    RunFolder.open(copy).update(status="interrupted")
+    RunFolder.open(copy).update(status="interrupted", saved_images=None)
     (copy / "events.jsonl").write_text('{"event": "start", "images": 0}\n')
     (copy / "scores.jsonl").unlink()
     for folder in ("samples", "checkpoints"):
@@ -98,6 +100,7 @@ evaluate: {metrics: [modes@ring], samples: 100}
 def test_the_columns_of_a_conditional_recipe_are_named(copy, toy_zoo):
     recipe = (copy / "recipe.yaml").read_text()
     (copy / "recipe.yaml").write_text(recipe.replace("conditional: false", "conditional: true"))
+    RunFolder.open(copy).update(recipe_digests=[])
     page = text_of(copy, toy_zoo, draw=False)
     for name in "abcd":
         assert page.count(f'<span title="{name}">{name}</span>') == 3

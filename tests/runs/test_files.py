@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from ganzoo.checks.isolation import import_problems
-from ganzoo.files import DAY, append_lines, child_python, read_lines, sweep, temporary_name, write_atomically
+from ganzoo.files import (
+    DAY,
+    append_lines,
+    as_argument,
+    child_python,
+    read_lines,
+    sweep,
+    temporary_name,
+    write_atomically,
+)
 from ganzoo.runs.folder import _own_key
 
 
@@ -30,6 +39,19 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monk
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised:
+        write_atomically(tmp_path / "missing" / "run.json", b"new")
+    assert raised.value.filename == str(tmp_path / "missing" / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"), [("-dash", "./-dash"), ("-a b", "'./-a b'"), ("runs/-a", "runs/-a"), ("/a b", "'/a b'")]
+)
+def test_a_path_in_a_suggested_command_is_not_taken_for_an_option(path, argument):
+    assert as_argument(Path(path)) == argument
 
 
 def test_writers_with_the_same_process_id_do_not_interfere(tmp_path):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from ganzoo.api.dataset import png
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
-from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, foreign_code
+from ganzoo.errors import GanzooError, HungUp, Interrupted, RunError, StopAtOnce, Terminated, foreign_code
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.reports.run_report import write_report
@@ -202,6 +203,7 @@ def test_an_evaluation_interrupted_between_checkpoint_and_score_is_repeated(whol
     [
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.full),
         (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
         pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.full),
     ],
 )
@@ -245,6 +247,54 @@ def test_a_request_to_stop_is_not_taken_for_an_unreadable_file_or_a_failing_plug
         read()
 
 
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGHUP, HungUp)])
+def test_a_request_that_a_library_swallows_is_not_reported_as_the_library_s_failure(number, kind):
+    def fail():
+        with StopRequests() as requests, requests.at_once("Stopped.", "Resume."):
+            with suppress(StopAtOnce):  # as torch does while it imports numpy
+                os.kill(os.getpid(), number)
+            raise ImportError("cannot import name 'ndarray' from partially initialized module 'numpy'")
+
+    with pytest.raises(kind, match="Stopped"):
+        fail()
+
+
+def test_a_process_that_ignores_hangups_trains_on():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with StopRequests() as requests:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert requests.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_output_to_a_terminal_that_is_gone_is_discarded():
+    script = "import os, signal\nfrom ganzoo.training.signals import StopRequests\n" + dedent("""
+        main, terminal = os.openpty()
+        os.dup2(terminal, 2)
+        with StopRequests() as requests:
+            os.close(main)
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.write(2, b"more")
+        print(requests.received.name)
+    """)
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "SIGHUP\n"
+
+
+def test_the_first_ctrl_c_says_what_a_second_one_does_and_that_one_what_is_lost(tmp_path, capfd):
+    def twice(images):
+        if images == 3200 + 64:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert "press Ctrl-C again to quit without saving" in capfd.readouterr().err
+            os.kill(os.getpid(), signal.SIGINT)
+
+    recipe, zoo = tiny("evaluate.metrics=[]")
+    with pytest.raises(Interrupted, match="without saving: the last 64 of 3,264 images are lost. Resume with"):
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=twice))
+    assert RunFolder.open(tmp_path / "run").info["status"] == "interrupted"
+
+
 def test_a_second_ctrl_c_stops_immediately_even_after_a_sigterm():
     with StopRequests() as requests:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -256,13 +306,13 @@ def test_a_second_ctrl_c_stops_immediately_even_after_a_sigterm():
 
 
 def test_signal_handlers_are_restored_and_a_run_in_a_thread_sets_none():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with suppress(ZeroDivisionError), StopRequests():
         1 / 0  # noqa: B018
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     with ThreadPoolExecutor(1) as pool:
         pool.submit(StopRequests().__enter__).result()
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
 def test_training_ends_when_it_is_good_enough(tmp_path):
