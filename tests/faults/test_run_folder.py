@@ -213,7 +213,10 @@ def test_a_name_that_is_too_long_is_one_message(tmp_path, call, length, sentence
 def test_a_folder_in_use_is_refused_before_anything_else_is_printed(run, call):
     code, _, err = call("run", "vanilla-ring", "--out", run)
     assert code == 2
-    assert err == f"{run} already holds a run. Resume it with `ganzoo run --resume {run}`, or give another --out.\n"
+    assert err == (
+        f"{run} already holds a run. Resume it with `ganzoo run --resume {run}` (in Python resume_from=...), or give "
+        "another --out (in Python out=...).\n"
+    )
 
 
 @pytest.mark.parametrize(

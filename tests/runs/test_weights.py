@@ -225,6 +225,9 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
+    description = tmp_path / "run" / "run.json"  # as if it had been killed before its first checkpoint
+    description.write_text(json.dumps({**json.loads(description.read_text()), "saved_images": None}))
+    (tmp_path / "run" / "scores.jsonl").unlink()
     with pytest.raises(GanzooError, match=rf"killed before it had saved the weights of {moved}, which are gone"):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
     shutil.copytree(source.path, moved)  # they are there again, or were there all along
