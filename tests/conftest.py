@@ -33,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """One cache for the whole session: workers and the processes that tests start inherit it from here."""
     for name in PERSONAL:
         os.environ.pop(name, None)
+    # As at a terminal, also under nohup or in the background, where a shell has its commands ignore these.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     if hasattr(config, "workerinput"):
         _use_one_thread()
         return

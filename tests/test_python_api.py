@@ -15,6 +15,7 @@ import ganzoo
 from ganzoo.data import as_dataset
 from ganzoo.errors import GanzooError
 
+UNSCORED: dict[str, list[str]] = {"metrics": []}
 QUICK = {"images": 160, "batch_size": 16, "log_every": 80, "device": "cpu"}
 
 
@@ -281,6 +282,21 @@ def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):
         with pytest.raises(GanzooError, match="A resumed run keeps its folder, its dataset"):
             ganzoo.train(recipe, resume_from=tmp_path / "run", **more)
     assert ganzoo.train(recipe, resume_from=tmp_path / "run").info["status"] == "done"
+
+
+def test_a_finished_run_is_trained_further_as_if_it_had_never_ended(tmp_path):
+    images = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
+    for name, dataset in (("vanilla-ring", None), ("vanilla-mnist", images)):
+        recipe, longer = (
+            ganzoo.recipe(name, train=train, optimizers={"default": {"name": "adam", "lr": 1e-3}}, evaluate=UNSCORED)
+            for train in (QUICK, {**QUICK, "images": 2 * QUICK["images"]})
+        )
+        expected = ganzoo.train(longer, dataset=dataset, out=tmp_path / f"{name}-whole")
+        ganzoo.train(recipe, dataset=dataset, out=tmp_path / name)
+        further = ganzoo.train(longer, dataset=dataset, resume_from=tmp_path / name)
+        assert torch.equal(further.sample(5), expected.sample(5))
+        with pytest.raises(GanzooError, match=r"was started with other settings\. .* A `Recipe` may change only train"):
+            ganzoo.train(ganzoo.recipe(name, train={**QUICK, "batch_size": 8}), resume_from=tmp_path / name)
 
 
 def test_text_of_any_script_and_sign_is_taken_over():

@@ -34,8 +34,8 @@ from ganzoo.reproducibility import default_modes, preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
-from ganzoo.runs.start import resume, start
-from ganzoo.runs.weights import pinned_as_recorded
+from ganzoo.runs.start import CHANGEABLE, resume, start
+from ganzoo.runs.weights import differing, pinned_as_recorded
 from ganzoo.training.distributed import ALONE
 
 if TYPE_CHECKING:
@@ -162,8 +162,9 @@ def train(
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
         on_step: Called after each step with the number of images shown.
         log: Called with progress messages.
-        resume_from: A run folder to resume. ``recipe`` must be the recipe that it was started with, or its name; leave
-            out ``out``, ``anyway`` and a dataset's name.
+        resume_from: A run folder to resume. ``recipe`` must be the recipe that it was started with, or its name; with
+            more ``train.images``, a finished run is trained further. Leave out ``out``, ``anyway`` and a dataset's
+            name.
         allow_code: Whether an extractor that the recipe names may run downloaded code, as DINOv2 does.
         allow_paths: Whether a resumed run that was not started here may read any path it names.
 
@@ -190,9 +191,9 @@ def train(
                     "Leave out `out`, `anyway` and a dataset's name, or start a new run without `resume_from`.",
                 )
             begun = RunFolder.open(resume_from)
-            _refuse_another_recipe(begun, recipe, zoo, in_memory=in_memory is not None)
-            with preserved_random_state(ALONE.device(begun.recipe(zoo).train)):
-                finished = resume(Path(resume_from), zoo, dataset=in_memory, callbacks=callbacks)
+            changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
+            with preserved_random_state(ALONE.device(begun.recipe(zoo, changes).train)):
+                finished = resume(Path(resume_from), zoo, overrides=changes, dataset=in_memory, callbacks=callbacks)
             assert finished is not None
             return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
@@ -224,11 +225,11 @@ def train(
         return Run(finished)
 
 
-def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> None:
-    """Refuse to resume a run with a recipe other than its own: by its name and, for a ``Recipe``, by its settings.
+def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> list[str]:
+    """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does.
 
     Raises:
-        GanzooError: It is another recipe.
+        GanzooError: It is another recipe, by its name or, for a ``Recipe``, by settings that cannot be changed.
     """
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
@@ -236,14 +237,21 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
             f"The run {run.path} belongs to the recipe '{run.info['recipe']}', not '{name}'.",
             "Pass its own recipe, or start a new run without `resume_from`.",
         )
-    if isinstance(recipe, Recipe):
-        begun = run.recipe(zoo)
-        requested = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
-        if not same_training(requested, begun):
-            raise GanzooError(
-                f"The run {run.path} was started with other settings.",
-                f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`.",
-            )
+    if not isinstance(recipe, Recipe):
+        return []
+    begun = run.recipe(zoo)
+    requested = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
+    if same_training(requested, begun):
+        return []
+    differences = differing(begun.plain(), requested.plain())
+    changes = [f"{key}={quoted(value)}" for key, value in differences if key.startswith(CHANGEABLE)]
+    if not same_training(requested, run.recipe(zoo, changes)):
+        raise GanzooError(
+            f"The run {run.path} was started with other settings.",
+            f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`. A `Recipe` may "
+            f"change only {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')}.",
+        )
+    return changes
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -17,7 +17,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
-from ganzoo.runs.api import _refuse_another_recipe
+from ganzoo.runs.api import _changes_on_resume
 from ganzoo.runs.checkpoint import read_checkpoint
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
@@ -217,7 +217,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     shutil.rmtree(moved)
     overrides = [*SMALL, f"train.init_from={moved}"]
     assert _continuation(tmp_path / "run", "vanilla-ring", None, overrides) == ("killed", [])
-    _refuse_another_recipe(RunFolder.open(tmp_path / "run"), recipe, zoo, in_memory=False)
+    assert _changes_on_resume(RunFolder.open(tmp_path / "run"), recipe, zoo, in_memory=False) == []
     with pytest.raises(GanzooError, match="gone"):
         _continuation(tmp_path / "run", "vanilla-ring", None, [*SMALL, f"train.init_from={tmp_path / 'gone'}"])
     resume(tmp_path / "run", zoo)
