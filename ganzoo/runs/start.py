@@ -177,8 +177,9 @@ def resume(
     with run.claimed() if run is not None else nullcontext():
         recipe = data_dir = None
         if run is not None:
-            recorded = run.recipe(zoo)
+            recorded = None
             if pictures is not None:
+                recorded = run.recipe(zoo)
                 if recorded.dataset.name != OWN_PICTURES:
                     raise GanzooError(
                         f"The run {run.path} trains on '{recorded.dataset.name}', not on pictures from a folder.",
@@ -187,7 +188,7 @@ def resume(
                 overrides = [*overrides, f"dataset.path={quoted(str(pictures.expanduser().absolute()))}"]
             recipe = _as_recorded(run, run.recipe(zoo, overrides), processes)
             # The user has named the new place of moved pictures; everything else must be what the run recorded.
-            data_dir = run.data_dir(recorded if pictures is not None else recipe) if dataset is None else None
+            data_dir = run.data_dir(recorded or recipe) if dataset is None else None
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
