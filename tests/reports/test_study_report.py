@@ -88,9 +88,9 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
 def written(made, zoo):
     """The page of what was found, with some of it changed."""
 
-    def _written(found, *, judged=True):
+    def _written(found, *, judged=True, quick=False):
         verdicts, views = (made.verdicts, made.views) if judged else ((), ())
-        return html(found, verdicts, views, 3, made.path.parent, zoo)
+        return html(found, verdicts, views, 3, made.path.parent, zoo, quick=quick)
 
     return _written
 
@@ -111,6 +111,12 @@ def test_seeds_beyond_those_that_the_file_asks_for_are_told(written, unchanged, 
     assert "more were trained" not in unchanged
     more = written(replace(made.found, asked=2))
     assert "The study specifies 2 seeds for each variant; more were trained, perhaps after a verdict was known." in more
+
+
+def test_notes_are_about_the_whole_study_and_the_pinned_settings_are_shown(written, made):
+    noted = replace(made.found, study=made.found.study.model_copy(update={"notes": ("Runs are short.",)}))
+    assert ["<p>Runs are short.</p>" in written(noted, quick=quick) for quick in (False, True)] == [True, False]
+    assert "train.precision=fp32 train.threads=1</code>" in written(noted)
 
 
 def test_few_seeds_are_enough_where_all_claims_are_about_many_settings(written, unchanged, made):
