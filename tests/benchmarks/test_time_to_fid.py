@@ -109,7 +109,7 @@ def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.Captur
         assert line["environment"]["versions"]["torch"] == torch.__version__
         assert line["ended"] == "time"
     table = out.with_suffix(".md").read_text(encoding="utf-8")
-    assert "| vanilla-mnist | ema | 128 |" in table
+    assert f"| vanilla-mnist | {ours['facts']['precision']} | ema | 128 |" in table
     before = out.read_bytes()
     main([*ask, "--marks", "5"])
     assert out.read_bytes() == before
