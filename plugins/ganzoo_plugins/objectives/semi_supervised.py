@@ -114,7 +114,9 @@ class NormalisedLinear(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         """From (n, inputs) to (n, outputs)."""
-        return linear(features, self.scale * normalize(self.weight, dim=1), self.bias)
+        # Scaling the outputs is the same as scaling the weights, and much faster, since there are fewer of them.
+        scales: Tensor = self.scale / torch.linalg.vector_norm(self.weight, dim=1)
+        return linear(features, self.weight) * scales + self.bias
 
 
 class Generator(nn.Module):
@@ -316,25 +318,29 @@ class SemiSupervised(Objective):
         with torch.no_grad():
             fake = self.generate(networks, batch.z, batch.label)
         classify = networks["discriminator"]
-        guessed = classify(batch.real).float()
-        real, judged = guessed.logsumexp(1), classify(fake).float().logsumexp(1)
-        supervised = self.supervised_loss(classify, len(batch.real))
-        unsupervised = softplus(-real).mean() + softplus(judged).mean()
+        images, labels = self.pool.draw(len(batch.real))
+        judged = (batch.real, fake, images)
+        if getattr(classify, "per_image", False):  # one pass is faster than three
+            real, generated, labelled = classify(torch.cat(judged)).float().chunk(3)
+        else:
+            real, generated, labelled = (classify(one).float() for one in judged)
+        supervised = self.supervised_loss(labelled, labels)
+        unsupervised = softplus(-real.logsumexp(1)).mean() + softplus(generated.logsumexp(1)).mean()
         return {
             "loss": self.weight * supervised + unsupervised,
             "supervised": supervised,
-            "accuracy": (guessed.argmax(1) == batch.label).float().mean(),
+            "accuracy": (real.argmax(1) == batch.label).float().mean(),
         }
 
-    def supervised_loss(self, classify: nn.Module, n: int) -> Tensor:
-        """-E log p(y | x, y < K + 1) over n labelled images; 0 while the pool is empty."""
-        images, labels = self.pool.draw(n)
-        total = cross_entropy(classify(images).float(), labels, ignore_index=UNKNOWN, reduction="sum")
+    def supervised_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """-E log p(y | x, y < K + 1), from logits (n, K) and labels (n,); 0 while the pool is empty."""
+        total = cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
         return total / (labels != UNKNOWN).sum().clamp(min=1)
 
     def alone_loss(self, networks: Networks, batch: Batch) -> Losses:
         """L_supervised alone."""
-        return {"loss": self.supervised_loss(networks["alone"], len(batch.real))}
+        images, labels = self.pool.draw(len(batch.real))
+        return {"loss": self.supervised_loss(networks["alone"](images).float(), labels)}
 
     def classify(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Logits (n, K) of images (n, c, h, w); the label is ignored."""
