@@ -395,8 +395,8 @@ class MinibatchStd(nn.Module):
         divisors = [size for size in range(2, n + 1) if n % size == 0] or [1]
         group = max((size for size in divisors if size <= self.group), default=divisors[0])
         # Image i is compared with i + n / group, i + 2n / group, ..., as in the authors' code.
-        precise = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        variance = precise.view(group, n // group, *maps.shape[1:]).var(0, correction=0)
+        precise = maps.to(torch.promote_types(maps.dtype, torch.float32)).view(group, n // group, *maps.shape[1:])
+        variance = (precise - precise.mean(0)).square().mean(0)  # on a CPU several times as fast as torch.var
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         extra = deviation.to(maps.dtype).repeat(group).view(n, 1, 1, 1)
         return torch.cat([maps, extra.expand(-1, -1, height, width)], dim=1)
