@@ -19,10 +19,10 @@ among those tried. The study ``flagship`` removes or replaces them one at a time
   images in the same time.
 - **64 latent variables, and one batch of fakes for both players** (``train.share_fakes``): saves a pass through G.
 
-The study trains for a twelfth of the recipe's length, with a shorter average. In it, labels, the projection, Adam without momentum, the high
-initial rate, the average and R1 each help. Shared fakes, 64 latent variables and the way in which G gets its labels
-hardly matter. Some choices do not come out best: a rate that stays high, the tutorials' funnel and a narrower
-discriminator score better after so few images, the last two at the cost of recall.
+The study trains for a twelfth of the recipe's length, with a shorter average. In it, labels, the projection, Adam
+without momentum, the high initial rate, the average and R1 each help. Shared fakes, 64 latent variables and the way in
+which G gets its labels hardly matter. Some choices do not come out best: a rate that stays high, the tutorials' funnel
+and a narrower discriminator score better after so few images, the last two at the cost of recall.
 
 In the same training time, DCGAN's generator against the same discriminator covered more of the real images' variety,
 but more of its digits were pale or broken. In the study, with the same number of images, it scores better in all views
