@@ -115,5 +115,5 @@ def register_extractors(register: Register[Extractor]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The original GAN on it."""
-    register(Path(__file__).with_name("vanilla-stacked-mnist.yaml"))
+    """DCGAN on it."""
+    register(Path(__file__).with_name("dcgan-stacked-mnist.yaml"))
