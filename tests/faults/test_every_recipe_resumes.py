@@ -17,7 +17,7 @@ from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()
 TRAINED_BY_OTHERS = (
-    *("*-gpu", "baseline-*", "vanilla-grid", "dcgan-stacked-mnist", "pacgan-stacked-mnist", "cgan-mnist"),
+    *("*-gpu", "baseline-*", "vanilla-grid", "pacgan-stacked-mnist", "cgan-mnist"),
     *("f-gan-[hjprt]*", "relativistic-average-*", "least-squares-mnist", "softmax-mnist", "boundary-seeking-mnist"),
     *("hinge-mnist", "projection-mnist", "flagship-mnist", "minibatch-stddev-mnist", "label-smoothing-mnist"),
     *("feature-matching-mnist", "geometric-mnist", "zero-centred-penalty-mnist", "lipschitz-penalty-mnist"),

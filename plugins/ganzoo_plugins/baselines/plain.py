@@ -9,6 +9,8 @@ and on as many images. These recipes provide that score. Each has the networks, 
 recipe, but no penalty, no spectral normalisation and no augmentation. ``baseline-mlp-mnist`` has the settings that most
 MLP recipes share; the prior, optimizer, critic steps or length of a recipe may differ. Two families need no extra
 baseline, because their recipe is already plain: ``dcgan-mnist``, and ``cgan-mnist`` for MLPs that get labels.
+``baseline-stacked-mnist``, a narrow DCGAN on stacked digits, is for ``pacgan-stacked-mnist``, which shows D packs of
+two and so twice as many images in as many steps.
 """
 
 from __future__ import annotations
@@ -20,6 +22,6 @@ from ganzoo import RegisterRecipe, hookimpl
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """One for each family of networks."""
-    for family in ("mlp", "sngan", "sagan", "stylegan2", "r3gan"):
+    """One for each family of networks, and one for stacked digits."""
+    for family in ("mlp", "sngan", "sagan", "stylegan2", "r3gan", "stacked"):
         register(Path(__file__).with_name(f"baseline-{family}-mnist.yaml"))

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Dataset, Extractor, GanzooError, Register, RegisterRecipe, Split, hookimpl
+from ganzoo import Dataset, Extractor, GanzooError, Register, Split, hookimpl
 from ganzoo_plugins.datasets.datasets import mnist
 from ganzoo_plugins.extractors.mnist_cnn import MnistCnn
 
@@ -111,9 +111,3 @@ def register_datasets(register: Register[Dataset]) -> None:
 def register_extractors(register: Register[Extractor]) -> None:
     """Add the classifier of its modes."""
     register("stacked-mnist-cnn", StackedMnistCnn, summary="mnist-cnn on each of three channels", paper=PAPER)
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN on it."""
-    register(Path(__file__).with_name("dcgan-stacked-mnist.yaml"))
