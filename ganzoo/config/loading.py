@@ -65,7 +65,8 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
 
     Args:
         data: A folder of pictures, a folder with one subfolder per class, or a zip archive of either.
-        method: A recipe's name or file, or a name without its dataset: ``dcgan`` for ``dcgan-mnist``.
+        method: A recipe's name or file, or a name without its dataset: ``dcgan`` for ``dcgan-mnist``. If several
+            recipes are named after the method, it is the one for MNIST.
         zoo: Where names are looked up.
         overrides: Changes of the form ``a.b=c``.
 
@@ -89,7 +90,10 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
             with suppress(GanzooError):  # another plugin's recipe may be invalid
                 if name == f"{method}-{load_recipe(name, zoo).dataset.name}":
                     named.append(name)
-        source = named[0] if len(named) == 1 else method
+        if len(named) == 1:
+            source = named[0]
+        elif f"{method}-mnist" in named:
+            source = f"{method}-mnist"
     base = load_recipe(source, zoo)
     own = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
     slug = re.sub(r"[^a-z0-9]+", "-", place.stem.lower())[:60].strip("-") or "pictures"

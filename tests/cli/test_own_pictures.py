@@ -77,9 +77,15 @@ def test_a_path_in_place_of_a_datasets_name(photos, zoo, monkeypatch):
         load_recipe("dcgan-mnist", zoo, ["dataset=mnits"])
 
 
-def test_a_method_that_several_recipes_are_named_after_is_asked_for_in_full(photos, zoo):
-    with pytest.raises(GanzooError, match="Unknown recipe 'vanilla'"):
-        recipe_for(photos, "vanilla", zoo)
+def test_of_several_recipes_named_after_a_method_the_one_for_mnist_is_meant(photos, zoo):
+    recipe = recipe_for(photos, "vanilla", zoo)
+    assert recipe.summary == f"vanilla-mnist on the pictures of {photos.name}"
+    assert recipe.name == f"vanilla-{photos.name}"
+    with pytest.raises(GanzooError, match="Unknown recipe 'pacgan'"):  # a ring and stacked digits, but no plain ones
+        recipe_for(photos, "pacgan", zoo)
+
+
+def test_own_pictures_that_do_not_exist(photos, zoo):
     with pytest.raises(GanzooError, match=r"No such file or folder: .*nowhere\. Check --data\."):
         recipe_for(photos.parent / "nowhere", "dcgan", zoo)
 
