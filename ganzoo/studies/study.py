@@ -302,8 +302,9 @@ class Study(Section):
         question: One line, ending with a question mark.
         paper: The paper that the question comes from, or None.
         baseline: The registered recipe of the baseline, and of variants that do not name one.
-        overrides: Changes to every run. A variant's own are applied after them, then the setting's, and finally the
-            variant's for that setting.
+        overrides: Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's
+            for that setting.
+        baseline_overrides: Changes to the baseline's own row, which no variant inherits.
         settings: The settings in which every row is trained: overrides, by name. If empty, rows are trained unchanged.
         variants: The other rows, by name.
         seeds: Number of seeds of each variant.
@@ -324,6 +325,7 @@ class Study(Section):
     paper: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     baseline: str
     overrides: Overrides = ()
+    baseline_overrides: Overrides = ()
     settings: dict[Label, Overrides] = Field(default_factory=dict)
     variants: dict[Label, Variant] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=2, le=1000)] = 5
@@ -355,8 +357,8 @@ class Study(Section):
     @property
     def rows(self) -> dict[str, Variant]:
         """The baseline first, then the variants."""
-        plain = Variant.model_validate({})
-        return {BASELINE: plain, **(self.variants or {TUNED: plain})}
+        baseline = Variant.model_validate({"overrides": self.baseline_overrides})
+        return {BASELINE: baseline, **(self.variants or {TUNED: baseline})}
 
     @property
     def setting_names(self) -> tuple[str, ...]:
@@ -609,7 +611,8 @@ def _with_headline(study: Study, zoo: Zoo) -> Study:
     if all(measure.metric != HEADLINE for measure in study.measures):
         return study
     first = study.settings.get(study.setting_names[0], ())
-    dataset = load_recipe(study.baseline, zoo, [*study.overrides, *first]).dataset.name
+    overrides = [*study.overrides, *study.baseline_overrides, *first]
+    dataset = load_recipe(study.baseline, zoo, overrides).dataset.name
     headlines = [Measure.model_validate(name) for name in headline(dataset, zoo)]
     measures = dict.fromkeys(
         one for measure in study.measures for one in (headlines if measure.metric == HEADLINE else [measure])
@@ -626,7 +629,8 @@ def _lost(study: Study) -> Iterator[tuple[str, str]]:
 
     Those of a row or a setting are applied after the study's precision and threads; the seed is applied last.
     """
-    places: dict[str, Overrides] = {f"settings.{name}": changes for name, changes in study.settings.items()}
+    places: dict[str, Overrides] = {"baseline_overrides": study.baseline_overrides}
+    places |= {f"settings.{name}": changes for name, changes in study.settings.items()}
     for row, variant in study.variants.items():
         places[f"variants.{row}"] = variant.overrides
         places |= {f"variants.{row}.settings.{name}": changes for name, changes in variant.settings.items()}

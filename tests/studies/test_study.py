@@ -197,6 +197,12 @@ def test_a_row_may_train_longer_in_one_setting_but_not_in_a_small_study(write, z
     assert {cell.jobs[0].recipe.train.images for cell in study.scaled_down().cells(zoo)} == {1280}
 
 
+def test_the_baseline_may_have_changes_that_no_variant_inherits(write, zoo):
+    study = write(("variants:\n", "baseline_overrides: [train.batch_size=32]\nvariants:\n"))
+    sizes = {cell.row: cell.jobs[0].recipe.train.batch_size for cell in study.cells(zoo)}
+    assert sizes == {"baseline": 32, "r1": 128, "hinge": 128}
+
+
 def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
     monkeypatch.setattr(cost, "SECONDS", 0)  # one step of each row is enough
     study = write(("seeds: 3", "seeds: 2\nbaseline_seeds: 2"))
@@ -228,6 +234,10 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             ("[train.images=64000]", "[train.precision=bf16]"),
             "overrides sets train.precision, which would be lost. Use the study's key 'precision'.",
         ),
+        (
+            ("variants:\n", "baseline_overrides: [train.seed=7]\nvariants:\n"),
+            "baseline_overrides sets train.seed, which would be lost. Use the study's key 'seeds'.",
+        ),
         (("[train.images=64000]", '["train={threads: 2}"]'), "Use the study's key 'threads'."),
         (
             ("few: [dataset.count=600]", "few: [train.seed=7]"),
@@ -257,7 +267,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (
             ("seeds: 3", "zzz: 3"),
-            "the study has no key 'zzz'. Known: baseline, baseline_seeds, claims, measures, notes,",
+            "the study has no key 'zzz'. Known: baseline, baseline_overrides, baseline_seeds, claims,",
         ),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: 32}}\nmeasures:\n"),
