@@ -304,7 +304,8 @@ class Study(Section):
         baseline: The registered recipe of the baseline, and of variants that do not name one.
         overrides: Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's
             for that setting.
-        baseline_overrides: Changes to the baseline's own row, which no variant inherits.
+        baseline_overrides: Changes to the baseline's own row, and to ``tuned`` in a study without variants. No variant
+            inherits them.
         settings: The settings in which every row is trained: overrides, by name. If empty, rows are trained unchanged.
         variants: The other rows, by name.
         seeds: Number of seeds of each variant.

@@ -203,6 +203,13 @@ def test_the_baseline_may_have_changes_that_no_variant_inherits(write, zoo):
     assert sizes == {"baseline": 32, "r1": 128, "hinge": 128}
 
 
+def test_the_tuned_baseline_keeps_the_baselines_own_changes(zoo, tmp_path):
+    (tmp_path / "rates.yaml").write_text(f"{SEARCH}baseline_overrides: [train.ema=0.9]\n")
+    study = load_study(tmp_path / "rates.yaml", zoo)
+    averages = {one.row: one.jobs[0].recipe.train.ema for one in (*study.cells(zoo), *study.trials(zoo))}
+    assert averages == {"baseline": 0.9, "tuned": 0.9}
+
+
 def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
     monkeypatch.setattr(cost, "SECONDS", 0)  # one step of each row is enough
     study = write(("seeds: 3", "seeds: 2\nbaseline_seeds: 2"))
