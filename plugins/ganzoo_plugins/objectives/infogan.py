@@ -11,9 +11,9 @@ grow without limit.
 
 Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
 phase, G and the head learn from L_I while all of D is frozen. The shared layers belong to Q as much as to D, so in the
-discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, the head learns only in D's
-phase, at D's rate; here it learns in both. Every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as in
-that code. λ is two options, one for each kind of code. The noise that accompanies the codes is Gaussian instead of
+discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, every LeakyReLU has a slope
+of 0.01, and the head learns only in D's phase, at D's rate; here it learns in both. G's part of V is non-saturating, as
+in that code. λ is two options, one for each kind of code. The noise that accompanies the codes is Gaussian instead of
 uniform.
 
 The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
