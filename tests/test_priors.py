@@ -127,3 +127,31 @@ def test_a_prior_of_a_plugin_is_named_in_a_recipe_and_built(own_zoo: Zoo) -> Non
     assert spec.prior.sample(2, seeded(), CPU).norm(dim=1).allclose(torch.ones(2))
     with pytest.raises(GanzooError, match=r"The prior 'none' .* is a NoneType\. Return a ganzoo\.Prior\."):
         assemble(load_recipe("vanilla-mnist", zoo, ["prior=none"]), zoo, MNIST, 10)
+
+
+@pytest.mark.parametrize("prior", [GaussianPrior(dim=4), UniformPrior(dim=4)])
+def test_truncated_codes_are_scaled_towards_the_middle(prior: Prior) -> None:
+    z = prior.sample(10, seeded(), CPU)
+    torch.testing.assert_close(prior.truncate(z, 0.25), z / 4)
+    assert torch.equal(prior.truncate(z, 1.0), z)
+
+
+def test_truncation_keeps_structured_codes() -> None:
+    prior = CodesPrior(dim=4, categorical=(3,), continuous=2)
+    z = prior.sample(10, seeded(), CPU)
+    truncated = prior.truncate(z, 0.5)
+    torch.testing.assert_close(truncated[:, :4], z[:, :4] / 2)
+    assert torch.equal(truncated[:, 4:], z[:, 4:])
+
+
+def test_codes_of_a_prior_without_a_middle_are_not_truncated() -> None:
+    class Signs(Prior):
+        name = "signs"
+        width = 3
+
+        def sample(self, n: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+            return torch.randn(n, 3, generator=generator, device=device).sign()
+
+    prior = Signs()
+    with pytest.raises(GanzooError, match="'signs' cannot be truncated"):
+        prior.truncate(prior.sample(2, seeded(), CPU), 0.5)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.api.bounds import Width
 from ganzoo.api.hookspecs import Register, hookimpl
+from ganzoo.errors import GanzooError
 from ganzoo.functional import one_hot
 
 Categories = Annotated[int, Field(ge=2, le=10_000)]
@@ -38,6 +39,23 @@ class Prior(ABC):
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, width), float32, on ``device``; ``generator`` is the only source of randomness."""
 
+    def truncate(self, codes: Tensor, truncation: float) -> Tensor:
+        """Codes (n, width) moved towards the prior's middle, where images are more typical and less varied.
+
+        Override this if the prior has a middle.
+
+        Args:
+            codes: As ``sample`` drew them.
+            truncation: From 0, which moves all codes to the middle, to 1, which moves none.
+
+        Raises:
+            GanzooError: This prior has no middle.
+        """
+        raise GanzooError(
+            f"Codes of the prior '{self.name}' cannot be truncated: it does not say where its middle is.",
+            "Leave the truncation out, or override Prior.truncate.",
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianPrior(Prior):
@@ -59,6 +77,10 @@ class GaussianPrior(Prior):
         """Draw codes (n, dim), float32."""
         return torch.randn(n, self.dim, generator=generator, device=device)
 
+    def truncate(self, codes: Tensor, truncation: float) -> Tensor:
+        """Codes (n, dim) scaled towards 0."""
+        return codes * truncation
+
 
 @dataclass(frozen=True, kw_only=True)
 class UniformPrior(Prior):
@@ -79,6 +101,10 @@ class UniformPrior(Prior):
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, dim) in [-1, 1), float32."""
         return torch.rand(n, self.dim, generator=generator, device=device).mul_(2).sub_(1)
+
+    def truncate(self, codes: Tensor, truncation: float) -> Tensor:
+        """Codes (n, dim) scaled towards 0."""
+        return codes * truncation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +141,10 @@ class CodesPrior(Prior):
             columns.append(one_hot(drawn, classes).float())
         columns.append(torch.rand(n, self.continuous, generator=generator, device=device) * 2 - 1)
         return torch.cat(columns, dim=1)
+
+    def truncate(self, codes: Tensor, truncation: float) -> Tensor:
+        """Codes (n, width) with their noise scaled towards 0; the structured codes stay, since they mean something."""
+        return torch.cat([codes[:, : self.dim] * truncation, codes[:, self.dim :]], dim=1)
 
 
 @hookimpl

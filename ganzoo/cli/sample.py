@@ -53,6 +53,15 @@ def sample(
     ] = None,
     scale: Annotated[int, typer.Option(help="Enlarge a PNG by this factor.", min=1, max=32)] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the latent codes.", min=0, max=2**63 - 1)] = 0,
+    truncation: Annotated[
+        float,
+        typer.Option(
+            help="Move latent codes, or w in a generator like StyleGAN's, towards their middle: 1 not at all, 0 all "
+            "the way. Images become more typical and less varied.",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 1.0,
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
@@ -78,7 +87,7 @@ def sample(
         )
     classes = 0 if class_ is not None or generator.classes > MAX_COLUMNS else generator.classes
     n = n or (classes * max(1, round(DEFAULT / classes)) if classes else DEFAULT)
-    images, labels = generator.sample_labelled(n, seed, class_, weights)
+    images, labels = generator.sample_labelled(n, seed, class_, weights, truncation=truncation)
     with writing(f"Could not write {out}", "Give another --out."):
         if out.suffix == ".png" and (classes or scale > 1):
             picture = modality.picture(images, classes or None)
@@ -90,6 +99,7 @@ def sample(
         "n": n,
         "shape": list(images.shape[1:]),
         "seed": seed,
+        "truncation": truncation,
         "class": None if class_ is None else generator.class_number(class_),
         "weights": weights or generator.weights[0],
         "images": generator.checkpoint.state["images"],
@@ -99,6 +109,7 @@ def sample(
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
         of = "" if class_ is None else f" of class {generator.class_names[facts['class']]}"
-        say(f"Saved {n:,} images{of} to {out} ({age}, seed {seed}).", err=True)
+        cut = "" if truncation == 1 else f", truncation {truncation:g}"
+        say(f"Saved {n:,} images{of} to {out} ({age}, seed {seed}{cut}).", err=True)
         if out.suffix == ".png" and classes and not all(name.isdecimal() for name in generator.class_names):
             say(f"Columns: {', '.join(generator.class_names)}", err=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.api.bounds import INT64
 from ganzoo.api.metric import evaluating
@@ -13,7 +14,7 @@ from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import derive_seed, full_precision, seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ganzoo.api.objective import Networks, Objective
 
@@ -21,6 +22,8 @@ BATCH = 500
 """Images per batch."""
 WHOLE = (0, 1)
 """All batches, starting with the first."""
+MAPPED = 10_000
+"""Codes, shared by the classes, whose mean w truncation moves towards."""
 
 
 def draw(
@@ -33,6 +36,7 @@ def draw(
     labels: Tensor | None = None,
     classes: int = 0,
     codes: Tensor | None = None,
+    truncation: float = 1.0,
     sources: Mapping[str, Tensor] | None = None,
     batch_size: int = BATCH,
     part: tuple[int, int] = WHOLE,
@@ -52,6 +56,8 @@ def draw(
         labels: int64 (n,), the class of each image; if None, the ``classes`` are cycled through evenly.
         classes: Number of classes of a conditional objective, 0 otherwise.
         codes: Latent codes (n, latent) to use instead of drawing them.
+        truncation: How far codes are moved towards the middle of the prior, from 0 (all the way) to 1 (not at all). A
+            generator with a ``mapping`` from codes to w, and a ``synthesis`` from w, has w moved instead.
         sources: The objective's inputs other than codes (its ``generates_from``), m rows each, cycled.
         batch_size: Images per batch.
         part: (k, m) draws every m-th batch, starting with the k-th, and leaves the other images zero, so that the parts
@@ -64,25 +70,34 @@ def draw(
         if the objective is unconditional.
 
     Raises:
-        GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, or a column that the
-            objective generates from is missing.
+        GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, the truncation is out of
+            range or the prior has no middle, or a column that the objective generates from is missing.
         Diverged: The generator returns NaN or infinite values.
     """
     if n < 1:
         raise GanzooError(f"Cannot draw {n} images.", "Request at least one.")
     if not 0 <= seed <= INT64[1]:
         raise GanzooError(f"The seed {seed} is out of range.", f"Give one from 0 to {INT64[1]}.")
+    if not 0 <= truncation <= 1:
+        raise GanzooError(
+            f"The truncation {truncation} is out of range.", "Give a number from 0 to 1; 1 is no truncation."
+        )
     if labels is None and classes:
         labels = torch.arange(n) % classes
     if codes is None:
         codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
+    generator = networks.get("generator")
+    in_w = isinstance(getattr(generator, "mapping", None), nn.Module) and hasattr(generator, "synthesis")
+    if truncation < 1 and not in_w:
+        codes = objective.spec.prior.truncate(codes, truncation)
     condition = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
     modality = objective.spec.modality
     views, generate = (objective.views, objective.overview) if overview else (1, objective.generate_from)
     images = torch.zeros(n, views, *modality.shape, dtype=modality.stored)
     columns = _cycled(objective, sources or {}, n)
     first, every = part
-    with torch.no_grad(), full_precision(device), evaluating(networks):
+    moved = truncated_w(objective, networks, classes, truncation, device) if truncation < 1 and in_w else nullcontext()
+    with torch.no_grad(), full_precision(device), evaluating(networks), moved:
         for start in range(first * batch_size, n, every * batch_size):
             rows = slice(start, start + batch_size)
             # Each batch has its own seed, so that it does not depend on who draws the batches before it; and a seed
@@ -97,6 +112,38 @@ def draw(
             samples = outputs.flatten(0, 1) if overview else outputs
             images[rows] = modality.from_network(samples).cpu().view(-1, *images.shape[1:])
     return images.flatten(0, 1), None if labels is None else condition
+
+
+@contextmanager
+def truncated_w(
+    objective: Objective, networks: Networks, classes: int, truncation: float, device: torch.device
+) -> Iterator[None]:
+    """The truncation trick in w (Karras et al. 2019, arXiv:1812.04948, appendix B): w' = w̄ + ψ(w - w̄).
+
+    w̄ is the mean of a conditional generator's w of the same class, because the mean over all classes belongs to none.
+
+    Args:
+        objective: Has the prior.
+        networks: The generator among them has a ``mapping``.
+        classes: Number of classes, 0 if it is unconditional.
+        truncation: ψ.
+        device: The device of the networks.
+    """
+    mapping = cast("nn.Module", networks["generator"].mapping)
+    each = max(100, MAPPED // max(1, classes))
+    labels = torch.arange(max(1, classes), device=device).repeat_interleave(each)
+    codes = objective.spec.prior.sample(len(labels), torch.Generator().manual_seed(0), torch.device("cpu")).to(device)
+    means: Tensor = mapping(codes, *objective.condition(labels)).unflatten(0, (-1, each)).mean(1)
+
+    def move(_: nn.Module, inputs: tuple[Tensor, ...], w: Tensor) -> Tensor:
+        centre = means[inputs[1]] if classes else means
+        return centre + truncation * (w - centre)
+
+    handle = mapping.register_forward_hook(move)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 PLANE = 48

@@ -82,6 +82,7 @@ class TrainedGenerator:
         label: int | str | None = None,
         weights: Weights | None = None,
         *,
+        truncation: float = 1.0,
         source: Tensor | None = None,
     ) -> Tensor:
         """Draw images; the same arguments give the same images.
@@ -92,6 +93,8 @@ class TrainedGenerator:
             label: The class of all images, by its name or number; None cycles through the classes. Conditional
                 generators only.
             weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
+            truncation: How far latent codes are moved towards the prior's middle, for more typical and less varied
+                images: from 0, all the way, to 1, not at all. In a generator like StyleGAN's, w is moved instead.
             source: For a translating generator, its inputs (m, ...), in the form of its dataset's column ``source``,
                 cycled. None means those of the images that it is scored against, or else of the training images.
 
@@ -100,9 +103,9 @@ class TrainedGenerator:
 
         Raises:
             GanzooError: ``n`` or the seed is not a whole number or out of range, the class or the weights are unknown,
-                or the dataset to start from is missing.
+                the truncation is out of range or the prior has no middle, or the dataset to start from is missing.
         """
-        return self.sample_labelled(n, seed, label, weights, source=source)[0]
+        return self.sample_labelled(n, seed, label, weights, truncation=truncation, source=source)[0]
 
     def sample_labelled(
         self,
@@ -111,6 +114,7 @@ class TrainedGenerator:
         label: int | str | None = None,
         weights: Weights | None = None,
         *,
+        truncation: float = 1.0,
         source: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Like ``sample``, with the requested labels, int64 (n,), or None if it is unconditional."""
@@ -125,6 +129,7 @@ class TrainedGenerator:
                 device=self.device,
                 labels=None if number is None else torch.full((max(0, n),), number),
                 classes=self.classes,
+                truncation=truncation,
                 sources=self._sources(source),
             )
 

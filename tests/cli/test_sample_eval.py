@@ -72,6 +72,21 @@ def test_a_grid_of_samples(app, run, tmp_path):
     assert f"Saved 10 images to {tmp_path / 'a.png'} (ema weights after 640 training images, seed 0)." in result.stderr
 
 
+def test_truncated_samples_are_alike(app, conditional_run, tmp_path):
+    spread = {}
+    for truncation in (1, 0.5, 0):
+        facts = invoke(
+            app, "sample", conditional_run, "-n", 50, "--class", 3, "--truncation", truncation, "--json",
+            "--out", tmp_path / "a.npz",
+        )  # fmt: skip
+        assert json.loads(facts.stdout)["truncation"] == truncation
+        with np.load(tmp_path / "a.npz") as saved:
+            spread[truncation] = saved["images"].astype(float).std(0).mean()
+    assert spread[1] > spread[0.5] > spread[0] == 0
+    result = invoke(app, "sample", conditional_run, "--truncation", 0.5, "--out", tmp_path / "a.png")
+    assert "seed 0, truncation 0.5)" in " ".join(result.stderr.split())
+
+
 def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and_weights(
     app, run, tmp_path, monkeypatch
 ):

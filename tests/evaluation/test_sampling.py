@@ -164,3 +164,60 @@ def test_a_generators_own_noise_is_not_its_latent_code():
     draw(objective, networks, 1, seed=3, device=CPU)
     ((code, noise),) = drawn
     assert not torch.isclose(code, noise).any()
+
+
+class Mapped(nn.Module):
+    """Points G(w) = w, and w = Az + b(label), as in a generator like StyleGAN's."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.mapping = Affine(classes)
+        self.synthesis = nn.Unflatten(1, (1, 1, 2))
+
+    def forward(self, z, label=None):
+        return self.synthesis(self.mapping(z, label))
+
+
+class Affine(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.linear = nn.Linear(5, 2)
+        self.classes = nn.Embedding(max(1, classes), 2)
+
+    def forward(self, z, label=None):
+        return self.linear(z) + (0 if label is None else self.classes(label))
+
+
+def points(classes, network):
+    objective, networks = Plain(), {"generator": network}
+    objective.bind(Spec((1, 1, 2), GaussianPrior(dim=5), classes, modality=Points(1, 1, 2)), networks)
+    return objective, networks
+
+
+def test_truncation_scales_latent_codes():
+    objective, networks = points(0, nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2))))
+    drawn, _ = draw(objective, networks, 50, seed=2, device=CPU, truncation=0.7)
+    z = torch.randn(50, 5, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(drawn, networks["generator"](0.7 * z).detach())
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_truncation_moves_w_towards_its_mean_in_the_class(classes):
+    network = Mapped(classes)
+    objective, networks = points(classes, network)
+    plain, labels = draw(objective, networks, 60, seed=2, device=CPU, classes=classes)
+    moved, _ = draw(objective, networks, 60, seed=2, device=CPU, classes=classes, truncation=0.25)
+    middle, _ = draw(objective, networks, 60, seed=2, device=CPU, classes=classes, truncation=0)
+    torch.testing.assert_close(moved, middle + 0.25 * (plain - middle))
+    # E[z] = 0, so the mean w of a class is the bias of its layer, up to the error of the mean of 10,000 / 3 codes.
+    centre = network(torch.zeros(60, 5), labels).detach()
+    assert (middle - centre).abs().max() < 0.1
+    again, _ = draw(objective, networks, 60, seed=2, device=CPU, classes=classes)
+    assert torch.equal(again, plain)
+
+
+@pytest.mark.parametrize("truncation", [-0.1, 1.5, float("nan")])
+def test_truncation_out_of_range_is_refused(truncation):
+    objective, networks = small_objective()
+    with pytest.raises(GanzooError, match="out of range"):
+        draw(objective, networks, 2, seed=0, device=CPU, truncation=truncation)

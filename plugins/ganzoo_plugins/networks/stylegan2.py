@@ -31,7 +31,8 @@ J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. The gradie
 code a hundredth of the gradient also flows through a. Their weight is 2 and ``every_steps`` 4, on half of the batch.
 For a generator without a mapping network, w is the code itself, and there are no layers to average over.
 
-Not implemented: style mixing and truncation. Differences: G ends in a tanh, the authors' without an activation; the
+Truncation, w̄ + ψ(w - w̄), is the option ``--truncation`` of ``ganzoo sample``; scores are of untruncated samples, as in
+the paper. Not implemented: style mixing. Differences: G ends in a tanh, the authors' without an activation; the
 image is upsampled bilinearly with edge pixels repeated, where the authors' code pads with zeros; halving rounds up
 (28x28 is 28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in Karras et al. 2020
 (StyleGAN2-ADA, arXiv:2006.06676). D adds a projection on an embedding of the label to an unconditional logit (Miyato &

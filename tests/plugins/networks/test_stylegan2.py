@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from ganzoo import GaussianPrior, Spec
+from ganzoo import GaussianPrior, Objective, Phase, Spec
+from ganzoo.evaluation.sampling import draw
 from ganzoo.layers import upsample2x
 from ganzoo_plugins.networks.stylegan2 import Discriminator, Generator, Halving, StyledConv, unit
 
@@ -30,6 +31,30 @@ def test_any_image_fits(shape: tuple[int, int, int]) -> None:
     images = Generator(fitted, width=2, style=8)(torch.randn(4, 10), label)
     assert images.shape == (4, *shape)
     assert Discriminator(fitted, width=2)(images, label).shape == (4,)
+
+
+class Untrained(Objective):
+    def phases(self) -> list[Phase]:
+        return []
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_truncation_moves_the_style_and_not_the_code(classes: int) -> None:
+    fitted, network = spec(1, 28, 28, classes), Generator(spec(1, 28, 28, classes), width=4, style=8)
+    objective = Untrained()
+    objective.bind(fitted, {"generator": network})
+
+    def drawn(truncation: float) -> torch.Tensor:
+        networks = {"generator": network}
+        return draw(
+            objective, networks, 12, seed=0, device=torch.device("cpu"), classes=classes, truncation=truncation
+        )[0]
+
+    middle = drawn(0.0)
+    # All of a class have the same style, so they are the same image: at the start, no layer adds noise.
+    assert len(middle.flatten(1).unique(dim=0)) == max(1, classes)
+    assert len(drawn(0.5).flatten(1).unique(dim=0)) == 12
+    assert not torch.equal(drawn(0.5), drawn(1.0))
 
 
 def test_mnist_is_native() -> None:
