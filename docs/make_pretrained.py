@@ -26,6 +26,15 @@ ganzoo animate zoo:NAME --walk --out walk.gif
 ganzoo export zoo:NAME --out page.html      # needs pip install '.[export]'
 ```
 
+## Truncation
+
+`ganzoo sample RUN --truncation 0.8` moves latent codes towards the middle of their prior, so that samples are more
+typical of the training images and vary less. In a generator with a mapping network, such as StyleGAN2's, it moves w
+towards its mean instead (Karras et al. 2019, arXiv:1812.04948, appendix B), in a conditional one towards the mean of
+the class. `run.generator.sample(64, truncation=0.8)` does the same in Python. The scores of runs are always of
+untruncated samples; `ganzoo sample RUN -n 10000 --truncation 0.8 --out t.npz && ganzoo eval t.npz` shows the price in
+recall and FID.
+
 ## Fine-tuning
 
 ```bash
