@@ -86,7 +86,7 @@ def draw(
         labels = torch.arange(n) % classes
     if codes is None:
         codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
-    generator = networks["generator"] if "generator" in networks else None  # a ModuleDict has no `get`
+    generator = dict(networks).get("generator")  # a ModuleDict has no `get` of its own
     in_w = isinstance(getattr(generator, "mapping", None), nn.Module) and hasattr(generator, "synthesis")
     if truncation < 1 and not in_w:
         codes = objective.spec.prior.truncate(codes, truncation)
