@@ -1,7 +1,7 @@
 """The flagship: a conditional GAN of other modules' parts, with MLP networks, tuned for a short run on a CPU.
 
 Nothing here is new. ``flagship-mnist.yaml`` is the conditional GAN of ``cgan.py`` with the settings that helped it most
-among those tried. The study ``flagship`` removes or replaces them one at a time, to measure what each is worth:
+among those tried. The study ``flagship`` removes or replaces most of them one at a time, to see what each is worth:
 
 - **Labels** (Mirza & Osindero 2014, arXiv:1411.1784). One digit is easier to learn than all of them together, and no
   class is ever forgotten.
