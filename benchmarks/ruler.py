@@ -2,10 +2,10 @@
 
     python benchmarks/ruler.py --dataset mnist
 
-writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; with ``--page``, only the last two.
+writes results/ruler/mnist.json, its plot, its page, and the verdicts in docs/metrics.md; with ``--page``, not the first.
 ``--view METRIC@EXTRACTOR``, which may be repeated, measures only those views and keeps the file's others; ``--fault
 NAME`` does the same for faults. The reference is the 10,000 validation images, because views are chosen with this
-battery of faults; ``--reference test`` writes results/ruler/mnist-test.json, whose verdicts are below the table.
+battery of faults; ``--reference test`` writes results/ruler/mnist-test.json, whose verdicts are on the page.
 
 A cell is one fault at one strength: 10,000 training images with that fault, scored against the reference. Its excess
 over the score of the same images untouched, in which the luck of the draw cancels out, is given in standard deviations
@@ -271,11 +271,16 @@ def verdicts(outcome: dict[str, Any]) -> str:
 
 
 def section(dataset: str) -> str:
-    """The text in docs/metrics.md about a dataset, from the committed files."""
+    """A dataset's page in results/ruler, from the committed files."""
     chosen, test = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (dataset, f"{dataset}-test")
     )
-    return f"{table(chosen)}\n\n{verdicts(chosen)}\n\nAgainst the test images:\n\n{verdicts(test)}"
+    about = (
+        "Excess of each fault in standard deviations of real vs real: the first view at each strength, the others at the "
+        f"second. Made by `{chosen['command']}`."
+    )
+    parts = [f"# Faults on {dataset}", about, table(chosen), verdicts(chosen), "Against the test images:", verdicts(test)]
+    return "\n\n".join(parts) + "\n"
 
 
 def written(sds: float) -> str:
@@ -315,7 +320,7 @@ def plot(outcome: dict[str, Any], path: Path) -> None:
 
 
 def marks(dataset: str) -> tuple[str, str]:
-    """The lines of docs/metrics.md before and after a dataset's table."""
+    """The lines of docs/metrics.md before and after a dataset's verdicts."""
     return f"<!-- ruler {dataset}: begin -->", f"<!-- ruler {dataset}: end -->"
 
 
@@ -327,7 +332,7 @@ def main() -> None:
     parser.add_argument("--view", action="append", help="METRIC@EXTRACTOR; by default, those of the table")
     parser.add_argument("--fault", action="append", help="a fault's name; by default, all faults")
     parser.add_argument("--out", type=Path, help="by default results/ruler/DATASET.json; if given, no page is written")
-    parser.add_argument("--page", action="store_true", help="only write the plot and docs/metrics.md")
+    parser.add_argument("--page", action="store_true", help="only write the plot, the page and docs/metrics.md")
     args = parser.parse_args()
     try:
         run(args)
@@ -366,8 +371,10 @@ def run(args: argparse.Namespace) -> None:
     if not args.out:
         plot(outcome, path.with_suffix(".svg"))
     if not args.out and all((RESULTS / f"{args.dataset}{end}.json").exists() for end in ("", "-test")):
-        page, text = PAGE.read_text(encoding="utf-8"), section(args.dataset)
-        write_atomically(PAGE, between_markers(page, marks(args.dataset), text, str(PAGE)).encode())
+        write_atomically(RESULTS / f"{args.dataset}.md", section(args.dataset).encode())
+        chosen = json.loads((RESULTS / f"{args.dataset}.json").read_text(encoding="utf-8"))
+        page = between_markers(PAGE.read_text("utf-8"), marks(args.dataset), verdicts(chosen), str(PAGE))
+        write_atomically(PAGE, page.encode())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import ruler
 from ganzoo import Features, ImageDataset
 from ganzoo.registry.loading import load_zoo
 from image_faults import FAULTS, INVISIBLE
-from ruler import RESULTS, by_fault, marks, scorer, section, verdict
+from ruler import RESULTS, by_fault, marks, scorer, section, verdict, verdicts
 
 OUTCOMES = {dataset: RESULTS / f"{dataset}.json" for dataset in ("mnist", "fashion-mnist")}
 
@@ -149,7 +149,9 @@ class TestCommitted:
     def test_the_page_says_what_was_measured(self, dataset):
         begin, end = marks(dataset)
         page = ruler.PAGE.read_text(encoding="utf-8")
-        assert page.partition(begin)[2].partition(end)[0].strip() == section(dataset)
+        said = verdicts(json.loads(OUTCOMES[dataset].read_text(encoding="utf-8")))
+        assert page.partition(begin)[2].partition(end)[0].strip() == said
+        assert (RESULTS / f"{dataset}.md").read_text(encoding="utf-8") == section(dataset)
 
     def test_the_headline_is_a_ruler(self, dataset):
         """It rises with every strength, sees 90% of the faults at their second, and nothing that nobody sees."""
