@@ -2,7 +2,7 @@
 
     python benchmarks/ruler.py --dataset mnist
 
-writes results/ruler/mnist.json, its plot, its page, and the verdicts in docs/metrics.md; with ``--page``, not the first.
+writes results/ruler/mnist.json, its plot, its page, and verdicts in docs/metrics.md; with ``--page``, not the first.
 ``--view METRIC@EXTRACTOR``, which may be repeated, measures only those views and keeps the file's others; ``--fault
 NAME`` does the same for faults. The reference is the 10,000 validation images, because views are chosen with this
 battery of faults; ``--reference test`` writes results/ruler/mnist-test.json, whose verdicts are on the page.
@@ -242,6 +242,9 @@ def table(outcome: dict[str, Any]) -> str:
     lines = [
         f"| fault | strengths | `{headline}` at each | " + " | ".join(f"`{view}`" for view in others) + " |",
         "| --- | --- | --- |" + " ---: |" * len(others),
+        "| real vs real | | "
+        + " | ".join(f"{one['real']:.3g} ± {one['sd']:.2g}" for one in outcome["views"].values())
+        + " |",
     ]
     sides = {view: by_fault(outcome, view) for view in others}
     units = {cell["fault"]: cell["unit"] for cell in outcome["cells"]}
@@ -256,17 +259,16 @@ def table(outcome: dict[str, Any]) -> str:
 def verdicts(outcome: dict[str, Any]) -> str:
     """In Markdown: the faults that each view is blind to."""
     lines = []
-    for view, numbers in outcome["views"].items():
+    for view in outcome["views"]:
         judged = verdict(outcome, view)
         said = [
             f"blind to {', '.join(judged['blind'])}" if judged["blind"] else "sees every fault at its second strength"
         ]
-        if judged["falling"]:
-            said.append(f"does not get worse with every strength of {', '.join(judged['falling'])}")
+        if falling := [fault for fault in judged["falling"] if fault not in judged["blind"]]:
+            said.append(f"does not get worse steadily with {', '.join(falling)}")
         if judged["seen"]:
-            said.append(f"reacts to invisible changes: {', '.join(judged['seen'])}")
-        real = f"real vs real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
-        lines.append(f"- `{view}` ({real}; {judged['faults']} faults): {'; '.join(said)}.")
+            said.append(f"sees what is invisible: {', '.join(judged['seen'])}")
+        lines.append(f"- `{view}`: {'; '.join(said)}.")
     return "\n".join(lines)
 
 
@@ -276,10 +278,17 @@ def section(dataset: str) -> str:
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (dataset, f"{dataset}-test")
     )
     about = (
-        "Excess of each fault in standard deviations of real vs real: the first view at each strength, the others at the "
-        f"second. Made by `{chosen['command']}`."
+        "Excess of each fault in standard deviations of real vs real: the first view at each strength, the others at "
+        f"the second. Made by `{chosen['command']}`."
     )
-    parts = [f"# Faults on {dataset}", about, table(chosen), verdicts(chosen), "Against the test images:", verdicts(test)]
+    parts = [
+        f"# Faults on {dataset}",
+        about,
+        table(chosen),
+        verdicts(chosen),
+        "Against the test images:",
+        verdicts(test),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -12,33 +12,31 @@ PAGE = Path(__file__).with_name("hooks.md")
 INTRODUCTION = """\
 # Hooks
 
-Written by `python docs/make_hooks.py` from `ganzoo/api/hookspecs.py`; change it there.
+Written by `python docs/make_hooks.py` from `ganzoo/api/hookspecs.py`.
 
-A plugin is a module named in the entry-point group `ganzoo`, with functions of these names marked `@ganzoo.hookimpl`.
-Each receives a `register` callback. If an entry point names a package without hooks, each module below it that has
-hooks is a separate plugin, named after the module (`wgan_gp.py` becomes `wgan-gp`). Modules without hooks, and all
-whose names start with `_`, are helpers. [tutorial.md](tutorial.md) writes a plugin from scratch, and
-[plugins/README.md](../plugins/README.md) explains networks, regularizers, objectives, metrics, extractors and datasets.
+A plugin is a module with functions of these names, marked `@ganzoo.hookimpl`; each receives a `register` callback. The
+[tutorial](tutorial.md) writes one from scratch, the [guide](../plugins/README.md) has an example of each kind.
 
-Options are a factory's keyword-only parameters: a recipe may set them, and their annotations are checked before
-training starts. Positional parameters are supplied by ganzoo. Optimizers come from torch.optim; plugins cannot add any.
+Options are a factory's keyword-only parameters: recipes set them, and ganzoo checks them against their annotations.
+ganzoo supplies the positional parameters. Optimizers come from torch.optim.
 """
 
 
 def page() -> str:
     """The page's text."""
-    parts = [INTRODUCTION, callback(hookspecs.Register), callback(hookspecs.RegisterRecipe)]
-    parts += [callback(hookspecs.RegisterStudy), callback(hookspecs.RegisterPretrained)]
+    files = (hookspecs.RegisterRecipe, hookspecs.RegisterStudy, hookspecs.RegisterPretrained)
+    parts = [INTRODUCTION, callback(hookspecs.Register), callback(*files)]
     parts += [hook(kind, f"register_{plural}") for kind, plural in KINDS.items()]
     return "\n".join(parts)
 
 
-def callback(protocol: type) -> str:
-    """The callback that a hook gets: its signature and docstring."""
-    call = protocol.__call__
+def callback(*protocols: type) -> str:
+    """The callbacks that hooks get: their docstrings, and the signature that they share."""
+    call = protocols[0].__call__
     signature = str(inspect.signature(call)).replace("self, ", "").replace("'", "")
-    about = inspect.cleandoc(protocol.__doc__ or "")
-    return f"## `{protocol.__name__}`\n\n{about}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"
+    names = ", ".join(f"`{protocol.__name__}`" for protocol in protocols)
+    about = "\n".join(inspect.cleandoc(protocol.__doc__ or "") for protocol in protocols)
+    return f"## {names}\n\n{about}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"
 
 
 def hook(kind: str, name: str) -> str:

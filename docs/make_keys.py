@@ -16,17 +16,16 @@ from ganzoo.api.priors import GaussianPrior
 from ganzoo.config import schema
 from ganzoo.config.checking import optimizer_options
 from ganzoo.registry.registry import Options
-from ganzoo.reports.templates import markdown_table
 
 PAGE = Path(__file__).with_name("keys.md")
 INTRODUCTION = """\
 # Every key of a recipe
 
-Written by `python docs/make_keys.py` from `ganzoo/config/schema.py`; components have their own table in that script.
+Written by `python docs/make_keys.py` from `ganzoo/config/schema.py`.
 
-Where a value is a registered name, `{name: NAME, option: value, ...}` gives it options: `ganzoo list` shows the names,
-`ganzoo show NAME` the options. `--set train.batch_size=64` changes a key for one run. [recipes.md](recipes.md)
-describes the parts that need more than a name.
+Defaults are in parentheses. Where a value is a registered name (`ganzoo list`), `{name: NAME, option: value}` gives it
+options (`ganzoo show NAME`). `--set train.batch_size=64` changes a key for one run. [Recipes](recipes.md) describes
+what needs more than a name.
 """
 SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "The recipe": schema.Recipe,
@@ -34,26 +33,25 @@ SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "`prior`": (
         "Where latent codes come from.",
         Options("prior", GaussianPrior),
-        {"dim": "Width of a latent code, for `gaussian` and `uniform`; `ganzoo show codes` lists those of `codes`."},
+        {"dim": "Width of a code, for `gaussian` and `uniform`; see `ganzoo show codes` for `codes`."},
     ),
     "`networks.ROLE`": schema.NetworkConfig,
     "`regularizers`": (
-        "A list of terms in a player's loss. Penalties have these options as well as their own.",
+        "Terms in a player's loss. Penalties have these options besides their own.",
         Options("regularizer", Regularizer),
         {
-            "weight": "Factor of the penalty: a number or a schedule. Many regularizers have another default.",
-            "every_steps": "Above 1, a separate step on only every `every_steps`-th step, with that multiple of the "
-            "penalty. See [recipes.md](recipes.md#optimizers).",
+            "weight": "Factor: a number or a schedule. Many have another default.",
+            "every_steps": "Above 1, a [lazy](recipes.md#optimizers) penalty: only every so many steps.",
         },
     ),
     "`optimizers.ROLE`": (
-        "How a role is trained. The options of torch's class, such as `betas`, can be set as well.",
+        "How a role is trained; the options of torch's class, such as `betas`, too.",
         optimizer_options("adam"),
         {
-            "name": "An optimizer of torch, in lower case. [recipes.md](recipes.md#optimizers) lists them.",
+            "name": "An [optimizer of torch](recipes.md#optimizers), in lower case.",
             "lr": "Learning rate: a number or a schedule.",
             "decay": "`linear` or `cosine`: `lr` falls to zero over the whole run.",
-            "lazy_scaling": "Scales `lr` and the betas to make up for the steps of lazy regularizers.",
+            "lazy_scaling": "Makes up for the steps of lazy regularizers.",
         },
     ),
     "`phases.NAME`": schema.PhaseOverride,
@@ -79,9 +77,8 @@ def page() -> str:
             summary = inspect.cleandoc(section.__doc__ or "").partition("\n\n")[0].replace("``", "`")
             about = attributes(section)
             defaults = {key: default(section, key) for key in section.model_fields if key not in LEFT_OUT}
-        rows = [[f"`{key}`", value, about[key]] for key, value in defaults.items()]
-        table = markdown_table(dict.fromkeys(("key", "default", "meaning"), "left"), rows)
-        parts.append(f"## {title}\n\n{summary}\n\n{table}\n")
+        lines = [f"- `{key}`{f' ({value})' if value else ''}: {about[key]}\n" for key, value in defaults.items()]
+        parts.append(f"## {title}\n\n{summary}\n\n{''.join(lines)}")
     return "\n".join(parts)
 
 
@@ -89,7 +86,7 @@ def attributes(section: type[BaseModel]) -> dict[str, str]:
     """The docstring's description of each attribute, on one line."""
     block = textwrap.dedent(inspect.cleandoc(section.__doc__ or "").partition("Attributes:\n")[2])
     entries = re.findall(r"^(\w+): (.*(?:\n .*)*)", block, re.MULTILINE)
-    return {name: " ".join(text.split()).replace("``", "`").replace("|", r"\|") for name, text in entries}
+    return {name: " ".join(text.split()).replace("``", "`") for name, text in entries}
 
 
 def default(section: type[BaseModel], key: str) -> str:

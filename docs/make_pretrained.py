@@ -14,26 +14,26 @@ PAGE = Path(__file__).with_name("pretrained.md")
 CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
 INTRODUCTION = """# Pretrained generators
 
-`ganzoo sample`, `eval`, `animate --walk` and `export`, and `ganzoo.load`, also accept `zoo:NAME` instead of a run
+`ganzoo sample`, `eval`, `animate --walk`, `export` and `show`, and `ganzoo.load`, accept `zoo:NAME` instead of a run
 folder:
 
 ```bash
 ganzoo list pretrained
-ganzoo sample zoo:NAME --out samples.png
+ganzoo show zoo:cgan-mnist
 ganzoo sample zoo:cgan-mnist --class 7 --out sevens.png
-ganzoo eval zoo:NAME
-ganzoo animate zoo:NAME --walk --out walk.gif
-ganzoo export zoo:NAME --out page.html      # needs pip install '.[export]'
+ganzoo eval zoo:cgan-mnist
+ganzoo animate zoo:cgan-mnist --walk --out walk.gif
+ganzoo export zoo:cgan-mnist --out page.html      # needs pip install '.[export]'
 ```
+
+`sample` and `export` replace a file that is not theirs only with `--force`.
 
 ## Truncation
 
-`ganzoo sample RUN --truncation 0.8` moves latent codes towards the middle of their prior, so that samples are more
-typical of the training images and vary less. In a generator with a mapping network, such as StyleGAN2's, it moves w
-towards its mean instead (Karras et al. 2019, arXiv:1812.04948, appendix B), in a conditional one towards the mean of
-the class. `run.generator.sample(64, truncation=0.8)` does the same in Python. The scores of runs are always of
-untruncated samples; `ganzoo sample RUN -n 10000 --truncation 0.8 --out t.npz && ganzoo eval t.npz` shows the price in
-recall and FID.
+`ganzoo sample RUN --truncation 0.8` moves latent codes towards the middle of their prior: samples are more typical, and
+vary less. With a mapping network, such as StyleGAN2's, it moves w towards its mean (Karras et al. 2019,
+arXiv:1812.04948, appendix B), or the mean of the class. Runs are always scored without truncation;
+`ganzoo sample RUN -n 10000 --truncation 0.8 --out t.npz && ganzoo eval t.npz` shows its price.
 
 ## Fine-tuning
 
@@ -42,15 +42,11 @@ ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
 ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
-`--init-from` starts training from the weights of a run or of a pretrained generator, if the recipe's networks have
-the same sizes. A run provides all its networks and averages; a pretrained generator provides only the generator, so
-the discriminator starts from scratch. Optimizers always start from scratch. `train.freeze` names parameters that are
-not trained, by patterns with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network.
-Freezing the lower layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch
-normalisation keep moving in frozen layers.
-
-Both settings change the weights, so they are part of a run's identity: the SHA-256 of the initial weights counts, not
-their location. The run keeps these weights in its first checkpoint.
+The recipe's networks must have the same sizes. A run provides all its networks and averages; a pretrained generator
+only the generator, so the discriminator starts from scratch, as optimizers always do. `train.freeze` names parameters
+that are not trained (`ganzoo.load(RUN).assembly.networks` shows their names); freezing the lower layers of D is FreezeD
+(Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation keep moving in frozen layers. The digest of the
+initial weights is part of a run's identity.
 
 ## Making one
 
@@ -58,11 +54,9 @@ their location. The run keeps these weights in its first checkpoint.
 ganzoo export runs/mine --out my_plugin/my-gan.safetensors
 ```
 
-writes two files: the weights that samples are drawn with, with matrices in half precision; and `my-gan.json`, the
-card. The card contains the scores with their complete protocols, the training images and seconds, the command that
-repeats the training, the seed, hardware, versions and the full recipe, all from the run's own record, and how much
-half precision changed the samples. A plugin registers the card through `register_pretrained`; see [hooks](hooks.md).
-First-party ones are in `plugins/ganzoo_plugins/pretrained/`, each below 3 MiB.
+writes the weights, with matrices in half precision, and `my-gan.json`, the card: scores with their protocols, the
+command that repeats the training, the full recipe, and how much half precision changed the samples. A plugin registers
+the card through `register_pretrained` ([hooks](hooks.md)).
 
 ## Included with ganzoo
 
@@ -74,7 +68,7 @@ def page() -> str:
     cards = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
     if not cards:
         return INTRODUCTION + "There are none yet.\n"
-    headings = dict.fromkeys(("name", "scores (real vs real)", "trained on", "size", "made by"), "left")
+    headings = dict.fromkeys(("name", "scores (real vs real)", "trained on", "size"), "left")
     rows = []
     for name, card in cards.items():
         scores = "<br>".join(
@@ -83,14 +77,8 @@ def page() -> str:
         )
         training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
         trained = f"{count(training['images'])} images of {markdown(card['recipe']['dataset']['name'])}"
-        # The precision that `auto` chose on that machine: another machine may choose differently.
-        pin = f" --set train.precision={training['precision']}"
-        command = training["command"] + ("" if pin in training["command"] else pin)
-        rows.append([code(f"zoo:{name}"), scores, trained, size, code(command)])
-    how = (
-        "All were trained on a CPU, in the number format that their commands name. The leaderboard shows other runs, "
-        "some of them in other formats, so scores differ slightly.\n\n"
-    )
+        rows.append([code(f"zoo:{name}"), scores, trained, size])
+    how = "All were trained on a CPU, as their cards say. The leaderboard shows other runs of these recipes.\n\n"
     return INTRODUCTION + how + markdown_table(headings, rows) + "\n"
 
 

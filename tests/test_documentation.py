@@ -83,6 +83,25 @@ def test_no_block_is_of_a_language_that_no_test_knows():
         assert (ROOT / "tests" / test).is_file()
 
 
+def test_the_documentation_stays_short():
+    assert sum(len(page.read_text("utf-8").split()) for page in (ROOT / "docs").glob("*.md")) <= 12_000
+
+
+def test_pages_name_recipes_that_exist(zoo):
+    names = r"`(?:zoo:)?((?!tiny-|stacked-|fashion-)[a-z0-9-]+-(?:mnist|ring|grid)(?:-gpu)?)`"
+    found = {name for page in (ROOT / "docs").glob("*.md") for name in re.findall(names, page.read_text("utf-8"))}
+    assert "flagship-mnist" in found
+    assert found <= {entry.name for entry in zoo.recipes}
+
+
+@pytest.mark.parametrize("table", ["mnist", "mnist, with labels"])
+def test_the_page_on_choosing_names_the_recipe_that_leads(table):
+    results = (ROOT / "results" / "README.md").read_text("utf-8")
+    first = re.search(rf"^## {table}\n.*?^\| 1 \| (\S+) \|", results, re.MULTILINE | re.DOTALL)[1]
+    row = re.search(r"^\| \*\*the best digits.*$", (ROOT / "docs" / "which.md").read_text("utf-8"), re.MULTILINE)[0]
+    assert f"{first}` is first" in row or f"{first}`: first" in row
+
+
 @of("json")
 def test_json_is_json(block):
     decoder, text = json.JSONDecoder(), block.text.strip()

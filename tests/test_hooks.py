@@ -64,7 +64,7 @@ def test_the_page_matches_the_command_that_writes_it(name: str) -> None:
 def test_the_keys_that_components_share_are_documented() -> None:
     page = (DOCS / "keys.md").read_text(encoding="utf-8")
     for key in ("dim", "lr", *OWN, "weight", "every_steps"):
-        assert f"\n| `{key}` | " in page, key
+        assert f"\n- `{key}` (" in page, key
 
 
 def test_every_hook_is_tested() -> None:

@@ -46,9 +46,9 @@ class Register(Protocol[T_contra]):
             name: Lower-case words joined by hyphens, unique within its kind.
             factory: A class or function; see each hook for its positional parameters.
             summary: One line for ``ganzoo list``.
-            paper: Citation: authors, year, title, arXiv number. Losses, regularizers and augmentations must cite one:
-                ``ganzoo check`` refuses those that do not. For your own method, give your name and the year.
-            aliases: Other names that people may type. They are not accepted, but the error message suggests ``name``.
+            paper: Citation: authors, year, title, arXiv number; required for losses, regularizers and augmentations.
+                For your own method, give your name and the year.
+            aliases: Other names that people may type: error messages suggest ``name`` for them.
 
         Raises:
             GanzooError: The name is taken or malformed.
@@ -59,7 +59,7 @@ class RegisterRecipe(Protocol):
     """Adds one recipe, named after its file, which also contains its summary and paper."""
 
     def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
-        """Register the YAML file at ``path``; error messages for ``aliases`` suggest it."""
+        """Register the file at ``path``; error messages for ``aliases`` suggest it."""
 
 
 class RegisterStudy(Protocol):
@@ -70,10 +70,10 @@ class RegisterStudy(Protocol):
 
 
 class RegisterPretrained(Protocol):
-    """Adds one pretrained generator, named after its file, which also contains its summary and paper."""
+    """Adds one pretrained generator: a card, a JSON file with its weights next to it; see docs/pretrained.md."""
 
     def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
-        """Register the card at ``path``, a JSON file with its weights next to it; see docs/pretrained.md."""
+        """Register the card at ``path``; error messages for ``aliases`` suggest it."""
 
 
 @hookspec
@@ -85,10 +85,9 @@ def register_generators(register: Register[nn.Module]) -> None:
 def register_discriminators(register: Register[nn.Module]) -> None:
     """Add discriminators or critics: ``factory(spec, *, options...)`` returns a module from images to logits (n,).
 
-    A discriminator that judges each image independently, without batch normalisation or anything similar, may set the
-    attribute ``per_image`` to True: real and fake images are then judged in one pass, which is faster than two. A
-    discriminator that judges several images together has their number in the attribute ``packing``, which is needed to
-    draw pictures of runs on two-dimensional points.
+    One that judges each image alone, without batch normalisation, may set ``per_image = True``: real and fake images
+    then share a pass. One that judges several together has their number in ``packing``, which pictures of runs on
+    two-dimensional points need.
     """
 
 
@@ -138,7 +137,7 @@ def register_extractors(register: Register[Extractor]) -> None:
 def register_metrics(register: Register[Metric]) -> None:
     """Add metrics: ``factory()`` returns a ``ganzoo.Metric``, which is available with every extractor.
 
-    A ``ganzoo.ModelMetric`` measures the trained model itself on real images: a classifier's test error, for example.
+    A ``ganzoo.ModelMetric`` measures the trained model on real images: a classifier's test error, for example.
     """
 
 

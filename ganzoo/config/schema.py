@@ -184,10 +184,9 @@ class DatasetConfig(Component):
     """Where real images come from.
 
     Attributes:
-        validation: Number of training images to hold out and score against, instead of the test images, during tuning.
-            See docs/metrics.md.
-        count: Train on only this many images, the first in a seeded order; 0 means all. If the dataset has an option
-            of this name, a recipe's ``count`` sets that option instead.
+        validation: Number of training images to hold out and score against instead of the test images.
+        count: Train on only this many images, the first in a seeded order; 0 means all. A dataset's own option of this
+            name comes first.
     """
 
     validation: Annotated[int, Field(ge=0, le=10**9)] = 0
@@ -239,10 +238,10 @@ class Until(Section):
 
     Attributes:
         metric: One of ``evaluate.metrics``.
-        below: Training ends when the score is lower than this; for metrics where lower is better.
-        above: Training ends when the score is higher than this; for metrics where higher is better.
-        patience: Stop after this many evaluations in a row without improving on the best earlier score.
-        min_delta: Only a change larger than this counts as an improvement; used with ``patience``.
+        below: Ends when the score is lower than this, for metrics where lower is better.
+        above: Ends when the score is higher than this, for metrics where higher is better.
+        patience: Ends after this many evaluations in a row without improvement.
+        min_delta: With ``patience``, only a change larger than this is an improvement.
     """
 
     metric: MetricName
@@ -313,7 +312,7 @@ class InitFrom(Section):
 
     Attributes:
         source: A run folder, or ``zoo:NAME``.
-        sha256: SHA-256 of the weights, in hexadecimal; null accepts any weights, and the run records their digest.
+        sha256: SHA-256 of the weights, in hexadecimal; null accepts any.
     """
 
     source: Annotated[str, Field(min_length=1, max_length=4096)]
@@ -337,24 +336,21 @@ class TrainConfig(Section):
     Attributes:
         images: Length of the run in real images shown, whatever the batch size.
         batch_size: Images in one batch.
-        precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32. ``tf32`` is for CUDA GPUs;
-            ``fp32`` never uses TF32, not even for convolutions.
-        engine: How phases are executed; ``auto`` is eager on a CPU, and chosen by measurement on a GPU.
-        ema: Weight of the old average in each step (a number or a schedule), or null for no moving average.
-        share_fakes: In each step, both players learn from the same batch of fakes, the discriminator first.
+        precision: ``auto`` is bf16 where it is faster than fp32. ``tf32`` is for CUDA; ``fp32`` never uses it.
+        engine: How phases are executed; ``auto`` is eager on a CPU, measured on a GPU.
+        ema: Weight of the old average in each step (a number or a schedule); null for no average.
+        share_fakes: Both players learn from the same batch of fakes.
         seed: Determines everything that is random.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
-        threads: CPU threads; ``auto`` measures how many are fastest, and measures again when the machine becomes busy.
-        deterministic: The same seed gives bit-identical results on a GPU too, with deterministic kernels only, which
-            are slower. An operation without one ends the run with an error that names it.
-        cudnn_benchmark: cuDNN times its kernels for each shape and uses the fastest; the choice varies between runs.
-        sync_batch_norm: With several processes, batch normalisation uses the images of all processes, not of each
-            separately.
-        init_from: Starts from the weights of another run or of a pretrained generator instead of random ones. Networks
-            that it lacks, and all optimizers, start from scratch; averages do not ramp up.
+        threads: CPU threads; ``auto`` measures how many are fastest.
+        deterministic: Bit-identical on a GPU too, by slower kernels; an operation without one ends the run.
+        cudnn_benchmark: cuDNN times its kernels and uses the fastest; the choice varies between runs.
+        sync_batch_norm: With several processes, batch normalisation uses the images of all.
+        init_from: Starts from the weights of a run or a pretrained generator. Networks that it lacks, and all
+            optimizers, start from scratch; averages do not ramp up.
         freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.1.*``.
-        until: Ends training early: a condition on a score, or a list of conditions that must all hold at the same time.
-        keep_best: One of ``evaluate.metrics``; the checkpoint with the best such score is kept as well as the newest.
+        until: Ends training early: a condition on a score, or a list that must hold at once.
+        keep_best: One of ``evaluate.metrics``; its best checkpoint is kept too.
         log_every: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints; one is written at the next log point.
     """
@@ -400,10 +396,10 @@ class EvaluateConfig(Section):
     """How to score.
 
     Attributes:
-        every_images: Images between two evaluations, or null for a single one at the end.
-        metrics: Names such as ``fid@mnist-cnn``; ``headline`` means the headline metrics of the dataset.
+        every_images: Images between two evaluations; null for a single one at the end.
+        metrics: Names such as ``fid@mnist-cnn``; ``headline`` means those of the dataset.
         samples: Number of generated images for a score.
-        anyway: Also use extractors that were fitted to another dataset; such scores are marked permanently.
+        anyway: Also use extractors that were fitted to another dataset; such scores are marked.
     """
 
     every_images: ImageCount | None = None
