@@ -348,10 +348,11 @@ class SelfAttention(nn.Module):
     """Every position attends to every other (Zhang et al. 2019, arXiv:1805.08318).
 
     With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each position j gets o_j = v(Σ_i β_ji h(x_i)), and the
-    output is y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, h to half of
-    them, and v back to all. γ starts at zero, so that the network first relies on local neighbourhoods. As in the
-    authors' code but not in the equation, f(x) and h(x) are max-pooled 2x2, for a quarter of the work. Attention is
-    written out, because torch's fused kernel cannot be differentiated twice, as gradient penalties require.
+    output is y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, but at least
+    eight, because few places can be told apart in one or two dimensions; h to half of them, and v back to all. γ starts
+    at zero, so that the network first relies on local neighbourhoods. As in the authors' code but not in the equation,
+    f(x) and h(x) are max-pooled 2x2, for a quarter of the work. Attention is written out, because torch's fused kernel
+    cannot be differentiated twice, as gradient penalties require.
 
     Args:
         channels: Channels of the input and the output.
@@ -359,7 +360,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        compared, carried = max(1, channels // 8), max(1, channels // 2)
+        compared, carried = max(8, channels // 8), max(1, channels // 2)
         self.keys, self.queries = (xavier_conv2d(channels, compared, 1) for _ in range(2))
         self.values = xavier_conv2d(channels, carried, 1)
         self.out = xavier_conv2d(carried, channels, 1)

@@ -120,6 +120,12 @@ def test_self_attention_is_the_equation(size: tuple[int, int]) -> None:
         torch.testing.assert_close(layer(maps), attended(layer, maps), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("channels", "dimensions"), [(8, 8), (16, 8), (64, 8), (128, 16)])
+def test_keys_have_an_eighth_of_the_channels_and_at_least_eight_dimensions(channels: int, dimensions: int) -> None:
+    layer = SelfAttention(channels)
+    assert (layer.keys.out_channels, layer.queries.out_channels) == (dimensions, dimensions)
+
+
 def test_self_attention_starts_as_nothing_and_learns_to_open() -> None:
     layer, maps = SelfAttention(8), torch.randn(2, 8, 4, 4)
     out = layer(maps)

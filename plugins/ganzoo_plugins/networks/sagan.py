@@ -11,11 +11,12 @@ normalisation is conditional on the label, and D is a projection discriminator. 
 normalisation in both networks (``spectral_norm: true`` in a recipe), the hinge loss and two learning rates. As in the
 authors' code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
 
-Differences: the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G halves
-the channels, where the authors' first block keeps them; D ends in two blocks that keep the grid, not one, and doubles
-the channels once more in the first of them; the first convolution in a block of D keeps the number of channels, where
-the authors' changes it; weights within blocks start with SNGAN's gain of √2; and the attention's convolutions have
-biases.
+Differences from the paper: f(x) and g(x) have at least 8 dimensions, where an eighth of a narrow network's channels
+would leave 1 or 2; the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G
+halves the channels, where the authors' first block keeps them; D ends in two blocks that keep the grid, not one, and
+doubles the channels once more in the first of them; the first convolution in a block of D keeps the number of channels,
+where the authors' changes it; weights within blocks start with SNGAN's gain of √2; and the attention's convolutions
+have biases.
 """
 
 from __future__ import annotations
