@@ -7,7 +7,8 @@ Nets", arXiv:1606.03657. Equation 6, with equation 5's lower bound on the mutual
 
 Q(c | x) is a softmax for each categorical code and a Gaussian of standard deviation 1 for each continuous one. The
 authors' MNIST code fixes the deviation too: if it were learned, the bound, which contains a differential entropy, would
-grow without limit.
+grow without limit. A Gaussian that wide never tells anything: its bound on a code from U(-1, 1) stays below zero. So
+the logged bound on the continuous codes, which has no part in the losses, is that of the best deviation for the batch.
 
 Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
 phase, G and the head learn from L_I while all of D is frozen. The shared layers belong to Q as much as to D, so in the
@@ -200,7 +201,7 @@ class Recognition(nn.Sequential):
 
 
 def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """L_I, the lower bound on the mutual information between codes and images, in nats.
+    """L_I as it is maximised: a lower bound on the mutual information between codes and images, in nats.
 
     Args:
         prior: Which columns of z are codes.
@@ -208,7 +209,7 @@ def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor
         z: The latent codes (n, latent) that the images were generated from.
 
     Returns:
-        The categorical codes' part and the continuous codes' part, scalars.
+        The categorical codes' part and, for Gaussians of standard deviation 1, the continuous codes' part, scalars.
     """
     columns = [*prior.categorical, prior.continuous]
     *chosen, drawn = torch.split(z[:, prior.dim :], columns, dim=1)
@@ -218,6 +219,17 @@ def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor
         categorical = categorical + log(logit.shape[1]) + (one_hot * log_softmax(logit, dim=1)).sum(1).mean()
     log_density = -((drawn - means).square() + log(2 * pi)) / 2
     return categorical, (log_density + log(2)).sum(1).mean()
+
+
+def continuous_bound(prior: CodesPrior, predicted: Tensor, z: Tensor) -> Tensor:
+    """The continuous codes' part of L_I, in nats, if each Gaussian has the deviation that fits the batch best.
+
+    With s² the mean squared error of a code's means, it is log 2 - log(2πe s²) / 2: positive if s < √(2 / πe), which is
+    0.84 of the code's own deviation, and unlimited as s falls.
+    """
+    first = z.shape[1] - prior.continuous
+    error = (z[:, first:] - predicted[:, first - prior.dim :]).square().mean(0)
+    return (log(2) - (log(2 * pi) + 1 + error.clamp(min=1e-12).log()) / 2).sum()
 
 
 class InfoGAN(Objective):
@@ -259,25 +271,26 @@ class InfoGAN(Objective):
             images = self.generate(networks, batch.z, batch.label)
         trunk, condition = cast("Trunk", networks["discriminator"]), self.condition(batch.label)
         real = trunk.head(trunk.features(batch.real, *condition), *condition).float()
-        fake, gained = self.judge(networks, images, batch)
-        loss = softplus(-real).mean() + softplus(fake).mean() - gained["information"]
+        fake, gained, _ = self.judge(networks, images, batch)
+        loss = softplus(-real).mean() + softplus(fake).mean() - gained
         return {"loss": loss, "real_logits": real.mean(), "fake_logits": fake.mean()}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
         """-E[log D(G(z, c))] - λ L_I."""
-        fake, gained = self.judge(networks, self.generate(networks, batch.z, batch.label), batch)
-        return {"loss": softplus(-fake).mean() - gained["information"], **gained}
+        fake, gained, bounds = self.judge(networks, self.generate(networks, batch.z, batch.label), batch)
+        return {"loss": softplus(-fake).mean() - gained, **bounds}
 
-    def judge(self, networks: Networks, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (n,) of fakes, and how well Q recovers their codes: the two parts of L_I and their weighted sum."""
+    def judge(self, networks: Networks, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Logits (n,) of fakes; λ L_I; the lower bounds, in nats, on the information in either kind of code."""
         trunk = cast("Trunk", networks["discriminator"])
         condition = self.condition(batch.label)
         features = trunk.features(images, *condition)
         predicted = networks["recognition"](features).float()
         categorical, continuous = information(self.prior, predicted, batch.z)
-        weighted = self.weights[0] * categorical + self.weights[1] * continuous
-        parts = {"information": weighted, "categorical": categorical, "continuous": continuous}
-        return trunk.head(features, *condition).float(), parts
+        gained = self.weights[0] * categorical + self.weights[1] * continuous
+        bound = continuous_bound(self.prior, predicted.detach(), batch.z)
+        bounds = {"categorical_bound": categorical, "continuous_bound": bound}
+        return trunk.head(features, *condition).float(), gained, bounds
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Q's outputs for images (n, c, h, w): logits of the categorical codes, then means of the continuous ones.

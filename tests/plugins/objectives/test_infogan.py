@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_clusters_are_q_s_logits_of_the_first_code_by_the_images_own_statistics(
     assert torch.equal(found, networks["recognition"](features)[:, :3])
 
 
-def test_the_bound_agrees_with_torch_s_distributions() -> None:
+def test_the_objective_agrees_with_torch_s_distributions() -> None:
     z, predicted = draw(), torch.randn(8, 10)
     first, second = z[:, 4:7].argmax(1), z[:, 7:12].argmax(1)
     log_q = Categorical(logits=predicted[:, :3]).log_prob(first) + Categorical(logits=predicted[:, 3:8]).log_prob(
@@ -71,6 +72,38 @@ def test_perfect_means_leave_the_density_of_a_normal_at_its_peak() -> None:
     z = draw()
     found = information(PRIOR, z[:, 4:], z)[1].item()
     assert found == pytest.approx(2 * (math.log(2) - math.log(2 * math.pi) / 2), rel=1e-6)
+
+
+def logged(predict: Callable[[Tensor], Tensor], n: int = 4096) -> dict[str, Tensor]:
+    """What the generator's phase logs when Q's outputs are a function of the codes."""
+    objective, networks = built()
+    seen = batch(n)
+    networks["recognition"] = nn.Module()
+    networks["recognition"].forward = lambda _features: predict(seen.z[:, 4:])
+    return objective.generator_loss(networks, seen)
+
+
+@pytest.mark.parametrize("error", [0.1, 0.01])
+def test_the_logged_bound_on_continuous_codes_is_that_of_the_best_deviation(error: float) -> None:
+    """Codes that are known up to Gaussian noise: log 2 - log(σ √(2πe)) nats each, however small σ is."""
+    found = logged(lambda codes: codes + error * torch.randn_like(codes))
+    each = math.log(2) - math.log(error) - math.log(2 * math.pi * math.e) / 2
+    assert found["continuous_bound"].item() == pytest.approx(2 * each, abs=0.1)
+    assert found["continuous_bound"] > 0
+
+
+def test_logged_bounds_of_a_q_that_knows_nothing() -> None:
+    """None on classes; on a uniform code a little below, because Q is a Gaussian of the same variance, 1/3."""
+    found = logged(torch.zeros_like)
+    assert found["categorical_bound"].item() == pytest.approx(0, abs=1e-5)
+    each = math.log(2) - math.log(2 * math.pi * math.e / 3) / 2
+    assert found["continuous_bound"].item() == pytest.approx(2 * each, abs=0.05)
+
+
+def test_logged_bounds_of_a_q_that_knows_everything() -> None:
+    found = logged(lambda codes: torch.cat([100 * codes[:, :8], codes[:, 8:]], dim=1))
+    assert found["categorical_bound"].item() == pytest.approx(math.log(15), rel=1e-5)
+    assert 10 < found["continuous_bound"].item() < math.inf
 
 
 def test_either_sort_of_code_may_be_missing() -> None:
@@ -103,7 +136,7 @@ def test_in_the_discriminator_s_phase_it_and_the_recognition_head_learn() -> Non
 
 def test_the_generator_learns_from_the_information() -> None:
     objective, networks = built()
-    gained = objective.phases()[1].loss(networks, batch())["information"]
+    gained = objective.phases()[1].loss(networks, batch())["categorical_bound"]
     (slope,) = torch.autograd.grad(gained, [next(networks["generator"].parameters())])
     assert slope.any()
 
@@ -121,7 +154,7 @@ def test_losses_are_the_game_minus_weighted_information() -> None:
     value = real.sigmoid().log().mean() + (1 - fake.sigmoid()).log().mean()
     assert torch.allclose(discriminator["loss"], -value - bound, atol=1e-5)
     assert torch.allclose(generator["loss"], -fake.sigmoid().log().mean() - bound, atol=1e-5)
-    assert torch.allclose(generator["information"], bound)
+    assert torch.allclose(generator["categorical_bound"], categorical)
 
 
 @pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0)], ids=str)
