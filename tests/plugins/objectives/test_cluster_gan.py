@@ -164,8 +164,9 @@ def test_the_critic_s_loss_is_the_difference_of_means_and_the_penalty() -> None:
     losses = objective.discriminator_loss(networks, seen)
     fakes = objective.generate(networks, seen.z, seen.label)
     means = [networks["discriminator"](images).mean() for images in (seen.real, fakes)]
-    assert losses["penalty"].item() == pytest.approx((4 * 0.5 - 1) ** 2, rel=1e-5)
-    assert torch.allclose(losses["loss"], means[1] - means[0] + 3.0, atol=1e-5)
+    norm = 2 * (4 * 0.5)  # by pixels in [0, 1], as the authors', which a step in [-1, 1] moves half as far
+    assert losses["penalty"].item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
+    assert torch.allclose(losses["loss"], means[1] - means[0] + 3 * (norm - 1) ** 2, atol=1e-5)
 
 
 @pytest.mark.parametrize("game", ["wasserstein", "non-saturating"])
