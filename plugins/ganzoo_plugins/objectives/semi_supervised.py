@@ -9,7 +9,7 @@ l_k(x), an image x is real with probability D(x) = Z(x) / (Z(x) + 1) = sigmoid(s
 
 G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, the paper's first choice, here a mean over
 features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice, minibatch discrimination, makes
-better images and a worse classifier; it is not implemented.
+better images and a worse classifier; these networks do not have it.
 
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 its own
 logit, which is redundant: only differences between logits matter.
