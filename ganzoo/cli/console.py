@@ -6,8 +6,10 @@ Separate from ``terminal.py``, because rich takes a moment to import.
 from __future__ import annotations
 
 import os
+import re
+import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,25 +17,27 @@ from typing import TYPE_CHECKING, Any
 
 import rich.console
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.segment import Segment
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
-from ganzoo.evaluation.protocol import Protocol, describe, describe_images, excess
+from ganzoo.evaluation.protocol import describe, describe_images, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.files import as_argument
 from ganzoo.reports.templates import figure
@@ -59,6 +63,11 @@ class Console(rich.console.Console):
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
 
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """Print a sentence: broken between words on a terminal, in one line elsewhere."""
+        text = wrapped(visible(sentence), self.width) if self.is_terminal else sentence
+        self.print(text, style=style, soft_wrap=True)
+
     def on_broken_pipe(self) -> None:
         """Go on without messages: a training run must not end because nobody reads its progress any more."""
         if not self.stderr:
@@ -78,7 +87,15 @@ class Console(rich.console.Console):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
+def wrapped(text: str, width: int) -> str:
+    """Text with line breaks between words only. Longer words, such as paths, and commands in backticks stay whole."""
+    lines = (re.sub("`[^`]*`", lambda command: command[0].replace(" ", "\0"), line) for line in text.splitlines())
+    filled = (textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in lines)
+    return "\n".join(filled).replace("\0", " ")
+
+
 ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
+BETTER = {"lower": "Lower is better", "higher": "Higher is better", "neither": "Closest to real vs real is best"}
 SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
 
 
@@ -103,27 +120,20 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
     console = Console()
     print_uncut(console, table)
     if compared is not None:
-        console.print(f"against: {against}", soft_wrap=True)
+        console.say(f"against: {against}")
     for record in records:
         protocol, value, floor = record["protocol"], record["value"], record["floor"]
         if protocol["metric"] == "memorisation" and copies(value, floor, protocol["n_fake"], protocol["n_floor"]):
-            console.print(
+            console.say(
                 f"Training images are copied: {value:.1%} of the samples are suspiciously close to one, against "
-                f"{floor:.1%} of real images that were never trained on.",
-                soft_wrap=True,
+                f"{floor:.1%} of real images that were never trained on."
             )
-    named = _by_protocol(records, describe)
-    for how, metrics in named.items():
-        who = ", ".join(metrics) if len(named) > 1 or len(metrics) < 4 else "All"
-        console.print(f"{who}: {how}", soft_wrap=True)
-
-
-def _by_protocol(records: Sequence[Record], describe: Callable[[Protocol], str]) -> dict[str, list[str]]:
-    """The metrics that share a line, by that line."""
-    named: dict[str, dict[str, None]] = {}
+    named: dict[str, dict[str, None]] = {}  # the metrics that share a line, by that line
     for record in records:
         named.setdefault(describe(record["protocol"]), {})[record["metric"]] = None
-    return {how: list(metrics) for how, metrics in named.items()}
+    for how, metrics in named.items():
+        who = ", ".join(metrics) if len(named) > 1 or len(metrics) < 4 else "All"
+        console.say(f"{who}: {how}")
 
 
 def print_uncut(console: Console, table: Table) -> None:
@@ -183,103 +193,141 @@ class Bars:
 
     def say(self, sentence: str, style: str | None = None) -> None:
         """Print a sentence above the bars."""
-        self.console.print(sentence, style=style, soft_wrap=True)
+        self.console.say(sentence, style)
 
 
 SECONDS_BETWEEN_LINES = 60.0
 """Seconds between two progress lines if there is no terminal."""
 
 
-class RunProgress(Bars, Tracker):
-    """A progress bar with speed, time left, losses and the last score, and a table at the end."""
+BAR_WIDTH, BESIDE_THE_BAR = 12, 14
+"""Columns of a run's bar, and of its percentage and time left with the spaces around them."""
+
+
+class TimeLeft(TimeRemainingColumn):
+    """The time left, kept while it is unknown: after a long evaluation, all past progress is too old to estimate from.
+
+    It never wraps, so a narrow terminal does not cut it.
+    """
 
     def __init__(self) -> None:
-        super().__init__(
-            BarColumn(bar_width=16),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}", markup=False),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}", markup=False),
-            TextColumn("{task.fields[score]}", style="cyan", markup=False),
-        )
+        super().__init__(table_column=Column(no_wrap=True))
+        self._known: Text | None = None
+
+    def render(self, task: Task) -> Text:
+        """``0:03:21``, or ``-:--:--`` before the first estimate."""
+        if self._known is None or task.time_remaining is not None:
+            self._known = super().render(task)
+        return self._known
+
+
+class RunProgress(Bars, Tracker):
+    """A progress bar with time left, the first headline metric, speed and losses; and at the end, one row of scores."""
+
+    def __init__(self) -> None:
+        bar = BarColumn(BAR_WIDTH, table_column=Column(no_wrap=True))
+        # Only the facts may wrap, and `_show` shows what fits.
+        facts = TextColumn("{task.fields[facts]}", style="cyan", markup=False, table_column=Column())
+        super().__init__(bar, TaskProgressColumn(), TimeLeft(), facts)
         self._total = 0
         self._lined: tuple[float, float, int] | None = None  # time of the last line; time and images at the first step
         self._task: TaskID | None = None
+        self._score = self._speed = self._losses = ""
+        self._scored_at = -1
 
     def callbacks(self) -> Callbacks:
         """Callbacks that keep this bar up to date."""
         from ganzoo.runs.loop import Callbacks
 
-        return Callbacks(trackers=(self,), on_step=self._on_step, log=partial(self.say, style="yellow"))
+        return Callbacks(
+            trackers=(self,),
+            on_step=self._on_step,
+            on_evaluation=self._on_evaluation,
+            log=partial(self.say, style="yellow"),
+        )
 
     def begin(self, recipe: Recipe, folder: Path) -> None:
         """Show the bar."""
-        self.console.print(f"{recipe.name}: {recipe.summary}")
+        self.say(f"{recipe.name}: {recipe.summary}")
         self.console.print(f"Run folder: {folder}", soft_wrap=True)
         self._total, self._lined = recipe.train.images, None
-        self._task = self.bars.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
+        self._task = self.bars.add_task(recipe.name, total=recipe.train.images, facts="")
         self.bars.start()
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Show the newest losses, speed or score."""
-        if self._task is None:
+        if self._task is None or record["event"] not in ("train", "score"):
             return
         if record["event"] == "train":
-            losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
-            self.bars.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
-        elif record["event"] == "score":
-            text = f"{record['metric']} {figure(record['value'])} ({record['weights']})"
-            self.bars.update(self._task, score=text)
+            named = {key.removesuffix(".loss"): value for key, value in record.items() if key.endswith(".loss")}
+            self._losses = " ".join(f"{name} {value:.3f}" for name, value in named.items())
+            self._speed = f"{record['images_per_second']:,.0f} images/s"
+        else:
+            text = f"{record['metric']} {figure(record['value'])}"
+            if record["images"] != self._scored_at:  # the first headline metric of the weights to report
+                self._score, self._scored_at = text, record["images"]
             if not self.console.is_terminal:
-                self.console.print(f"{record['images']:,} images: {text}")
+                self.say(f"{record['images']:,} images: {text} ({record['weights']})")
+        self._show(self._score, self._speed, self._losses)
+
+    def _show(self, *facts: str) -> None:
+        """Show as many facts as fit beside the bar, the most important first."""
+        assert self._task is not None
+        room, shown = self.console.width - BAR_WIDTH - BESIDE_THE_BAR, ""
+        for fact in filter(None, facts):
+            longer = f"{shown}  {fact}".strip()
+            shown = longer if not shown or cell_len(longer) <= room else shown
+        self.bars.update(self._task, facts=shown)
 
     def summarise(self, finished: RunFolder) -> None:
-        """Print the final scores with real vs real and the protocol, throughput, the diagnosis, and the run folder."""
+        """Print one score beside real vs real, throughput, the diagnosis, and what to do next."""
         title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-        table.add_column("metric", no_wrap=True)
-        for heading in ("weights", *SCORE_HEADINGS):
-            table.add_column(heading)
-        for score in scores:
-            table.add_row(arrowed(score), score["weights"], *score_cells(score))
+        place = as_argument(finished.path)
         if scores:
+            score = scores[0]
+            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+            for heading in ("metric", *SCORE_HEADINGS):
+                table.add_column(heading, no_wrap=True)
+            table.add_row(arrowed(score), *score_cells(score))
             print_uncut(self.console, table)
-            if (scored := scores[0]["images"]) < finished.info["images"]:
-                shown = f"{finished.info['images']:,}"
-                self.console.print(
-                    f"These scores are for the weights after {scored:,} images, not for the last weights, "
-                    f"after {shown} images.",
+            if score["images"] < finished.info["images"]:
+                self.say(
+                    f"This score is for the weights after {score['images']:,} images, not for the last weights, "
+                    f"after {finished.info['images']:,} images.",
                     style="yellow",
-                    soft_wrap=True,
                 )
-            named = _by_protocol(scores, describe_images)
-            for how, metrics in named.items():
-                who = f"{', '.join(metrics)}: " if len(named) > 1 else ""
-                self.console.print(f"{who}{how}", soft_wrap=True)
+            direction = BETTER[better(score["metric"].partition("@")[0])]
+            more = f" `ganzoo report {place}` shows all {len(scores)} scores." if len(scores) > 1 else ""
+            self.say(f"{direction}; {describe_images(score['protocol'])}.{more}")
         else:
-            self.console.print(f"{title}. No scores: see above.")
+            self.say(f"{title}. No scores: see above.")
         info = finished.info
         how = f"{info['engine']}, {info['precision']}, {info['environment']['device']}"
-        self.console.print(
+        self.say(
             f"{info['images']:,} images in {info['seconds']:.1f} s of training, "
-            f"{info['images_per_second']:,.0f} images/s ({how})",
+            f"{info['images_per_second']:,.0f} images/s ({how})"
         )
         from ganzoo.runs.diagnosis import examine
 
         diagnosis = examine(finished)
-        style = "yellow" if diagnosis.findings else None
         for line in diagnosis.lines(unjudged=False):  # `ganzoo doctor` and the report also show what is unjudged
-            self.console.print(line, style=style, soft_wrap=True)
-        self.console.print(f"Saved to {finished.path}", soft_wrap=True)
+            self.say(line, "yellow" if diagnosis.findings else None)
         if best := finished.best():
             kept = f"{best['metric']} {figure(best['value'])} after {best['images']:,} images"
-            self.console.print(f"Best checkpoint: {kept}; --checkpoint best uses it", soft_wrap=True)
+            self.say(f"Best checkpoint: {kept}; --checkpoint best uses it")
+        self.console.print(f"Saved to {finished.path}", soft_wrap=True)
         if grids := sorted((finished.path / "samples").glob("*.png")):
             self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
-        place = as_argument(finished.path)
-        self.console.print(
-            f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`", soft_wrap=True
-        )
+        self.say(f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`")
+
+    def _on_evaluation(self, samples: int) -> None:
+        """Say what is happening while the bar stands still."""
+        if self._task is None:
+            return
+        self._show(f"scoring {samples:,} samples")
+        self.bars.refresh()
+        if not self.console.is_terminal:
+            self.say(f"Scoring {samples:,} samples")
 
     def _on_step(self, images: int) -> None:
         """Move the bar; if no terminal shows it, as in a log file or a batch queue, print a line once a minute."""
@@ -296,4 +344,4 @@ class RunProgress(Bars, Tracker):
         # Evaluation included, since the user waits for that too.
         rate = (images - first_images) / (now - started_at)
         left = max(0.0, self._total - images) / max(rate, 1e-9) / 60
-        self.console.print(f"{images:,} of {self._total:,} images, about {left:,.0f} min left", soft_wrap=True)
+        self.say(f"{images:,} of {self._total:,} images, about {left:,.0f} min left")

@@ -55,11 +55,13 @@ class Callbacks:
     Attributes:
         trackers: Receive the run's events, in addition to the trackers that the recipe names.
         on_step: Called after each step with the number of images shown.
+        on_evaluation: Called before an evaluation with the number of samples to score.
         log: Called with progress messages.
     """
 
     trackers: Sequence[Tracker] = ()
     on_step: Callable[[int], None] = lambda images: None
+    on_evaluation: Callable[[int], None] = lambda samples: None
     log: Callable[[str], None] = lambda sentence: None
 
 
@@ -157,6 +159,7 @@ class TrainingLoop:
         self.reached = ""
         self._trackers = trackers
         self._on_step = callbacks.on_step
+        self._on_evaluation = callbacks.on_evaluation
         self._logged_at = (self.trainer.images, seconds)
         self._saved_at = time.monotonic()
         self._saved = self.trainer.images
@@ -314,6 +317,8 @@ class TrainingLoop:
         The checkpoint of this point is on disk, so a request to stop need not wait for the end.
         """
         trainer, processes = self.trainer, self.trainer.processes
+        if self.evaluator.requests:
+            self._on_evaluation(trainer.recipe.evaluate.samples)
         try:
             with self._stop.at_once(*self._stopped()):
                 self._draw_grid()

@@ -1,12 +1,21 @@
-"""What ``ganzoo run`` prints without a terminal, and at its end."""
+"""What ``ganzoo run`` prints: on a terminal, without one, and at its end."""
 
+import fcntl
 import io
 import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
 
 import pytest
+from rich.cells import cell_len
+from rich.progress import Progress
 
 from ganzoo.cli import console
-from ganzoo.cli.console import RunProgress
+from ganzoo.cli.console import RunProgress, TimeLeft
 from ganzoo.config.loading import load_recipe
 
 
@@ -29,13 +38,26 @@ def test_a_line_a_minute_without_a_terminal(zoo, tmp_path, monkeypatch):
     ]
 
 
+def test_the_time_left_stays_after_a_long_evaluation():
+    clock, column = [0.0], TimeLeft()
+    bars = Progress(column, get_time=lambda: clock[0], disable=True)
+    bars.add_task("", total=100)
+    for second in (1, 2, 3, 100):
+        clock[0] = second
+        bars.update(bars.task_ids[0], completed=min(10 * second, 30))
+        shown = column.render(bars.tasks[0]).plain
+    assert (bars.tasks[0].time_remaining, shown) == (None, "0:00:07")
+
+
 def test_small_scores_have_three_digits(zoo, tmp_path):
     with RunProgress() as shown:
         shown.console.file = io.StringIO()
         shown.begin(load_recipe("vanilla-ring", zoo), tmp_path)
+        shown.callbacks().on_evaluation(10_000)
         for metric, value in (("memorisation", 0.004), ("kid", 0.0003), ("fid", 12.345)):
             shown.log({"event": "score", "metric": metric, "value": value, "weights": "ema", "images": 1_000})
-    assert [line for line in shown.console.file.getvalue().splitlines() if "(ema)" in line] == [
+    assert shown.console.file.getvalue().splitlines()[2:] == [
+        "Scoring 10,000 samples",
         "1,000 images: memorisation 0.00400 (ema)",
         "1,000 images: kid 3.00e-04 (ema)",
         "1,000 images: fid 12.3 (ema)",
@@ -67,24 +89,76 @@ def test_the_end_names_the_samples_and_what_to_do_next(zoo, tmp_path, name):
     assert f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`\n" in said
 
 
-def test_the_end_says_which_metrics_were_measured_in_which_way(zoo, tmp_path):
+def test_the_end_is_one_row_the_first_metric_of_the_weights_that_sample_uses(zoo, tmp_path):
     from ganzoo.runs.start import start
 
     recipe = load_recipe("vanilla-ring", zoo, ["train.images=256", "evaluate.metrics=[]", "train.device=cpu"])
     run = start(recipe, zoo, tmp_path / "run")
-    on = {"dataset": "ring", "split": "test", "n_real": 1_000}
+    protocol = {"dataset": "ring", "split": "test", "n_real": 1_000, "n_fake": 500}
+    for weights, value in (("ema", 12.5), ("raw", 77.0)):
+        for metric in ("fid@tiny", "coverage@tiny"):
+            score = {"metric": metric, "value": value, "floor": 0.25, "weights": weights, "images": 256, "seconds": 1.0}
+            run.append_score({**score, "protocol": {"metric": metric, **protocol}})
+    with RunProgress() as shown:
+        shown.console.file = io.StringIO()
+        shown.summarise(run)
+    lines = shown.console.file.getvalue().splitlines()
+    (row,) = [line for line in lines if "@" in line]
+    assert row.split() == ["fid@tiny", "↓", "12.5", "-", "0.25", "+12.2"]
+    more = f"`ganzoo report {tmp_path / 'run'}` shows all 4 scores."
+    assert f"Lower is better; 500 samples vs 1,000 ring test. {more}" in lines
+    assert "77" not in "".join(lines)
 
-    def said(*metrics):
-        for metric in metrics:
-            protocol = {"metric": metric, **on, **({} if metric.startswith("reconstruction") else {"n_fake": 500})}
-            score = {"metric": metric, "value": 1.0, "floor": None, "weights": "ema", "images": 256, "seconds": 1.0}
-            run.append_score({**score, "protocol": protocol})
-        with RunProgress() as shown:
-            shown.console.file = io.StringIO()
-            shown.summarise(run)
-        return shown.console.file.getvalue()
 
-    assert "\n500 samples vs 1,000 ring test\n" in said("fid@tiny", "kid@tiny")
-    both = said("reconstruction-fid@tiny")
-    assert "\nfid@tiny, kid@tiny: 500 samples vs 1,000 ring test\n" in both
-    assert "\nreconstruction-fid@tiny: 1,000 ring test images\n" in both
+def on_a_terminal(command, columns, folder):
+    """What a command prints on a terminal of so many columns."""
+    main, side = os.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    environment["TERM"] = "xterm-256color"
+    with subprocess.Popen(command, stdin=side, stdout=side, stderr=side, cwd=folder, env=environment) as process:
+        os.close(side)
+        printed = b""
+        with suppress(OSError):  # the other end was closed
+            while chunk := os.read(main, 65_536):
+                printed += chunk
+    os.close(main)
+    assert process.returncode == 0, printed.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.decode())
+
+
+@pytest.mark.parametrize("columns", [80, pytest.param(60, marks=pytest.mark.full)])
+def test_on_a_terminal_the_bar_loses_nothing_and_no_word_breaks(tmp_path, columns):
+    settings = ["train.images=6400", "train.log_every=640", "evaluate.every_images=3200", "evaluate.samples=500"]
+    command = [
+        sys.executable,
+        "-m",
+        "ganzoo",
+        "run",
+        "vanilla-ring",
+        "--out",
+        "run",
+        "--device",
+        "cpu",
+        "--set",
+        "train.threads=1",
+    ]
+    printed = on_a_terminal([*command, *(word for one in settings for word in ("--set", one))], columns, tmp_path)
+    lines = [line.strip() for line in re.split(r"[\r\n]+", printed) if line.strip()]
+    assert max(map(cell_len, lines)) <= columns
+    bars = [line for line in lines if "━" in line]
+    assert all(re.match(r"[━╸╺]{12} +\d+% (\d+:\d\d:\d\d|-:--:--)($| )", bar) for bar in bars), bars
+    assert any(bar.endswith("scoring 500 samples") for bar in bars)
+    scored = [bar for bar in bars if "@" in bar]
+    assert scored
+    assert all(re.fullmatch(r"\S+ +\d+% \S+ modes@ring [\d.]+  [\d,]+ images/s", bar) for bar in scored), scored
+    assert bars[-1].split()[1:4:2] == ["100%", "modes@ring"]
+    # What the end says, without the line breaks, is in it word for word.
+    whole = " ".join(lines)
+    for sentence in (
+        "Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.",
+        "Higher is better; 500 samples vs 10,000 ring test. `ganzoo report run` shows all 6 scores.",
+        "Next: `ganzoo report run`, or `ganzoo sample run --out samples.png`",
+    ):
+        assert sentence in whole
+    assert any("`ganzoo sample run --out samples.png`" in line for line in lines)
