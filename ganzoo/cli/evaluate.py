@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +39,11 @@ def evaluate(
         ),
     ],
     dataset: Annotated[
-        str | None, typer.Option(help="Dataset to use as the reference; by default the run's own, or mnist.")
+        str | None,
+        typer.Option(
+            help="Reference: a dataset's name, or a folder or zip archive of your own pictures; by default the run's "
+            "own, or mnist."
+        ),
     ] = None,
     split: Annotated[
         Literal["test", "train", "validation"] | None,
@@ -239,6 +242,7 @@ class Arguments:
 def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record]]:
     """A run, and its scores with each kind of weights."""
     from ganzoo.config.checking import required_headline
+    from ganzoo.config.loading import find_dataset
     from ganzoo.data import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
@@ -249,14 +253,16 @@ def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record
     zoo = load_zoo()
     generator = load(what, checkpoint=arguments.checkpoint, zoo=zoo, device=arguments.device)
     recipe = generator.recipe
-    dataset = zoo.datasets.get(arguments.dataset or recipe.dataset.name)
-    own = dataset.name == recipe.dataset.name
+    dataset, options, own = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options, True
+    if arguments.dataset not in (None, dataset.name):
+        dataset, options = find_dataset(arguments.dataset, zoo)
+        own = dataset.name == recipe.dataset.name and options["path"] == recipe.dataset.options["path"]
     split: Part = arguments.split or (recipe.dataset.scored_split if own else "test")
     default = () if arguments.metrics else (own and recipe.evaluate.metrics) or required_headline(dataset.name, zoo)
     evaluator = Evaluator(
         arguments.metric_names(default, dataset.name, zoo),
         dataset,
-        recipe.dataset.options if own else {},
+        recipe.dataset.options if own else options,
         generator.run.data_dir(recipe) if own else arguments.data_dir,
         zoo,
         arguments.device,
@@ -295,7 +301,7 @@ def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record
 
 def _score_pictures(what: str, arguments: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
-    from ganzoo.config.loading import OWN_PICTURES
+    from ganzoo.config.loading import find_dataset
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
     from ganzoo.evaluation.requests import parse_metrics
@@ -307,13 +313,7 @@ def _score_pictures(what: str, arguments: Arguments) -> list[Record]:
     if arguments.checkpoint != "last":
         raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
     zoo, named = load_zoo(), arguments.dataset or DATASET
-    if named == OWN_PICTURES or (named not in zoo.datasets and os.path.isdir(named)):  # noqa: PTH112 - False if too long
-        raise GanzooError(
-            f"--dataset takes a registered dataset, but {named} means your own pictures.",
-            "In Python, ganzoo.evaluate(images, metrics, dataset=...) compares with any images.",
-        )
-    dataset = zoo.datasets.get(named).name
-    metrics = arguments.metric_names((HEADLINE,), dataset, zoo)
+    metrics = arguments.metric_names((HEADLINE,), find_dataset(named, zoo)[0].name, zoo)
     parse_metrics(metrics, zoo)  # refuse a misspelt name before a function spends minutes on drawing
     function, n = is_function(what), arguments.samples or SAMPLES
     pictures = call(what, n, arguments.seed) if function else read_pictures(Path(what))
@@ -321,7 +321,7 @@ def _score_pictures(what: str, arguments: Arguments) -> list[Record]:
     scores = evaluate_images(
         pictures,
         metrics,
-        dataset,
+        named,
         split=arguments.split or "test",
         anyway=arguments.anyway,
         device=arguments.device,

@@ -15,12 +15,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ganzoo.api.dataset import Dataset
 from ganzoo.config.checking import against_zoo, canonical, optimizer_options
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import check_file_name, check_name
+from ganzoo.registry.registry import Entry, check_file_name, check_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,29 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
             "summary": f"{base.name} on the pictures of {one_line(place.name)[:100]}",
         }
     )
+
+
+def find_dataset(name: str | Path, zoo: Zoo) -> tuple[Entry[Dataset], dict[str, Any]]:
+    """A registered dataset, or the user's own pictures as a recipe reads them; and the options to read it with.
+
+    Args:
+        name: The dataset's name, or the path of a folder of pictures or a zip archive.
+        zoo: Where names are looked up.
+
+    Raises:
+        GanzooError: There is no such dataset, folder or archive.
+    """
+    known = str(name) in zoo.datasets or not os.path.exists(name)  # noqa: PTH110 - False for a name that is too long
+    dataset = _with_own_pictures({"dataset": str(name) if known else os.path.abspath(name)}, zoo)["dataset"]  # noqa: PTH100
+    if dataset == OWN_PICTURES:
+        raise GanzooError(
+            f"'{dataset}' means your own pictures.", "Give their folder or zip archive, such as ./photos."
+        )
+    if isinstance(dataset, str):
+        return zoo.datasets.get(dataset), {}
+    if known:
+        raise GanzooError(f"No such file or folder: {name}.", "Give a folder of pictures, or a dataset's name.")
+    return zoo.datasets.get(dataset.pop("name")), dataset
 
 
 def _find(source: str | Path, zoo: Zoo) -> Path:

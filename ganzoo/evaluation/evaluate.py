@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Images, Part
 from ganzoo.config.checking import required_headline
+from ganzoo.config.loading import find_dataset
 from ganzoo.data import VALIDATION, as_dataset
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation import pretrained
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ganzoo.data import Data
+    from ganzoo.registry.registry import Entry
 
 logger = logging.getLogger(__name__)
 SUBJECT = "Got"
@@ -35,7 +37,7 @@ SUBJECT = "Got"
 def evaluate(
     images: Tensor | np.ndarray[Any, Any] | str | Path | Pictures,
     metrics: str | Sequence[str] | None = None,
-    dataset: str | Data = "mnist",
+    dataset: str | Path | Data = "mnist",
     *,
     labels: Tensor | np.ndarray[Any, Any] | Sequence[int] | None = None,
     split: Part = "test",
@@ -62,13 +64,14 @@ def evaluate(
             ``ganzoo.read_pictures`` returned. Points and other samples must have the form that their dataset stores.
         metrics: Names of the form ``<metric>@<extractor>``; ``all@<extractor>`` means every metric that applies. The
             dataset's headline metrics by default. A single name may be given as a string.
-        dataset: What to compare the images with: the name of a registered dataset, or real images in any form that
-            ``ganzoo.train`` accepts: a tensor, a pair of images and labels, or a torch dataset. If only those images
-            are known, real vs real scores one half of them against the other.
+        dataset: What to compare the images with: the name of a registered dataset; the path of a folder or zip archive
+            of your own pictures, read as for training; or real images in any form that ``ganzoo.train`` accepts: a
+            tensor, a pair of images and labels, or a torch dataset. If only those images are known, real vs real scores
+            one half of them against the other.
         labels: The class that each image was meant to be, (n,), which replaces any labels that came with the images;
             None keeps those.
-        split: The part of a registered dataset to compare with: ``test``, ``train``, or ``validation`` for images set
-            apart from the training images. Real vs real uses another part.
+        split: The part of a registered dataset or of your own pictures to compare with: ``test``, ``train``, or
+            ``validation`` for images set apart from the training images. Real vs real uses another part.
         validation: How many images are held out, if ``split`` is ``validation``.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
         device: The device to compute features on, such as ``cuda:1``; by default a GPU if there is one.
@@ -93,7 +96,12 @@ def evaluate(
         raise unknown("split", str(split), get_args(Part))
     zoo = zoo or load_zoo()
     metrics = (metrics,) if isinstance(metrics, str) else metrics
-    real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
+    real: Entry[Dataset] | Dataset
+    options: dict[str, Any] = {}
+    if isinstance(dataset, str | Path):
+        real, options = find_dataset(dataset, zoo)
+    else:
+        real = as_dataset(dataset)
     where = resolve_device("auto" if device is None else str(device))
     if metrics is None:
         metrics = required_headline(real.domain if isinstance(real, Dataset) else real.name, zoo)
@@ -101,7 +109,7 @@ def evaluate(
         evaluator = Evaluator(
             metrics,
             real,
-            {},
+            options,
             None if data_dir is None else Path(data_dir),
             zoo,
             where,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ganzoo.api.dataset import recorded
 from ganzoo.api.metric import TrainedModel
 from ganzoo.build import Assembly, assemble
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, one_line, unknown
 from ganzoo.evaluation.image_io import as_labels
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
@@ -36,7 +36,7 @@ _DRAWING = Lock()
 """Held while drawing: networks hold one kind of weights at a time, and random states belong to the whole process."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedGenerator:
     """Draws samples from a checkpoint of a run. Make one with ``ganzoo.load``.
 
@@ -57,6 +57,12 @@ class TrainedGenerator:
     assembly: Assembly
     device: torch.device
     zoo: Zoo
+
+    def __repr__(self) -> str:
+        """``TrainedGenerator(cgan-mnist, 1x28x28, 10 classes)``."""
+        facts = [self.recipe.name, "x".join(map(str, self.assembly.spec.modality.shape))]
+        facts += [f"{self.classes} classes"] if self.classes else []
+        return one_line(f"TrainedGenerator({', '.join(facts)})")
 
     @property
     def weights(self) -> tuple[Weights, ...]:

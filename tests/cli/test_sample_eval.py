@@ -525,10 +525,41 @@ def test_numbers_are_never_cut(monkeypatch, capsys):
     assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
 
-@pytest.mark.parametrize("dataset", ["image-folder", "."])
-def test_pictures_of_ones_own_are_compared_with_in_python(app, here, dataset):
-    with pytest.raises(GanzooError, match=r"means your own pictures\. In Python, ganzoo\.evaluate"):
-        invoke(app, "eval", "cli_noise:noise", "--dataset", dataset)
+@pytest.mark.parametrize("what", ["cli_noise:noise", "run"])
+def test_pictures_of_ones_own_are_compared_with(app, run, here, mnist, what):
+    (here / "photos").mkdir()
+    for index, image in enumerate(mnist.images[:100, 0].numpy()):
+        Image.fromarray(image).save(here / "photos" / f"{index}.png")
+    shutil.copytree(run, here / "run")
+    command = ["eval", what, "--samples", 50, "--dataset", "photos", "--json"]
+    (score, *_) = json.loads(invoke(app, *command, *FID, "--anyway").stdout)["scores"]
+    assert score["value"] > score["floor"]
+    protocol = score["protocol"]
+    assert (protocol["dataset"], protocol["split"], protocol["n_real"]) == ("image-folder", "test", 10)
+    assert protocol["dataset_options"]["path"] == str(here / "photos")
+    with pytest.raises(GanzooError, match="'mnist-cnn' was fitted to mnist, not to 'image-folder'"):
+        invoke(app, *command, *FID)
+    with pytest.raises(
+        GanzooError, match=r"No installed extractor .* name an extractor for any images, such as fid@in"
+    ):
+        invoke(app, *command, "--metric", "headline")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [
+        (
+            "image-folder",
+            r"'image-folder' means your own pictures\. Give their folder or zip archive, such as \./photos",
+        ),
+        ("./nowhere", r"No such file or folder: \./nowhere\. Give a folder of pictures"),
+        ("nowhere", "Unknown dataset 'nowhere'"),
+        ("cli_noise.py", "cli_noise.py is neither a folder nor a zip archive"),
+    ],
+)
+def test_a_reference_that_does_not_exist(app, here, dataset, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--dataset", dataset)
 
 
 def test_a_folder_called_as_a_dataset_is_not_in_its_way(app, here):

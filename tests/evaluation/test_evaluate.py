@@ -1,5 +1,7 @@
 """``ganzoo.evaluate``: images in any layout, against a registered dataset or one that is passed in."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -256,3 +258,21 @@ def test_an_extractor_that_requires_gradients_gets_a_score(toy_zoo, noise, extra
 
     monkeypatch.setattr(type(extractor), "forward", watched)
     assert evaluate(noise(50), toy_zoo) == expected
+
+
+def test_ones_own_pictures_are_read_as_for_training(toy_zoo, zoo, noise, tmp_path, monkeypatch):
+    toy_zoo.datasets.add(zoo.datasets.get("image-folder"))
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index, image in enumerate(noise(200, seed=1, top=200)):
+        to_pil(image).save(photos / f"{index:03}.png")
+    archive = shutil.make_archive(str(photos), "zip", photos)
+    scores = [evaluate(noise(50), toy_zoo, dataset=one) for one in ("./photos", "photos", photos, archive)]
+    ((first,), *others) = scores
+    assert first.value > first.floor > 0
+    assert first.protocol["dataset_options"] == {"path": str(photos), "size": "auto", "channels": "auto"}
+    assert first.protocol["n_real"] == 20  # the tenth that training holds out
+    assert all((score.value, score.floor) == (first.value, first.floor) for (score,) in others)
+    (trained,) = evaluate(noise(50), toy_zoo, dataset=photos, split="train")
+    assert trained.protocol["n_real"] == 180

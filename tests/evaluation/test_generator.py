@@ -47,6 +47,12 @@ def run(tmp_path, zoo):
     return make_run(tmp_path / "run", zoo)
 
 
+def test_it_is_shown_in_one_line(run, tmp_path, zoo):
+    assert repr(load(run[0], zoo=zoo)) == "TrainedGenerator(vanilla-mnist, 1x28x28)"
+    conditional, _ = make_run(tmp_path / "conditional", zoo, "conditional=true")
+    assert repr(load(conditional, zoo=zoo)) == "TrainedGenerator(vanilla-mnist, 1x28x28, 10 classes)"
+
+
 def test_it_draws_the_same_images_as_the_trained_network(run, zoo):
     path, networks = run
     generator = load(path, zoo=zoo, device=CPU)
