@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shutil
 import sys
+import textwrap
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ganzoo.cli.terminal import AsJson, DataDir, print_json, say, warn_of_problems
-from ganzoo.errors import GanzooError, nearest, unknown, visible
+from ganzoo.errors import GanzooError, nearest, one_line, unknown, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry, Registry
 
@@ -137,7 +141,9 @@ def plugins(as_json: AsJson = False) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A recipe's name or file, or any name that `ganzoo list` shows.")],
+    name: Annotated[
+        str, typer.Argument(help="A recipe's name or file, zoo:NAME, or any name that `ganzoo list` shows.")
+    ],
     kind: Annotated[str | None, typer.Option(help="The kind, if the name exists in several.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value of a recipe.", metavar="KEY=VALUE")
@@ -145,26 +151,37 @@ def show(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a resolved recipe with its networks' sizes, or a component with its options."""
+    """Show a resolved recipe with its networks' sizes, or a component with its options; and the module's equation."""
     from ganzoo.registry.loading import load_zoo
+    from ganzoo.runs.weights import zoo_name
 
     zoo = load_zoo()
     warn_of_problems(zoo)
+    if (pretrained := zoo_name(name)) is not None:
+        if set_:
+            raise GanzooError(f"--set only changes recipes, not the pretrained generator {name}.", "Leave it out.")
+        _show_pretrained(pretrained, zoo, as_json)
+        return
     entries = _entries_named(name, kind, zoo)
     if recipes := [entry for entry in entries if entry.kind == "recipe"]:
         for other in entries:  # a pretrained generator has its recipe's name
             if other not in recipes:
-                say(f"This is the recipe; see also `ganzoo show {name} --kind {other.kind}`.", err=True)
+                there = f"zoo:{name}" if other.kind == "pretrained" else f"{name} --kind {other.kind}"
+                say(f"This is the recipe; see also `ganzoo show {there}`.", err=True)
     if recipes or not entries:
-        _show_recipe(name, zoo, list(set_ or ()), data_dir, as_json)
+        equation = _equation(recipes[0], zoo) if recipes else ""
+        _show_recipe(name, equation, zoo, list(set_ or ()), data_dir, as_json)
         return
     if as_json and len(entries) > 1:
         kinds = ", ".join(entry.kind for entry in entries)
         raise GanzooError(f"Several kinds have the name '{name}': {kinds}.", "Choose with --kind.")
     if set_:
         raise GanzooError(f"--set only changes recipes, not the {entries[0].kind} '{name}'.", "Leave it out.")
+    shown = ""
     for entry in entries:
-        _show_component(entry, as_json)
+        equation = _equation(entry, zoo)
+        _show_component(entry, "" if equation == shown else equation, as_json)
+        shown = equation
 
 
 def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
@@ -182,7 +199,40 @@ def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     return entries
 
 
-def _show_recipe(name: str, zoo: Zoo, overrides: list[str], data_dir: Path | None, as_json: bool) -> None:
+def _equation(entry: Entry[Any], zoo: Zoo) -> str:
+    """The docstring of the module that registered it, up to its last equation; empty if there is none."""
+    modules = [sys.modules.get(one.value.partition(":")[0]) for one in zoo.plugins if entry in one.registered]
+    described = "".join(inspect.getdoc(module) or "" for module in modules if module is not None)
+    parts = re.split(r"\n\n+", described.partition("\n\nDifferences")[0])
+    last = max((index for index, part in enumerate(parts) if part.startswith("    ")), default=-1)
+    width = shutil.get_terminal_size().columns - len("# ")
+    prose = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(part if part.startswith("    ") else prose(part) for part in parts[: last + 1])
+
+
+def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
+    """Show the recipe of a pretrained generator, below how it was trained and what it scored."""
+    from ganzoo.cli.console import arrowed
+    from ganzoo.files import parse_json
+    from ganzoo.reports.templates import duration, figure
+    from ganzoo.runs.weights import PREFIX, published
+
+    run, recipe, _ = published(name, zoo)
+    card = parse_json(zoo.pretrained.get(name).create().read_bytes())
+    training, counts = card["training"], run.info.get("parameters")
+    if as_json:
+        facts = {"name": f"{PREFIX}{name}", "recipe": recipe.plain(), "parameters": counts}
+        print_json({**facts, "training": training, "scores": card["scores"]}, indent=1)
+        return
+    how = f"trained on {training['images']:,} images in {duration(training['seconds'])}"
+    how += f" ({training['hardware']})" if training["hardware"] else ""
+    scores = [f"{arrowed(one)} {figure(one['value'])}, real vs real {figure(one['floor'])}" for one in card["scores"]]
+    _print_recipe(recipe, [one_line(fact) for fact in (f"{PREFIX}{name}: {how}", *scores)], counts)
+
+
+def _show_recipe(
+    name: str, equation: str, zoo: Zoo, overrides: list[str], data_dir: Path | None, as_json: bool
+) -> None:
     from ganzoo.build import assemble
     from ganzoo.config.loading import load_recipe
     from ganzoo.training.optim import refuse_other_roles
@@ -201,14 +251,20 @@ def _show_recipe(name: str, zoo: Zoo, overrides: list[str], data_dir: Path | Non
         phase_groups(assembly.objective.phases(), recipe, assembly.networks)
         counts = assembly.parameter_counts()
     if as_json:
-        print_json({"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}, indent=1)
+        facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts, "equation": equation}
+        print_json(facts, indent=1)
         return
-    # As comments, so that the output is a recipe that can be saved and run.
-    sizes = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
-    _print_yaml("\n".join([f"# {recipe.name}", *sizes, recipe.to_yaml()]))
+    _print_recipe(recipe, [recipe.name, *(["", *equation.splitlines(), ""] if equation else [])], counts)
 
 
-def _show_component(entry: Entry[Any], as_json: bool) -> None:
+def _print_recipe(recipe: Recipe, facts: list[str], counts: Mapping[str, int] | None) -> None:
+    """Print a recipe below facts about it, as comments: the output can be saved and run."""
+    sizes = [f"{role}: {count:,} parameters" for role, count in (counts or {}).items()]
+    comments = [f"# {fact}".rstrip() for fact in [*facts, *sizes]]
+    _print_yaml("\n".join([*comments, recipe.to_yaml()]))
+
+
+def _show_component(entry: Entry[Any], equation: str, as_json: bool) -> None:
     from pydantic_core import to_jsonable_python
 
     schema, options = entry.options.schema(), dict[str, dict[str, Any]]()
@@ -227,13 +283,15 @@ def _show_component(entry: Entry[Any], as_json: bool) -> None:
     }
     description = inspect.getdoc(entry.factory) or ""
     if as_json:
-        print_json({**facts, "description": description}, indent=1)
+        print_json({**facts, "description": description, "equation": equation}, indent=1)
         return
     from ganzoo.cli.console import Console
 
     show_yaml(facts)
     if entry.kind == "study":
         say(f"`ganzoo study show {entry.name}` shows its rows and claims.", err=True)
+    if equation:
+        say(f"\n{equation}")
     if description:
         Console().print(f"\n{description}\n")
 

@@ -181,7 +181,12 @@ def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):
     # 100 x 8 + 8 and 8 x 784 + 784, one hidden layer without normalisation.
     assert "# generator: 7,864 parameters" in out
     code, again, _ = call("show", path)
-    assert (code, again) == (0, out)
+    first, *rest = again.splitlines()
+    assert (code, out.startswith(f"{first}\n#\n# The original GAN"), out.endswith("\n".join(rest) + "\n")) == (
+        0,
+        True,
+        True,
+    )
 
 
 def test_show_takes_the_files_that_run_takes(call, tmp_path):
@@ -213,7 +218,7 @@ def test_a_mistake_in_a_command_leads_to_its_own_help(call):
 
 
 def test_show_prefers_the_recipe_to_a_pretrained_generator_of_that_name(call, zoo, tmp_path):
-    told = "This is the recipe; see also `ganzoo show dcgan-mnist --kind pretrained`.\n"
+    told = "This is the recipe; see also `ganzoo show zoo:dcgan-mnist`.\n"
     code, out, err = call("show", "dcgan-mnist", "--set", "train.seed=1")
     assert (code, err) == (0, told)
     (tmp_path / "mine.yaml").write_text(out)
@@ -264,6 +269,48 @@ def test_show_of_a_part(call):
     assert "Gulrajani" in facts["paper"]
 
 
+EQUATIONS = {
+    "hinge": "    min_D  E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))]        min_G  -E_z[D(G(z))]",
+    "non-saturating": "    non-saturating:  -E[log D(G(z))]     =  E[softplus(-s_fake)]      (section 3; ",
+    "vanilla-mnist": "#     min_G max_D V(D, G) = E_x[log D(x)] + E_z[log(1 - D(G(z)))]",
+}
+
+
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_show_prints_the_equation_of_its_module_and_breaks_only_prose(call, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = call("show", name)
+    assert any(line.startswith(EQUATIONS[name]) for line in out.splitlines())
+    shown = json.loads(call("show", name, "--json")[1])["equation"]
+    assert EQUATIONS[name].lstrip("# ") in shown
+    assert all(len(line) <= 58 for line in shown.splitlines() if line[:1] != " ")
+    assert "The paper's k" not in shown  # the prose that follows
+    assert "Soft margin" not in shown
+
+
+def test_show_of_a_part_whose_module_has_no_equation(call):
+    assert json.loads(call("show", "image-folder", "--json")[1])["equation"] == ""
+    assert call("show", "mlp")[1].count("D(x) = w · a(") == 1  # one module registers all three
+
+
+def test_show_of_a_pretrained_generator_is_its_recipe_and_its_scores(call, zoo, tmp_path):
+    code, out, err = call("show", "zoo:cgan-mnist")
+    card = json.loads(zoo.pretrained.get("cgan-mnist").create().read_text())
+    assert (code, err) == (0, "")
+    first, *comments = [line for line in out.splitlines() if line.startswith("#")]
+    assert first.startswith(f"# zoo:cgan-mnist: trained on {card['training']['images']:,} images in ")
+    assert [line.split()[1] for line in comments] == [
+        *(score["metric"] for score in card["scores"]),
+        *(f"{role}:" for role in card["run"]["parameters"]),
+    ]
+    assert all(" real vs real " in line for line in comments[: len(card["scores"])])
+    (tmp_path / "cgan-mnist.yaml").write_text(out)
+    assert load_recipe(tmp_path / "cgan-mnist.yaml", zoo).plain() == card["recipe"]
+    code, out, err = call("show", "zoo:cgan-mnist", "--json")
+    shown = json.loads(out)
+    assert (shown["name"], shown["recipe"], shown["scores"]) == ("zoo:cgan-mnist", card["recipe"], card["scores"])
+
+
 def test_show_of_a_name_that_several_kinds_have(call):
     code, out, _ = call("show", "mlp")
     assert code == 0
@@ -284,6 +331,8 @@ def test_show_of_a_name_that_several_kinds_have(call):
         (["minimax", "--kind", "looses"], "Unknown kind 'looses'. Did you mean 'losses'?"),
         (["minimax", "--set", "a=b"], "--set only changes recipes, not the loss 'minimax'. Leave it out."),
         (["dcgan-mnist", "--kind", "pretrained", "--set", "a=b"], "--set only changes recipes, not the pretrained "),
+        (["zoo:dcgan-mnist", "--set", "a=b"], "--set only changes recipes, not the pretrained generator zoo:dcgan-m"),
+        (["zoo:dcgan-mnits"], "Unknown pretrained generator 'dcgan-mnits'. Did you mean 'dcgan-mnist'?"),
         (["vanilla-mnist", "--set", "train.imags=1"], "--set train.imags=1: train has no key 'imags'."),
         (["missing.yaml"], "No such file: missing.yaml."),
     ],
