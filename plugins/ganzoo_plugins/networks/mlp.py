@@ -4,7 +4,7 @@ Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 
 
     G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
 
-Differences: a = LeakyReLU(0.2) throughout, where the paper uses ReLUs in G and maxout with dropout in D; G ends in a
+Differences: a = LeakyReLU(0.2) by default, where the paper uses ReLUs in G and maxout with dropout in D; G ends in a
 tanh, because images here are in [-1, 1]; and all of G's hidden layers but the first use batch normalisation by default,
 which was invented a year later (``norm: none`` turns it off). The sizes 100-128-256-512-1024-784 and 784-512-256-1 come
 from the tutorials that most people read first.
