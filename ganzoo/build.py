@@ -164,7 +164,8 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
         options = recipe.augmentation.initial_options()
         augmentation = zoo.augmentations.get(recipe.augmentation.name).create(**options)
     if isinstance(loss, AdversarialLoss):
-        return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes)
+        turns = {name: (one.repeat or 1) / (one.every_steps or 1) for name, one in recipe.phases.items()}
+        return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes, turns)
     if regularizers or augmentation:
         raise GanzooError(
             f"The loss '{recipe.loss.name}' has its own phases and takes no regularizers or augmentation.",

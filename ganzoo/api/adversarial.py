@@ -146,7 +146,8 @@ class Regularizer(nn.Module):
         weight: Factor of the penalty in the loss. A recipe may schedule it; it is then a scalar buffer that is updated
             in place before each step.
         every_steps: Lazy regularisation: if above 1, apply the penalty only on every ``every_steps``-th step,
-            multiplied by that number, in a separate optimizer step (Karras et al. 2020, StyleGAN2, section 3.1).
+            multiplied by that number and by the player's ``repeat``, in a separate optimizer step (Karras et al. 2020,
+            StyleGAN2, section 3.1).
 
     Attributes:
         side: The player that it constrains, or ``both`` (``context.player`` is then the current one). To choose per
@@ -238,6 +239,8 @@ class AdversarialGame(Objective):
         augmentation: Applied to all images that the discriminator sees.
         share_fakes: Train the generator on the same fakes as the discriminator, which saves a pass through the
             generator. Otherwise each phase generates its own.
+        turns: Runs per step of each phase whose frequency the recipe changes; the others run once, lazy ones every
+            ``every_steps``.
     """
 
     def __init__(
@@ -246,6 +249,7 @@ class AdversarialGame(Objective):
         regularizers: Sequence[Regularizer] = (),
         augmentation: Augmentation | None = None,
         share_fakes: bool = False,
+        turns: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         for term in regularizers:
@@ -257,6 +261,7 @@ class AdversarialGame(Objective):
         self.regularizers = nn.ModuleList(regularizers)
         self.augmentation = augmentation
         self.share_fakes = share_fakes
+        self.turns = turns or {}
         self._terms = tuple(regularizers)
         self._added: dict[Regularizer, tuple[str, ...]] = {}
 
@@ -310,17 +315,14 @@ class AdversarialGame(Objective):
             for term in terms:
                 term.after_step(networks)
 
-        lazy = [
-            Phase(
-                f"{player}/{term.label}",
-                self._trained(player, [term]),
-                partial(_lazy_loss, term, partial(context_of, [term])),
-                every_steps=term.every_steps,
-                after=after,
-            )
-            for term in terms
-            if term.every_steps > 1
-        ]
+        def lazy_phase(term: Regularizer) -> Phase:
+            name = f"{player}/{term.label}"
+            # As much in total as in the player's own updates, however many of those a step has.
+            factor = term.every_steps * self.turns.get(player, 1) / self.turns.get(name, 1)
+            loss = partial(_lazy_loss, term, factor, partial(context_of, [term]))
+            return Phase(name, self._trained(player, [term]), loss, every_steps=term.every_steps, after=after)
+
+        lazy = [lazy_phase(term) for term in terms if term.every_steps > 1]
         trained = self._trained(player, every_step)
         main = Phase(player, trained, partial(loss, every_step), after=after, shares_fakes=self.share_fakes)
         return [main, *lazy]
@@ -455,9 +457,13 @@ def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:
 
 
 def _lazy_loss(
-    term: Regularizer, context_of: Callable[[Networks, Batch], RegularizerContext], networks: Networks, batch: Batch
+    term: Regularizer,
+    factor: float,
+    context_of: Callable[[Networks, Batch], RegularizerContext],
+    networks: Networks,
+    batch: Batch,
 ) -> Losses:
     penalty = _penalty(term, context_of(networks, batch))
     if penalty is None:
         raise GanzooError(f"The regularizer '{term.label}' has no penalty to apply lazily.", "Set every_steps: 1.")
-    return {"loss": term.weight * term.every_steps * penalty, "penalty": penalty}
+    return {"loss": term.weight * factor * penalty, "penalty": penalty}

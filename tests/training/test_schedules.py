@@ -121,6 +121,44 @@ def test_lazy_scaling_counts_every_step_of_the_optimizer(begin):
     assert trainer.optimizers["discriminator"].lazy_scale == pytest.approx(5 / 5.75)
 
 
+@pytest.mark.parametrize("every_steps", [1, 4])
+@pytest.mark.parametrize(
+    ("side", "phases", "updates"),
+    [
+        ("discriminator", "{}", 4),
+        ("discriminator", "{discriminator: {repeat: 5}}", 20),
+        ("generator", "{generator: {every_steps: 2}}", 2),
+        ("discriminator", "{discriminator: {repeat: 5}, discriminator/orthogonal: {repeat: 2}}", 20),
+    ],
+)
+def test_a_lazy_penalty_adds_up_to_one_in_each_of_its_player_s_updates(begin, side, phases, updates, every_steps):
+    """Over four steps, with weights that stay the same."""
+    if every_steps == 1 and "orthogonal" in phases:
+        phases = "{discriminator: {repeat: 5}}"  # it has no phase of its own
+
+    def total(weight):
+        term = f"{{name: orthogonal, weight: {weight}, side: {side}, every_steps: {every_steps}}}"
+        trainer = begin(f"regularizers=[{term}]", f"phases={phases}", "train.share_fakes=false")
+        network, sums = trainer.networks[side], []
+
+        def note():  # biases have no penalty
+            sums.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()])
+
+        for role, optimizer in trainer.optimizers.items():
+            optimizer.inner.step = note if role == side else (lambda: None)
+        for _ in range(4):
+            trainer.step()
+        return [torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)], network
+
+    (light, network), (heavy, _) = total(1), total(3)
+    for parameter, one, three in zip(network.parameters(), light, heavy, strict=True):
+        expected = torch.zeros_like(parameter)
+        if parameter.dim() > 1:
+            product = parameter @ parameter.T
+            expected = 2 * (product - product.diag().diag()) @ parameter  # the gradient of 1/2 ‖W Wᵀ ⊙ (1 - I)‖²
+        torch.testing.assert_close((three - one) / 2, updates * expected, rtol=1e-4, atol=1e-4)
+
+
 def test_lazy_scaling_works_with_schedules(begin):
     trainer = begin(
         *LAZY,
