@@ -94,6 +94,8 @@ def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry:
         ("dcgan", {"norm": "instance"}, True),
         ("dcgan", {"norm": "layer"}, True),
         ("dcgan", {"norm": "none", "minibatch_std": True}, False),
+        ("dcgan", {"norm": "none", "minibatch_discrimination": True}, False),
+        ("mlp", {"minibatch_discrimination": True}, False),
         ("cdcgan", {"norm": "none"}, True),
         ("infogan", {"norm": "none"}, True),
         ("infogan", {"norm": "layer"}, True),

@@ -1,0 +1,80 @@
+"""Minibatch discrimination against its equation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ganzoo import GaussianPrior, Spec
+from ganzoo.layers import MinibatchDiscrimination
+from ganzoo_plugins.networks import dcgan, mlp
+
+
+def test_a_feature_is_the_mean_closeness_of_the_others() -> None:
+    layer = MinibatchDiscrimination(2, kernels=2, dimensions=2)
+    with torch.no_grad():  # M of the features (a, b): the rows (a, b) and (2a, 0)
+        layer.projection.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]))
+    features = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
+    out = layer(features)
+    assert torch.equal(out[:, :2], features)
+    e = math.exp
+    # Distances: 1, 0.5 and 1.5 in the first row; 2, 0 and 2 in the second.
+    expected = [[e(-1) + e(-0.5), e(-2) + 1], [e(-1) + e(-1.5), 2 * e(-2)], [e(-0.5) + e(-1.5), 1 + e(-2)]]
+    torch.testing.assert_close(out[:, 2:], torch.tensor(expected) / 2)
+
+
+def test_it_agrees_with_the_equation_written_as_loops() -> None:
+    layer, features = MinibatchDiscrimination(3, kernels=4, dimensions=5).double(), torch.randn(6, 3).double()
+    out = layer(features)[:, 3:]
+    matrices = layer.projection(features).view(6, 4, 5)
+    for i in range(6):
+        for b in range(4):
+            others = [(-(matrices[i, b] - matrices[j, b]).abs().sum()).exp() for j in range(6) if j != i]
+            assert out[i, b].item() == pytest.approx(sum(others).item() / 5)
+
+
+def test_a_collapsed_batch_is_as_close_as_can_be_and_a_single_sample_has_no_others() -> None:
+    layer = MinibatchDiscrimination(3)
+    assert torch.equal(layer(torch.randn(1, 3).expand(8, -1))[:, 3:], torch.ones(8, 100))
+    assert torch.equal(layer(torch.randn(1, 3))[:, 3:], torch.zeros(1, 100))
+
+
+def test_a_larger_batch_of_the_same_kind_has_the_same_features() -> None:
+    """So that several processes, each with its share of a batch, train the same discriminator as one."""
+    torch.manual_seed(0)
+    layer, features = MinibatchDiscrimination(3, kernels=4), torch.randn(2000, 3)
+    few, many = (layer(features[:n])[:, 3:].mean(0) for n in (500, 2000))
+    torch.testing.assert_close(few, many, rtol=0.05, atol=0.0)
+
+
+def test_first_and_second_derivatives_are_right() -> None:
+    layer = MinibatchDiscrimination(3, kernels=2, dimensions=2).double()
+    features = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, features)
+    assert torch.autograd.gradgradcheck(layer, features)
+
+
+def test_half_precise_features_are_compared_in_float32() -> None:
+    layer, features = MinibatchDiscrimination(3, kernels=2).bfloat16(), torch.randn(5, 3).bfloat16()
+    found = layer(features)
+    assert found.dtype == torch.bfloat16
+    rows = layer.projection(features).float().view(5, 2, 5)
+    distance = (rows[:, None] - rows[None]).abs().sum(3)
+    torch.testing.assert_close(found[:, 3:], (((-distance).exp().sum(1) - 1) / 4).bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [(mlp.Discriminator, {"hidden": [8, 8]}), (dcgan.Discriminator, {"width": 4, "norm": "none"})],
+)
+def test_a_discriminator_shows_it_to_its_head(network, options) -> None:
+    spec = Spec((1, 28, 28), GaussianPrior(dim=8))
+    plain, shown = (network(spec, **options, minibatch_discrimination=on) for on in (False, True))
+    assert shown.feature_width == plain.feature_width + 100
+    images = torch.randn(4, 1, 28, 28)
+    same = images[:1].expand(4, -1, -1, -1)
+    assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)
+    assert not torch.allclose(shown(images)[0], shown(same)[0], atol=1e-5), "what the others are makes a difference"
+    assert shown.head(shown.features(images)).shape == (4,)
