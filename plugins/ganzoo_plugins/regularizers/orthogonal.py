@@ -95,8 +95,9 @@ class Orthogonal(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """1/2 Σ ‖W Wᵀ - I‖_F², or 1/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²."""
-        total = torch.zeros((), device=context.real.device)
-        with torch.autocast(context.real.device.type, enabled=False):
+        device = context.batch.real.device
+        total = torch.zeros((), device=device)
+        with torch.autocast(device.type, enabled=False):
             for rows in filters(context.networks[self.side]):
                 product = rows @ rows.mT
                 one = torch.eye(product.shape[-1], device=rows.device)
