@@ -45,7 +45,7 @@ def squared_norm(x: Tensor) -> Tensor:
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, (n, ...) to (n,), with a finite slope even where a sample is zero."""
+    """Euclidean norm of each sample, (n, ...) to (n,), with a finite gradient even where a sample is zero."""
     return (squared_norm(x) + TINY).sqrt()
 
 

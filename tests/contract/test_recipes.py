@@ -29,7 +29,14 @@ recipes = pytest.mark.parametrize("name", NAMES)
 # of all but those for a GPU learns as it did is tests/golden.
 OTHER_LOSSES = (
     *("*-gpu", "baseline-*", "f-gan-[hjprt]*", "relativistic-average-*", "least-squares-mnist", "cdcgan-mnist"),
-    *("minibatch-stddev-mnist", "r3gan-resnet-mnist", "sagan-mnist", "sngan-mnist", "stylegan2-mnist"),
+    *(
+        "minibatch-stddev-mnist",
+        "minibatch-discrimination-mnist",
+        "r3gan-resnet-mnist",
+        "sagan-mnist",
+        "sngan-mnist",
+        "stylegan2-mnist",
+    ),
 )
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 

@@ -90,9 +90,9 @@ class Unrolled(Objective):
         parameters = {name: p.detach().requires_grad_() for name, p in discriminator.named_parameters()}
         for _ in range(self.steps):
             real, judged = (self.judge(discriminator, parameters, shown, batch) for shown in (batch.real, fake))
-            slopes = torch.autograd.grad(cost(real, judged), list(parameters.values()), create_graph=True)
-            stepped = zip(parameters.items(), slopes, strict=True)
-            parameters = {name: p - self.step_size * slope for (name, p), slope in stepped}
+            gradients = torch.autograd.grad(cost(real, judged), list(parameters.values()), create_graph=True)
+            stepped = zip(parameters.items(), gradients, strict=True)
+            parameters = {name: p - self.step_size * gradient for (name, p), gradient in stepped}
         return parameters
 
     def judge(self, discriminator: nn.Module, parameters: Parameters, images: Tensor, batch: Batch) -> Tensor:

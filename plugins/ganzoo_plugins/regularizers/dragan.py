@@ -8,8 +8,8 @@ so the norm of D's gradient stays near 1 around real images, and G always gets a
 Gaussian, N(0, c I). Here, as in the authors' code, δ = α σ u with σ = ``strength`` (0.5) times the standard deviation
 of all pixels in the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image: pixels only become brighter. The
 authors' notebook has pixels in [0, 1]. On ganzoo's pixels, in [-1, 1], the same D has half the gradient, so the
-notebook's λ = 10 and k = 1 correspond to λ = 40 and k = 0.5 here. D is the logit. In a recipe with an augmentation T,
-the gradient is that of D∘T.
+notebook's λ = 10 and k = 1 correspond to λ = 40 and k = 0.5, which the recipe sets. D is the logit. In a recipe with an
+augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ class Dragan(Regularizer):
         real = context.batch.real
         perturbed = real + self.strength * real.std() * torch.rand_like(real)
         near = functional.interpolate(real, perturbed)
-        slope = functional.norm(functional.input_gradient(context.augmented_critic, near))
-        return (slope - self.target).square().mean()
+        norm = functional.norm(functional.input_gradient(context.augmented_critic, near))
+        return (norm - self.target).square().mean()
 
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The local gradient penalty."""
-    register("dragan", Dragan, summary="Slope of 1 around real images", paper=PAPER)
+    register("dragan", Dragan, summary="Gradient norm of 1 around real images", paper=PAPER)
 
 
 @hookimpl

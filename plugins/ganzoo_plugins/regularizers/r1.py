@@ -61,8 +61,8 @@ class R2(R1):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """R1 and R2."""
-    register("r1", R1, summary="Squared slope of D at real images", paper=PAPER)
-    register("r2", R2, summary="Squared slope of D at fake images", paper=PAPER)
+    register("r1", R1, summary="Squared gradient norm of D at real images", paper=PAPER)
+    register("r2", R2, summary="Squared gradient norm of D at fake images", paper=PAPER)
 
 
 @hookimpl

@@ -40,8 +40,8 @@ class WassersteinDivergence(Regularizer):
     def penalty(self, context: RegularizerContext) -> Tensor:
         """E[‖∇D(x̂)‖^p]."""
         between = functional.interpolate(context.batch.real, context.clean_fake)
-        slope = functional.norm(functional.input_gradient(context.augmented_critic, between))
-        return slope.pow(self.power).mean()
+        norm = functional.norm(functional.input_gradient(context.augmented_critic, between))
+        return norm.pow(self.power).mean()
 
 
 @hookimpl
@@ -50,7 +50,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "wgan-div",
         WassersteinDivergence,
-        summary="Sixth power of the critic's slope between real and fake images",
+        summary="Sixth power of the critic's gradient norm between real and fake images",
         paper=PAPER,
     )
 

@@ -2,34 +2,36 @@
 
 Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", arXiv:1709.08894. The penalty is
 
-    λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²]
+    λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²],    λ = 10
 
 with x̂ a random point between a real image and a fake. WGAN-GP also penalises gradient norms below 1, which an optimal
-critic may well have. This is the ``gradient-penalty`` of the module wgan_gp with ``one_sided: true``, under the name of
-the paper that argues for it. The paper also tries x̂ around the data, as in DRAGAN; that variant is not implemented. In
-a recipe with an augmentation T, the gradient is that of D∘T.
+critic may well have. The authors' code for MNIST has pixels in [0, 1]: its λ = 10 and norm of 1 correspond to λ = 40
+and a norm of 1/2 on pixels in [-1, 1], as here. This is the ``gradient-penalty`` of the module wgan_gp with
+``one_sided: true``, under the name of the paper that argues for it. The paper also tries x̂ around the data, as in
+DRAGAN; that variant is not implemented. In a recipe with an augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, Weight, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, Scale, Weight, hookimpl
 from ganzoo_plugins.losses.wgan_gp import GradientPenalty
 
 PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein GANs, arXiv:1709.08894"
 
 
 class LipschitzPenalty(GradientPenalty):
-    """Penalises norms of the critic's gradient above 1 between real and fake images.
+    """Penalises norms of the critic's gradient above ``target`` between real and fake images.
 
     Args:
         weight: λ. The paper finds results less sensitive to it than to the weight of WGAN-GP.
         every_steps: Steps between applications.
+        target: The largest gradient norm that costs nothing; 1 in the paper.
     """
 
-    def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1) -> None:
-        super().__init__(weight=weight, every_steps=every_steps, one_sided=True)
+    def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1, target: Scale = 1.0) -> None:
+        super().__init__(weight=weight, every_steps=every_steps, target=target, one_sided=True)
 
 
 @hookimpl
@@ -38,7 +40,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "lipschitz-penalty",
         LipschitzPenalty,
-        summary="Critic slope at most 1 between real and fake images",
+        summary="A critic gradient of norm at most 1 between real and fake images",
         paper=PAPER,
         aliases=("lp", "wgan-lp"),
     )

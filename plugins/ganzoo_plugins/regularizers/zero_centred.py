@@ -47,7 +47,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "zero-centred-penalty",
         ZeroCentredPenalty,
-        summary="Squared slope of D between real and fake images",
+        summary="Squared gradient norm of D between real and fake images",
         paper=PAPER,
         aliases=("gp0", "zero-centered-penalty", "zero-gp"),
     )

@@ -1,4 +1,4 @@
-"""WGAN-LP, WGAN-div, DRAGAN and the zero-centred penalty on critics whose slope is known."""
+"""WGAN-LP, WGAN-div, DRAGAN and the zero-centred penalty on critics whose gradient is known."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from ganzoo import AdversarialGame, Augmentation, Batch, GaussianPrior, Regularizer, Spec
+from ganzoo.config.loading import load_recipe
 from ganzoo_plugins.losses.wgan_gp import GradientPenalty, Wasserstein
 from ganzoo_plugins.networks.mlp import Discriminator
 from ganzoo_plugins.regularizers.dragan import Dragan
+from ganzoo_plugins.regularizers.js_regularizer import JSRegularizer
 from ganzoo_plugins.regularizers.r1 import R1, R2
 from ganzoo_plugins.regularizers.wgan_div import WassersteinDivergence
 from ganzoo_plugins.regularizers.wgan_lp import LipschitzPenalty
@@ -28,6 +30,8 @@ def images(n: int = 6) -> Tensor:
     ("penalty", "at_half", "at_three"),
     [
         (LipschitzPenalty(), 0.0, 4.0),
+        (LipschitzPenalty(target=0.25), 0.0625, 2.75**2),
+        (LipschitzPenalty(target=2.0), 0.0, 1.0),
         (WassersteinDivergence(), 0.5**6, 3.0**6),
         (WassersteinDivergence(power=2.0), 0.25, 9.0),
         (Dragan(), 0.25, 4.0),
@@ -35,7 +39,9 @@ def images(n: int = 6) -> Tensor:
         (ZeroCentredPenalty(), 0.25, 9.0),
     ],
 )
-def test_a_linear_critic_s_slope_is_its_weight(penalty: Regularizer, at_half: float, at_three: float, context) -> None:
+def test_a_linear_critic_s_gradient_is_its_weight(
+    penalty: Regularizer, at_half: float, at_three: float, context
+) -> None:
     direction = torch.tensor([0.6, 0.0, 0.8, 0.0], dtype=torch.float64)
     for length, expected in ((0.5, at_half), (3.0, at_three)):
         weight = direction * length
@@ -46,13 +52,13 @@ def test_a_linear_critic_s_slope_is_its_weight(penalty: Regularizer, at_half: fl
 @pytest.mark.parametrize(
     ("penalty", "expected"),
     [
-        # D = x²/2 has slope x; x is uniform in [0, 4] between real and fake.
+        # D = x²/2 has gradient x; x is uniform in [0, 4] between real and fake.
         (LipschitzPenalty(), 27 / 12),
         (WassersteinDivergence(), 4**6 / 7),
         (ZeroCentredPenalty(), 16 / 3),
     ],
 )
-def test_slopes_are_measured_between_real_and_fake(penalty: Regularizer, expected: float, context) -> None:
+def test_gradients_are_measured_between_real_and_fake(penalty: Regularizer, expected: float, context) -> None:
     real, fake = torch.zeros(50_000, 1, 1, 1), torch.full((50_000, 1, 1, 1), 4.0)
     seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
     assert penalty.penalty(seen).item() == pytest.approx(expected, rel=0.03)
@@ -62,7 +68,7 @@ def test_dragan_looks_around_real_images_alone(context) -> None:
     real = torch.tensor([-1.0, 1.0]).repeat(25_000).view(-1, 1, 1, 1)
     seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, torch.full_like(real, torch.nan))
     value = Dragan(strength=0.5, target=0.0).penalty(seen).item()
-    # The slope is x + δ, δ = 0.5 α u, with α and u uniform: E[δ²] = 1/4 · 1/9, and x = ±1 averages 2xδ away.
+    # The gradient is x + δ, δ = 0.5 α u, with α and u uniform: E[δ²] = 1/4 · 1/9, and x = ±1 averages 2xδ away.
     assert value == pytest.approx(1 + 1 / 36, rel=0.01)
 
 
@@ -96,22 +102,22 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regulariz
 
 
 @every_penalty
-def test_the_slope_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
+def test_the_gradient_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
     critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
     with torch.no_grad():
         critic.head.linear.weight.mul_(40)  # steep enough to cost something everywhere
     x, step = images(3), 1e-6
-    slopes = []
+    gradient = []
     for pixel in range(4):
         shift = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
         shift.view(-1)[pixel] = step
-        slopes.append((critic(x + shift) - critic(x - shift)) / (2 * step))
-    slope = torch.stack(slopes).square().sum(0).sqrt()
+        gradient.append((critic(x + shift) - critic(x - shift)) / (2 * step))
+    norm = torch.stack(gradient).square().sum(0).sqrt()
     expected = {
-        LipschitzPenalty: (slope - 1).clamp(min=0).square(),
-        WassersteinDivergence: slope**6,
-        Dragan: (slope - 1).square(),
-        ZeroCentredPenalty: slope.square(),
+        LipschitzPenalty: (norm - 1).clamp(min=0).square(),
+        WassersteinDivergence: norm**6,
+        Dragan: (norm - 1).square(),
+        ZeroCentredPenalty: norm.square(),
     }[type(penalty)].mean()
     assert expected > 0
     assert penalty.penalty(context(critic, x, x.clone())).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -133,7 +139,7 @@ class Half(Augmentation):
 
 
 class Linear(nn.Module):
-    """D(x) = w·x, whose slope at T(x) is |w|, and through ``Half`` 2 |w_left|."""
+    """D(x) = w·x, whose gradient norm at T(x) is |w|, and through ``Half`` 2 |w_left|."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +157,7 @@ class Constant(nn.Module):
 @pytest.mark.parametrize(
     ("penalty", "expected", "every_steps"),
     [
-        # Through T the slope is 2 · 0.5 = 1 wherever it is taken.
+        # Through T the gradient norm is 2 · 0.5 = 1 wherever it is taken.
         (R1, 1 / 2, 1),
         (R1, 1 / 2, 4),
         (R2, 1 / 2, 4),
@@ -159,10 +165,12 @@ class Constant(nn.Module):
         (LipschitzPenalty, 0.0, 1),
         (WassersteinDivergence, 1.0, 1),
         (Dragan, 0.0, 1),
+        # The fakes are zeros, where D(T(x)) = 0 and σ = 1/2; so are the real images here.
+        (JSRegularizer, 1 / 4, 1),
         (ZeroCentredPenalty, 1.0, 1),
     ],
 )
-def test_under_an_augmentation_the_slope_is_that_of_both_together(
+def test_under_an_augmentation_the_gradient_is_that_of_both_together(
     penalty: type[Regularizer], expected: float, every_steps: int
 ) -> None:
     spec = Spec((1, 2, 2), GaussianPrior(dim=1))
@@ -171,7 +179,7 @@ def test_under_an_augmentation_the_slope_is_that_of_both_together(
     networks = {"generator": Constant(), "discriminator": Linear()}
     game.bind(spec, networks)
     phase = game.phases()[0 if every_steps == 1 else 1]
-    losses = phase.loss(networks, Batch(torch.randn(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64), torch.zeros(3, 1)))
+    losses = phase.loss(networks, Batch(torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64), torch.zeros(3, 1)))
     assert losses["penalty"].item() == pytest.approx(expected, abs=1e-6)
     losses["loss"].backward()
     gradient = networks["discriminator"].weight.grad
@@ -196,6 +204,48 @@ def test_dragan_s_surroundings_are_those_of_images_that_nobody_augmented() -> No
     moved = entered[-1] - real
     assert moved.min() >= 0
     assert 0 < moved.max() <= 0.5 * real.std() * 1.001
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe"),
+    [(GradientPenalty, "wgan-gp-mnist"), (LipschitzPenalty, "lipschitz-penalty-mnist"), (Dragan, "dragan-mnist")],
+)
+def test_the_recipes_penalty_is_the_authors_on_pixels_between_0_and_1(
+    kind: type[Regularizer], recipe: str, context, zoo
+) -> None:
+    """Their code has the weight 10 and the norm 1, for the same critic as a function of (x + 1) / 2."""
+    (chosen,) = load_recipe(recipe, zoo).regularizers
+    ours, theirs = kind(**chosen.options), kind(weight=10.0)
+    weight = torch.randn(4, 3, dtype=torch.float64)
+
+    def critic(x: Tensor) -> Tensor:
+        return torch.tanh(x.flatten(1) @ weight).sum(1) * 3
+
+    real, fake = torch.rand(50, 1, 2, 2, dtype=torch.float64), torch.rand(50, 1, 2, 2, dtype=torch.float64)
+    values = []
+    for term, seen in (
+        (theirs, context(critic, real, fake)),
+        (ours, context(lambda x: critic((x + 1) / 2), 2 * real - 1, 2 * fake - 1)),
+    ):
+        torch.manual_seed(0)
+        values.append(term.weight * term.penalty(seen).item())
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+def test_the_zero_centred_recipe_s_weight_is_the_authors_for_a_probability_of_one_half(context, zoo) -> None:
+    """Their code for MNIST has λ = 500, σ(D) and pixels (x - 0.1307) / 0.3081, with x in [0, 1]."""
+    (chosen,) = load_recipe("zero-centred-penalty-mnist", zoo).regularizers
+    direction = torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64)
+
+    def logit(standardised: Tensor) -> Tensor:
+        return standardised.flatten(1) @ direction
+
+    at = torch.zeros(4, 1, 2, 2, dtype=torch.float64)  # the logit is 0
+    theirs = 500 * ZeroCentredPenalty().penalty(context(lambda x: logit(x).sigmoid(), at, at))
+    mean = torch.full_like(at, 2 * 0.1307 - 1)  # the same images in [-1, 1]
+    ours = ZeroCentredPenalty(**chosen.options)
+    value = ours.weight * ours.penalty(context(lambda x: logit(((x + 1) / 2 - 0.1307) / 0.3081), mean, mean))
+    assert value.item() == pytest.approx(theirs.item(), rel=0.02)
 
 
 def test_the_papers_weights_are_the_defaults() -> None:

@@ -1,4 +1,4 @@
-"""R1 and R2 on critics whose slope is known."""
+"""R1 and R2 on critics whose gradient is known."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: R1) -> No
     assert gradcheck(value, (weight, torch.randn(3, dtype=torch.float64, requires_grad=True)))
 
 
-def test_the_slope_of_a_real_network_agrees_with_finite_differences() -> None:
+def test_the_gradient_of_a_real_network_agrees_with_finite_differences() -> None:
     critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
     x, step = images(3), 1e-6
-    slopes = []
+    gradient = []
     for pixel in range(4):
         shift = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
         shift.view(-1)[pixel] = step
-        slopes.append((critic(x + shift) - critic(x - shift)) / (2 * step))
-    expected = torch.stack(slopes).square().sum(0).mean() / 2
+        gradient.append((critic(x + shift) - critic(x - shift)) / (2 * step))
+    expected = torch.stack(gradient).square().sum(0).mean() / 2
     assert R1().penalty(context(critic, x, x)).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
