@@ -736,6 +736,13 @@ def test_a_regularizer_s_own_every_is_part_of_the_digest(zoo):
     assert [one["every"] for one in digests] == [2, 8]
 
 
+@pytest.mark.parametrize("target", [1.0, 0.5])
+def test_records_of_wgan_lp_from_before_it_had_a_target_keep_their_digest(zoo, target):
+    plain = load_recipe("r1-mnist", zoo, [f"regularizers=[{{name: lipschitz-penalty, target: {target}}}]"]).plain()
+    named = {"name": "lipschitz-penalty", "weight": 10.0, "every": 1}
+    assert _with_first_names(plain)["regularizers"] == [named if target == 1 else named | {"target": target}]
+
+
 def test_recipes_that_are_no_mapping_are_called_so(zoo):
     with pytest.raises(GanzooError, match=r"recipe 'list' must hold a mapping of keys to values, not a list\. Write"):
         parse_recipe("- a\n- b\n", "list", zoo)

@@ -66,4 +66,7 @@ def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
                 del phase[key]
     if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
         del plain["augmentation"]["p"]  # an option that was added to ADA later
+    for regularizer in plain["regularizers"]:
+        if regularizer["name"] == "lipschitz-penalty" and regularizer.get("target") == 1:
+            del regularizer["target"]  # another that was added later
     return plain

@@ -375,43 +375,6 @@ class SelfAttention(nn.Module):
         return self.gamma * out + maps
 
 
-class MinibatchDiscrimination(nn.Module):
-    """Adds features that show how close the other samples of a batch are (Salimans et al. 2016, arXiv:1606.03498).
-
-    Section 3.2, with a tensor T that makes a matrix M_i of B rows out of the features f_i of sample i:
-
-        M_i = f_i T        c_b(i, j) = exp(-‖M_ib - M_jb‖₁)        o_ib = mean of c_b(i, j) over all j ≠ i
-
-    Like ``MinibatchStd``, it makes a collapsed generator easy to detect, and it also shows each sample how many others
-    resemble it. Several processes each compare the samples of their own share of a batch.
-
-    Differences: the paper adds up the c_b, over j = i too, whose c_b is 1; a mean does not grow with the batch, as in
-    the authors' code for ImageNet. Their code for CIFAR-10 normalises T's columns, and scales them and centres the o_b
-    on a first batch.
-
-    Args:
-        inputs: Features of a sample.
-        kernels: B, the number of features added; 100 in the authors' code for CIFAR-10.
-        dimensions: Length of the rows of M, the paper's C; 5 in the same code.
-    """
-
-    def __init__(self, inputs: int, kernels: int = 100, dimensions: int = 5) -> None:
-        super().__init__()
-        self.kernels = kernels
-        self.projection = nn.Linear(inputs, kernels * dimensions, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """From (n, inputs) to (n, inputs + kernels)."""
-        n = len(features)
-        rows = self.projection(features).view(n, self.kernels, -1)
-        # One dimension at a time, which is faster than one tensor of n * n * B * C differences.
-        columns = rows.to(torch.promote_types(rows.dtype, torch.float32)).permute(2, 1, 0)
-        pairs = ((column[:, :, None] - column[:, None, :]).abs() for column in columns)
-        distance = sum(pairs, start=columns.new_zeros(()))
-        closeness = ((-distance).exp().sum(2) - 1) / max(1, n - 1)  # without the sample's own, e⁰
-        return torch.cat([features, closeness.T.to(features.dtype)], dim=1)
-
-
 class MinibatchStd(nn.Module):
     """Adds a map that measures how much the images of a batch differ (Karras et al. 2018, arXiv:1710.10196, section 3).
 

@@ -30,7 +30,6 @@ from ganzoo.layers import (
     Head,
     ImageTanh,
     LabelSequential,
-    MinibatchDiscrimination,
     MinibatchStd,
     Norm,
     PadToEven,
@@ -113,8 +112,6 @@ class Discriminator(nn.Module):
         slope: Negative slope of the LeakyReLUs.
         minibatch_std: Append a feature map that shows the head how much the images of a batch differ (Karras et al.
             2018).
-        minibatch_discrimination: Append features that show the head how close the other images are (Salimans et al.
-            2016).
         conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
@@ -131,12 +128,11 @@ class Discriminator(nn.Module):
         norm: Norm = "batch",
         slope: Slope = 0.2,
         minibatch_std: bool = False,
-        minibatch_discrimination: bool = False,
         conditioning: Conditioning = "concat",
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
-        self.per_image = norm != "batch" and not minibatch_std and not minibatch_discrimination
+        self.per_image = norm != "batch" and not minibatch_std
         (height, columns), *sizes = pyramid_sizes(spec)
         layers: list[nn.Module] = []
         channels = spec.channels + self.label_inputs
@@ -156,9 +152,6 @@ class Discriminator(nn.Module):
             channels += 1
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.feature_width = channels * height * columns
-        if minibatch_discrimination:
-            self.layers.append(layer := MinibatchDiscrimination(self.feature_width))
-            self.feature_width += layer.kernels
         self.head = Head(self.feature_width, spec.classes, conditioning)
         self.apply(initialise)
 

@@ -13,11 +13,10 @@ from the tutorials that most people read first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import Tensor, nn
 
-from ganzoo import GanzooError, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import GanzooError, Register, Spec, hookimpl
 from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
@@ -25,7 +24,6 @@ from ganzoo.layers import (
     Head,
     ImageTanh,
     LabelSequential,
-    MinibatchDiscrimination,
     Norm,
     Slope,
     Width,
@@ -109,8 +107,6 @@ class Discriminator(nn.Module):
         hidden: Widths of the hidden layers.
         norm: Normalisation of every hidden layer but the first.
         slope: Negative slope of the LeakyReLUs.
-        minibatch_discrimination: Append features that show the head how close the other images are (Salimans et al.
-            2016).
         conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
@@ -126,16 +122,12 @@ class Discriminator(nn.Module):
         hidden: Sequence[Width] = (512, 256),
         norm: Norm = "none",
         slope: Slope = 0.2,
-        minibatch_discrimination: bool = False,
         conditioning: Conditioning = "concat",
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
-        self.per_image = norm != "batch" and not minibatch_discrimination
+        self.per_image = norm != "batch"
         self.trunk, self.feature_width = hidden_layers(spec.pixels + self.label_inputs, hidden, norm, slope)
-        if minibatch_discrimination:
-            self.trunk.append(layer := MinibatchDiscrimination(self.feature_width))
-            self.feature_width += layer.kernels
         self.head = Head(self.feature_width, spec.classes, conditioning)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
@@ -159,9 +151,3 @@ def register_generators(register: Register[nn.Module]) -> None:
 def register_discriminators(register: Register[nn.Module]) -> None:
     """The multilayer perceptron."""
     register("mlp", Discriminator, summary="Fully connected layers, 784-512-256-1 on MNIST", paper=PAPER)
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Minibatch discrimination."""
-    register(Path(__file__).with_name("minibatch-discrimination-mnist.yaml"))

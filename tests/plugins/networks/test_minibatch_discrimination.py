@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo.layers import MinibatchDiscrimination
 from ganzoo_plugins.networks import dcgan, mlp
+from ganzoo_plugins.networks.minibatch_discrimination import Convolutional, MinibatchDiscrimination, Perceptron
 
 
 def test_a_feature_is_the_mean_closeness_of_the_others() -> None:
@@ -36,15 +36,15 @@ def test_it_agrees_with_the_equation_written_as_loops() -> None:
 
 
 def test_a_collapsed_batch_is_as_close_as_can_be_and_a_single_sample_has_no_others() -> None:
-    layer = MinibatchDiscrimination(3)
-    assert torch.equal(layer(torch.randn(1, 3).expand(8, -1))[:, 3:], torch.ones(8, 100))
-    assert torch.equal(layer(torch.randn(1, 3))[:, 3:], torch.zeros(1, 100))
+    layer = MinibatchDiscrimination(3, kernels=30, dimensions=5)
+    assert torch.equal(layer(torch.randn(1, 3).expand(8, -1))[:, 3:], torch.ones(8, 30))
+    assert torch.equal(layer(torch.randn(1, 3))[:, 3:], torch.zeros(1, 30))
 
 
 def test_a_larger_batch_of_the_same_kind_has_the_same_features() -> None:
     """So that several processes, each with its share of a batch, train the same discriminator as one."""
     torch.manual_seed(0)
-    layer, features = MinibatchDiscrimination(3, kernels=4), torch.randn(2000, 3)
+    layer, features = MinibatchDiscrimination(3, kernels=4, dimensions=5), torch.randn(2000, 3)
     few, many = (layer(features[:n])[:, 3:].mean(0) for n in (500, 2000))
     torch.testing.assert_close(few, many, rtol=0.05, atol=0.0)
 
@@ -57,7 +57,7 @@ def test_first_and_second_derivatives_are_right() -> None:
 
 
 def test_half_precise_features_are_compared_in_float32() -> None:
-    layer, features = MinibatchDiscrimination(3, kernels=2).bfloat16(), torch.randn(5, 3).bfloat16()
+    layer, features = MinibatchDiscrimination(3, kernels=2, dimensions=5).bfloat16(), torch.randn(5, 3).bfloat16()
     found = layer(features)
     assert found.dtype == torch.bfloat16
     rows = layer.projection(features).float().view(5, 2, 5)
@@ -66,15 +66,18 @@ def test_half_precise_features_are_compared_in_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "options"),
-    [(mlp.Discriminator, {"hidden": [8, 8]}), (dcgan.Discriminator, {"width": 4, "norm": "none"})],
+    ("plain", "network", "options"),
+    [
+        (mlp.Discriminator, Perceptron, {"hidden": [8, 8]}),
+        (dcgan.Discriminator, Convolutional, {"width": 4, "norm": "none"}),
+    ],
 )
-def test_a_discriminator_shows_it_to_its_head(network, options) -> None:
+def test_a_discriminator_shows_it_to_its_head(plain, network, options) -> None:
     spec = Spec((1, 28, 28), GaussianPrior(dim=8))
-    plain, shown = (network(spec, **options, minibatch_discrimination=on) for on in (False, True))
-    assert shown.feature_width == plain.feature_width + 100
+    without, shown = plain(spec, **options), network(spec, **options)
+    assert shown.feature_width == without.feature_width + 100
     images = torch.randn(4, 1, 28, 28)
     same = images[:1].expand(4, -1, -1, -1)
-    assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)
+    assert torch.allclose(without(images)[0], without(same)[0], atol=1e-5)
     assert not torch.allclose(shown(images)[0], shown(same)[0], atol=1e-5), "what the others are makes a difference"
     assert shown.head(shown.features(images)).shape == (4,)
