@@ -250,3 +250,8 @@ def test_the_zero_centred_recipe_s_weight_is_the_authors_for_a_probability_of_on
 
 def test_the_papers_weights_are_the_defaults() -> None:
     assert [p.weight for p in (GradientPenalty(), *PENALTIES)] == [10, 10, 2, 10, 10]
+
+
+def test_summaries_call_a_gradient_s_norm_by_its_name(zoo) -> None:
+    said = [entry.summary for entry in (*zoo.regularizers, *zoo.recipes)]
+    assert [summary for summary in said if "slope" in summary.lower()] == []
