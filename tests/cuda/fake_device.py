@@ -35,6 +35,9 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import ganzoo
+import ganzoo_plugins
+
 DEVICE = torch.device("cuda:0")
 CPU = torch.device("cpu")
 ROWS, BATCH = 2048, 16
@@ -203,11 +206,12 @@ def place(tensor: Tensor) -> int:
 
 def line() -> str:
     """The innermost line of ganzoo, of a plugin, or of a fault that was planted here."""
+    packages = [Path(str(package.__file__)).parent for package in (ganzoo, ganzoo_plugins)]
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         own = path == Path(__file__) and not frame.f_code.co_name.startswith(("__torch", "line", "tensors"))
-        if own or ({"ganzoo", "ganzoo_plugins"} & set(path.parts[:-1]) and "site-packages" not in path.parts):
+        if own or any(path.is_relative_to(package) for package in packages):
             return f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"
