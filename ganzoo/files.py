@@ -71,27 +71,34 @@ def default_folder(*parts: str) -> Path:
     return refuse_links(Path(*parts), Path())
 
 
-def refuse_links_out(folder: Path) -> None:
-    """Check that no link in a folder leads outside it, so that reading the folder reads nothing else.
+def refuse_links_out(folder: Path, within: Path | None = None) -> None:
+    """Check that no link in a folder leads out of it, or out of ``within``, so that reading it reads nothing else.
 
     Raises:
         GanzooError: A link leads outside.
     """
-    inside = folder.resolve()
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            entry = Path(place, name)
-            if not entry.is_symlink():
-                continue
-            try:
-                target = entry.resolve()
-            except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
-                target = Path(entry.anchor)
-            if not target.is_relative_to(inside):
-                raise GanzooError(
-                    f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
-                    "Replace it with its target. The folder itself may be anywhere.",
-                )
+            refuse_link_out(Path(place, name), within or folder)
+
+
+def refuse_link_out(entry: Path, folder: Path) -> None:
+    """Check that a folder's entry is not a link that leads outside the folder.
+
+    Raises:
+        GanzooError: It is.
+    """
+    if not entry.is_symlink():
+        return
+    try:
+        target = entry.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
+        target = Path(entry.anchor)
+    if not target.is_relative_to(folder.resolve()):
+        raise GanzooError(
+            f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
+            "Replace it with its target. The folder itself may be anywhere.",
+        )
 
 
 def similar(path: Path, suits: Callable[[Path], bool]) -> str:

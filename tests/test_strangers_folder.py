@@ -302,8 +302,8 @@ def changed(folder, **facts):
 @pytest.mark.parametrize(
     ("link", "target"),
     [
-        ("diary/notes.txt", "notes.txt"),
         ("checkpoints", ""),
+        ("samples/000000000064.png", "notes.txt"),
         (".lock", "notes.txt"),
         ("recipe.yaml", "notes.txt"),
     ],
@@ -333,9 +333,13 @@ def test_a_tracker_writes_nothing_through_a_link(link, sent, diary, mine, tmp_pa
     assert f"{sent / link} is a link" in done.stderr
 
 
-def test_a_link_within_a_run_folder_is_fine_as_trackers_leave_some(sent, diary, tmp_path):
-    (sent / "diary").mkdir()
+def test_links_in_a_trackers_folder_are_fine_unless_it_writes_through_them(sent, diary, mine, tmp_path):
+    (sent / "diary" / "old" / "logs").mkdir(parents=True)
     (sent / "diary" / "latest").symlink_to("notes.txt")
+    (sent / "diary" / "old" / "logs" / "core.log").symlink_to(mine / "notes.txt")  # as wandb does
+    for words in (("report", "--no-draw"), ("eval", "--samples", 10), ("doctor",)):
+        done = ganzoo(*words, sent, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     done = ganzoo("run", "--resume", sent, "--set", "trackers=[diary]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (sent / "diary" / "notes.txt").read_text().count("'event'") > 0
@@ -624,6 +628,20 @@ def test_paths_of_a_run_that_was_sent_are_read_only_with_the_readers_word(reader
             done = ganzoo(*(again if word == sent else word for word in words), *word, cwd=cwd)
             told = (again / "report.html").read_text() if reader == "report" else done.stderr
             assert (unread in told) == (tmp_path in word), told
+
+
+def test_pictures_inside_a_run_that_was_sent_may_not_be_links_out_of_it(pictured, tmp_path):
+    sent = shutil.copytree(pictured / "run", tmp_path / "sent")
+    (sent / "private").mkdir()
+    for picture in (pictured / "private").iterdir():
+        (sent / "private" / picture.name).symlink_to(picture)
+    recipe = yaml.safe_load((sent / "recipe.yaml").read_text())
+    recipe["dataset"]["path"] = str(sent / "private")
+    (sent / "recipe.yaml").write_text(json.dumps(recipe))
+    changed(sent, recipe_digests=[], started_here=None, data_dir=None)
+    done = ganzoo("eval", sent, "--samples", 10, cwd=tmp_path)
+    assert done.returncode == 2
+    assert ".png is a link to something outside" in done.stderr
 
 
 def test_ones_own_run_reads_what_it_read_without_another_word(pictured, tmp_path):

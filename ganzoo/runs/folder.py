@@ -35,7 +35,9 @@ from ganzoo.files import (
     default_folder,
     locked_append,
     parse_json,
+    refuse_link_out,
     refuse_links,
+    refuse_links_out,
     sweep,
     temporary_name,
     write_atomically,
@@ -45,13 +47,23 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import ValidationFailed
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
 from ganzoo.runs.provenance import package_changes
-from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed, similar_run
+from ganzoo.runs.schemas import (
+    BEST,
+    FILES,
+    FOLDERS,
+    LOCK,
+    RUN,
+    read_description,
+    read_events,
+    read_scores,
+    sealed,
+    similar_run,
+)
 from ganzoo.runs.scores import final_scores, own_protocol
 
 if sys.platform != "win32":
     import fcntl
 
-LOCK = ".lock"
 Which = Literal["last", "best"]
 """Which of a run's checkpoints."""
 
@@ -172,10 +184,6 @@ def is_locked(folder: Path) -> bool:
 
 
 MAX_BYTES_OF_A_PLANE = 1_000_000
-FOLDERS = ("samples", "checkpoints")
-BEST = "best"
-"""The folder of the checkpoint that ``train.keep_best`` keeps; created with the first one."""
-FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl", LOCK, ".events.jsonl.lock", ".scores.jsonl.lock")
 
 
 class RunFolder:
@@ -300,13 +308,25 @@ class RunFolder:
             yield
 
     def refuse_links(self) -> None:
-        """Refuse links where ganzoo writes; ``open`` has already refused those that lead out of the folder.
+        """Refuse links where ganzoo writes; ``open`` has already refused to read through those that lead out.
 
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
         """
         for name in (*FOLDERS, BEST, *FILES):
             refuse_links(self.path / name, self.path)
+
+    def refuse_links_of_trackers(self) -> None:
+        """Refuse links out of the folder where a tracker may write: at its top, and in the folders there.
+
+        Deeper ones are left alone, since wandb links to its own log there.
+
+        Raises:
+            GanzooError: There is one.
+        """
+        for pattern in ("*", "*/*"):
+            for entry in self.path.glob(pattern):
+                refuse_link_out(entry, self.path)
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json (``status``, ``ended``, ...)."""
@@ -366,8 +386,11 @@ class RunFolder:
         folder = self.reader.data_dir or recorded
         if self.reader.anywhere or (self.reader.data_dir is None and self._started_here(recipe)):
             return folder
-        named = [self.path.resolve(), *([self.reader.data_dir.resolve()] if self.reader.data_dir else [])]
+        own = self.path.resolve()
+        named = [own, *([self.reader.data_dir.resolve()] if self.reader.data_dir else [])]
         for path in (*([folder] if folder else []), *_paths(recipe.dataset.options, folder or Path())):
+            if path.resolve().is_relative_to(own):
+                refuse_links_out(path.resolve(), own)
             if not any(path.resolve().is_relative_to(inside) for inside in named):
                 raise GanzooError(
                     f"The run {self.path} was not started here, and its dataset '{recipe.dataset.name}' would read "

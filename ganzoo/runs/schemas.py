@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -16,12 +16,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ganzoo.config.schema import Threads
 from ganzoo.errors import GanzooError
-from ganzoo.files import begins_like, parse_json, read_lines, refuse_links_out, similar
+from ganzoo.files import begins_like, parse_json, read_lines, refuse_link_out, similar
 from ganzoo.registry.registry import NAME
 
 RUN = 1
 CHECKPOINT = 1
 SCORE = 1
+LOCK = ".lock"
+FOLDERS = ("samples", "checkpoints")
+BEST = "best"
+"""The folder of the checkpoint that ``train.keep_best`` keeps; created with the first one."""
+FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl", LOCK, ".events.jsonl.lock", ".scores.jsonl.lock")
 
 
 class NewerError(GanzooError):
@@ -296,10 +301,14 @@ def read_description(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, it is damaged, or the folder contains pipes or links that lead out of it.
+        GanzooError: There is none, it is damaged, or something that ganzoo reads in the folder is a pipe or a link
+            that leads out of it.
     """
-    refuse_pipes(path)
-    refuse_links_out(path)
+    for name in (*FOLDERS, BEST, *FILES):
+        _refuse_pipes_and_links_out(path / name, path)
+        with suppress(OSError):  # a file; or gone in the meantime
+            for entry in list((path / name).iterdir()):
+                _refuse_pipes_and_links_out(entry, path)
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())
@@ -348,29 +357,18 @@ def refuse_exported(path: Path) -> None:
         )
 
 
-def refuse_pipes(path: Path) -> None:
-    """Refuse pipes, sockets and devices, which a stranger may have put in a run folder: reading one might never end.
+def _refuse_pipes_and_links_out(entry: Path, folder: Path) -> None:
+    """Refuse what a stranger may have put in a run folder: a link to the reader's files, or what never ends when read.
 
     Raises:
-        GanzooError: An entry is neither a file nor a folder.
+        GanzooError: The entry leads out of the folder, or is neither a file nor a folder.
     """
-    for entry in _entries(path):
-        # Call stat only once: before a second call, a run in progress may have renamed or removed the entry.
-        try:
-            mode = entry.stat().st_mode
-        except OSError:
-            continue  # gone, or a link to nothing
+    refuse_link_out(entry, folder)
+    # Call stat only once: before a second call, a run in progress may have renamed or removed the entry.
+    with suppress(OSError):  # gone, or a link to nothing
+        mode = entry.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise GanzooError(f"{entry} is a pipe, socket or device, not a file.", "Remove it; ganzoo did not make it.")
-
-
-def _entries(path: Path) -> Iterator[Path]:
-    """The entries of a run folder and of its subfolders; folders that disappear in the meantime count as empty."""
-    with suppress(OSError):
-        for entry in list(path.iterdir()):
-            yield entry
-            with suppress(OSError):
-                yield from list(entry.iterdir())
 
 
 def _damaged(file: Path, reason: str) -> GanzooError:

@@ -187,6 +187,8 @@ def resume(
                     )
                 overrides = [*overrides, f"dataset.path={quoted(str(pictures.expanduser().absolute()))}"]
             recipe = _as_recorded(run, run.recipe(zoo, overrides), processes)
+            if recipe.trackers:
+                run.refuse_links_of_trackers()
             # The user has named the new place of moved pictures; everything else must be what the run recorded.
             data_dir = run.data_dir(recorded or recipe) if dataset is None else None
             if processes.size != run.info.get("processes", 1):

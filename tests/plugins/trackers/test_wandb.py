@@ -15,6 +15,15 @@ from PIL import Image
 from ganzoo import GanzooError
 from ganzoo_plugins.trackers.wandb import WeightsAndBiases
 
+TINY = (
+    "networks.generator.hidden=[8]",
+    "networks.discriminator.hidden=[8]",
+    "train.batch_size=16",
+    "train.images=64",
+    "train.log_every=16",
+    "evaluate.metrics=[]",
+)
+
 
 @pytest.mark.parametrize(("library", "remedy"), [("wandb", r"ganzoo-bench\[wandb\]"), ("trackio", "install trackio")])
 def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library, remedy) -> None:
@@ -80,6 +89,26 @@ def test_offline_files_hold_what_was_logged(tmp_path: Path) -> None:
     again = WeightsAndBiases(tmp_path, mode="offline")
     assert again.run.id == tracker.run.id
     again.close()
+
+
+def test_a_run_that_wandb_has_logged_can_be_opened_again(tmp_path, call) -> None:
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed: pip install 'ganzoo-bench[wandb]'.")
+    run, tracked = tmp_path / "run", "trackers=[{name: wandb, mode: offline}]"
+    settings = [word for setting in (*TINY, tracked) for word in ("--set", setting)]
+    code, _, err = call("run", "vanilla-ring", *settings, "--out", run)
+    assert code == 0, err
+    wandb.teardown()
+    assert any(not path.resolve().is_relative_to(tmp_path) for path in run.rglob("*")), "wandb links no log any more"
+    for words in (
+        ("report", run),
+        ("sample", run, "--out", tmp_path / "samples.png"),
+        ("doctor", run),
+        ("run", "--resume", run, "--set", "train.images=128", "--set", tracked),
+    ):
+        code, _, err = call(*words)
+        assert code == 0, err
+    wandb.teardown()
+    assert len(list(run.glob("wandb/offline-run-*"))) == 2
 
 
 def test_trackio_keeps_runs_of_one_name_apart_and_a_resumed_one_together(tmp_path, monkeypatch) -> None:
