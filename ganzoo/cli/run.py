@@ -68,7 +68,7 @@ def run(
     from ganzoo.cli.console import RunProgress
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
-    from ganzoo.runs.folder import RunFolder, free_folder
+    from ganzoo.runs.folder import RunFolder, free_folder, reading
     from ganzoo.runs.start import resume as resume_run
     from ganzoo.runs.start import start
     from ganzoo.training.distributed import joined
@@ -123,15 +123,20 @@ def run(
             if status != NEW and out is not None:
                 resume, recipe, out, overrides = out, None, None, changed
             if resume is not None:
-                progress.begin(_opened(resume, recipe, out).recipe(zoo, overrides), resume)
-                finished = resume_run(
-                    resume,
-                    zoo,
-                    overrides=overrides,
-                    pictures=None if continue_ else data,
-                    callbacks=progress.callbacks(),
-                    processes=processes,
-                )
+                begun = _opened(resume, recipe, out)
+                progress.begin(begun.recipe(zoo, overrides), resume)
+                # With --continue, the run's dataset is the one that this command names, so only a --data-dir that it
+                # does not repeat is a stranger's.
+                named = continue_ and (data_dir is not None or begun.info.get("data_dir") is None)
+                with reading(anywhere=named):
+                    finished = resume_run(
+                        resume,
+                        zoo,
+                        overrides=overrides,
+                        pictures=None if continue_ else data,
+                        callbacks=progress.callbacks(),
+                        processes=processes,
+                    )
             elif recipe is not None:
                 resolved = _recipe(recipe, data, overrides, zoo)
                 folder = out or free_folder(resolved.name)

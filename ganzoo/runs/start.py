@@ -177,7 +177,6 @@ def resume(
     with run.claimed() if run is not None else nullcontext():
         recipe = data_dir = None
         if run is not None:
-            recorded = None
             if pictures is not None:
                 recorded = run.recipe(zoo)
                 if recorded.dataset.name != OWN_PICTURES:
@@ -189,8 +188,8 @@ def resume(
             recipe = _as_recorded(run, run.recipe(zoo, overrides), processes)
             if recipe.trackers:
                 run.refuse_links_of_trackers()
-            # The user has named the new place of moved pictures; everything else must be what the run recorded.
-            data_dir = run.data_dir(recorded or recipe) if dataset is None else None
+            # The pictures' absolute path, which the user has just named, is all that such a dataset reads.
+            data_dir = run.data_dir(recipe) if dataset is None and pictures is None else None
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)

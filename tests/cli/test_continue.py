@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
@@ -105,6 +106,61 @@ def test_a_run_that_was_cut_off_goes_on_with_the_new_metrics(tmp_path, call):
     recipe = RunFolder.open(tmp_path / "run").recipe(load_zoo())
     assert (recipe.evaluate.metrics, recipe.train.log_every, recipe.train.device) == (("modes@ring",), 80, "cpu")
     assert RunFolder.open(tmp_path / "run").final_scores()
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory):
+    """A folder with pictures, and with a run on them that was killed after 160 images."""
+    folder = tmp_path_factory.mktemp("pod")
+    (folder / "photos").mkdir()
+    for number in range(20):
+        Image.new("RGB", (16, 16), (number, 2 * number, 3 * number)).save(folder / "photos" / f"{number:02}.png")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *on_pictures(folder)], capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    return folder
+
+
+def on_pictures(folder, out="run"):
+    widths = ["networks.generator.width=4", "networks.discriminator.width=4"]
+    settings = [word for override in (*widths, *TINY[2:]) for word in ("--set", override)]
+    return ["run", "dcgan", "--data", str(folder / "photos"), *settings, "--continue", "--out", str(folder / out)]
+
+
+@pytest.fixture
+def another_home(tmp_path, monkeypatch):
+    """No cache of before, as in a container that starts anew."""
+    monkeypatch.delenv("GANZOO_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.usefixtures("another_home")
+@pytest.mark.parametrize("how", ["continue", "continue with --data-dir", "resume"])
+def test_pictures_that_the_command_names_are_read_with_another_cache(how, pod, call):
+    run = shutil.copytree(pod / "run", pod / how)
+    words = on_pictures(pod, how)
+    if how == "resume":
+        words = ["run", "--resume", run, "--data", pod / "photos"]
+    if how == "continue with --data-dir":
+        words += ["--data-dir", pod]
+    code, _, err = call(*words)
+    assert code == 0, err
+    assert [event["images"] for event in RunFolder.open(run).events() if event["event"] == "resume"] == [160]
+
+
+@pytest.mark.usefixtures("another_home")
+def test_paths_that_the_command_does_not_name_are_not_read_with_another_cache(pod, tmp_path, call):
+    run = shutil.copytree(pod / "run", pod / "sent")
+    code, _, err = call("run", "--resume", run)
+    assert code == 2
+    assert f"was not started here, and its dataset 'image-folder' would read {pod / 'photos'}" in err
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "data_dir": str(tmp_path)}))
+    code, _, err = call(*on_pictures(pod, "sent"))
+    assert code == 2
+    assert f"would read {tmp_path}" in err
 
 
 def test_scores_of_older_weights_are_called_so_and_a_taken_folder_is_quoted(tmp_path, call):
