@@ -16,6 +16,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from ganzoo import recipe as recipe_of
+from ganzoo import train
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.pretrained import DINOV2_COMMIT
@@ -265,9 +267,21 @@ class Diary(Tracker):
         with self.path.open("a") as file:
             file.write(f"{record}\\n")
 
+class Local(Diary):
+    network = False
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "local.txt"
+
+def made(folder: Path) -> Tracker:
+    (folder / "made").mkdir()
+    return Local(folder)
+
 @hookimpl
 def register_trackers(register):
-    register("diary", Diary, summary="writes a line for each event")
+    register("diary", Diary, summary="writes a line for each event, and does not say that it uses no network")
+    register("local", Local, summary="writes a line for each event, and says that it uses no network")
+    register("made", made, summary="is made by a function")
 """
 
 
@@ -321,6 +335,91 @@ def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read
         assert (done.returncode, state(mine)) == (2, before)
         assert f"{link} is a link" in done.stderr
         assert "somebody's own" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def tracked(diary, tmp_path):
+    """A recipe that a stranger sent, with trackers."""
+    recipe = tmp_path / "tracked.yaml"
+    recipe.write_text(f"{RECIPE}trackers: [diary, local, made]\n")
+    return recipe
+
+
+@pytest.fixture
+def run_by_command(tracked, tmp_path):
+    def run(*words):
+        done = ganzoo("run", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def first(*words):
+        run(tracked, "--out", "run", *words)
+
+    def again(*words):
+        run("--resume", "run", "--set", "train.images=128", *words)
+
+    return first, again
+
+
+@pytest.fixture
+def run_by_python(tracked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def first(*words):
+        train(tracked, out="run", allow_trackers=bool(words))
+
+    def again(*words):
+        longer = recipe_of(tracked, train={"images": 128})
+        train(longer, resume_from="run", allow_trackers=bool(words))
+
+    return first, again
+
+
+USES_A_NETWORK = ("diary", "made")
+
+
+@pytest.mark.parametrize("way", ["run_by_command", "run_by_python"])
+def test_trackers_of_a_strangers_recipe_use_no_network_without_the_users_word(way, request, tmp_path, caplog):
+    first, again = request.getfixturevalue(way)
+    for step in (first, again):
+        caplog.clear()
+        step()
+        assert (tmp_path / "run" / "local.txt").exists()
+        for name in USES_A_NETWORK:
+            assert not (tmp_path / "run" / name).exists()
+            assert f"The tracker '{name}' is left out" in caplog.text
+        assert "add --allow-trackers (in Python: allow_trackers=True)" in caplog.text
+        assert "'local'" not in caplog.text
+
+
+@pytest.mark.parametrize("way", ["run_by_command", "run_by_python"])
+def test_trackers_of_a_recipe_use_a_network_with_the_users_word(way, request, tmp_path, caplog):
+    first, again = request.getfixturevalue(way)
+    for step in (first, again):
+        step("--allow-trackers")
+        for name in USES_A_NETWORK:
+            assert (tmp_path / "run" / name).exists()
+            shutil.rmtree(tmp_path / "run" / name)
+    assert "left out" not in caplog.text
+
+
+def test_only_naming_all_trackers_in_a_command_is_the_users_word(tracked, tmp_path, caplog):
+    words = ("run", tracked, "--set", "train.images=16", "--out")
+    assert ganzoo(*words, "a", "--set", "trackers.0.name=diary", cwd=tmp_path).returncode == 0
+    assert "The tracker 'diary' is left out" in caplog.text
+    assert not (tmp_path / "a" / "diary").exists()
+    caplog.clear()
+    assert ganzoo(*words, "b", "--set", "trackers=[diary]", cwd=tmp_path).returncode == 0
+    assert "left out" not in caplog.text
+    assert (tmp_path / "b" / "diary").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--allow-trackers",), ("--set", "trackers=[diary]")])
+def test_a_bench_uses_trackers_of_a_strangers_recipe_as_a_run_does(words, tracked, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    done = ganzoo("bench", tracked, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert bool(list((tmp_path / "runs").rglob("diary"))) == bool(words)
+    assert ("The tracker 'diary' is left out" in caplog.text) == (not words)
 
 
 @pytest.mark.parametrize("link", ["diary", "diary/notes.txt"])

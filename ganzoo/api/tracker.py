@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Tracker(ABC):
@@ -13,7 +13,14 @@ class Tracker(ABC):
 
     A run does not depend on its trackers: an exception in a method is logged, and the tracker receives nothing more
     except the final ``close``. An exception in the constructor ends the run before its first step.
+
+    Attributes:
+        network: Whether it may talk to a network. Such a tracker is used only if the command names it with
+            ``--set trackers=[...]`` or allows it with ``--allow-trackers``, because a recipe or a run may come from a
+            stranger. False in a class that only writes files.
     """
+
+    network: ClassVar[bool] = True
 
     @abstractmethod
     def log(self, record: Mapping[str, Any]) -> None:

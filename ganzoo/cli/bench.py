@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AsJson, print_json, warn_of_problems
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, print_json, warn_of_problems
 from ganzoo.errors import GanzooError
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ def bench(
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     allow_code: AllowCode = False,
+    allow_trackers: AllowTrackers = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a matrix of recipes, datasets and seeds. Finished runs are skipped, interrupted ones resumed.
@@ -81,6 +82,7 @@ def bench(
     if not patterns:
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.cli.progress import BenchProgress
+    from ganzoo.config.loading import names_trackers
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.studies.matrix import Matrix
@@ -107,7 +109,7 @@ def bench(
         threads=threads,
         force=force,
         retry=retry,
-        extra=jobs_arguments(data_dir, allow_code),
+        extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
     )
     with BenchProgress() as progress:
         warn_of_problems(zoo)
@@ -121,9 +123,10 @@ def bench(
         raise typer.Exit(1)
 
 
-def jobs_arguments(data_dir: Path | None, allow_code: bool) -> tuple[str, ...]:
+def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool) -> tuple[str, ...]:
     """The options of this command that each job's ``ganzoo run`` and ``ganzoo eval`` get too."""
-    return (*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ()))
+    allowed = {"--allow-code": allow_code, "--allow-trackers": allow_trackers}
+    return (*(("--data-dir", str(data_dir)) if data_dir else ()), *(word for word in allowed if allowed[word]))
 
 
 def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, print_json, say, warn_of_problems
+from ganzoo.cli.terminal import (
+    AllowCode,
+    AllowPaths,
+    AllowTrackers,
+    AsJson,
+    DataDir,
+    print_json,
+    say,
+    warn_of_problems,
+)
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -59,6 +68,7 @@ def run(
     profile: Annotated[bool, typer.Option("--profile", help="Report where the time in a training step goes.")] = False,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
+    allow_trackers: AllowTrackers = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe, score it, and save everything in a run folder.
@@ -66,6 +76,7 @@ def run(
     To train one run with several processes, use torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
     from ganzoo.cli.console import RunProgress
+    from ganzoo.config.loading import names_trackers
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import RunFolder, free_folder, reading
@@ -93,6 +104,7 @@ def run(
         overrides.append(f"train.seed={seed}")
     if device is not None:
         overrides.append(f"train.device={quoted(device)}")
+    allow_trackers = allow_trackers or names_trackers(overrides)
     with joined() as processes:
         status, changed, refused = NEW, list[str](), None
         if continue_ and out is not None and recipe is not None:
@@ -136,6 +148,7 @@ def run(
                         pictures=None if continue_ else data,
                         callbacks=progress.callbacks(),
                         processes=processes,
+                        allow_trackers=allow_trackers,
                     )
             elif recipe is not None:
                 resolved = _recipe(recipe, data, overrides, zoo)
@@ -153,6 +166,7 @@ def run(
                     profile=profile,
                     elsewhere=out is None,
                     announce=_length_is_unknown(resolved, overrides) and processes.size == 1,
+                    allow_trackers=allow_trackers,
                 )
             else:
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")

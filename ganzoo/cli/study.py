@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganzoo.cli.bench import Force, Jobs, JobsDataDir, Retry, Shard, jobs_arguments, part_of
-from ganzoo.cli.terminal import AllowCode, AsJson, print_json, say, warn_of_problems
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def run_studies(
         ),
     ] = None,
     allow_code: AllowCode = False,
+    allow_trackers: AllowTrackers = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the runs that a study does not have yet, and make its page. Interrupted runs are resumed.
@@ -166,7 +167,7 @@ def run_studies(
         parallel=jobs,
         force=force,
         retry=retry,
-        extra=jobs_arguments(data_dir, allow_code),
+        extra=jobs_arguments(data_dir, allow_code, allow_trackers),
         any_hardware=True,
         weights=weights_dir or cache_folder("weights"),
     )

@@ -101,6 +101,12 @@ AllowPaths = Annotated[
 ]
 
 
+AllowTrackers = Annotated[
+    bool,
+    typer.Option("--allow-trackers", help="Allow trackers that this command does not name to use a network (wandb)."),
+]
+
+
 def _read_from(context: typer.Context, data_dir: Path | None) -> Path | None:
     if data_dir is not None:
         from ganzoo.runs.folder import reading

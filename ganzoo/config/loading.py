@@ -293,6 +293,11 @@ class Override:
         return shared > 0 and tuple(map(str, place[:shared])) == self.path[:shared]
 
 
+def names_trackers(overrides: Sequence[str]) -> bool:
+    """Whether overrides replace the whole list of trackers, so that no recipe's is left."""
+    return any(Override.parse(override).path == ("trackers",) for override in overrides)
+
+
 def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zoo) -> dict[str, Any]:
     """A recipe's mapping with overrides applied in order.
 

@@ -144,6 +144,7 @@ def train(
     resume_from: str | Path | None = None,
     allow_code: bool = False,
     allow_paths: bool = False,
+    allow_trackers: bool = False,
 ) -> Run:
     """Train a recipe in this process, score it, and write a run folder.
 
@@ -167,6 +168,7 @@ def train(
             name.
         allow_code: Whether an extractor that the recipe names may run downloaded code, as DINOv2 does.
         allow_paths: Whether a resumed run that was not started here may read any path it names.
+        allow_trackers: Whether the recipe's trackers may talk to a network, as wandb does.
 
     Returns:
         The finished run.
@@ -193,7 +195,14 @@ def train(
             begun = RunFolder.open(resume_from)
             changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
             with preserved_random_state(ALONE.device(begun.recipe(zoo, changes).train)):
-                finished = resume(Path(resume_from), zoo, overrides=changes, dataset=in_memory, callbacks=callbacks)
+                finished = resume(
+                    Path(resume_from),
+                    zoo,
+                    overrides=changes,
+                    dataset=in_memory,
+                    callbacks=callbacks,
+                    allow_trackers=allow_trackers,
+                )
             assert finished is not None
             return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
@@ -220,6 +229,7 @@ def train(
                 dataset=in_memory,
                 callbacks=callbacks,
                 elsewhere=out is None,
+                allow_trackers=allow_trackers,
             )
         assert finished is not None
         return Run(finished)

@@ -7,8 +7,9 @@ what only it knows: the recipe and the checkpoint.
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ from ganzoo.training.engines.choice import EngineChoice, recorded_engine, settle
 from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
 CHANGEABLE = (
     "train.device",
     "train.engine",
@@ -76,6 +79,20 @@ def _threads_restored() -> Iterator[None]:
         use_available_cores()
 
 
+def warn_of_network_trackers(recipes: Iterable[Recipe], zoo: Zoo) -> list[str]:
+    """The trackers that are left out where nobody has allowed them, each after a warning: see ``Tracker.network``."""
+    named = dict.fromkeys(component.name for recipe in recipes for component in recipe.trackers)
+    # What a function makes is unknown before it is made.
+    found = [name for name in named if getattr(zoo.trackers.get(name).factory, "network", True)]
+    for name in found:
+        logger.warning(
+            "The tracker '%s' is left out, since it may send this run over a network in your name. If that is what you "
+            "want, add --allow-trackers (in Python: allow_trackers=True), each time that you resume it too.",
+            name,
+        )
+    return found
+
+
 @_threads_restored()
 def start(
     recipe: Recipe | None,
@@ -89,6 +106,7 @@ def start(
     profile: bool = False,
     announce: bool = False,
     elsewhere: bool = False,
+    allow_trackers: bool = False,
 ) -> RunFolder | None:
     """Train a recipe from the beginning.
 
@@ -104,6 +122,7 @@ def start(
             only with a single process.
         announce: Report the expected duration before the training starts, only with a single process.
         elsewhere: Take the recipe's next free folder if another process has taken ``out`` in the meantime.
+        allow_trackers: Whether the recipe's trackers may talk to a network.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -135,7 +154,18 @@ def start(
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
-        return _train(parts, run, zoo, callbacks, tuner, profile=profile, announce=announce, is_new=True, first=first)
+        return _train(
+            parts,
+            run,
+            zoo,
+            callbacks,
+            tuner,
+            profile=profile,
+            announce=announce,
+            is_new=True,
+            first=first,
+            allow_trackers=allow_trackers,
+        )
 
 
 @_threads_restored()
@@ -148,6 +178,7 @@ def resume(
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
+    allow_trackers: bool = False,
 ) -> RunFolder | None:
     """Resume a run from its newest intact checkpoint; on the same hardware, bit for bit as if it had never stopped.
 
@@ -161,6 +192,7 @@ def resume(
         dataset: Training images to use instead of the recipe's own, only with a single process.
         callbacks: Receive progress.
         processes: The processes that train together.
+        allow_trackers: Whether the run's trackers may talk to a network.
 
     Raises:
         GanzooError: It is not a run, it is done, another process trains it, an override cannot be changed on resume,
@@ -230,7 +262,8 @@ def resume(
             resumed = {"event": "resume", "images": parts.trainer.images, "planned_threads": planned}
             run.log({**resumed, **length, **plugins})
         tuner = ThreadTuner(parts.trainer, most, planned, callbacks.log)
-        return _train(parts, run, zoo, callbacks, tuner, float(state.get("seconds", 0.0)))
+        seconds = float(state.get("seconds", 0.0))
+        return _train(parts, run, zoo, callbacks, tuner, seconds, allow_trackers=allow_trackers)
 
 
 def _shared_task(
@@ -449,6 +482,7 @@ def _train(
     announce: bool = False,
     is_new: bool = False,
     first: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None,
+    allow_trackers: bool = False,
 ) -> RunFolder | None:
     trainer = parts.trainer
     if run is None:
@@ -467,8 +501,10 @@ def _train(
         for tracker in callbacks.trackers:
             add(tracker, type(tracker).__name__)
         try:
+            left_out = () if allow_trackers else warn_of_network_trackers([trainer.recipe], zoo)
             for component in trainer.recipe.trackers:
-                add(zoo.trackers.get(component.name).create(run.path, **component.options), component.name)
+                if component.name not in left_out:
+                    add(zoo.trackers.get(component.name).create(run.path, **component.options), component.name)
             tracked = True
             if first is not None:  # not earlier, because a folder with a checkpoint is not discarded
                 run.save_checkpoint(*first)

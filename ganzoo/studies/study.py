@@ -641,6 +641,10 @@ def _lost(study: Study) -> Iterator[tuple[str, str]]:
         places["search.overrides"] = study.search.overrides
     places["quick.overrides"] = study.quick.overrides
     for place, changes in (("overrides", study.overrides), *places.items()):
+        for change in changes:
+            with suppress(GanzooError):
+                if Override.parse(change).path[0] == "trackers":
+                    yield f"{place} sets trackers, which only a recipe or a command may name.", "Leave them out."
         for key in itertools.chain.from_iterable(_keys("evaluate", change) for change in changes):
             if key == "metrics":
                 yield f"{place} sets evaluate.metrics, which would be lost.", "Use the study's key 'measures'."

@@ -42,6 +42,7 @@ from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, external_plugins, hardware_in_words
 from ganzoo.runs.scores import is_own, own_protocol
+from ganzoo.runs.start import warn_of_network_trackers
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
 from ganzoo.studies.weights import keep_weights, kept_weights
@@ -127,6 +128,7 @@ class Task:
         metrics = [word for name in self.missing for word in ("--metric", name)]
         samples = str(self.job.recipe.evaluate.samples)
         device = self.job.recipe.train.device
+        extra = [word for word in extra if word != "--allow-trackers"]  # which `ganzoo eval` does not use
         return ["eval", str(folder), *metrics, "--samples", samples, "--device", device, "--json", *extra]
 
 
@@ -355,6 +357,8 @@ class Bench:
         """
         for job in jobs:
             _refuse_links_beside(job.folder(self.settings.work), self.settings.work)
+        if "--allow-trackers" not in self.settings.extra:
+            warn_of_network_trackers([job.recipe for job in jobs], self.zoo)
         self.ledger.refresh()
         self._old = {}
         for job in jobs:

@@ -138,13 +138,13 @@ def another_home(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("another_home")
 @pytest.mark.parametrize("how", ["continue", "continue with --data-dir", "resume"])
-def test_pictures_that_the_command_names_are_read_with_another_cache(how, pod, call):
+def test_pictures_that_the_command_names_are_read_with_another_cache(how, pod, tmp_path, call):
     run = shutil.copytree(pod / "run", pod / how)
     words = on_pictures(pod, how)
     if how == "resume":
         words = ["run", "--resume", run, "--data", pod / "photos"]
     if how == "continue with --data-dir":
-        words += ["--data-dir", pod]
+        words += ["--data-dir", tmp_path]
     code, _, err = call(*words)
     assert code == 0, err
     assert [event["images"] for event in RunFolder.open(run).events() if event["event"] == "resume"] == [160]

@@ -245,6 +245,10 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             ("variants:\n", "baseline_overrides: [train.seed=7]\nvariants:\n"),
             "baseline_overrides sets train.seed, which would be lost. Use the study's key 'seeds'.",
         ),
+        (
+            ("[train.images=64000]", "['trackers=[wandb]']"),
+            "overrides sets trackers, which only a recipe or a command may name.",
+        ),
         (("[train.images=64000]", '["train={threads: 2}"]'), "Use the study's key 'threads'."),
         (
             ("few: [dataset.count=600]", "few: [train.seed=7]"),

@@ -29,6 +29,8 @@ class TensorBoard(Tracker):
         GanzooError: The package tensorboard is not installed.
     """
 
+    network = False
+
     def __init__(self, folder: Path, *, flush_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter

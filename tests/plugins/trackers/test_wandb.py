@@ -15,6 +15,16 @@ from PIL import Image
 from ganzoo import GanzooError
 from ganzoo_plugins.trackers.wandb import WeightsAndBiases
 
+STRANGERS = """
+summary: Points on a ring
+dataset: ring
+prior: {name: gaussian, dim: 2}
+networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
+loss: non-saturating
+optimizers: {default: {name: adam, lr: 0.001}}
+train: {images: 64, batch_size: 16, log_every: 16}
+trackers: [{name: wandb, entity: attacker, mode: offline}]
+"""
 TINY = (
     "networks.generator.hidden=[8]",
     "networks.discriminator.hidden=[8]",
@@ -103,12 +113,24 @@ def test_a_run_that_wandb_has_logged_can_be_opened_again(tmp_path, call) -> None
         ("report", run),
         ("sample", run, "--out", tmp_path / "samples.png"),
         ("doctor", run),
-        ("run", "--resume", run, "--set", "train.images=128", "--set", tracked),
+        ("run", "--resume", run, "--set", "train.images=128", "--allow-trackers"),
     ):
         code, _, err = call(*words)
         assert code == 0, err
     wandb.teardown()
     assert len(list(run.glob("wandb/offline-run-*"))) == 2
+
+
+def test_a_strangers_recipe_does_not_start_wandb(tmp_path, call) -> None:
+    sent = tmp_path / "sent.yaml"
+    sent.write_text(STRANGERS)
+    run = tmp_path / "run"
+    for words in ((sent, "--out", run), ("--resume", run, "--set", "train.images=128")):
+        code, _, err = call("run", *words)
+        assert code == 0, err
+        assert "The tracker 'wandb' is left out" in err
+        assert "--allow-trackers" in err
+    assert not (run / "wandb").exists()
 
 
 def test_trackio_keeps_runs_of_one_name_apart_and_a_resumed_one_together(tmp_path, monkeypatch) -> None:
