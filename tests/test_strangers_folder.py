@@ -410,6 +410,9 @@ def test_only_naming_all_trackers_in_a_command_is_the_users_word(tracked, tmp_pa
     caplog.clear()
     assert ganzoo(*words, "b", "--set", "trackers=[diary]", cwd=tmp_path).returncode == 0
     assert "left out" not in caplog.text
+    shutil.rmtree(tmp_path / "b" / "diary")
+    changed(tmp_path / "b", status="interrupted")
+    assert ganzoo(*words, "b", "--set", "trackers=[diary]", "--continue", cwd=tmp_path).returncode == 0
     assert (tmp_path / "b" / "diary").exists()
 
 
