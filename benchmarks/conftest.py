@@ -87,6 +87,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(path.is_relative_to(here) for path in named) else True
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give benchmarks more time than tests: beside a busy process they take long, and only a hang should end them."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print throughput, scores and ratios, from the same times as pytest-benchmark's own table."""

@@ -70,7 +70,6 @@ def test_sampled_and_scored(benchmark: BenchmarkFixture, evaluator: Evaluator, s
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [SAMPLES, MANY])
 def test_memory(benchmark: BenchmarkFixture, evaluator: Evaluator, count: int) -> None:
     """The peak memory of a separate process while it scores."""

@@ -47,7 +47,6 @@ def theirs(peer: str, device: torch.device) -> Iterator[Contender]:
     contender.close()
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
 @pytest.mark.parametrize("peer", list(RECIPES))
 def test_ours_against_a_peer(

@@ -22,7 +22,6 @@ SEEDS = (0, 1, 2)
 SAMPLES = 10_000
 
 
-@pytest.mark.timeout(900)
 def test_scores(
     benchmark: BenchmarkFixture, zoo: Zoo, recipe_name: str, device: torch.device, request: pytest.FixtureRequest
 ) -> None:

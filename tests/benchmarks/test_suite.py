@@ -76,6 +76,12 @@ def test_the_suite_starts(tmp_path: Path) -> None:
     assert "test_step[vanilla-mnist-eager-fp32]" in done.stdout
 
 
+@pytest.mark.slow
+def test_a_benchmark_may_take_longer_than_a_test(tmp_path: Path) -> None:
+    done = suite(tmp_path, "-k", "test_step and fp32", "-o", "timeout=0.1")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 class Rounds:
     """pytest-benchmark's fixture as far as benchmarks use it, with a clock that stands still."""
 
