@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import ganzoo_plugins
 from fid_table import markdown as fid_table
 from ganzoo.files import read_lines
+from gpu import UNTRAINED
 from peers_table import markdown as peers_table
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -22,3 +24,14 @@ def test_peers(name):
 def test_time_to_fid(name, marks):
     lines = read_lines(RESULTS / f"{name}.jsonl")
     assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == fid_table(lines, marks)
+
+
+def test_recipes_without_a_committed_run_say_so_in_their_summary(zoo):
+    records = read_lines(RESULTS / "runs.jsonl")
+    trained = {record["recipe"] for record in records}
+    ours = {
+        path.stem for path in Path(ganzoo_plugins.__file__).parent.glob("*/*.yaml") if path.parent.name != "studies"
+    }
+    untrained = {name for name in ours if zoo.recipes.get(name).summary.startswith(UNTRAINED)}
+    assert untrained == ours - trained
+    assert [record["recipe"] for record in records if UNTRAINED in record["summary"]] == []
