@@ -86,9 +86,7 @@ def report(device: torch.device, quick: bool) -> None:
     jobs = Matrix(RECIPES, seeds=(0,), overrides=settings).jobs(zoo)
     pairs = [(job, engine) for job in jobs for engine in ENGINES[device.type]]
     peaks = {precision: gemm_peak(device, precision) for precision in DTYPES}
-    print(
-        f"{hardware_in_words(here)}: {len(jobs)} trainings, {len(pairs)} measurements of speed, then tests. Trainings:"
-    )
+    print(f"{hardware_in_words(here)}: {len(pairs)} measurements of speed and some tests, after these trainings:")
     for job in jobs:
         dataset = zoo.datasets.get(job.dataset).create("train", None, **job.recipe.dataset.options)
         work = job.recipe.train.images * flops_per_image(job.recipe, zoo, dataset)
