@@ -6,12 +6,14 @@ of the studies.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 from markupsafe import Markup
@@ -48,12 +50,8 @@ MARKS = {
 """How our pages begin, which distinguishes them from other files; the second entry is from earlier versions."""
 SOFTWARE = "ganzoo leaderboard"
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
-SHORT = 5
-"""Recipes shown per ranking in the main README while no study has results; once one has, only the first is shown."""
-LARGEST = 2
-"""Number of rankings in the main README: those with the most recipes."""
-FEW = 5
-"""Number of verdicts in the main README."""
+MINUTES = (5, 20, math.inf)
+"""Training times within which the main README names the best recipe."""
 UNANSWERED = (
     "No registered study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers "
     "one. For studies from your own YAML files, see studies/README.md, or register them by a plugin."
@@ -66,7 +64,6 @@ COUNTED = {
     "not tested yet": ("is not tested yet", "are not tested yet"),
 }
 """How each verdict is worded for one claim and for several; the clearest verdicts come first."""
-CLEAR = ("holds", "does not hold")
 EFFECT = (
     "Effect: how many times better the method scores than what it is compared with, as a ratio of geometric means over "
     "seeds (of the odds, for a share such as an accuracy); below 1, the method is worse. The scores shown with an "
@@ -348,7 +345,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     for ranking in made:
         parts.append(f"## {markdown(ranking.title)}")
         if len(ranking.views) > 1:
-            parts += [*_headline(ranking, len(ranking.contenders)), *([DISAGREE] if ranking.marks else [])]
+            parts += [*_headline(ranking), *([DISAGREE] if ranking.marks else [])]
         parts += [part for table in ranking.tables for part in _section(table)]
         if failed := [one for one in ranking.contenders if one.trouble]:
             parts.append("### Failures")
@@ -401,21 +398,20 @@ def _section(table: Table) -> Iterable[str]:
     yield markdown_table(FULL, rows)
 
 
-def _headline(ranking: Ranking, most: int) -> Iterable[str]:
-    """The headline's metrics side by side, ranked by the first; the ranking must have scores."""
+def _headline(ranking: Ranking) -> Iterable[str]:
+    """The headline's metrics side by side, ranked by the first; the ranking must have several."""
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
-    shown = first.scored[:most]
-    machines = list(dict.fromkeys(where(place.contender.newest) for place in shown))
+    machines = list(dict.fromkeys(where(place.contender.newest) for place in first.scored))
     several = len(machines) > 1
     listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
     yield (
-        f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}. "
+        f"Ranked by the first of {names}; {markdown(first.metric.protocol)}. "
         f"Trained in {'; '.join(listed)}."
         f"{' Times marked with different numbers cannot be compared.' if several else ''}"
     )
     rows = []
-    for place in shown:
+    for place in first.scored:
         one = id(place.contender)
         cells = []
         for number, view in enumerate(ranking.views):
@@ -474,7 +470,7 @@ def rewritten(
 
 
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
-    """The text between the markers in the main README: a few verdicts and the best recipes.
+    """The text between the markers in the main README: a few of the best recipes, and how many claims hold.
 
     Args:
         made: The leaderboards.
@@ -482,35 +478,41 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
         has_picture: Whether to show ``samples.png``.
         answers: What studies found.
     """
-    parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
-    # Decided claims come first, and every study's first claim comes before any second one.
-    few = sorted(
-        ((not one.decided, number, one) for answer in answers for number, one in enumerate(answer.findings)),
-        key=lambda item: item[:2],
-    )[:FEW]
-    if few:
-        findings = [finding for answer in answers for finding in answer.findings]
-        counted = f"of {len(findings)} claim{'' if len(findings) == 1 else 's'} so far, {_counted(findings)}"
-        disputed = sum(one.verdict in CLEAR and not one.decided for one in findings)
-        if disputed:
-            counted += f" (another view of the same samples contradicts {disputed} of these)"
-        parts += [
-            f"**What papers claim, put to the test**: {counted}. Some of them:",
-            _findings(one for *_, one in few),
-            f"{MEANING} {EFFECT}",
+    parts = [f"![Samples of the recipes below]({results}/samples.png)"] if has_picture else []
+    if best := best_in_time(made):
+        metric = next(ranking.tables[0].metric for ranking in made if ranking.tables)
+        machines = "; ".join(dict.fromkeys(where(place.contender.newest) for place in best))
+        times = ", ".join(f"{minutes} minutes" for minutes in MINUTES[:-1])
+        rows = [
+            [
+                code(place.contender.newest.command.partition(" --")[0]),
+                f"{_mean(place.value, figure)} ({figure(place.floor)})",
+                _mean(place.contender.seconds, duration),
+            ]
+            for place in best
         ]
-    best = [ranking for ranking in made if ranking.tables]
-    largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
-    best = [ranking for ranking in best if ranking in largest]
-    for ranking in best:
-        title = f"{ranking.title}: top recipe" if few else ranking.title
-        parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
-    if best:
-        disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
-        parts.append(" ".join([*disagree, SEEDS, CAUTION, EXCESS]))
-    studies = "All studies and recipes" if answers else "All recipes"
-    parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
+        headings = {"command": "left", f"{metric.name} (real vs real)": "right", "training": "right"}
+        parts += [
+            f"The best by {markdown(metric.name)} ({metric.direction}) that train in {times} or any time, first "
+            f"without labels, then with. Trained in {markdown(machines)}.",
+            markdown_table(headings, rows),
+        ]
+    if tested := _counted(finding for answer in answers for finding in answer.findings):
+        parts.append(f"[Studies and all recipes]({results}/README.md): of papers' claims put to the test, {tested}.")
+    else:
+        parts.append(f"[All recipes]({results}/README.md), each with the command that reproduces it.")
     return "\n\n".join(parts)
+
+
+def best_in_time(made: Sequence[Ranking]) -> list[Place]:
+    """The first dataset's best recipes that train within each of ``MINUTES``, without labels and with; each once."""
+    tables = [ranking.tables[0] for ranking in made if ranking.tables]
+    best: dict[str, Place] = {}
+    for table, minutes in product(tables, MINUTES):
+        in_time = (one for one in table.scored if (took := one.contender.seconds) and took.mean <= 60 * minutes)
+        if table.metric == tables[0].metric and (first := next(in_time, None)):
+            best.setdefault(first.contender.newest.recipe, first)
+    return list(best.values())
 
 
 ROWS = 8
@@ -518,29 +520,14 @@ ROWS = 8
 ACROSS, DOWN = 4, 2
 SIDE = 96
 """Largest side of a thumbnail of a plot of points, in pixels."""
-BEST = 8
-"""Number of recipes in the picture of the best."""
 MARGIN, TITLE_HEIGHT = 8, 42
 """Space on either side of a grid in that picture, and above it, in pixels."""
 
 
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
-    """One PNG with samples of the best recipes, each with its name and score; None if there are no pictures.
-
-    The recipes come from the first tables of the first dataset: as many with labels as without, the best first, each
-    recipe once.
-    """
-    tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
-    chosen: list[tuple[Place, Image.Image]] = []
-    for number, table in enumerate(tables, 1):
-        named: dict[str, tuple[Place, Image.Image]] = {}
-        for place in table.scored:
-            if len(chosen) + len(named) >= BEST * number // len(tables):
-                break
-            image = grid_of(place.contender.newest.samples, folder)
-            if image is not None:
-                named.setdefault(place.contender.newest.recipe, (place, image))
-        chosen += named.values()
+    """One PNG with samples of the recipes in the main README; None if there are no pictures."""
+    best = [(place, grid_of(place.contender.newest.samples, folder)) for place in best_in_time(made)]
+    chosen = [(place, image) for place, image in best if image is not None]
     return _best_sheet(chosen) if chosen else None
 
 
@@ -554,7 +541,7 @@ def _best_sheet(best: Sequence[tuple[Place, Image.Image]]) -> bytes:
     tallest = max(image.height for _, image in best)
     times = [max(1, tallest // image.height) for _, image in best]
     images = [image.resize((image.width * k, image.height * k), 0) for k, (_, image) in zip(times, best, strict=True)]
-    columns = min(4, len(best))
+    columns = min(3, len(best))
     rows = -(-len(best) // columns)
     across = max(image.width for image in images) + 2 * MARGIN
     down = max(image.height for image in images) + TITLE_HEIGHT

@@ -137,7 +137,7 @@ def results(tmp_path_factory):
     precision = {"metric": "precision@mnist-cnn", "floor": 0.9}
     raw = {"weights": "raw"}
     ring = {"metric": "modes@ring", "floor": 8.0, "dataset": "ring", "weights": "raw"}
-    slow = {"seconds": 90.0, "images_per_second": 11.1}
+    slow = {"seconds": 90.0, "images_per_second": 11.1, "samples": "samples/gamma.png"}
     records = [
         record("beta", score(4.0), score(5.0, **raw), score(0.6, **precision), samples="samples/beta.png"),
         record("beta", score(6.0), score(7.0, **raw), score(0.8, **precision), seed=1, samples="samples/beta.png"),

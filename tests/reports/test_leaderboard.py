@@ -113,27 +113,51 @@ def answered(name, *verdicts, page=None):
     return Answer(name, f"Is {name} & so <on>?", page, tuple(findings))
 
 
-def test_the_front_page_has_the_verdicts_first_then_pictures_then_the_table(results):
+def test_the_page_has_the_verdicts_first_then_pictures_then_the_table(results):
     found = [
         answered("a", "holds", "cannot tell", "holds", page="studies/a.html"),
         answered("b", "does not hold"),
         answered("c"),
     ]
     made = read_rankings(results)
-    page, text, short = html(made, results, found), whole_page(made, found), summary(made, "results", True, found)
+    page, text = html(made, results, found), whole_page(made, found)
     order = [page.index(one) for one in ("Is a &amp; so", "a 0", "does not hold", 'id="gallery"', 'id="leaderboard"')]
     assert order == sorted(order)
     assert '<a href="studies/a.html">Is a &amp; so &lt;on&gt;?</a>' in page
     assert "2 hold, 1 is undecided" in page
     assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
     assert "No claims: see its table." in text
-    # Decided ones first, each study once before one has a second; then the best recipe of each ranking.
-    claims = [line.split(" | ")[1] for line in short.splitlines() if line.startswith("| **")]
-    assert claims == ["a 0", "b 0", "a 2", "a 1"]
-    assert "| 1 | gamma |" in short
-    assert "| 2 | beta |" not in short
-    assert "All studies and recipes" in short
-    assert short.count("Read a column downwards") == 1  # however many tables
+    assert "papers' claims put to the test, 2 hold, 1 does not hold, 1 is undecided." in summary(made, "", False, found)
+
+
+def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training_and_shows_their_samples(
+    record, score, write_results, tmp_path
+):
+    def one(name, fid, minutes, **facts):
+        command = f"ganzoo run {name} --set train.seed=0"
+        return record(name, fid, seconds=60.0 * minutes, samples=f"samples/{name}.png", command=command, **facts)
+
+    labelled = {"conditional": True, "precision": "bf16"}
+    runs = [one("quick", 3.0, 4), one("longer", 2.0, 19), one("slow", 1.0, 90), one("beaten", 4.0, 3)]
+    runs += [one("told", 0.5, 4, **labelled), one("told-longer", 0.7, 6, **labelled)]
+    results = write_results(
+        tmp_path / "results", [*runs, record("elsewhere", score(1.0, dataset="faces"), dataset="faces")]
+    )
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    write_leaderboard(results, readme)
+    told = readme.read_text()
+    assert [line for line in told.splitlines() if line.startswith("|")][2:] == [
+        "| `ganzoo run quick` | 3.00 (0.100) | 4.0 min |",
+        "| `ganzoo run longer` | 2.00 (0.100) | 19.0 min |",
+        "| `ganzoo run slow` | 1.00 (0.100) | 1.5 h |",
+        "| `ganzoo run told` | 0.500 (0.100) | 4.0 min |",
+    ]
+    assert "in 5 minutes, 20 minutes or any time, first without labels, then with." in told
+    assert "fp32, eager, 1 thread, Test CPU; bf16, eager, 1 thread, Test CPU." in told
+    with Image.open(results / "samples.png") as picture:
+        assert picture.size == (3 * (242 + 16), 2 * (242 + 42) + 8)  # three across, all four shown
+    assert "(results/README.md), each with the command" in told
 
 
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
@@ -144,7 +168,8 @@ def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
     assert once.startswith(f"before\n\n{BEGIN}\n")
     assert once.endswith(f"\n{END}\n\nafter\n")
     assert "old" not in once
-    assert r"| 2 | beta | 5.00 \[4.00 to 6.00\] (+4.9) | 10.0 s |" in once
+    assert "| `ganzoo run gamma` | 2.00 (0.100) | 1.5 min |" in once
+    assert "beta" not in once
     assert f"]({Path('..') / results.parent.name / 'results'}/samples.png)" in once.replace("../../", "../")
     write_leaderboard(results, readme)
     assert readme.read_text() == once
@@ -222,26 +247,24 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
 
     runs = [record(f"r{n}", *seen(n + 1.0, 0.8 - n / 10 if n else 0.05)) for n in range(6)]
     results = write_results(tmp_path / "results", [*runs, record("told", *seen(0.5, 0.5), conditional=True)])
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}\n{END}\n")
     app = typer.Typer()
     app.command()(leaderboard)
-    assert CliRunner().invoke(app, [str(results), "--readme", str(readme)]).exit_code == 0
+    assert CliRunner().invoke(app, [str(results)]).exit_code == 0
     before = (results / "README.md").read_bytes()
     (results / "README.md").unlink()
     assert CliRunner().invoke(app, ["--results", str(results)]).exit_code == 0
     assert (results / "README.md").read_bytes() == before
     with pytest.raises(GanzooError, match="Two folders of results are given"):
         CliRunner().invoke(app, [str(results), "--results", str(results)], catch_exceptions=False)
-    for text in (readme.read_text(), (results / "README.md").read_text()):
-        assert "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |" in text
-        assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text
-        assert ". Trained in " in text
-        assert "Times marked with different numbers" not in text
-        assert "mark where views disagree: by this metric, the recipe ranks higher or lower" in text
-        assert "mnist, with labels" in text
-        assert "| 1 | told | 0.500 (+0.4 ± 0.004) |" in text
-        assert "×" not in text
+    text = (results / "README.md").read_text()
+    assert "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |" in text
+    assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text
+    assert ". Trained in " in text
+    assert "Times marked with different numbers" not in text
+    assert "mark where views disagree: by this metric, the recipe ranks higher or lower" in text
+    assert "mnist, with labels" in text
+    assert "| 1 | told | 0.500 (+0.4 ± 0.004) |" in text
+    assert "×" not in text
     page = (results / "index.html").read_text()
     assert "recall@mnist-cnn against fid@mnist-cnn: 6 recipes" in page
     assert "r0: fid@mnist-cnn 1.00, recall@mnist-cnn 0.0500" in page
@@ -259,12 +282,12 @@ def test_the_gallery_shows_a_recipe_of_several_machines_once_with_its_best_sampl
     assert re.findall(r"<figcaption>(.*?)</figcaption>", gallery) == ["a"]
     assert f'src="{Picture.of(thumbnail(grid_of("samples/bf16.png", results))).uri}"' in gallery
     assert "small differences in score and rank mean little" in page
-    assert "of 1 claim so far, 1 holds" in summary(made, "results", True, [answered("a", "holds")])
 
 
 def test_times_of_several_machines_and_number_formats_are_told_apart(record, score, write_results, tmp_path):
-    runs = [record(name, score(fid), precision=name) for name, fid in (("fp32", 1.0), ("bf16", 2.0))]
-    text = summary(read_rankings(write_results(tmp_path / "results", runs)), "results", True, [])
+    recall = score(0.5, metric="recall@mnist-cnn")
+    runs = [record(name, score(fid), recall, precision=name) for name, fid in (("fp32", 1.0), ("bf16", 2.0))]
+    text = whole_page(read_rankings(write_results(tmp_path / "results", runs)))
     assert re.search(r"^\| 1 \| fp32 \| .* \| 10\.0 s \(1\) \|$", text, re.MULTILINE)
     assert re.search(r"^\| 2 \| bf16 \| .* \| 10\.0 s \(2\) \|$", text, re.MULTILINE)
     assert re.search(r" Trained in \(1\) fp32, .*; \(2\) bf16, .*\. Times marked with different numbers", text)
