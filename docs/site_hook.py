@@ -46,6 +46,8 @@ PAGES = {
 """Files of the repository that are pages of the site, besides those in docs/."""
 EXPLORED = "flagship-mnist"
 """The pretrained generator whose interactive page is part of the site; each such page takes some ten megabytes."""
+PUBLISHED = "../../deployments"
+"""In README: a page on GitHub that leads to this site, whoever owns the repository. After a #: the page of the site."""
 COMMANDS = {"recipe": "run {}", "study": "study run {}", "pretrained": "sample zoo:{} --out samples.png"}
 """By kind of those that are files, the command that uses one."""
 INTRODUCTIONS = {
@@ -152,6 +154,8 @@ def _relinked(match: re.Match[str], origin: str, here: str, files: Files) -> str
     modules = {(ROOT / "plugins" / f"{plugin.value.replace('.', '/')}.py"): plugin.name for plugin in ours()}
     if target in ("results", "plugins"):
         target = f"{target}/README.md"
+    elif path == PUBLISHED:
+        target, anchor = anchor or "index.md", ""
     elif target == "results/index.html":
         target = "leaderboard.html"
     elif target.startswith("results/studies/"):

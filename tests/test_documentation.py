@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -199,6 +200,18 @@ def test_the_site_shows_what_is_a_file_with_its_command_and_its_picture(zoo, tmp
         "study": ("ganzoo study run ring", "```yaml"),
         "pretrained": ("ganzoo sample zoo:cgan-mnist --out samples.png", "```json"),
     }
+
+
+def test_the_readmes_links_to_the_site_are_pages_of_it_on_the_site():
+    pytest.importorskip("mkdocs", reason="MkDocs is not installed: pip install 'ganzoo-bench[docs]'.")
+    site = runpy.run_path(str(ROOT / "docs" / "site_hook.py"))
+    explored = f"explore/{site['EXPLORED']}.html"
+    files = SimpleNamespace(get_file_from_path=lambda path: path if path in ("index.md", explored) else None)
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
+    text = site["on_page_markdown"]((ROOT / "README.md").read_text("utf-8"), page, None, files)
+    assert f"]({explored})" in text.splitlines()[2]
+    assert "[The site](index.md)" in text
+    assert "deployments" not in text
 
 
 WRAPPER = """\

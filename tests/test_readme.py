@@ -5,14 +5,19 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
+from PIL import Image, ImageChops, ImageStat
+from typer.testing import CliRunner
 
 from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.checks.catalogue import plugin_checks
+from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def block(mark):
@@ -67,7 +72,44 @@ def test_the_two_commands_are_marked_for_scripts():
     assert block("newcomer: test").endswith("pytest -n auto\n")
     assert block("newcomer: run").count("\n") == block("newcomer: test").count("\n") == 1
     assert README.startswith("![")
-    assert README.count("\n") < 150
+
+
+def test_it_is_short_and_the_best_demonstration_comes_first():
+    assert len(README.split()) <= 900
+    assert "[**Draw digits in your browser**](../../deployments#explore/" in README.splitlines()[2]
+
+
+def test_the_sevens_are_those_that_the_command_draws(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = block("sevens.png").splitlines()[1].removeprefix(".venv/bin/ganzoo").split()
+    assert CliRunner().invoke(app, words).exit_code == 0
+    with Image.open("sevens.png") as drawn, Image.open(ROOT / "docs" / "sevens.png") as committed:
+        assert drawn.size == committed.size
+        off = ImageStat.Stat(ImageChops.difference(drawn, committed)).mean[0]
+    assert off < 1  # of 255: CPUs round differently
+
+
+def test_which_gan_agrees_with_the_verdicts():
+    """Each sentence rests on a committed verdict; if one changes, the sentence must."""
+    advice, verdicts = README.partition("## Which GAN?")[2], (ROOT / "results" / "README.md").read_text("utf-8")
+    assert "no augmentation has clearly helped" in advice
+    assert "| **holds** | An auxiliary classifier makes samples' classes easier to recognise" in verdicts
+    assert "| **holds** | On its authors' network, a generator that looks ahead" in verdicts
+    for study, sentence in (
+        ("few-images", r"augmentation helps"),
+        ("losses", r"better images than the (cross-entropy|standard GAN)"),
+    ):
+        rows = verdicts.partition(f"(studies/{study}.html)")[2].partition("###")[0].splitlines()
+        assert any(re.search(sentence, row) for row in rows)
+        assert not any(re.search(sentence, row) for row in rows if row.startswith("| **holds** |"))
+
+
+def test_the_workflow_runs_the_test_command_and_builds_the_site():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text("utf-8"))["jobs"]
+    steps = [step.get("run", step.get("uses")) for job in jobs.values() for step in job["steps"]]
+    assert block("newcomer: test").strip() in steps
+    assert any(step.endswith("mkdocs build --strict") for step in steps)
+    assert all(step.startswith("actions/") for step in steps if "@" in step)
 
 
 def test_nobody_is_told_to_install_a_stranger_s_package():
