@@ -1,11 +1,8 @@
 """How long the README's commands take in a fresh clone with an empty home. Run it on an otherwise idle machine.
 
-    python benchmarks/first_command.py
-    python benchmarks/first_command.py --revisions main HEAD --seeds 5
-
-The first form runs both newcomer blocks, each in a clone of its own, appends their measurements to
-results/first-command.jsonl and rewrites the README's sentence. The second installs each revision once, trains them in
-turn with each seed, and prints a line per run. FIDs are of averaged weights, if there are any.
+Without options, it runs both newcomer blocks of HEAD, each in a clone of its own, appends their measurements to
+results/first-command.jsonl and rewrites the README's sentence. With `--revisions main HEAD --seeds 5`, it installs each
+revision once, trains them in turn with each seed, and prints a line per run. FIDs are of averaged weights if there are.
 """
 
 import argparse
@@ -19,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from ganzoo.files import append_lines, write_atomically
+from ganzoo.files import append_lines, read_lines, write_atomically
 from ganzoo.reports.templates import between_markers, duration
 from ganzoo.runs.provenance import hardware_in_words
 
@@ -43,7 +40,7 @@ def installed(revision: str, mark: str, place: Path) -> tuple[Path, str, dict]:
     subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
     subprocess.run(["git", "-C", clone, "checkout", "-q", commit], check=True)
     (block,) = re.findall(rf"<!-- newcomer: {mark} -->\n```bash\n(.*)\n```", (clone / "README.md").read_text("utf-8"))
-    install, _, last = block.rpartition(" && ")
+    install, _, last = block.rpartition(" && ")  # the last command trains, or tests
     return clone, last, {**line, "install": timed(install, clone)}
 
 
@@ -52,8 +49,8 @@ def trained(clone: Path, command: str) -> dict:
     seconds = timed(command, clone)
     file = max(clone.glob("runs/*/run.json"), key=lambda path: path.stat().st_mtime)
     timed(f".venv/bin/ganzoo eval {file.parent} --metric fid@mnist-ae --metric fid@mnist-cnn --out fids.jsonl", clone)
-    scores = [json.loads(line) for line in (clone / "fids.jsonl").read_text("utf-8").splitlines()]
-    fids = {one["metric"]: one["value"] for one in sorted(scores, key=lambda one: one["weights"] == "ema")}
+    scores = sorted(read_lines(clone / "fids.jsonl"), key=lambda one: one["weights"] == "ema")
+    fids = {one["metric"]: one["value"] for one in scores}
     run = json.loads(file.read_text("utf-8"))
     return {"after_install": seconds, "training": run["seconds"], **fids, "environment": run["environment"]}
 
