@@ -315,7 +315,6 @@ class RunProgress(Bars, Tracker):
         if best := finished.best():
             kept = f"{best['metric']} {figure(best['value'])} after {best['images']:,} images"
             self.say(f"Best checkpoint: {kept}; --checkpoint best uses it")
-        self.console.print(f"Saved to {finished.path}", soft_wrap=True)
         if grids := sorted((finished.path / "samples").glob("*.png")):
             self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
         self.say(f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`")

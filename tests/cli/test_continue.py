@@ -163,13 +163,13 @@ def test_paths_that_the_command_does_not_name_are_not_read_with_another_cache(po
     assert f"would read {tmp_path}" in err
 
 
-def test_scores_of_older_weights_are_called_so_and_a_taken_folder_is_quoted(tmp_path, call):
+def test_a_score_of_older_weights_is_called_so_and_a_taken_folder_is_quoted(tmp_path, call):
     assert call(*words(tmp_path, "evaluate.metrics=[modes@ring]"))[0] == 0
     (tmp_path / "run").rename(tmp_path / "a run")
     longer = ("--set", "train.images=640", "--set", UNSCORED)
     code, _, err = call("run", "--resume", tmp_path / "a run", *longer)
     assert code == 0, err
-    assert "These scores are for the weights after 480 images, not for the last weights, after 640 images." in err
+    assert "This score is for the weights after 480 images, not for the last weights, after 640 images." in err
     assert "This run gets no scores: evaluate.metrics is empty." in err
     code, _, err = call("run", "vanilla-ring", "--out", tmp_path / "a run")
     assert code == 2
