@@ -58,8 +58,8 @@ def trained(clone: Path, command: str) -> dict:
 def sentence(run: dict, test: dict) -> str:
     """What the README says of the measurements of its two blocks."""
     took = [duration(one[key]) for one in (run, test) for key in ("after_install", "install")]
-    machine = f"{run['environment']['cores']} cores ({hardware_in_words(run['environment'])})"
-    return f"On {machine}, training took {took[0]} after {took[1]} of installing, the tests {took[2]} after {took[3]}."
+    machine = f"{run['environment']['cores']} cores of {hardware_in_words(run['environment'])}"
+    return f"On {machine}, training takes {took[0]} after {took[1]} of installing, the tests {took[2]} after {took[3]}."
 
 
 if __name__ == "__main__":

@@ -63,9 +63,18 @@ def test_both_blocks_are_timed_and_revisions_take_turns(tmp_path):
     run, test = read_lines(tmp_path / "results" / "first-command.jsonl")
     assert (run["command"], test["command"]) == ("run", "test")
     assert f"{MARKERS[0]}\n{sentence(run, test)}\n{MARKERS[1]}" in (tmp_path / "README.md").read_text()
-    assert sentence({**run, "install": 88.0, "after_install": 150.0}, {**test, "install": 9.0, "after_install": 300.0})[
-        sentence(run, test).index(", training took") :
-    ].startswith(", training took 2.5 min after 1.5 min of installing, the tests 5.0 min after 9.0 s.")
+
+
+def test_the_sentence_says_how_long_each_part_takes():
+    machine = {"cores": 2, "cpu": "Test CPU", "instructions": ["AVX2"]}
+    run, test = (
+        {"install": 88.0, "after_install": 150.0, "environment": machine},
+        {"install": 9.0, "after_install": 300},
+    )
+    assert sentence(run, test) == (
+        "On 2 cores of Test CPU (AVX2), training takes 2.5 min after 1.5 min of installing, "
+        "the tests 5.0 min after 9.0 s."
+    )
 
 
 def test_the_readme_says_what_was_measured_last():
