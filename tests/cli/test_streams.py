@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ TINY = [
     "evaluate.samples=200",
 ]
 SET = [word for override in TINY for word in ("--set", override)]
-GANZOO = f"{sys.executable} -m ganzoo"
+GANZOO = f"{shlex.quote(sys.executable)} -m ganzoo"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
