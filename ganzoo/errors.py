@@ -96,9 +96,11 @@ def one_line(text: str) -> str:
 
 def visible(text: str) -> str:
     """Text with control characters and changes of text direction escaped; line breaks are kept."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+    return "\n".join(
+        # Asked of whole lines first: a page may have 20 MB.
+        line if line.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+        for line in text.split("\n")
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

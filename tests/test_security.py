@@ -23,7 +23,10 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
 from ganzoo.studies.records import Ledger, RunRecord, read_runs
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"
+    "\x1b[31m\x07\x9b\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 RECIPE = """
 summary: Points on a ring
 dataset: ring
@@ -353,6 +356,8 @@ def inert(page):
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page
     assert "<img src=x" not in page
+    assert "\\u202e" in page.replace("\\\\", "\\")
+    assert not {one for one in page if not one.isprintable()} - {"\n"}
 
 
 def test_nothing_in_a_run_becomes_part_of_its_report(run, zoo):

@@ -105,7 +105,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     names = _names(resolved)
     made = page("compare.html", (), facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
     with writing(f"Could not write {out}", "Give another --out."):
-        write_atomically(out, made.encode(errors="backslashreplace"))
+        write_atomically(out, made.encode())
     return out
 
 

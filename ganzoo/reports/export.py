@@ -14,7 +14,7 @@ from markupsafe import Markup
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import Images
-from ganzoo.errors import GanzooError, RunError, foreign_code
+from ganzoo.errors import GanzooError, RunError, foreign_code, visible
 from ganzoo.files import write_atomically
 from ganzoo.reports.templates import page
 
@@ -127,7 +127,7 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
     facts: dict[str, Any] = {
         "shape": list(spec.modality.shape),
         "latent": codes.shape[1],
-        "classes": list(generator.class_names),
+        "classes": [*map(visible, generator.class_names)],  # JSON would escape them for the script alone
         "sphere": generator.recipe.prior.name == "gaussian",
         "codes": _base64(codes.float().numpy().tobytes()),
         "directions": _directions(generator, weights).tolist(),

@@ -200,7 +200,7 @@ def write_leaderboard(
     if readme is not None:
         contents[readme] = rewritten(readme, made, results, has_picture=picture is not None, answers=answers)
     for path, text in contents.items():
-        write_atomically(path, text.encode(errors="backslashreplace"))
+        write_atomically(path, text.encode())
     files = [*contents]
     if picture is not None:
         write_atomically(results / "samples.png", picture)

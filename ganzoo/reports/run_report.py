@@ -94,8 +94,7 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     target = run.path / "report.html"
     refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
     made = page("report.html", ("player.js", "report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
-    # The run's path may contain bytes that are not text.
-    write_atomically(target, made.encode(errors="backslashreplace"))
+    write_atomically(target, made.encode())
     return target
 
 

@@ -19,7 +19,7 @@ from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_a
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import EFFECT, MEANING, Answer, Finding, grid_of, thumbnail, where
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
-from ganzoo.reports.templates import NOTHING, Picture, figure, markdown, markdown_table, page
+from ganzoo.reports.templates import NOTHING, Picture, code, figure, markdown, markdown_table, page
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.findings import (
     CellFound,
@@ -216,7 +216,7 @@ def _refuse(path: Path, mark: str) -> None:
 
 def _write(path: Path, mark: str, text: str) -> None:
     _refuse(path, mark)
-    write_atomically(path, text.encode(errors="backslashreplace"))
+    write_atomically(path, text.encode())
 
 
 def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
@@ -239,7 +239,7 @@ def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
         headings = dict.fromkeys(("verdict", "claim", "by", "effect", "from", "paper"), "left")
         parts.append(f"## [{markdown(study.question)}]({study.name}.html)")
         parts += [markdown_table(headings, rows)] if rows else []
-        parts.append(f"`{_command(study, one.path.parent, zoo)}`")
+        parts.append(code(_command(study, one.path.parent, zoo)))
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Renders pages from templates, each as one file, and formats numbers for them.
 
-Every value is escaped, pages fetch nothing, and they run no foreign script.
+Every value is escaped, control characters and changes of text direction too; pages fetch nothing, and run no foreign
+script.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, visible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +66,7 @@ def duration(seconds: float | None) -> str:
 
 def markdown(text: Any) -> str:
     """Text on one line, escaped for Markdown and for the HTML in it."""
-    plain = " ".join(str(text).split())
+    plain = visible(" ".join(str(text).split()))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # A word such as https://… would automatically become a link.
     return _MARKDOWN.sub(r"\\\1", plain).replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
@@ -73,7 +74,7 @@ def markdown(text: Any) -> str:
 
 def code(text: str) -> str:
     """Text as code in Markdown, on one line; it may contain backticks."""
-    plain = " ".join(text.split())
+    plain = visible(" ".join(text.split()))
     longest = max((len(run) for run in re.findall("`+", plain)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {plain} {fence}" if longest else f"{fence}{plain}{fence}"
@@ -195,7 +196,7 @@ def page(template: str, scripts: tuple[str, ...], context: Mapping[str, Any], *,
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     # Both are files of this package.
     own = {"style": Markup(_source(environment, style)), "script": Markup(source)}  # noqa: S704
-    return environment.get_template(template).render({**context, **own, "script_digest": digest}) + "\n"
+    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
 
 
 def _environment() -> Environment:

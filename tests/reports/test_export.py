@@ -1,5 +1,7 @@
 """``ganzoo export``: other programs and browsers draw the same as torch."""
 
+import json
+import re
 import sys
 
 import numpy as np
@@ -68,6 +70,14 @@ def test_the_command_and_its_refusals(trained, tmp_path, monkeypatch, capsys):
     code, err = call("--out", tmp_path / "model.onnx")
     assert (code, err.startswith(f"Saved to {tmp_path / 'model.onnx'}")) == (0, True)
     assert (tmp_path / "model.onnx").read_bytes() == to_onnx(load(trained))
+
+
+def test_a_strangers_class_names_do_not_steer_the_page(trained):
+    generator = load(trained)
+    generator.run.info["class_names"] = ["\u202eevil", "\x1b[31mred"]
+    page = to_html(generator)
+    (facts,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert json.loads(facts)["classes"] == [r"\u202eevil", r"\x1b[31mred"]
 
 
 def test_points_have_no_page(zoo, tmp_path):
