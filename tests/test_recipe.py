@@ -108,6 +108,11 @@ def test_numbers_as_people_write_them(tmp_path, zoo):
     assert recipe.train.images == 1_200_000
 
 
+def test_a_summary_and_a_citation_are_one_line_however_they_are_written(load):
+    recipe = load({"summary": "One\n  two\n", "paper": "Nobody 2020,\n\nA paper\n"})
+    assert (recipe.summary, recipe.paper) == ("One two", "Nobody 2020, A paper")
+
+
 def test_a_resolved_recipe_reads_back_to_the_same(load, zoo, tmp_path):
     changes = {
         "networks.generator.spectral_norm": True,

@@ -97,6 +97,11 @@ def test_a_summary_is_one_line(summary):
     assert "one-line summary" in refusal(registered().add, entry(summary=summary))
 
 
+def test_texts_are_listed_on_one_line():
+    (listed,) = registered(entry(summary="\n A thing\n", paper="Nobody 2020,\nA paper\n"))
+    assert (listed.summary, listed.paper) == ("A thing", "Nobody 2020, A paper")
+
+
 def test_a_paper_is_a_citation_or_none():
     assert "paper" in refusal(registered().add, entry(paper=""))
     assert "paper" in refusal(registered().add, entry(paper=2014))

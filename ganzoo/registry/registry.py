@@ -520,6 +520,8 @@ class Registry(Generic[T]):
             raise GanzooError(
                 f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None."
             )
+        paper = " ".join(entry.paper.split()) if entry.paper else None
+        entry = replace(entry, summary=entry.summary.strip(), paper=paper)
         for alias in entry.aliases:
             check_name(entry.kind, alias)
         if not callable(entry.factory):

@@ -23,6 +23,7 @@ from ganzoo.config.checking import headline, how_to_score, wrong_metric, wrong_t
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
     MetricName,
+    OneLine,
     Recipe,
     Section,
     Threads,
@@ -45,7 +46,8 @@ EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
 
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
-Text = Annotated[str, Field(min_length=1, max_length=500)]
+Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
+Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 
 
@@ -159,7 +161,7 @@ class Claim(Section):
     """
 
     says: Text
-    paper: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    paper: Paper | None = None
     better: str
     than: str = BASELINE
     on: str
@@ -323,7 +325,7 @@ class Study(Section):
 
     name: str
     question: Question
-    paper: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    paper: Paper | None = None
     baseline: str
     overrides: Overrides = ()
     baseline_overrides: Overrides = ()
