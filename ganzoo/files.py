@@ -169,7 +169,8 @@ def write_atomically(path: Path, content: bytes) -> None:
                 error.filename, error.filename2 = str(path), None  # not the temporary name, which nobody knows
                 raise
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only disk refuses this too, and would be blamed on the temporary name
+                temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

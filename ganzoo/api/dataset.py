@@ -534,17 +534,21 @@ ImageDataset = Dataset
 """The old name of ``Dataset``, from when every dataset held images."""
 
 
+CACHE_REMEDY = "Set GANZOO_CACHE to a folder that you can write to."
+
+
 def cache_folder(*parts: str) -> Path:
     """A folder in the user's cache, created if it is missing (``GANZOO_CACHE`` moves the cache).
 
     Raises:
-        GanzooError: It cannot be created, or is a link.
+        GanzooError: It cannot be created or read, or is a link.
     """
     from platformdirs import user_cache_path
 
     root = Path(os.environ["GANZOO_CACHE"]) if os.environ.get("GANZOO_CACHE") else user_cache_path("ganzoo")
-    folder = refuse_links(root.joinpath(*parts), root)
-    remedy = "Point GANZOO_CACHE to a folder that you can write to."
-    with writing(f"The cache folder {folder} cannot be created", remedy):
+    folder = root.joinpath(*parts)
+    with writing(f"The cache folder {folder} cannot be created or read", CACHE_REMEDY):
+        refuse_links(folder, root)
         folder.mkdir(parents=True, exist_ok=True)
+        os.listdir(folder)  # another user's may be closed
     return folder

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, cache_folder
+from ganzoo.api.dataset import CACHE_REMEDY, Dataset, cache_folder
 from ganzoo.api.metric import Features, MetricInputs
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import intervals, torch_fidelity
@@ -154,7 +154,7 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     try:
         write_atomically(path, save(tensors, {"key": text, "sha256": tensors_digest(sorted(tensors.items()))}))
     except OSError as error:
-        logger.warning("Could not cache the reference %s (%s); it will be computed again next time.", path.name, error)
+        logger.warning("Could not cache the reference %s (%s). %s", path, error.strerror, CACHE_REMEDY)
     return tensors
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import Images
-from ganzoo.errors import GanzooError, RunError, foreign_code, visible
+from ganzoo.errors import GanzooError, RunError, foreign_code, visible, writing
 from ganzoo.files import write_atomically
 from ganzoo.reports.templates import page
 
@@ -168,5 +168,6 @@ def _base64(content: bytes) -> str:
 def export(generator: TrainedGenerator, out: Path, weights: Weights | None = None) -> int:
     """Write an ONNX file if ``out`` ends in .onnx, otherwise a page; returns its size in bytes."""
     content = to_onnx(generator, weights) if out.suffix == ".onnx" else to_html(generator, weights).encode()
-    write_atomically(out, content)
+    with writing(f"Could not write {out}", "Give another --out."):
+        write_atomically(out, content)
     return len(content)

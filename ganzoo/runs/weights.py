@@ -25,7 +25,7 @@ from torch import Tensor
 from ganzoo.config.identity import DESCRIPTIVE, training_digest
 from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, unknown, writing
 from ganzoo.evaluation.protocol import identity
 from ganzoo.files import parse_json, write_atomically
 from ganzoo.registry import strict
@@ -160,8 +160,9 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         "recipe": recipe.plain(),
         "made": now(),
     }
-    write_atomically(out, content)
-    write_atomically(out.with_suffix(".json"), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
+    with writing(f"Could not write {out}", "Give another --out."):
+        write_atomically(out, content)
+        write_atomically(out.with_suffix(".json"), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
     return card
 
 

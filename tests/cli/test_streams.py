@@ -133,7 +133,27 @@ def test_a_cache_that_cannot_be_made_is_a_sentence_where_a_dataset_is_unpacked_i
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     code, _, err = call("run", "vanilla-mnist", *SET, "--out", tmp_path / "run")
     assert code == 2
-    assert "Point GANZOO_CACHE to a folder that you can write to." in err
+    assert "Set GANZOO_CACHE to a folder that you can write to." in err
+
+
+def test_a_cache_of_another_user_is_a_sentence_that_says_where_to_put_ones_own(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    start = f"env -u GANZOO_CACHE -u XDG_CACHE_HOME HOME={home}"
+    if os.geteuid() == 0:  # root may enter any home, unless it gives up that right
+        os.chown(home, 65534, 65534)
+        start = f"setpriv --bounding-set=-all --inh-caps=-all {start}"
+    else:
+        home.chmod(0)
+    if subprocess.run(
+        ["bash", "-c", f"{start} true && ! {start} ls {home}"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs a home that this process may not enter")
+    done = shell(f"{start} {GANZOO} run vanilla-mnist --out {tmp_path}/run")
+    assert done.returncode == 2, done.stderr
+    (sentence,) = [line for line in done.stderr.decode().splitlines() if "GANZOO_CACHE" in line]
+    assert f"{home}/.cache/ganzoo/mnist" in sentence
+    assert sentence.endswith("(Permission denied). Set GANZOO_CACHE to a folder that you can write to.")
 
 
 # Points are drawn, so that references alone are cached; MNIST is unpacked into the cache.
@@ -142,6 +162,6 @@ def test_a_cache_that_cannot_be_made_is_a_sentence_where_a_dataset_is_unpacked_i
 def test_a_cache_that_cannot_be_written_is_a_sentence_or_no_matter(read_only, tmp_path, recipe, code):
     done = shell(f"{read_only} {GANZOO} run {recipe} {' '.join(map(repr, SET))} --out {tmp_path}/run")
     assert done.returncode == code, done.stderr
-    assert b"Point GANZOO_CACHE to a folder that you can write to." in done.stderr
+    assert b"Set GANZOO_CACHE to a folder that you can write to." in done.stderr
     if code == 0:
         assert len(RunFolder.open(tmp_path / "run").scores()) == 6

@@ -105,6 +105,27 @@ def test_a_read_only_folder_is_one_message(tmp_path: Path) -> None:
     assert f"Cannot create the run folder {closed / 'run'} (" in last_error_line(result)
 
 
+def test_a_read_only_folder_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    closed, run = tmp_path / "closed", tmp_path / "run"
+    closed.mkdir()
+    if not can_mount(closed):
+        pytest.skip("needs the right to mount a file system")
+    subprocess.run([*RUN, "vanilla-ring", *SMALL, "--out", str(run)], capture_output=True, check=True)
+    script = 'mount -t tmpfs tmpfs "$1"; cp -r "$2" "$1/run"; mount -o remount,ro "$1"; shift 2; exec "$@"'
+    ganzoo = RUN[:-1]
+    for words, file in (
+        (["export", run, "--out", closed / "x.onnx"], "x.onnx"),
+        (["report", closed / "run", "--no-draw"], "run/report.html"),
+    ):
+        command = ["unshare", "-m", "sh", "-c", script, "sh", closed, run, *ganzoo, *words]
+        result = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+        sentence = last_error_line(result)
+        assert result.returncode in (1, 2)
+        assert ".tmp" not in sentence
+        assert str(closed / file) in sentence
+        assert "Read-only file system" in sentence
+
+
 @pytest.mark.full  # one signal to a real process is in tests/runs/test_loop.py
 def test_further_signals_during_saving_do_no_harm(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
     run = tmp_path / "run"

@@ -64,7 +64,7 @@ def unpack(folder: Path, packed: Path = PACKED) -> None:
     except (OSError, NotImplementedError) as error:  # the latter on a file system without locks
         raise GanzooError(
             f"MNIST cannot be unpacked into {folder} ({getattr(error, 'strerror', None) or error}).",
-            "Point GANZOO_CACHE to a folder with 60 MB of free space.",
+            "Set GANZOO_CACHE to a folder with 60 MB of free space.",
         ) from error
 
 
