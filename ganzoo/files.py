@@ -117,16 +117,22 @@ def similar(path: Path, suits: Callable[[Path], bool]) -> str:
     return f"Did you mean {path.parent / close[0]}?" if close else ""
 
 
+MADE = "made by ganzoo"
+"""In the metadata of files that a command may overwrite because ganzoo made them."""
+
+
 def begins_like(path: Path, *marks: str) -> bool:
-    """Whether a file is one of ours: not a link, and with these texts near its start."""
+    """Whether a file is one of ours: not a link, and with these texts near its start (``MADE`` may be at its end)."""
     try:
         if path.is_symlink() or not path.is_file():
             return False
         with path.open("rb") as file:
-            beginning = file.read(4000)
+            ends = file.read(4000)
+            file.seek(max(0, path.stat().st_size - 200))
+            ends += file.read() if MADE in marks else b""
     except OSError:
         return False
-    return all(mark.encode() in beginning for mark in marks)
+    return all(mark.encode() in ends for mark in marks)
 
 
 def refuse_to_overwrite(path: Path, *, ours: bool, command: str, remedy: str) -> None:

@@ -457,7 +457,11 @@ def test_what_out_names_is_replaced_or_refused_but_not_followed(words, trained, 
     assert state(mine) == before
     assert "Traceback" not in done.stderr
     if words[0] == "sample":
+        assert (done.returncode, out.is_symlink()) == (2, True)
+        assert "was not made by `ganzoo sample`" in done.stderr
+        done = ganzoo("sample", trained / "run", "--out", out, "--force", cwd=tmp_path)
         assert (done.returncode, out.is_symlink()) == (0, False)
+        assert state(mine) == before
     else:
         assert (done.returncode, out.is_symlink()) == (2, True)
         assert "is a link" in done.stderr

@@ -15,13 +15,14 @@ from io import BytesIO
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ganzoo.errors import GanzooError, nearest, writing
-from ganzoo.files import refuse_links, write_atomically
+from ganzoo.files import MADE, refuse_links, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,6 +132,8 @@ class Modality(ABC):
                 arrays["labels"] = labels.numpy()
             buffer = BytesIO()
             np.savez_compressed(buffer, **arrays)
+            with ZipFile(buffer, "a") as file:
+                file.comment = MADE.encode()
             write_atomically(path, buffer.getvalue())
 
     def array(self, samples: Tensor) -> Tensor:
@@ -376,8 +379,11 @@ def to_pil(picture: Tensor) -> Image.Image:
 
 def png(picture: Tensor) -> bytes:
     """A uint8 picture (1 or 3, height, width) as a PNG file."""
-    buffer = BytesIO()
-    to_pil(picture).save(buffer, "PNG", optimize=True)
+    from PIL.PngImagePlugin import PngInfo
+
+    buffer, made = BytesIO(), PngInfo()
+    made.add_text("Software", MADE)
+    to_pil(picture).save(buffer, "PNG", optimize=True, pnginfo=made)
     return buffer.getvalue()
 
 
@@ -550,5 +556,5 @@ def cache_folder(*parts: str) -> Path:
     with writing(f"The cache folder {folder} cannot be created or read", CACHE_REMEDY):
         refuse_links(folder, root)
         folder.mkdir(parents=True, exist_ok=True)
-        os.listdir(folder)  # another user's may be closed
+        next(folder.iterdir(), None)  # another user's may be closed
     return folder

@@ -11,10 +11,11 @@ from ganzoo.cli.terminal import (
     AllowPaths,
     AsJson,
     DataDir,
+    Force,
     RunPath,
     WhichCheckpoint,
     print_json,
-    refuse_missing_folder,
+    refuse_out,
     say,
 )
 from ganzoo.errors import GanzooError, writing
@@ -38,9 +39,13 @@ def animate(
     device: Annotated[str, typer.Option(help="Device for a walk: auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a GIF or WebP of a run's training, or of a walk through its latent space."""
+    """Make a GIF or WebP of a run's training, or of a walk through its latent space.
+
+    An existing file is overwritten if ganzoo made it, or with --force.
+    """
     from ganzoo.files import refuse_links, write_atomically
     from ganzoo.reports import animation
     from ganzoo.reproducibility import resolve_device
@@ -51,7 +56,7 @@ def animate(
     if out is not None and out.suffix not in animation.SUFFIXES:
         raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
     if out is not None:
-        refuse_missing_folder(out)
+        refuse_out(out, "animate", force=force)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
     for option in ("seed", "weights", "checkpoint", "device", "data_dir", "allow_paths"):

@@ -11,11 +11,12 @@ from ganzoo.cli.terminal import (
     AllowPaths,
     AsJson,
     DataDir,
+    Force,
     RunPath,
     WhichCheckpoint,
     WhichWeights,
     print_json,
-    refuse_missing_folder,
+    refuse_out,
     say,
 )
 from ganzoo.errors import GanzooError
@@ -34,10 +35,14 @@ def export(
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a run's generator as ONNX, as a single HTML page for exploring it, or as a pretrained generator."""
-    refuse_missing_folder(out)
+    """Export a run's generator as ONNX, as a single HTML page for exploring it, or as a pretrained generator.
+
+    An existing file is overwritten if ganzoo made it, or with --force.
+    """
+    refuse_out(out, "export", force=force)
     if out.suffix not in (".onnx", ".html", ".safetensors"):
         raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
     import torch

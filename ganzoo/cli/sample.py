@@ -11,11 +11,12 @@ from ganzoo.cli.terminal import (
     AllowPaths,
     AsJson,
     DataDir,
+    Force,
     RunPath,
     WhichCheckpoint,
     WhichWeights,
     print_json,
-    refuse_missing_folder,
+    refuse_out,
     say,
 )
 from ganzoo.errors import GanzooError, writing
@@ -67,10 +68,14 @@ def sample(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw images from a run's newest checkpoint. A conditional recipe's PNG has one class per column."""
-    refuse_missing_folder(out)
+    """Draw images from a run's newest checkpoint. A conditional recipe's PNG has one class per column.
+
+    An existing file is overwritten if ganzoo made it, or with --force.
+    """
+    refuse_out(out, "sample", force=force)
     from ganzoo.api.dataset import png
     from ganzoo.files import write_atomically
     from ganzoo.reproducibility import resolve_device

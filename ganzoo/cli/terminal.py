@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 import typer
 
 from ganzoo.errors import GanzooError, visible
+from ganzoo.files import MADE, begins_like, refuse_to_overwrite
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
@@ -138,6 +139,16 @@ def _json_alone() -> Iterator[None]:
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_as_json, help="Print the outcome as JSON on standard output.")
 ]
+
+
+Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE even if ganzoo did not make it.")]
+
+
+def refuse_out(out: Path, command: str, *, force: bool) -> None:
+    """Raise an error, before anything is computed, if the output file has no folder or would replace a foreign file."""
+    refuse_missing_folder(out)
+    ours = force or begins_like(out, MADE)
+    refuse_to_overwrite(out, ours=ours, command=command, remedy="Give another --out, or add --force.")
 
 
 def refuse_missing_folder(out: Path) -> None:

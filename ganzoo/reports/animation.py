@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ganzoo.api.dataset import Images, to_pil
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
+from ganzoo.files import MADE
 from ganzoo.reports.run_figures import between, chosen_pictures, is_plane
 
 if TYPE_CHECKING:
@@ -128,10 +129,11 @@ def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str
     buffer = BytesIO()
     times = [round(1000 * one) for one in seconds]
     first, *rest = frames
+    common: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": times, "loop": 0}
     if suffix == ".gif":
-        first.save(buffer, "GIF", save_all=True, append_images=rest, duration=times, loop=0, optimize=True)
+        first.save(buffer, "GIF", optimize=True, comment=MADE, **common)
     else:
-        first.save(buffer, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, lossless=True, method=4)
+        first.save(buffer, "WEBP", lossless=True, method=4, xmp=MADE.encode(), **common)
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ganzoo.api.dataset import Images
 from ganzoo.errors import GanzooError, RunError, foreign_code, visible, writing
-from ganzoo.files import write_atomically
+from ganzoo.files import MADE, write_atomically
 from ganzoo.reports.templates import page
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
         RunError: Its operations cannot be exported, or the graph's samples differ from torch's.
     """
     try:
-        import onnx  # noqa: F401 - torch needs it
+        import onnx
         import onnxruntime
     except ImportError as error:
         raise GanzooError(
@@ -95,7 +95,9 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
             output_names=["sample"],
             dynamic_axes={name: {0: "n"} for name in [*names, "sample"]},
         )
-    model = buffer.getvalue()
+    described = onnx.load_model_from_string(buffer.getvalue())
+    described.producer_name = MADE
+    model = described.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are reported below
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -27,7 +27,7 @@ from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, unknown, writing
 from ganzoo.evaluation.protocol import identity
-from ganzoo.files import parse_json, write_atomically
+from ganzoo.files import MADE, parse_json, write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
@@ -125,7 +125,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     drawn = generator.sample(COMPARED, weights=kind).float()
     halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
     apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
-    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()})
+    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()}, {"made": MADE})
     run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
     scores = {
         (score["metric"], identity(score["protocol"])): {key: score[key] for key in SCORED if key in score}

@@ -15,6 +15,7 @@ import ganzoo
 from ganzoo.cli.animate import animate
 from ganzoo.cli.console import show_scores
 from ganzoo.cli.evaluate import evaluate
+from ganzoo.cli.export import export
 from ganzoo.cli.sample import sample
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
@@ -39,6 +40,7 @@ def app():
     app = typer.Typer()
     app.command("sample")(sample)
     app.command("animate")(animate)
+    app.command("export")(export)
     app.command("eval")(evaluate)
     return app
 
@@ -101,6 +103,41 @@ def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and
         invoke(app, "animate", run, "--walk", "--out", tmp_path / name, *options)
         walks.add((tmp_path / name).read_bytes())
     assert len(walks) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("sample", "x.png"),
+        ("sample --scale 2", "x.png"),
+        ("sample", "x.npz"),
+        ("export", "x.onnx"),
+        ("export", "x.html"),
+        ("export", "x.safetensors"),
+        ("animate --walk", "x.gif"),
+        ("animate --walk", "x.webp"),
+    ],
+)
+def test_only_files_that_ganzoo_made_are_overwritten_without_force(
+    words, name, app, conditional_run, tmp_path, monkeypatch
+):
+    for what in ("STOPS", "STEPS"):
+        monkeypatch.setattr(f"ganzoo.reports.animation.{what}", 2)
+    if words == "export" and name != "x.safetensors":
+        pytest.importorskip("onnxruntime")
+    command, *options = words.split()
+    out = tmp_path / name
+    arguments = (command, conditional_run, "--out", out, *options)
+    out.write_bytes(b"my own file " * 1000)
+    with pytest.raises(GanzooError) as refused:
+        invoke(app, *arguments)
+    assert str(refused.value) == (
+        f"{out} was not made by `ganzoo {command}`, so it is not overwritten. Give another --out, or add --force."
+    )
+    assert out.read_bytes() == b"my own file " * 1000
+    invoke(app, *arguments, "--force")
+    invoke(app, *arguments)  # it is ganzoo's own now, so the same command may be repeated
+    assert b"made by ganzoo" in out.read_bytes()
 
 
 def test_samples_as_arrays_are_reproducible(app, run, tmp_path):
