@@ -62,6 +62,15 @@ def as_argument(path: Path) -> str:
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
+def without_folders(value: Any) -> Any:
+    """A value, at any nesting level, with only the last name of each absolute path: for what is meant to be shared."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(one) for one in value]
+    return Path(value).name if isinstance(value, str) and os.path.isabs(value) else value  # noqa: PTH117 - it is text
+
+
 def default_folder(*parts: str) -> Path:
     """A default folder below the working folder, such as ``runs``.
 
@@ -185,10 +194,11 @@ def temporary_name(path: Path) -> Path:
 
     It is always unique: containers that share a folder have the same process ids, and possibly the same host name.
     """
-    return path.with_name(f".{path.name}.{os.getpid()}-{_host()}-{uuid.uuid4().hex[:12]}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{host()}-{uuid.uuid4().hex[:12]}.tmp")
 
 
-def _host() -> str:
+def host() -> str:
+    """Distinguishes this machine from others without giving its name: run folders are shared."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -214,7 +224,7 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
 def _may_be_alive(temporary: Path) -> bool:
     """Whether the process that writes a temporary file may still be running."""
     writer, _, place = temporary.name.split(".")[-2].partition("-")
-    if place and place.partition("-")[0] != _host():
+    if place and place.partition("-")[0] != host():
         # Process ids of other machines or containers mean nothing here, but no write takes a day.
         return _age(temporary) < DAY
     if os.name == "nt":

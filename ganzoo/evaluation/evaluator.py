@@ -29,6 +29,7 @@ from ganzoo.evaluation.requests import (
     refuse_other_shape,
 )
 from ganzoo.evaluation.sampling import WHOLE
+from ganzoo.files import without_folders
 from ganzoo.reproducibility import canonical_order, preserved_global_state, seeded
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class Evaluator:
             **({"extractor_code": dict(code)} if "source" in code else {}),
             **({"anyway": True} if request.extractor in self._out_of_domain else {}),
             "dataset": real.key["dataset"],
-            "dataset_options": real.key["options"],
+            "dataset_options": without_folders(real.key["options"]),
             "split": real.key["split"],
             **({"validation": self._validation} if self._validation else {}),
             **({"trained_on": self._count} if self._count and request.metric.sees_training else {}),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
+from ganzoo.files import without_folders
 
 Protocol = Mapping[str, Any]
 
@@ -83,7 +84,8 @@ def identity(protocol: Protocol) -> str:
     Returns:
         Canonical JSON.
     """
-    return json.dumps(protocol, sort_keys=True, separators=(",", ":"), default=str)
+    # Early versions recorded whole paths of datasets.
+    return json.dumps(without_folders(protocol), sort_keys=True, separators=(",", ":"), default=str)
 
 
 def describe(protocol: Protocol) -> str:

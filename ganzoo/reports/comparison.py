@@ -11,7 +11,7 @@ from typing import Any
 
 from ganzoo.config.identity import DESCRIPTIVE
 from ganzoo.errors import GanzooError, writing
-from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
+from ganzoo.files import begins_like, refuse_to_overwrite, without_folders, write_atomically
 from ganzoo.registry import strict
 from ganzoo.reports.plots import Line, curves
 from ganzoo.reports.ranking import MetricKey, whole
@@ -144,7 +144,7 @@ def _side(path: Path, name: str) -> Side:
         final.setdefault(score.metric.key, score)  # the run's own samples come before those of other seeds
     try:
         run.refuse_another_recipe()
-        recipe = strict.read_mapping(run.path / "recipe.yaml")
+        recipe = without_folders(strict.read_mapping(run.path / "recipe.yaml"))
         settings = dict(_flat({key: value for key, value in recipe.items() if key not in DESCRIPTIVE}))
     except GanzooError:
         settings = {}

@@ -12,7 +12,8 @@ import torch
 from ganzoo.config.checking import HEADLINES
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import excess
-from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
+from ganzoo.files import begins_like, refuse_to_overwrite, without_folders, write_atomically
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.ranking import MetricKey, whole
 from ganzoo.reports.run_figures import (
@@ -101,9 +102,11 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
 def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) -> dict[str, Any]:
     """Everything the template shows; parts that cannot be shown are ``Absent``."""
     events, scores, recipe = run.events(), whole(run.scores()), _attempt(lambda: run.recipe(zoo))
+    options = {} if isinstance(recipe, Absent) else recipe.dataset.options
+    places = [one for one in (run.info.get("data_dir"), *options.values()) if without_folders(one) != one]
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
-    return {
+    made = {
         "run": run.info,
         "folder": run.path.resolve().name,
         "state": state(run),
@@ -124,6 +127,10 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "environment": environment(run.info),
         **_drawn(run, zoo, device, draw),
     }
+    for key, part in made.items():
+        for place in places if isinstance(part, Absent) else ():
+            made[key] = part = Absent(part.why.replace(place, without_folders(place)))
+    return made
 
 
 def state(run: RunFolder) -> str:
@@ -134,8 +141,8 @@ def state(run: RunFolder) -> str:
 
 def _yaml(run: RunFolder) -> str | Absent:
     try:
-        return (run.path / "recipe.yaml").read_text("utf-8")
-    except (OSError, ValueError):
+        return strict.dump(without_folders(strict.read_mapping(run.path / "recipe.yaml")))
+    except (GanzooError, OSError, ValueError):
         return Absent("The run folder has no readable recipe.yaml.")
 
 

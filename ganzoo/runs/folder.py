@@ -33,6 +33,7 @@ from ganzoo.errors import NO_SPACE, GanzooError, RunError
 from ganzoo.files import (
     as_argument,
     default_folder,
+    host,
     locked_append,
     parse_json,
     refuse_link_out,
@@ -146,7 +147,8 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     try:
         lock.acquire(poll_interval=0.02)
     except Timeout as error:
-        who = f" (process {process['pid']} on {process['host']})" if process else ""
+        where = "this machine" if process and process["host"] == host() else "another machine"
+        who = f" (process {process['pid']} on {where})" if process else ""
         raise GanzooError(
             f"Another process{who} is training in {folder}.",
             "Wait for it, or stop it. `ganzoo sample` and `ganzoo eval` work in the meantime.",
@@ -277,7 +279,8 @@ class RunFolder:
         path = Path(path)
         info = read_description(path)
         # Some network file systems do not show here whether a process on another host holds a lock.
-        here = (info.get("process") or {}).get("host", socket.gethostname()) == socket.gethostname()
+        # Early versions recorded its name.
+        here = (info.get("process") or {}).get("host", host()) in (host(), socket.gethostname())
         if info["status"] == "running" and here and not is_locked(path):
             info = read_description(path)  # it may have ended since it was read
             if info["status"] == "running":
@@ -296,7 +299,7 @@ class RunFolder:
         self.refuse_links()
         with locked(self.path, self.info.get("process")):
             self.info = read_description(self.path)
-            self.update(process={"host": socket.gethostname(), "pid": os.getpid()})
+            self.update(process={"host": host(), "pid": os.getpid()})
             for folder in FOLDERS:
                 (self.path / folder).mkdir(exist_ok=True)
             for folder in (*FOLDERS, BEST):

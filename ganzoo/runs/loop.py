@@ -322,7 +322,7 @@ class TrainingLoop:
         try:
             with self._stop.at_once(*self._stopped()):
                 self._draw_grid()
-                if self._variety is not None:
+                if self._variety is not None and not self._watched_here():
                     weights = trainer.kinds_of_weights[0]
                     images, _ = self._samples(weights, min(SAMPLES, trainer.recipe.evaluate.samples))
                     measured = self._variety.measure(images)
@@ -338,6 +338,11 @@ class TrainingLoop:
         if processes.any(bool(reached)):
             self.reached = reached or "the requested score"  # only the main process knows the scores
         self._evaluated = trainer.images
+
+    def _watched_here(self) -> bool:
+        """Whether the variety of samples at this point is known already, because a resumed run scores it again."""
+        assert self.run is not None
+        return any(event["images"] == self.trainer.images and "variety" in event for event in self.run.events())
 
     def _draw_grid(self) -> None:
         if self.run is None:

@@ -27,7 +27,7 @@ from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, unknown, writing
 from ganzoo.evaluation.protocol import identity
-from ganzoo.files import MADE, parse_json, write_atomically
+from ganzoo.files import MADE, parse_json, without_folders, write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
@@ -128,7 +128,9 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()}, {"made": MADE})
     run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
     scores = {
-        (score["metric"], identity(score["protocol"])): {key: score[key] for key in SCORED if key in score}
+        (score["metric"], identity(score["protocol"])): {
+            key: without_folders(score[key]) for key in SCORED if key in score
+        }
         for score in run.scores()
         if score["images"] == state["images"] and score["weights"] == kind
     }
@@ -157,7 +159,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         },
         "scores": list(scores.values()),
         "run": {key: run.info[key] for key in RECORDED if key in run.info},
-        "recipe": recipe.plain(),
+        "recipe": without_folders(recipe.plain()),
         "made": now(),
     }
     with writing(f"Could not write {out}", "Give another --out."):
@@ -193,7 +195,7 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
     if recipe.name in zoo.recipes:
         changed = [
             f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
-            for key, value in differing(load_recipe(recipe.name, zoo).plain(), recipe.plain())
+            for key, value in differing(load_recipe(recipe.name, zoo).plain(), without_folders(recipe.plain()))
             if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
         ]
         with suppress(GanzooError):  # the registered recipe may no longer accept such a change

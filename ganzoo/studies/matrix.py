@@ -12,9 +12,11 @@ from itertools import product
 from pathlib import Path
 
 from ganzoo.config.identity import training_digest
-from ganzoo.config.loading import load_recipe
+from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest
+from ganzoo.files import without_folders
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.weights import pinned
 
@@ -77,8 +79,13 @@ class Job:
 
     @property
     def command(self) -> str:
-        """The shell command that runs this training."""
-        return shlex.join(["ganzoo", "run", *self.arguments])
+        """The shell command that runs this training, with only the last name of each absolute path."""
+        words = ["ganzoo", "run", without_folders(self.source)]
+        for override in map(Override.parse, self.overrides):
+            kept = without_folders(override.value)
+            text = override.text if kept == override.value else f"{'.'.join(override.path)}={strict.quoted(kept)}"
+            words += ["--set", text]
+        return shlex.join(words)
 
     def folder(self, work: Path) -> Path:
         """Its run folder."""

@@ -151,7 +151,9 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("at", [*(pytest.param(images, marks=pytest.mark.full) for images in (64, 1600, 3200)), 5000])
+@pytest.mark.parametrize(
+    "at", [*(pytest.param(images, marks=pytest.mark.full) for images in (64, 1600, 3200)), 3264, 5000]
+)
 def test_a_run_interrupted_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_path, at):
     def kill(images):
         if images >= at:
@@ -165,8 +167,12 @@ def test_a_run_interrupted_anywhere_resumes_to_the_same_bits_and_scores(whole, t
     strip = ("metric", "value", "weights", "images", "protocol")
     expected = [{k: s[k] for k in strip} for s in RunFolder.open(whole).scores()]
     assert [{k: s[k] for k in strip} for s in RunFolder.open(tmp_path / "run").scores()] == expected
-    trained = [e for e in RunFolder.open(tmp_path / "run").events() if e["event"] == "train"]
+    events = RunFolder.open(tmp_path / "run").events()
+    trained = [e for e in events if e["event"] == "train"]
     assert [e["images"] for e in trained] == list(range(640, 6401, 640))
+    assert [e["images"] for e in events if "variety" in e] == [3200, 6400]
+    watched = [e["images"] for e in events if "gradients" in e]
+    assert watched == sorted(set(watched))
     seconds = [e["seconds"] for e in trained]
     assert seconds == sorted(seconds)
 
