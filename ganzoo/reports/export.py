@@ -97,7 +97,7 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
         )
     described = onnx.load_model_from_string(buffer.getvalue())
     described.producer_name = MADE
-    model = described.SerializeToString()
+    model: bytes = described.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are reported below
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
