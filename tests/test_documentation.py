@@ -104,6 +104,21 @@ def test_the_page_on_choosing_names_the_recipe_that_leads(table):
     assert f"{first}` is first" in row or f"{first}`: first" in row
 
 
+@pytest.mark.parametrize(
+    ("verdict", "claim"),
+    [
+        ("holds", "An auxiliary classifier makes samples' classes easier to recognise than concatenated labels do"),
+        ("holds", "Adaptive augmentation does better than balanced consistency with few images"),
+        ("holds", "On its paper's ring, with layers like the paper's, a generator that looks ahead"),
+        ("cannot tell", "Adaptive augmentation helps a narrow D in a short training run with 600 images"),
+        ("cannot tell", "Packing samples together helps even a GAN that already finds nine modes in ten"),
+        ("cannot tell", "The deviation within a batch as a feature of D makes a GAN cover the modes better"),
+    ],
+)
+def test_the_page_on_choosing_agrees_with_the_verdicts(verdict, claim):
+    assert f"| **{verdict}** | {claim}" in (ROOT / "results" / "README.md").read_text("utf-8")
+
+
 @of("json")
 def test_json_is_json(block):
     decoder, text = json.JSONDecoder(), block.text.strip()
