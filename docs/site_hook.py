@@ -437,10 +437,15 @@ def remedies() -> str:
 
 
 def notebook(path: Path) -> str:
-    """A notebook's cells as Markdown."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    texts = ["".join(cell["source"]) for cell in cells]
-    return "\n\n".join(
-        text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
-        for cell, text in zip(cells, texts, strict=True)
-    )
+    """A notebook's cells as Markdown, each with what it shows."""
+    parts = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            picture, words = output["data"].get("image/png"), output["data"]["text/plain"]
+            if picture:
+                parts.append(f'<img alt="Samples" src="data:image/png;base64,{picture.strip()}">')
+            else:
+                parts.append(f"```text\n{''.join(words)}\n```")
+    return "\n\n".join(parts)
