@@ -41,7 +41,10 @@ PAGES = {
     "plugins/README.md": "plugin-guide.md",
     "docs/first-steps.ipynb": "first-steps.md",
     "results/README.md": "results/tables.md",
-    **{f"results/{name}.md": f"results/{name}.md" for name in ("peers", "profile", "time-to-fid")},
+    **{
+        f"results/{name}.md": f"results/{name}.md"
+        for name in ("peers", "profile", "time-to-fid", "ruler/mnist", "ruler/fashion-mnist")
+    },
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
 EXPLORED = "flagship-mnist"
