@@ -6,6 +6,7 @@ import copyreg
 import errno
 import linecache
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-LIBRARIES = frozenset(("torch", "pluggy", "pydantic"))
+LIBRARIES = ("torch", "pluggy", "pydantic")
 """Stack frames in these, in the standard library and in ganzoo itself never point at a plugin's mistake."""
 
 
@@ -126,13 +127,14 @@ def plugin_line(error: BaseException) -> str:
     exception in its own error, the plugin's exception counts.
     """
     library = sysconfig.get_path("stdlib")  # slow, so only once something has failed
+    own = [PACKAGE, *(Path(str(sys.modules[name].__file__)).parent for name in LIBRARIES if name in sys.modules)]
     frames = [*traceback.extract_tb(error.__traceback__)]
     if isinstance(error, GanzooError) and error.__cause__ is not None:
         frames += traceback.extract_tb(error.__cause__.__traceback__)
     for frame in reversed(frames):
         path = Path(frame.filename)
         standard = path.is_relative_to(library) and "site-packages" not in path.parts
-        if standard or not LIBRARIES.isdisjoint(path.parts) or path.is_relative_to(PACKAGE) or not path.is_file():
+        if standard or any(path.is_relative_to(folder) for folder in own) or not path.is_file():
             continue
         code = linecache.getline(frame.filename, frame.lineno or 0).strip()
         return f" ({path.name}, line {frame.lineno}: `{code}`)"

@@ -14,7 +14,7 @@ from ganzoo import ImageDataset
 from ganzoo.checks.catalogue import plugin_checks
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.registry import loading
 from ganzoo.registry.loading import OURS, load_zoo, unused_modules
 from ganzoo.registry.registry import KINDS
@@ -740,3 +740,11 @@ def test_so_is_the_line_where_its_connection_fails(install, call, monkeypatch, e
     monkeypatch.setattr("ganzoo.cli._drop_output", lambda: None)
     where = f"faulty_package_faulty_module.py, line 2: `raise {error}('no server')`"
     assert call("plugins") == (1, "", f"{error}: no server ({where}).\n")
+
+
+def test_a_plugin_below_a_folder_called_torch_is_named_with_its_line(tmp_path):
+    module = tmp_path / "torch" / "mine.py"
+    module.parent.mkdir()
+    module.write_text("1 / 0\n")
+    with pytest.raises(GanzooError, match=r"\(mine\.py, line 1: `1 / 0`\)"), foreign_code("It failed", "", locate=True):
+        exec(compile(module.read_text(), str(module), "exec"), {})
