@@ -21,7 +21,8 @@ D = [784 * 512, 512 * 256, 256 * 1]
 def contender(request: pytest.FixtureRequest, zoo: Zoo, mnist: ImageDataset) -> Contender:
     if request.param == "tutorial":
         return Tutorial(mnist_folder(), 0, CPU)
-    return Ours(load_recipe("vanilla-mnist", zoo, ["train.precision=fp32"]), zoo, mnist, CPU)
+    constant = ["train.precision=fp32", "optimizers.default.lr=1e-3"]
+    return Ours(load_recipe("vanilla-mnist", zoo, constant), zoo, mnist, CPU)
 
 
 def test_contenders_train_and_draw_whole_sets(contender: Contender) -> None:
@@ -52,8 +53,7 @@ def test_the_tutorial_loop_costs_what_its_layers_do() -> None:
 
 
 def test_a_recipe_with_a_schedule_ends(zoo: Zoo, mnist: ImageDataset) -> None:
-    changes = ["train.images=512", "optimizers.default.decay=linear"]
-    ours = Ours(load_recipe("vanilla-mnist", zoo, changes), zoo, mnist, CPU)
+    ours = Ours(load_recipe("vanilla-mnist", zoo, ["train.images=512"]), zoo, mnist, CPU)
     assert ours.steps_left == 4
     ours.train(4)
     assert ours.steps_left == 0
