@@ -231,10 +231,7 @@ def test_a_report_overwrites_only_a_report(run, tmp_path, ganzoo, what):
         page.mkdir()
     before = (os.lstat(page).st_mode, page.read_bytes() if what == "notes" else None)
     code, _, err = ganzoo("report", run, "--no-draw")
-    sentence = (
-        "is a pipe, socket or device, not a file." if what == "pipe" else "was not made by `ganzoo report`, so it"
-    )
-    assert (code, f"{page} {sentence}" in err) == (2, True)
+    assert (code, f"{page} was not made by `ganzoo report`, so it" in err) == (2, True)
     assert (os.lstat(page).st_mode, page.read_bytes() if what == "notes" else None) == before
     if what == "notes":  # what it made itself it makes again, whatever was there before
         page.unlink()
