@@ -438,8 +438,8 @@ class Recipe(Section):
     """
 
     name: str
-    summary: Annotated[str, Field(min_length=1, max_length=200), OneLine]
-    paper: Annotated[str, Field(min_length=1), OneLine] | None = None
+    summary: Annotated[str, OneLine, Field(min_length=1, max_length=200)]
+    paper: Annotated[str, OneLine, Field(min_length=1)] | None = None
     dataset: DatasetConfig
     prior: Component = Field(default_factory=lambda: Component(name="gaussian"))
     conditional: bool = False
