@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -24,8 +25,8 @@ from ganzoo.api.bounds import EverySteps, ImageCount
 from ganzoo.registry import strict
 
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
-OneLine = AfterValidator(lambda text: " ".join(text.split()))
-"""Text that is printed as one line, whatever line breaks it has in its file."""
+OneLine = BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)
+"""Text that is printed as one line, whatever line breaks it has in its file; joined before its length is checked."""
 MAX_THREADS = 4096
 Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
 
@@ -438,8 +439,8 @@ class Recipe(Section):
     """
 
     name: str
-    summary: Annotated[str, OneLine, Field(min_length=1, max_length=200)]
-    paper: Annotated[str, OneLine, Field(min_length=1)] | None = None
+    summary: Annotated[str, Field(min_length=1, max_length=200), OneLine]
+    paper: Annotated[str, Field(min_length=1), OneLine] | None = None
     dataset: DatasetConfig
     prior: Component = Field(default_factory=lambda: Component(name="gaussian"))
     conditional: bool = False

@@ -46,8 +46,8 @@ EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
 
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
-Text = Annotated[str, OneLine, Field(min_length=1, max_length=500)]
-Paper = Annotated[str, OneLine, Field(min_length=1, max_length=300)]
+Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
+Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 
 

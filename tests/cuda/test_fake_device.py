@@ -58,9 +58,8 @@ def assert_nothing_goes_wrong(names, *words):
 
 
 def test_planted_faults_are_found_eager_and_captured_and_without_one_there_is_none():
-    found = run(
-        "baseline-mlp-mnist", "--plant", *FAULTS
-    )  # a schedule, too, writes to what no checkpoint holds["recipes"]
+    # A schedule would write, too, to what no checkpoint holds.
+    found = run("baseline-mlp-mnist", "--plant", *FAULTS)["recipes"]
     assert set(found) == set(FAULTS)
     for fault, ways in found.items():
         assert set(ways) == {"fp32 eager", "bf16 cudagraph"}
