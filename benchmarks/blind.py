@@ -26,7 +26,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from ganzoo import evaluate
 from ganzoo.files import write_atomically
-from ganzoo.reports.templates import between_markers, markdown_table
+from ganzoo_reports.templates import between_markers, markdown_table
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "blind"
 PAGE = RESULTS.parent.parent / "docs" / "metrics.md"

@@ -17,8 +17,9 @@ from pathlib import Path
 from time import perf_counter
 
 from ganzoo.files import append_lines, read_lines, write_atomically
-from ganzoo.reports.templates import between_markers, duration
+from ganzoo.formatting import duration
 from ganzoo.runs.provenance import hardware_in_words
+from ganzoo_reports.templates import between_markers
 
 ROOT = Path(__file__).parents[1]
 MARKERS = ("<!-- first-command:begin -->", "<!-- first-command:end -->")

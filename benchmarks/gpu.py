@@ -23,18 +23,18 @@ from typing import Any
 import torch
 
 from contenders import Ours
-from ganzoo.cli.progress import BenchProgress
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError, one_line
 from ganzoo.files import default_folder, write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment, hardware_in_words, now
-from ganzoo.studies.matrix import Job, Matrix
-from ganzoo.studies.records import Ledger
-from ganzoo.studies.worker import Bench, Settings
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.flops import flops_per_image
+from ganzoo_studies.matrix import Job, Matrix
+from ganzoo_studies.progress import BenchProgress
+from ganzoo_studies.records import Ledger
+from ganzoo_studies.worker import Bench, Settings
 from machine import DTYPES, gemm_peak
 
 ROOT, TESTS = Path(__file__).parents[1], "tests"

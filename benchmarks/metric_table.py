@@ -23,9 +23,9 @@ from ganzoo.evaluation.reference import REAL_SEED
 from ganzoo.evaluation.requests import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
-from ganzoo.reports.templates import between_markers, markdown_table
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment
+from ganzoo_reports.templates import between_markers, markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = ROOT / "results" / "metrics-table.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.files import write_atomically
-from ganzoo.reports.templates import markdown_table
 from ganzoo.runs.provenance import in_words
+from ganzoo_reports.templates import markdown_table
 
 
 def main() -> None:

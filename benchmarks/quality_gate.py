@@ -39,10 +39,10 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment, in_words
-from ganzoo.studies.matrix import Job, Matrix
-from ganzoo.studies.records import Ledger, ScoredRun
-from ganzoo.studies.worker import Bench, Settings, Watcher
 from ganzoo.training.trainer import Trainer
+from ganzoo_studies.matrix import Job, Matrix
+from ganzoo_studies.records import Ledger, ScoredRun
+from ganzoo_studies.worker import Bench, Settings, Watcher
 
 SCHEMA = 1
 CONFIDENCE = 0.999

@@ -35,8 +35,8 @@ from ganzoo.evaluation.reference import RealImages
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.reports.templates import between_markers
 from ganzoo.runs.provenance import environment
+from ganzoo_reports.templates import between_markers
 from image_faults import FAULTS, INVISIBLE
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "ruler"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ganzoo.reports.templates import code, count, figure, markdown, markdown_table
+from ganzoo.formatting import count, figure
+from ganzoo_reports.templates import code, markdown, markdown_table
 
 PAGE = Path(__file__).with_name("pretrained.md")
 CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"

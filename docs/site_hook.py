@@ -28,9 +28,9 @@ from ganzoo.cli.listing import in_words
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import PluginInfo, load_zoo
 from ganzoo.registry.registry import KINDS, Entry
-from ganzoo.reports.export import to_html
-from ganzoo.reports.templates import markdown as plain
 from ganzoo.runs.diagnosis import ADVICE
+from ganzoo_reports.export import to_html
+from ganzoo_reports.templates import markdown as plain
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-LIBRARIES = ("torch", "pluggy", "pydantic")
+BESIDE = ("ganzoo_checks", "ganzoo_reports", "ganzoo_studies")
+"""The packages beside the core in our distribution."""
+LIBRARIES = ("torch", "pluggy", "pydantic", *BESIDE)
 """Stack frames in these, in the standard library and in ganzoo itself never point at a plugin's mistake."""
 
 

@@ -97,7 +97,7 @@ def call(
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
         # Each call adds a handler, and each handler would print a message again.
-        for package in ("ganzoo", "ganzoo_plugins"):
+        for package in cli.LOGGERS:
             monkeypatch.setattr(logging.getLogger(package), "handlers", [])
         with pytest.raises(SystemExit) as ended:
             cli.main()

@@ -25,7 +25,7 @@ import ganzoo
 from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.strict import read_mapping
-from ganzoo.studies.study import load_study
+from ganzoo_studies.study import load_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "plugins" / "README.md"]

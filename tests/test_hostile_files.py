@@ -181,7 +181,7 @@ def test_weights_of_an_extractor_are_not_expanded(tmp_path, ganzoo):
 
 def test_a_report_draws_no_picture_that_its_run_was_given(tmp_path):
     """A stranger's run folder, whose pictures of samples are a pipe and a bomb."""
-    from ganzoo.reports.run_figures import frames
+    from ganzoo_reports.run_figures import frames
 
     picture(tmp_path / "000000000000.png")
     os.mkfifo(tmp_path / "000000000064.png")

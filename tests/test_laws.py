@@ -15,7 +15,7 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.strict import dump, parse
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from ganzoo.runs.schemas import read_scores, sealed
-from ganzoo.studies.records import Ledger, RunRecord, ScoredRun, read_runs
+from ganzoo_studies.records import Ledger, RunRecord, ScoredRun, read_runs
 
 few = settings(
     max_examples=40,

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from ganzoo import ImageDataset
-from ganzoo.checks.catalogue import plugin_checks
-from ganzoo.checks.entries import CheckFailed
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.registry import loading
 from ganzoo.registry.loading import OURS, load_zoo, unused_modules
 from ganzoo.registry.registry import KINDS
 from ganzoo.training.trainer import Trainer
+from ganzoo_checks.catalogue import plugin_checks
+from ganzoo_checks.entries import CheckFailed
 
 ROOT = Path(__file__).parents[1]
 RECIPE = "summary: A recipe\npaper: Someone 2020\n"

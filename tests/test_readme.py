@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from ganzoo import Images
 from ganzoo.build import assemble
-from ganzoo.checks.catalogue import plugin_checks
 from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
+from ganzoo_checks.catalogue import plugin_checks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -17,11 +17,11 @@ from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.files import parse_json, read_lines, temporary_name, write_atomically
 from ganzoo.registry.packages import installed, read_metadata
 from ganzoo.registry.strict import ValidationFailed, parse
-from ganzoo.reports.leaderboard import write_leaderboard
-from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
-from ganzoo.studies.records import Ledger, RunRecord, read_runs
+from ganzoo_reports.run_report import write_report
+from ganzoo_studies.leaderboard import write_leaderboard
+from ganzoo_studies.records import Ledger, RunRecord, read_runs
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"

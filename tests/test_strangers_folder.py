@@ -23,9 +23,9 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.pretrained import DINOV2_COMMIT
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
-from ganzoo.studies.matrix import Matrix
-from ganzoo.studies.records import Ledger, Outcome, collect, final_picture
 from ganzoo.training.engines.compile import CompileEngine
+from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.records import Ledger, Outcome, collect, final_picture
 
 MADE_ON = f"{hardware_in_words(environment(torch.device('cpu')))}, fp32"
 

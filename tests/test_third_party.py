@@ -141,6 +141,12 @@ def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
     assert "ganzoo-demo-plugin 1.2.3" in with_demo.ganzoo("plugins", "--json").stdout
 
 
+def test_it_brings_a_command(with_demo):
+    assert "Count the parameters of a run's generator." in with_demo.ganzoo("--help").stdout
+    shown = with_demo.json("show", "zoo:cgan-mnist")
+    assert with_demo.ganzoo("demo-size", "zoo:cgan-mnist").stdout == f"{shown['parameters']['generator']}\n"
+
+
 def test_its_recipe_joins_the_matrix(with_demo, tmp_path):
     changes = [word for override in ("train.images=256", *SHORT[1:]) for word in ("--set", override)]
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]

@@ -1,4 +1,8 @@
-"""The command line, one file per command or group of commands. Heavy imports wait until a command runs."""
+"""The command line: ganzoo's own commands, and those of the entry-point group ``ganzoo.commands``.
+
+An entry is named after its command, and leads to a function or to a ``typer.Typer`` with commands of its own. Its
+module is imported at every start, so heavy imports must wait until the command runs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -21,25 +27,43 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ganzoo.cli.animate import animate
-from ganzoo.cli.authors import check, new
-from ganzoo.cli.bench import bench
+from ganzoo.cli.doctor import doctor
 from ganzoo.cli.evaluate import evaluate
-from ganzoo.cli.export import export
 from ganzoo.cli.listing import list_, plugins, show
-from ganzoo.cli.reports import compare, doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
-from ganzoo.cli.study import app as study
 from ganzoo.cli.terminal import LogHandler, say
-from ganzoo.errors import NO_SPACE, GanzooError, Interrupted, Terminated, is_out_of_memory, one_line
+from ganzoo.errors import (
+    BESIDE,
+    NO_SPACE,
+    GanzooError,
+    Interrupted,
+    Terminated,
+    foreign_code,
+    is_out_of_memory,
+    one_line,
+)
+from ganzoo.registry.packages import (
+    OURS,
+    distribution_name,
+    distribution_of,
+    installed,
+    installed_commands,
+    is_malformed,
+)
 
 OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
 """Other names that people try for some commands. Misspellings are matched without it."""
 
 
 class Commands(TyperGroup):
-    """The commands, with hints for common synonyms."""
+    """The commands, with those that packages bring, and hints for common synonyms."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for point in installed_commands():
+            if point.name not in self.commands:
+                self.commands[point.name] = _from_package(point)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names."""
@@ -66,22 +90,42 @@ app.command("run")(run)
 app.command("list")(list_)
 app.command("show")(show)
 app.command("plugins")(plugins)
-app.command("check")(check)
-app.command("new")(new)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
-app.command("animate")(animate)
-app.command("export")(export)
 app.command("doctor")(doctor)
-app.command("report")(report)
-app.command("compare")(compare)
-app.command("bench")(bench)
-app.command("leaderboard")(leaderboard)
-app.add_typer(study, name="study")
+
+
+def _from_package(point: EntryPoint) -> Any:
+    """The command that an entry point names; if it cannot be loaded, one that only says so."""
+    failed, remedy = (
+        f"'{point.value}' of {distribution_of(point)} cannot be loaded",
+        "Update that package, or uninstall it.",
+    )
+    try:
+        with foreign_code(failed, remedy), redirect_stdout(sys.stderr):  # standard output may be meant for JSON
+            found = point.load()
+            command = typer.main.get_group(found) if isinstance(found, typer.Typer) else _built(point.name, found)
+    except GanzooError as error:
+        broken = error
+
+        def refuse(_words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+            raise broken
+
+        command = _built(point.name, refuse, help=str(broken), context_settings={"ignore_unknown_options": True})
+    command.name = point.name
+    return command
+
+
+def _built(name: str, function: Callable[..., Any], **settings: Any) -> Any:
+    alone = typer.Typer(add_completion=False)
+    alone.command(name, **settings)(function)
+    return typer.main.get_command(alone)
+
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 ESCAPE = "ganzoo.escape"
+LOGGERS = ("ganzoo", "ganzoo_plugins", *BESIDE)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 """The exception class of typer's bundled copy of click, which typer does not export."""
@@ -108,7 +152,7 @@ def main() -> None:
     """The ``ganzoo`` command. A user's mistake gives one line and an exit code, never a traceback."""
     _prepare_streams()
     requests = _stop_requests()
-    for package in ("ganzoo", "ganzoo_plugins"):
+    for package in LOGGERS:
         logging.getLogger(package).addHandler(LogHandler())
     try:
         try:
@@ -231,9 +275,8 @@ def _drop_output() -> None:
 
 def _exit_with_plugin(error: Exception) -> None:
     """Exit with one line if a third-party plugin failed. Otherwise return: a bug in ganzoo needs its traceback."""
-    from ganzoo.registry.packages import OURS, distribution_name, installed, is_malformed
-
-    theirs = [point for point in installed() if distribution_name(point) != OURS and not is_malformed(point)]
+    points = (*installed(), *installed_commands())
+    theirs = [point for point in points if distribution_name(point) != OURS and not is_malformed(point)]
     packages = {point.module.partition(".")[0] for point in theirs}
     lines = [
         (Path(frame.f_code.co_filename), number)

@@ -40,7 +40,7 @@ from ganzoo.evaluation.metrics import copies
 from ganzoo.evaluation.protocol import describe, describe_images, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.files import as_argument
-from ganzoo.reports.templates import figure
+from ganzoo.formatting import figure
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -214,7 +214,7 @@ def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
     """Show the recipe of a pretrained generator, below how it was trained and what it scored."""
     from ganzoo.cli.console import arrowed
     from ganzoo.files import parse_json
-    from ganzoo.reports.templates import duration, figure
+    from ganzoo.formatting import duration, figure
     from ganzoo.runs.weights import PREFIX, published
 
     run, recipe, _ = published(name, zoo)

@@ -30,6 +30,18 @@ def installed() -> list[EntryPoint]:
     return sorted(points, key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name))
 
 
+def installed_commands() -> list[EntryPoint]:
+    """Every installed command that the environment allows, ours first, then others by package and name."""
+    requested = _requested()
+    points = [
+        point
+        for point in entry_points(group="ganzoo.commands")
+        if distribution_name(point) == OURS
+        or (not _external_are_disabled() and (requested is None or bool(_names(point) & requested)))
+    ]
+    return sorted(points, key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name))
+
+
 def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
     """The entry points of the group ``ganzoo``; and the error from reading each package with damaged metadata."""
     with suppress(Exception):  # a single damaged package raises an error, of any type

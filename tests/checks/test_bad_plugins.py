@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ganzoo.checks.catalogue import CHECKS
+from ganzoo_checks.catalogue import CHECKS
 
 BAD = Path(__file__).parents[1] / "bad_plugins"
 NAMES = sorted(path.stem.replace("_", "-") for path in BAD.glob("*.py"))
@@ -27,9 +27,9 @@ COMMANDS = (
 """What follows ``ganzoo``."""
 RUN_CHECKS = """\
 import contextlib, io, json, os, sys
-from ganzoo.checks import isolation
-from ganzoo.checks.catalogue import plugin_checks
-from ganzoo.checks.entries import CheckFailed
+from ganzoo_checks import isolation
+from ganzoo_checks.catalogue import plugin_checks
+from ganzoo_checks.entries import CheckFailed
 from ganzoo.cli import main
 from ganzoo.registry.loading import load_zoo
 

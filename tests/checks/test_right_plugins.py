@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, GaussianPrior, Images, Objective, Phase, Points
-from ganzoo.checks import data_checks, entries, networks, recipes
-from ganzoo.checks.catalogue import CHECKS, PluginCheck, _checks_of
-from ganzoo.checks.entries import CheckFailed
-from ganzoo.cli import authors
 from ganzoo.layers import ConditionalBatchNorm
 from ganzoo.registry.loading import PluginInfo, Zoo, load_zoo
 from ganzoo.registry.registry import Entry
+from ganzoo_checks import commands as authors
+from ganzoo_checks import data_checks, entries, networks, recipes
+from ganzoo_checks.catalogue import CHECKS, PluginCheck, _checks_of
+from ganzoo_checks.entries import CheckFailed
 
 
 class Sized(nn.Module):
@@ -294,7 +294,7 @@ def test_failures_are_printed_as_they_occur(
         raise KeyboardInterrupt
 
     both = [PluginCheck("slow", "loss-slow", "finite", fail), PluginCheck("slow", "loss-slow", "lazy", interrupt)]
-    monkeypatch.setattr("ganzoo.checks.catalogue.plugin_checks", lambda name, zoo: both)
+    monkeypatch.setattr("ganzoo_checks.catalogue.plugin_checks", lambda name, zoo: both)
     with pytest.raises(KeyboardInterrupt):
         authors.check("slow")
     assert capsys.readouterr().out == "loss-slow finite: It fails. Mend it.\n"

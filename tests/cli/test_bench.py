@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.studies.worker import Bench
+from ganzoo_studies.worker import Bench
 
 
 @pytest.fixture

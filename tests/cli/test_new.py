@@ -10,7 +10,7 @@ from ganzoo import GanzooError
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import read_mapping
-from ganzoo.scaffold import check_name, rendered, write
+from ganzoo_checks.scaffold import check_name, rendered, write
 
 
 @pytest.mark.parametrize(

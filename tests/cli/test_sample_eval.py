@@ -12,10 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import ganzoo
-from ganzoo.cli.animate import animate
 from ganzoo.cli.console import show_scores
 from ganzoo.cli.evaluate import evaluate
-from ganzoo.cli.export import export
 from ganzoo.cli.sample import sample
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
@@ -23,6 +21,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, scores_in
 from ganzoo.runs.start import start
+from ganzoo_reports.commands import animate, export
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -93,7 +92,7 @@ def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and
     app, run, tmp_path, monkeypatch
 ):
     for name, few in (("STOPS", 2), ("STEPS", 3)):
-        monkeypatch.setattr(f"ganzoo.reports.animation.{name}", few)
+        monkeypatch.setattr(f"ganzoo_reports.animation.{name}", few)
     facts = json.loads(invoke(app, "animate", run, "--walk", "--json").stdout)
     assert facts["out"] == str(run / "walk.gif")
     with Image.open(run / "walk.gif") as gif:
@@ -122,7 +121,7 @@ def test_only_files_that_ganzoo_made_are_overwritten_without_force(
     words, name, app, conditional_run, tmp_path, monkeypatch
 ):
     for what in ("STOPS", "STEPS"):
-        monkeypatch.setattr(f"ganzoo.reports.animation.{what}", 2)
+        monkeypatch.setattr(f"ganzoo_reports.animation.{what}", 2)
     if words == "export" and name != "x.safetensors":
         pytest.importorskip("onnxruntime")
     command, *options = words.split()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
-from ganzoo.studies import slurm
+from ganzoo_studies import slurm
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 STUDY = """\

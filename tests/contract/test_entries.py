@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ganzoo.checks import entries as checks
-from ganzoo.checks import isolation
-from ganzoo.checks.entries import CheckFailed
 from ganzoo.registry.loading import SUMMARIES, load_zoo
 from ganzoo.registry.registry import KINDS
+from ganzoo_checks import entries as checks
+from ganzoo_checks import isolation
+from ganzoo_checks.entries import CheckFailed
 
 ENTRIES = [entry for kind in KINDS for entry in load_zoo().registry(kind)]
 FROM_PAPERS = ("generator", "discriminator", "encoder", "loss", "regularizer", "augmentation")

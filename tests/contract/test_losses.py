@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ganzoo.checks import losses as checks
 from ganzoo.registry.loading import load_zoo
+from ganzoo_checks import losses as checks
 
 ZOO = load_zoo()
 ON_LOGITS = [entry for entry in ZOO.losses if checks.on_logits(entry)]

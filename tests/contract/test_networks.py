@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ganzoo.build import takes_label
-from ganzoo.checks import networks as checks
-from ganzoo.checks.toys import COLOUR, GREY
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import NETWORK_KINDS
+from ganzoo_checks import networks as checks
+from ganzoo_checks.toys import COLOUR, GREY
 
 ENTRIES = [entry for kind in NETWORK_KINDS for entry in load_zoo().registry(kind)]
 # Named, because the checks pass on what has neither.

@@ -27,9 +27,9 @@ USE = """\
 import json, sys, torch
 from pathlib import Path
 from ganzoo.api.metric import Features, MetricInputs
-from ganzoo.checks.catalogue import plugin_checks
-from ganzoo.checks.entries import CheckFailed
-from ganzoo.checks.isolation import import_problems
+from ganzoo_checks.catalogue import plugin_checks
+from ganzoo_checks.entries import CheckFailed
+from ganzoo_checks.isolation import import_problems
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer

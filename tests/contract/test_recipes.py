@@ -15,12 +15,12 @@ import pytest
 
 import ganzoo_plugins
 from ganzoo.build import Assembly
-from ganzoo.checks import recipes as checks
-from ganzoo.checks.losses import on_logits
-from ganzoo.checks.toys import SHAPES
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import load_zoo
+from ganzoo_checks import recipes as checks
+from ganzoo_checks.losses import on_logits
+from ganzoo_checks.toys import SHAPES
 
 ZOO = load_zoo()
 NAMES = [entry.name for entry in ZOO.recipes]

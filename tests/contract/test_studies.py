@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ganzoo.registry.loading import load_zoo
-from ganzoo.studies.study import load_study
+from ganzoo_studies.study import load_study
 
 NAMES = [entry.name for entry in load_zoo().studies]
 

@@ -8,7 +8,7 @@ import pytest
 import metric_table
 from ganzoo.evaluation.requests import better
 from ganzoo.registry.loading import load_zoo
-from ganzoo.reports.templates import between_markers
+from ganzoo_reports.templates import between_markers
 
 PAGE = metric_table.PAGE.read_text(encoding="utf-8")
 

@@ -36,14 +36,14 @@ import torch
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.reports.leaderboard import write_leaderboard
-from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
-from ganzoo.scaffold import write
-from ganzoo.studies.matrix import Matrix
-from ganzoo.studies.records import Ledger, ScoredRun, read_runs
-from ganzoo.studies.worker import Bench, Settings
+from ganzoo_checks.scaffold import write
+from ganzoo_reports.run_report import write_report
+from ganzoo_studies.leaderboard import write_leaderboard
+from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.records import Ledger, ScoredRun, read_runs
+from ganzoo_studies.worker import Bench, Settings
 
 RECIPE = "vanilla-ring"
 SETTINGS = [

@@ -65,7 +65,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_records import SCORE, record
 from ganzoo.runs.folder import RunFolder
-from ganzoo.studies.records import Ledger
+from ganzoo_studies.records import Ledger
 
 WRITERS, EACH, LARGE = 6, 40, "x" * 150_000
 folder, run = Path(sys.argv[1]), RunFolder.open(sys.argv[3])
@@ -278,7 +278,7 @@ KILLED_IN = """
 import os, signal, sys
 folder, operation, done = sys.argv.pop(1), int(sys.argv.pop(1)), 0
 from ganzoo.cli import main
-import ganzoo.registry.loading, ganzoo.scaffold
+import ganzoo.registry.loading, ganzoo_checks.scaffold
 def watch(event, details):
     global done
     if event in ("open", "os.mkdir", "os.rename") and str(details[0]).startswith(folder):

@@ -14,12 +14,12 @@ import torch
 from ganzoo import Tracker
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder, reading
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.schemas import NewerError
 from ganzoo.runs.start import resume, start
 from ganzoo.training.device import VARIABLES, available_cores
+from ganzoo_reports.run_report import write_report
 
 TINY = [
     "networks.generator.hidden=[8]",

@@ -15,7 +15,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.start import start
-from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
+from ganzoo_studies.records import Ledger, RunRecord, ScoredRun
 
 SCRIPT = "<script>document.title = 'owned'</script>"
 PROTOCOL = {

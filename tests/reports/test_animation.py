@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.reports import animation
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
+from ganzoo_reports import animation
 
 LABELLED = ["conditional=true", "train.images=16", "evaluate.metrics=[]", "evaluate.every_images=null"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ganzoo.reports.leaderboard import write_leaderboard
-from ganzoo.reports.run_report import write_report
+from ganzoo_reports.run_report import write_report
+from ganzoo_studies.leaderboard import write_leaderboard
 
 VISIBLE = "rows => rows.filter(row => !row.hidden).map(row => row.querySelector('th b').textContent)"
 MARKUP = "stranger"

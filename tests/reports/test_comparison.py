@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo.reports.comparison import write_comparison
+from ganzoo_reports.comparison import write_comparison
 
 WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
 WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"

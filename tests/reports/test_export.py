@@ -12,8 +12,8 @@ from PIL import Image
 from ganzoo import cli, load
 from ganzoo.config.loading import recipe_for
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.reports.export import TOLERANCE, to_html, to_onnx
 from ganzoo.runs.start import start
+from ganzoo_reports.export import TOLERANCE, to_html, to_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -1,6 +1,7 @@
 import pytest
 
-from ganzoo.reports.templates import code, count, duration, figure, linked, markdown, short
+from ganzoo.formatting import count, duration, figure, short
+from ganzoo_reports.templates import code, linked, markdown
 
 
 @pytest.mark.parametrize(

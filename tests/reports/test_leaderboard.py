@@ -11,9 +11,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from ganzoo.cli.reports import leaderboard
 from ganzoo.errors import GanzooError
-from ganzoo.reports.leaderboard import (
+from ganzoo_reports.templates import Picture, between_markers
+from ganzoo_studies.commands import leaderboard
+from ganzoo_studies.leaderboard import (
     BEGIN,
     END,
     MARKERS,
@@ -28,8 +29,7 @@ from ganzoo.reports.leaderboard import (
     whole_page,
     write_leaderboard,
 )
-from ganzoo.reports.study_report import answers
-from ganzoo.reports.templates import Picture, between_markers
+from ganzoo_studies.study_report import answers
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -236,8 +236,9 @@ def test_the_wheel_ships_the_templates():
     builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
     with builder.config.set_build_data({"artifacts": [], "force_include": {}, "build_hooks": ()}):
         shipped = {file.distribution_path for file in builder.recurse_included_files()}
-    templates = ROOT / "ganzoo" / "reports" / "html"
-    assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= shipped
+    for package in ("ganzoo_reports", "ganzoo_studies"):
+        templates = ROOT / "plugins" / package / "html"
+        assert {f"{package}/html/{path.name}" for path in templates.iterdir()} <= shipped
 
 
 def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, score, write_results, tmp_path):

@@ -1,8 +1,8 @@
 import xml.etree.ElementTree as ET
 
-from ganzoo.reports.pareto import COSTS, front, points_of, quality_against
-from ganzoo.reports.ranking import rankings
-from ganzoo.reports.templates import Absent
+from ganzoo_reports.templates import Absent
+from ganzoo_studies.pareto import COSTS, front, points_of, quality_against
+from ganzoo_studies.ranking import rankings
 
 TIME, FLOPS = COSTS
 

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from ganzoo.reports.plots import SERIES, Line, curves, drawing, logarithmic, spread_out
+from ganzoo_reports.plots import SERIES, Line, curves, drawing, logarithmic, spread_out
 
 NAME = "a $b$ --> <script>x</script> 数"
 
@@ -64,7 +64,7 @@ def test_plots_need_no_working_folder(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     # Not a whole command: some builds of torch do not start in a folder that was deleted.
-    words = [sys.executable, "-c", "import ganzoo.reports.plots"]
+    words = [sys.executable, "-c", "import ganzoo_reports.plots"]
     subprocess.run(["sh", "-c", 'rmdir "$PWD" && exec "$0" "$@"', *words], cwd=gone, check=True)
 
 

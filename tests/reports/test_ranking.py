@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganzoo.reports.ranking import BETTER, WORSE, rankings
+from ganzoo_studies.ranking import BETTER, WORSE, rankings
 
 
 def table(records):

@@ -9,14 +9,14 @@ import torch
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.sampling import PLANE, discriminator_field
-from ganzoo.reports import animation
-from ganzoo.reports.run_figures import replay
-from ganzoo.reports.run_report import write_report
-from ganzoo.reports.templates import Absent
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import TrainingLoop
 from ganzoo.runs.start import start
+from ganzoo_reports import animation
+from ganzoo_reports.run_figures import replay
+from ganzoo_reports.run_report import write_report
+from ganzoo_reports.templates import Absent
 
 SMALL = ["train.images=2560", "train.log_every=512", "evaluate.metrics=[]", "evaluate.every_images=null"]
 SMALL += ["train.device=cpu", "train.engine=eager", "train.threads=1"]

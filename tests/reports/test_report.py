@@ -11,13 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from ganzoo import CodesPrior, GaussianPrior, UniformPrior, load
-from ganzoo.cli.reports import report
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours
-from ganzoo.reports.run_figures import MAX_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
-from ganzoo.reports.run_report import final_table, write_report
-from ganzoo.reports.templates import Absent, Picture
 from ganzoo.runs.folder import RunFolder
+from ganzoo_reports.commands import report
+from ganzoo_reports.run_figures import MAX_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
+from ganzoo_reports.run_report import final_table, write_report
+from ganzoo_reports.templates import Absent, Picture
 
 SCRIPT = "<script>document.title = 'owned'</script>"
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo.reports.study_report import html, index, write_pages
-from ganzoo.studies.findings import TrialFound
-from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
-from ganzoo.studies.study import BASELINE, TUNED, Measure, Search, Trial, load_study
-from ganzoo.studies.verdicts import Outcome, Verdict
+from ganzoo_studies.findings import TrialFound
+from ganzoo_studies.records import Ledger, RunRecord, ScoredRun
+from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, Trial, load_study
+from ganzoo_studies.study_report import html, index, write_pages
+from ganzoo_studies.verdicts import Outcome, Verdict
 
 MARKUP = "<script>document.title = 'owned'</script> & more"
 STUDY = f"""\

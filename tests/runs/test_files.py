@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo.checks.isolation import import_problems
 from ganzoo.files import (
     DAY,
     append_lines,
@@ -25,6 +24,7 @@ from ganzoo.files import (
     write_atomically,
 )
 from ganzoo.runs.folder import _own_key
+from ganzoo_checks.isolation import import_problems
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monkeypatch):

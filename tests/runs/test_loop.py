@@ -23,7 +23,6 @@ from ganzoo.config.schema import Until
 from ganzoo.errors import GanzooError, HungUp, Interrupted, RunError, StopAtOnce, Terminated, foreign_code
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
-from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
@@ -33,6 +32,7 @@ from ganzoo.training import device as precision
 from ganzoo.training.distributed import ALONE
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
+from ganzoo_reports.run_report import write_report
 
 TINY = [
     "networks.generator.hidden=[32]",

@@ -11,12 +11,12 @@ from ganzoo import load
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.protocol import identity
 from ganzoo.files import without_folders
-from ganzoo.reports.comparison import write_comparison
-from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
 from ganzoo.runs.weights import publish
-from ganzoo.studies.matrix import Matrix
+from ganzoo_reports.comparison import write_comparison
+from ganzoo_reports.run_report import write_report
+from ganzoo_studies.matrix import Matrix
 
 RECIPE = """
 summary: Photos

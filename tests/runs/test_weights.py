@@ -24,7 +24,7 @@ from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.runs.weights import _command, publish, published
-from ganzoo.studies.matrix import job_of
+from ganzoo_studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
 SMALL += ["evaluate.metrics=[quality@ring]", "evaluate.every_images=null", "train.checkpoint_seconds=0"]

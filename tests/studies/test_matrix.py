@@ -6,7 +6,7 @@ import pytest
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.studies.matrix import Matrix
+from ganzoo_studies.matrix import Matrix
 
 
 def names(zoo, *patterns, **settings):

@@ -10,10 +10,10 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
-from ganzoo.studies import records
-from ganzoo.studies.matrix import job_of
-from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, read_runs
-from ganzoo.studies.weights import keep_weights, kept_weights
+from ganzoo_studies import records
+from ganzoo_studies.matrix import job_of
+from ganzoo_studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, read_runs
+from ganzoo_studies.weights import keep_weights, kept_weights
 
 SCORE = {
     "metric": "fid@mnist-cnn",
@@ -212,7 +212,7 @@ def test_how_a_run_is_scored_changes_its_weights_if_a_score_ends_it(zoo):
 @pytest.mark.parametrize(("took", "recorded"), [(9.04, 9.0), (0.4, None)])
 def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_path, monkeypatch, took, recorded):
     """Its worker died after training, before writing the record."""
-    monkeypatch.setattr("ganzoo.studies.records.count_flops", lambda *given: None)
+    monkeypatch.setattr("ganzoo_studies.records.count_flops", lambda *given: None)
     job = job_of("vanilla-mnist", zoo, [])
     facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
     RunFolder.create(tmp_path / "run", job.recipe, {**facts, "status": "done", "environment": PLAIN["environment"]})
@@ -221,7 +221,7 @@ def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_p
 
 
 def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp_path, monkeypatch):
-    monkeypatch.setattr("ganzoo.studies.records.count_flops", lambda *given: None)
+    monkeypatch.setattr("ganzoo_studies.records.count_flops", lambda *given: None)
     loss = replace(zoo.losses.get("non-saturating"), plugin="duo", distribution="duo-gan 0.3.0")
     own_zoo.losses._entries["non-saturating"] = loss
     job = job_of("vanilla-mnist", zoo, [])

@@ -11,12 +11,12 @@ from contextlib import suppress
 
 import pytest
 
-from ganzoo.cli.bench import part_of
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
-from ganzoo.studies.matrix import Matrix
-from ganzoo.studies.records import Ledger
-from ganzoo.studies.worker import Bench, Gpu, Settings, Watcher, visible_gpus
+from ganzoo_studies.commands import part_of
+from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.records import Ledger
+from ganzoo_studies.worker import Bench, Gpu, Settings, Watcher, visible_gpus
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -141,7 +141,7 @@ def test_a_worker_waits_only_for_remaining_jobs(zoo, tmp_path, monkeypatch):
     left = iter([queue, []])
     monkeypatch.setattr(bench, "_drop_recorded", lambda queue, runs: next(left))
     monkeypatch.setattr(bench, "_start_one", lambda queue: False)
-    monkeypatch.setattr("ganzoo.studies.worker.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("ganzoo_studies.worker.WAIT_SECONDS", 0.0)
     bench._work(queue)
     assert said == [1]
     left = iter([[]])  # another worker has recorded it before the first look

@@ -14,14 +14,14 @@ from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
-from ganzoo.reports.study_report import answers, started, write_pages
 from ganzoo.runs.scores import own_protocol
-from ganzoo.studies import cost
-from ganzoo.studies.findings import all_claims, curve, find, in_order, value_of, verdicts
-from ganzoo.studies.matrix import Job, joined
-from ganzoo.studies.records import Ledger, RunRecord
-from ganzoo.studies.study import Measure, Range, Search, load_study
-from ganzoo.studies.verdicts import Outcome
+from ganzoo_studies import cost
+from ganzoo_studies.findings import all_claims, curve, find, in_order, value_of, verdicts
+from ganzoo_studies.matrix import Job, joined
+from ganzoo_studies.records import Ledger, RunRecord
+from ganzoo_studies.study import Measure, Range, Search, load_study
+from ganzoo_studies.study_report import answers, started, write_pages
+from ganzoo_studies.verdicts import Outcome
 
 STUDY = """\
 question: Does a gradient penalty help?
@@ -172,7 +172,7 @@ def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path)
 
 def test_submitted_jobs_are_json(call, monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr("ganzoo.studies.slurm.submit", lambda *what: given.append(what) or ["7_0", "7_1"])
+    monkeypatch.setattr("ganzoo_studies.slurm.submit", lambda *what: given.append(what) or ["7_0", "7_1"])
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
     arguments = ["study", "run", "losses", "--launcher", "slurm", "--workers", "2", "--slurm", "partition=gpu"]
     arguments += ["--slurm", "account=00123", "--slurm=mem_gb=4", "--retry", "--json", *map(str, places)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ganzoo.studies.verdicts import LEVEL, SMALLEST, Comparison, Outcome, holm, judge
+from ganzoo_studies.verdicts import LEVEL, SMALLEST, Comparison, Outcome, holm, judge
 
 NOISE = 0.05
 

@@ -24,11 +24,11 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
-from ganzoo.studies import worker
-from ganzoo.studies.matrix import Matrix
-from ganzoo.studies.records import Ledger, RunRecord, collect_added_scores, kept_run, read_runs
-from ganzoo.studies.weights import kept_folder, kept_weights
-from ganzoo.studies.worker import Bench, Settings, Task, Watcher
+from ganzoo_studies import worker
+from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.records import Ledger, RunRecord, collect_added_scores, kept_run, read_runs
+from ganzoo_studies.weights import kept_folder, kept_weights
+from ganzoo_studies.worker import Bench, Settings, Task, Watcher
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -199,7 +199,7 @@ def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_on
     zoo, matrix, files, monkeypatch
 ):
     folder, _ = matrix
-    monkeypatch.setattr("ganzoo.studies.worker.hardware_in_words", lambda _: "Another CPU")
+    monkeypatch.setattr("ganzoo_studies.worker.hardware_in_words", lambda _: "Another CPU")
     jobs = Matrix([*files, "vanilla-mnist"], overrides=TINY).jobs(zoo)
     runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", any_hardware=True), Onlooker())
     with pytest.raises(Seen) as seen:

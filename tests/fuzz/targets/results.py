@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import mutations
 from PIL import Image
 
-from ganzoo.reports.leaderboard import whole_page, write_leaderboard
-from ganzoo.reports.ranking import rankings
-from ganzoo.studies.records import read_runs
+from ganzoo_studies.leaderboard import whole_page, write_leaderboard
+from ganzoo_studies.ranking import rankings
+from ganzoo_studies.records import read_runs
 from targets import Target
 
 if TYPE_CHECKING:

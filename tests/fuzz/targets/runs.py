@@ -11,14 +11,14 @@ import mutations
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.protocol import counterparts
-from ganzoo.reports.run_report import facts
-from ganzoo.reports.templates import page
 from ganzoo.runs.checkpoint import load_latest
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder, scores_in
 from ganzoo.runs.generator import load
 from ganzoo.runs.schemas import sealed
 from ganzoo.runs.start import resume, start
+from ganzoo_reports.run_report import facts
+from ganzoo_reports.templates import page
 from targets import Target
 
 if TYPE_CHECKING:

@@ -1,0 +1,177 @@
+"""``ganzoo report``, ``compare``, ``animate`` and ``export``: pages, animations and files of training runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.cli.terminal import (
+    AllowCode,
+    AllowPaths,
+    AsJson,
+    DataDir,
+    Force,
+    RunPath,
+    WhichCheckpoint,
+    WhichWeights,
+    print_json,
+    refuse_missing_folder,
+    refuse_out,
+    say,
+    warn_of_problems,
+)
+from ganzoo.errors import GanzooError, writing
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    device: Annotated[str, typer.Option(help="Device that draws the samples: auto, cpu, cuda, cuda:1, ...")] = "auto",
+    draw: Annotated[
+        bool, typer.Option(help="Draw samples from the checkpoint for nearest neighbours and interpolation.")
+    ] = True,
+    data_dir: DataDir = None,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.reproducibility import resolve_device
+    from ganzoo_reports.run_report import write_report
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    path = write_report(run, zoo, device=resolve_device(device), draw=draw)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        say(f"Saved to {path}", err=True)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two to twelve run folders.")],
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("compare.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a page that compares several runs: samples, scores by protocol, curves, settings that differ."""
+    from ganzoo_reports.comparison import write_comparison
+
+    refuse_missing_folder(out)
+    path = write_comparison(runs, out)
+    if as_json:
+        print_json({"page": str(path)})
+    else:
+        say(f"Saved to {path}", err=True)
+
+
+def animate(
+    context: typer.Context,
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option(help="FILE.gif or FILE.webp; training.gif or walk.gif in the run folder by default.")
+    ] = None,
+    walk: Annotated[
+        bool, typer.Option("--walk", help="Show a walk through latent space instead of the run's sample grids.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the walk's latent codes.", min=0, max=2**63 - 1)] = 0,
+    weights: Annotated[
+        Literal["ema", "raw"] | None,
+        typer.Option(help="Averaged (ema) or raw weights for a walk; ema if the run has them."),
+    ] = None,
+    checkpoint: WhichCheckpoint = "last",
+    device: Annotated[str, typer.Option(help="Device for a walk: auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a GIF or WebP of a run's training, or of a walk through its latent space.
+
+    An existing file is overwritten if ganzoo made it, or with --force.
+    """
+    from ganzoo.files import refuse_links, write_atomically
+    from ganzoo.reproducibility import resolve_device
+    from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.generator import load
+    from ganzoo.runs.weights import zoo_name
+    from ganzoo_reports import animation
+
+    if out is not None and out.suffix not in animation.SUFFIXES:
+        raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
+    if out is not None:
+        refuse_out(out, "animate", force=force)
+    if zoo_name(run) is not None and (out is None or not walk):
+        raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
+    for option in ("seed", "weights", "checkpoint", "device", "data_dir", "allow_paths"):
+        source = context.get_parameter_source(option)
+        if not walk and source is not None and source.name == "COMMANDLINE":
+            name = "--" + option.replace("_", "-")
+            raise GanzooError(f"{name} only applies to a walk through latent space.", "Leave it out, or add --walk.")
+    if walk:
+        generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
+        frames, seconds = animation.walk(generator, weights, seed=seed)
+    else:
+        frames, seconds = animation.training(RunFolder.open(run))
+    target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
+    content = animation.encoded(frames, seconds, target.suffix)
+    with writing(f"Could not write {target}", "Give another --out."):
+        write_atomically(target, content)
+    if as_json:
+        print_json(
+            {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
+        )
+    else:
+        say(f"Saved to {target} ({len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB).", err=True)
+
+
+def export(
+    run: RunPath,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; or NAME.safetensors, a "
+            "pretrained generator in half precision, with its card."
+        ),
+    ],
+    weights: WhichWeights = None,
+    checkpoint: WhichCheckpoint = "last",
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Export a run's generator as ONNX, as a single HTML page for exploring it, or as a pretrained generator.
+
+    An existing file is overwritten if ganzoo made it, or with --force.
+    """
+    refuse_out(out, "export", force=force)
+    if out.suffix not in (".onnx", ".html", ".safetensors"):
+        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
+    import torch
+
+    from ganzoo.runs.generator import load
+    from ganzoo.runs.weights import publish, zoo_name
+    from ganzoo_reports import export as exporting
+
+    generator = load(run, checkpoint=checkpoint, device=torch.device("cpu"))
+    card: dict[str, str] = {}
+    if out.suffix == ".safetensors":
+        if zoo_name(run) is not None:
+            raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
+        n_bytes = publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        card = {"card": str(out.with_suffix(".json"))}
+        if generator.run.info.get("status") != "done":
+            shown = generator.checkpoint.state["images"]
+            say(
+                f"The run has not ended: these are its weights after {shown:,} images. Export again when it has.",
+                err=True,
+            )
+    else:
+        n_bytes = exporting.export(generator, out, weights)
+    if as_json:
+        print_json({"out": str(out), "bytes": n_bytes, **card})
+    else:
+        beside = f", and its card to {card['card']}" if card else ""
+        say(f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside}.", err=True)

@@ -1,0 +1,208 @@
+"""Plots as SVG inside a page, in the colours of the page's own theme."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from markupsafe import Markup
+
+# On import, matplotlib reads a ``matplotlibrc`` in the working folder, which may be untrusted. So it is first imported
+# here, from another folder. Other modules import what they need through this one, or import matplotlib when they draw.
+try:
+    _here: Path | None = Path.cwd()
+    os.chdir(sys.prefix)
+except FileNotFoundError:  # the working folder was deleted, so nothing is in it
+    _here = None
+try:
+    import matplotlib
+finally:
+    if _here is not None:
+        os.chdir(_here)
+
+from matplotlib import ticker
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from ganzoo.formatting import short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, LINE, REAL = "#010101", "#010102", "#010103"
+SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
+"""Colours that occur nowhere else in plots; each is replaced with a variable of the style sheet."""
+
+THEME: Mapping[str, str] = {
+    INK: "var(--ink-soft)",
+    LINE: "var(--rule)",
+    REAL: "var(--real)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
+}
+DASHES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+"""Readers with colour blindness cannot distinguish lines by colour alone."""
+
+SETTINGS: Any = {
+    "svg.fonttype": "none",  # text in the reader's fonts, which can be searched
+    "svg.hashsalt": "ganzoo",  # the same plot gives the same bytes
+    "text.parse_math": False,  # names may contain dollar signs
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve.
+
+    Attributes:
+        name: Its name in the legend.
+        x: Increasing values.
+        y: A value for each x.
+        low: The lower edge of its shaded range; empty for no range.
+        high: The upper edge.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Use matplotlib's default settings, not a ``matplotlibrc``: LaTeX never starts, and all plots look alike."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure in the pages' style, with its size in inches."""
+    with own_settings(), matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        # Matplotlib warns about characters that its own font lacks; the reader's font may have them.
+        warnings.simplefilter("ignore", UserWarning)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, figure.add_subplot()
+
+
+def curves(
+    lines: Sequence[Line], *, title: str, x: str, y: str, name: str, floor: float | None = None, log: bool = False
+) -> Markup:
+    """Lines over images or seconds.
+
+    Args:
+        lines: At least one.
+        title: Title for screen readers.
+        x: Label of the horizontal axis.
+        y: Label of the vertical axis.
+        name: Name of the plot within its page; letters, digits and hyphens.
+        floor: Real vs real, drawn as a horizontal line, or None.
+        log: Whether the vertical axis is logarithmic; ignored unless every value is positive.
+    """
+    columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
+    with drawing(4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
+        for index, line in enumerate(lines):
+            colour, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
+            style: dict[str, Any] = {"color": colour, "linestyle": dash}
+            mark = MARKERS[index % len(MARKERS)] if len(line.x) < 30 else None
+            if line.low:
+                axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
+        if floor is not None:
+            axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)), label="real vs real")
+        if log and all(value > 0 for line in lines for value in (*line.y, *line.low)) and (floor is None or floor > 0):
+            logarithmic(axes, "y")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        figure.legend(loc="outside upper left", ncols=columns, handlelength=2.2)
+        return svg(figure, title, name)
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    # Within two decades, powers of ten give only one or two ticks; within a factor of five, so do these steps.
+    steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+    decades = ticker.LogLocator(10, steps, numticks=10)
+    axis.set_major_locator(ticker.MaxNLocator(6) if high < 5 * low else decades)
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | None = None) -> Markup:
+    """A figure as an SVG element that is legible on the page's light and dark background.
+
+    Args:
+        figure: Drawn with the colours of this module.
+        title: Title for screen readers.
+        name: Prefix of its ids, which distinguishes them from those of other plots on the page.
+        tooltips: Tooltip texts, by the ``gid`` of their elements.
+    """
+    with StringIO() as file:
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    for colour, variable in THEME.items():
+        drawn = drawn.replace(colour, variable)
+    drawn = re.sub(r" font-family: [^;\"]*;|<style.*?</style>", "", drawn)
+    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", drawn)
+    for gid, sentence in (tooltips or {}).items():
+        drawn = drawn.replace(f'<g id="{name}-{gid}">', f'<g id="{name}-{gid}"><title>{escape(sentence)}</title>')
+    opening = f'<svg role="img" aria-labelledby="{name}-title" class="plot"'
+    drawn = re.sub(r'<svg([^>]*?) width="[^"]*"', rf"{opening}\1", drawn, count=1)
+    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
+    drawn = drawn.replace(">", f'><title id="{name}-title">{escape(title)}</title>', 1)
+    return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the titles were escaped here)
+
+
+def box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margin: float) -> Bbox:
+    """The bounding box of two points of a plot, in pixels, enlarged by a margin."""
+    places = axes.transData.transform([start, end])
+    (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
+    return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)
+
+
+def shortened(name: str, width: int = 28) -> str:
+    """A name cut to a width in characters, to leave room for the plot."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def spread_out(values: Iterable[float]) -> bool:
+    """Whether the positive values span more than a factor of ten, so that a logarithmic axis shows more."""
+    some = [value for value in values if value > 0]
+    return bool(some) and max(some) > 10 * min(some)

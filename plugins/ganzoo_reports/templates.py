@@ -1,0 +1,189 @@
+"""Renders pages from templates, each as one file, and formats numbers for them.
+
+Every value is escaped, control characters and changes of text direction too; pages fetch nothing, and run no foreign
+script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ganzoo.errors import GanzooError, visible
+from ganzoo.formatting import count, duration, figure, short
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
+
+
+def markdown(text: Any) -> str:
+    """Text on one line, escaped for Markdown and for the HTML in it."""
+    plain = visible(" ".join(str(text).split()))
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # A word such as https://… would automatically become a link.
+    return _MARKDOWN.sub(r"\\\1", plain).replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
+
+
+def code(text: str) -> str:
+    """Text as code in Markdown, on one line; it may contain backticks."""
+    plain = visible(" ".join(text.split()))
+    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {plain} {fence}" if longest else f"{fence}{plain}{fence}"
+
+
+def between_markers(text: str, markers: tuple[str, str], content: str, name: str) -> str:
+    """Replace the text between two markers of a document.
+
+    Args:
+        text: The document.
+        markers: The marker before the text, and the one after it.
+        content: The new text.
+        name: The document's name, for the error message.
+
+    Raises:
+        GanzooError: The document does not have both markers, once each and in order.
+    """
+    begin, end = markers
+    before, has_begin, rest = text.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not (has_begin and has_end) or text.count(begin) > 1 or text.count(end) > 1:
+        raise GanzooError(
+            f"{name} must contain the lines {begin} and {end}, once each and in this order.",
+            "Put them where the table should go.",
+        )
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def markdown_table(headings: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        headings: The side to which each column is aligned, ``left`` or ``right``, by the column's heading.
+        rows: Their cells, in Markdown.
+    """
+    rules = ["---:" if side == "right" else "---" for side in headings.values()]
+    lines = [[markdown(heading) for heading in headings], rules, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_ARXIV = re.compile(r"arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
+
+
+def linked(text: str) -> Markup:
+    """Escaped text in which arXiv numbers are links."""
+    address = r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>'
+    return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and only arXiv numbers are inserted
+
+
+FILTERS: Mapping[str, Callable[[Any], str]] = {
+    "figure": figure,
+    "count": count,
+    "short": short,
+    "duration": duration,
+    "linked": linked,
+}
+"""Filters of the templates."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A part that a page cannot show.
+
+    Attributes:
+        why: The reason, in a sentence for the reader.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside a page.
+
+    Attributes:
+        uri: ``data:image/png;base64,…``.
+        width: In pixels.
+        height: In pixels.
+    """
+
+    uri: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Picture:
+        """A picture from memory, as PNG."""
+        buffer = BytesIO()
+        image.save(buffer, "PNG", optimize=True)
+        return cls.encoded(buffer.getvalue(), *image.size)
+
+    @classmethod
+    def of_pixels(cls, pixels: Tensor) -> Picture:
+        """A uint8 picture (c, h, w), grey or RGB."""
+        from ganzoo.api.dataset import to_pil  # imports torch, which pages made from records do not need
+
+        return cls.of(to_pil(pixels))
+
+    @classmethod
+    def encoded(cls, png: bytes, width: int, height: int) -> Picture:
+        """A picture from a PNG file's bytes."""
+        return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
+
+
+def page(
+    template: str,
+    scripts: tuple[str, ...],
+    context: Mapping[str, Any],
+    *,
+    style: str = "style.css",
+    package: str = __package__,
+) -> str:
+    """Render a page.
+
+    Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
+    no script but ours, named by its digest, and no requests to any address.
+
+    Args:
+        template: The name of the HTML template.
+        scripts: The names of the JavaScript files that go with it.
+        context: What the template shows.
+        style: The name of its style sheet.
+        package: The package whose folder ``html`` has these files; what it lacks is found in ours.
+    """
+    environment = _environment(package)
+    source = "".join(_source(environment, name) for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    # Both are files of this package.
+    own = {"style": Markup(_source(environment, style)), "script": Markup(source)}  # noqa: S704
+    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
+
+
+def _environment(package: str) -> Environment:
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    environment.tests["absent"] = lambda value: isinstance(value, Absent)
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

@@ -1,0 +1,468 @@
+"""``ganzoo bench``, ``study`` and ``leaderboard``: many training runs, what they say, and their pages."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, print_json, say, warn_of_problems
+from ganzoo.errors import GanzooError, RunError
+
+if TYPE_CHECKING:
+    from ganzoo.registry.loading import Zoo
+    from ganzoo_studies.cost import Cost
+    from ganzoo_studies.study import Study
+    from ganzoo_studies.study_report import StudyPage
+
+T = TypeVar("T")
+Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
+Shard = Annotated[
+    str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
+]
+Force = Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
+JobsDataDir = Annotated[Path | None, typer.Option(help="Folder that already holds the dataset files.")]
+
+FOR_OTHER_HARDWARE = "*-gpu"
+"""Names of recipes for which a CPU is too slow; only a pattern that contains -gpu selects them."""
+
+
+def bench(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(help="Recipes: names, patterns such as 'wgan-*', or YAML files.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every registered recipe.")] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name patterns to leave out of --all and of other patterns. Recipes named "
+            f"{FOR_OTHER_HARDWARE} are also left out, unless a pattern that contains -gpu selects them."
+        ),
+    ] = None,
+    made_for: Annotated[
+        list[str] | None, typer.Option(help="Restrict --all and patterns to recipes made for this dataset.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Train on this dataset instead of each recipe's own; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Train with this seed; may be repeated.", min=0, max=2**63 - 1)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a value of every recipe: --set train.images=20000", metavar="KEY=VALUE"),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go; results by default.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/bench by default.")] = None,
+    jobs: Jobs = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="CPU threads of each training run; by default measured, or with --jobs, the cores divided among them.",
+        ),
+    ] = None,
+    shard: Shard = None,
+    force: Force = False,
+    retry: Retry = False,
+    data_dir: JobsDataDir = None,
+    allow_code: AllowCode = False,
+    allow_trackers: AllowTrackers = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a matrix of recipes, datasets and seeds. Finished runs are skipped, interrupted ones resumed.
+
+    A metric that a finished run lacks is computed from its saved weights, without training. Any number of these
+    commands can share the work of one results folder.
+    """
+    patterns = [*(recipes or ()), *(["*"] if all_ else ())]
+    if not patterns:
+        raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
+    from ganzoo.config.loading import names_trackers
+    from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.training.device import available_cores
+    from ganzoo_studies.matrix import Matrix
+    from ganzoo_studies.progress import BenchProgress
+    from ganzoo_studies.records import Ledger
+    from ganzoo_studies.worker import Bench, Settings
+
+    if jobs > 1 and threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, available_cores() // jobs)
+    results = results or default_folder("results")
+    work = work or default_folder("runs", "bench")
+    zoo = load_zoo()
+    gpu_patterns = [pattern for pattern in patterns if "-gpu" in pattern]
+    too_slow = [
+        entry.name
+        for entry in zoo.recipes
+        if fnmatchcase(entry.name, FOR_OTHER_HARDWARE)
+        and not any(fnmatchcase(entry.name, pattern) for pattern in gpu_patterns)
+    ]
+    matrix = Matrix(patterns, [*(exclude or ()), *too_slow], made_for or (), dataset or (), seed or (), set_ or ())
+    settings = Settings(
+        work,
+        parallel=jobs,
+        threads=threads,
+        force=force,
+        retry=retry,
+        extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
+    )
+    with BenchProgress() as progress:
+        warn_of_problems(zoo)
+        planned = part_of(matrix.jobs(zoo), shard)
+        worker = Bench(zoo, Ledger(results), settings, progress)
+        runs = worker.run(planned)
+        progress.summarise(planned, runs, results)
+    if as_json:
+        print_json({"records": [run.plain() for run in runs]})
+    if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
+        raise typer.Exit(1)
+
+
+def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool) -> tuple[str, ...]:
+    """The options of this command that each job's ``ganzoo run`` and ``ganzoo eval`` get too."""
+    allowed = {"--allow-code": allow_code, "--allow-trackers": allow_trackers}
+    return (*(("--data-dir", str(data_dir)) if data_dir else ()), *(word for word in allowed if allowed[word]))
+
+
+def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
+    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None.
+
+    Raises:
+        GanzooError: The shard does not have this form.
+    """
+    if shard is None:
+        return list(jobs)
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    first, step = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= first <= step:
+        raise GanzooError(f"--shard {shard} must have the form k/n, with k from 1 to n.", "For example: --shard 1/4.")
+    return list(jobs[first - 1 :: step])
+
+
+def leaderboard(
+    results: Annotated[
+        Path | None, typer.Argument(help="The folder with runs.jsonl and scores.jsonl; results by default.")
+    ] = None,
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also rewrite the tables of this file, between `<!-- leaderboard:begin -->` and "
+            "`<!-- leaderboard:end -->`."
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores; runs/bench by default."
+        ),
+    ] = None,
+    named: Annotated[
+        Path | None, typer.Option("--results", help="The same folder, named as in `ganzoo bench` and `ganzoo study`.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
+    from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo_studies.leaderboard import write_leaderboard
+    from ganzoo_studies.records import RUNS
+    from ganzoo_studies.study_report import STUDIES, answers
+
+    if results is not None and named is not None:
+        raise GanzooError(f"Two folders of results are given: {results} and {named}.", "Leave out --results.")
+    results = results or named or default_folder("results")
+    work = work or default_folder("runs", "bench")
+    verdicts = []
+    if (results / STUDIES / RUNS).is_file():
+        zoo = load_zoo()
+        warn_of_problems(zoo)  # their studies would be missing from the page
+        verdicts = answers(results, zoo)
+    written = write_leaderboard(results, readme, work, verdicts)
+    files = [str(path) for path in written.files]
+    if as_json:
+        print_json({"files": files, "recipes": written.recipes})
+    else:
+        say(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)
+
+
+study = typer.Typer(help="Test papers' claims: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
+
+Names = Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")]
+Results = Annotated[
+    Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Use a small version of the study, which takes minutes, to check that it works.")
+]
+
+
+@study.command("list")
+def list_studies(as_json: AsJson = False) -> None:
+    """List the studies of all plugins."""
+    from ganzoo.cli.listing import list_
+
+    list_(["studies"], as_json=as_json)
+
+
+@study.command("show")
+def show_study(
+    name: Annotated[str, typer.Argument(help="A name or a YAML file.")],
+    quick: Quick = False,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Time a few steps of each row, to estimate the study's cost.")
+    ] = True,
+    data_dir: JobsDataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a study: its question, its rows, its claims, and its cost on this machine.
+
+    With `--json`, every row includes the command of its first run.
+    """
+    from ganzoo.cli.listing import show_yaml
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo_studies.cost import cost_of
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    (study,) = _studies([name], zoo, quick=quick)
+    cost = cost_of(study, zoo, timed=timed, data_dir=data_dir)
+    plain = study.model_dump(mode="json", exclude_defaults=True)
+    if as_json:
+        commands = [
+            {"row": c.row, "setting": c.setting or None, "command": c.jobs[0].command} for c in study.cells(zoo)
+        ]
+        print_json({**plain, "cost": asdict(cost), "cells": commands}, indent=1)
+    else:
+        del plain["name"]  # a study takes its name from its file
+        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *_cost_in_words(study, cost))))
+
+
+def _cost_in_words(study: Study, cost: Cost) -> list[str]:
+    """Lines on the number of training runs, their time on this machine, and the speed of each row."""
+    from ganzoo.formatting import duration, short
+
+    cells = len(study.rows) * len(study.setting_names)
+    trials = f", and {cost.trials:,} trials of a search" if cost.trials else ""
+    lines = [f"{cost.trainings:,} training runs for {cells:,} rows and settings{trials}: {short(cost.images)} images"]
+    if cost.seconds is not None:
+        side_by_side = (
+            f"; {cost.workers} in parallel: {duration(cost.seconds / cost.workers)}" if cost.workers > 1 else ""
+        )
+        lines.append(
+            f"about {duration(cost.seconds)} of training with {study.threads} thread"
+            f"{'' if study.threads == 1 else 's'}{side_by_side}, estimated from a few steps of each row on this machine"
+        )
+        lines.append(", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in cost.per_image.items()) + " images/s")
+    lines.append(f"samples are scored {cost.scorings:,} times on top of that")
+    return lines
+
+
+@study.command("run")
+def run_studies(
+    names: Names,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=1000,
+            help="Train this many seeds of each variant, and twice as many of the baseline. Claims stay untested "
+            "while that is fewer than the study's own.",
+        ),
+    ] = None,
+    quick: Quick = False,
+    results: Results = None,
+    work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/studies by default.")] = None,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where each run's generator is kept, so that metrics added later need no retraining; "
+            "a cache folder by default."
+        ),
+    ] = None,
+    jobs: Jobs = 1,
+    shard: Shard = None,
+    force: Force = False,
+    retry: Retry = False,
+    data_dir: JobsDataDir = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="With --launcher: how many workers; 1 by default.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --launcher: a SLURM parameter as in submitit, such as partition=gpu.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    allow_code: AllowCode = False,
+    allow_trackers: AllowTrackers = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the runs that a study does not have yet, and make its page. Interrupted runs are resumed.
+
+    Any number of these commands can share the work of one results folder, on one machine or on many.
+    """
+    from ganzoo.api.dataset import cache_folder
+    from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo_studies.findings import find, in_order
+    from ganzoo_studies.matrix import joined
+    from ganzoo_studies.progress import BenchProgress
+    from ganzoo_studies.records import Ledger
+    from ganzoo_studies.study_report import refuse_pages, write_pages
+    from ganzoo_studies.worker import Bench, Settings
+
+    if launcher is None and workers is not None:
+        raise GanzooError("--workers needs --launcher slurm; without it, start the command several times.")
+    if launcher is None and slurm:
+        raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
+    part_of([], shard)  # refuses a malformed one before anything is written
+    results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
+    zoo = load_zoo()
+    studies = _studies(names, zoo, quick=quick)
+    refuse_pages(studies, results, quick=quick)
+    requested = [study.with_seeds(seeds) if seeds else study for study in studies]
+    if launcher is not None:
+        numbers = _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
+        if as_json:
+            print_json({"jobs": numbers})
+        return
+    settings = Settings(
+        work,
+        parallel=jobs,
+        force=force,
+        retry=retry,
+        extra=jobs_arguments(data_dir, allow_code, allow_trackers),
+        any_hardware=True,
+        weights=weights_dir or cache_folder("weights"),
+    )
+    for study in requested:
+        study.refuse_unfit(zoo, data_dir)
+    with BenchProgress() as progress:
+        warn_of_problems(zoo)
+        ledger = Ledger(results)
+        worker = Bench(zoo, ledger, settings, progress)
+        # Studies that share a baseline share its training runs.
+        trials = joined(job for study in requested for trial in study.trials(zoo) for job in trial.jobs)
+        if trials:
+            worker.run(part_of(trials, shard))
+        ledger.refresh()
+        findings = [find(study, ledger, zoo) for study in requested]
+        if any(found.is_searching for found in findings):
+            sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
+            if shard is not None:
+                sentence = "Other shards have not finished the search."
+            raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
+        planned = joined(
+            job for found in findings for job in in_order(found.study, [cell.cell for cell in found.cells])
+        )
+        mine = part_of(planned, shard)
+        runs = worker.run(mine)
+        progress.summarise(mine, runs, results)
+    ledger.refresh()
+    pages = write_pages(studies, ledger, zoo, quick=quick)
+    _show_pages(pages, as_json, quick=quick)
+    if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
+        raise typer.Exit(1)
+
+
+@study.command("report")
+def report_studies(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Studies: names or YAML files; by default, all that have runs.")
+    ] = None,
+    quick: Quick = False,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the pages of studies from existing records: verdicts, table, pictures, curves."""
+    from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo_studies.records import Ledger
+    from ganzoo_studies.study_report import started, write_pages
+
+    results = results or default_folder("results", "studies")
+    if not (results / "runs.jsonl").is_file():
+        raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    ledger = Ledger(results)
+    studies = _studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
+    if not studies:
+        raise GanzooError(
+            f"{results} has no run of any installed study.",
+            "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
+        )
+    _show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
+
+
+def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
+    from ganzoo_studies.study import load_study
+
+    studies = [load_study(name, zoo) for name in dict.fromkeys(names)]
+    return [study.scaled_down() if quick else study for study in studies]
+
+
+def _show_pages(pages: list[StudyPage], as_json: bool, *, quick: bool) -> None:
+    """Print verdicts, and where the pages are; of ``quick`` studies, that they answer nothing."""
+    if as_json:
+        print_json({"studies": [page.plain() for page in pages]})
+        return
+    for page in pages:
+        say(f"{page.found.study.name}: {page.found.study.question}")
+        if quick:
+            say("  Quick version: it only shows that the study runs; it does not answer the question.")
+        for claim, verdict in zip(page.found.study.claims, page.verdicts, strict=True):
+            say(f"  {verdict.outcome.value}: {claim.says} {verdict.why}")
+        say(f"Saved to {page.path}", err=True)
+
+
+def _launch(
+    launcher: str, workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None
+) -> list[str]:
+    """Submit workers that run this command without ``--launcher``; returns the jobs' IDs."""
+    import sys
+
+    from ganzoo.errors import unknown
+    from ganzoo.files import refuse_links
+    from ganzoo_studies.slurm import submit
+
+    if launcher != "slurm":
+        raise unknown("launcher", launcher, ["slurm"])
+    command: list[str] = []
+    places = {"--results": results, "--work": work, "--weights-dir": weights_dir}
+    words, left_out = iter(sys.argv[1:]), ("--launcher", "--workers", "--slurm", *places)
+    for word in words:
+        if word in left_out:
+            next(words, None)
+        elif not word.startswith(tuple(f"{name}=" for name in left_out)):
+            command.append(word)
+    for name, place in places.items():
+        command += [name, str(place.resolve())] if place is not None else []
+    settings: dict[str, Any] = {}
+    for parameter in parameters:
+        key, equals, value = parameter.partition("=")
+        if not equals:
+            raise GanzooError(
+                f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
+            )
+        # A value with a leading zero is a name, such as an account's.
+        settings[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
+    numbers = submit(command, workers, settings, refuse_links(work / "slurm", work))
+    say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
+    say(f"When they are done: ganzoo study report --results {results}", err=True)
+    return numbers

@@ -1,0 +1,498 @@
+"""A study's results, from the records in a results folder: runs and scores of its cells, its search, its verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from ganzoo.api.metric import Scale
+from ganzoo.config.schema import Recipe
+from ganzoo.errors import GanzooError
+from ganzoo.registry.loading import Zoo
+from ganzoo.runs.scores import is_own, own_protocol
+from ganzoo_studies.matrix import Job
+from ganzoo_studies.records import Ledger, Score, ScoredRun
+from ganzoo_studies.study import Cell, Claim, Measure, Study, Trial, load_study
+from ganzoo_studies.verdicts import Comparison, Verdict, judge
+
+Place = tuple[str, str]
+"""A row and a setting."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """A measure's values for a row, one for each seed.
+
+    Attributes:
+        by_seed: The value of each run; None if it failed, was not scored, or never reached the threshold.
+        scale: How two of the values compare.
+        n: Number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n.
+        applies: Whether the measure applies to the row; False if it needs labels or an encoder that the row lacks.
+    """
+
+    by_seed: Mapping[int, float | None]
+    scale: Scale = "ratio"
+    n: int = 10_000
+    applies: bool = True
+
+    @property
+    def known(self) -> list[float]:
+        """The values that are not None."""
+        return [value for value in self.by_seed.values() if value is not None]
+
+    @property
+    def failed(self) -> int:
+        """Number of runs that should have a value but have none."""
+        return len(self.by_seed) - len(self.known) if self.applies else 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean; None if there are no values."""
+        return fmean(self.known) if self.known else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation between seeds; None for fewer than two values."""
+        return stdev(self.known) if len(self.known) > 1 else None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a value is at its measure's limit, so that ``logarithm`` replaces it."""
+        return 0 in self.known or (self.scale == "share" and 1 in self.known)
+
+    @property
+    def logs(self) -> dict[int, float]:
+        """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
+        if min(self.known, default=0) < 0:
+            return {}
+        return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
+
+    @property
+    def middle(self) -> float | None:
+        """The geometric mean (of a share, through its odds), which claims compare; None if there are no logarithms."""
+        if not self.logs:
+            return None
+        mean = math.exp(fmean(self.logs.values()))
+        return mean / (1 + mean) if self.scale == "share" else mean
+
+    @property
+    def noise(self) -> float | None:
+        """The scatter between seeds as a factor: the exponential of the standard deviation of the logarithms."""
+        return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
+
+
+@dataclass(frozen=True)
+class CellFound:
+    """A cell and its runs.
+
+    Attributes:
+        cell: The cell, as the study defines it.
+        runs: Its recorded runs, by seed.
+    """
+
+    cell: Cell
+    runs: Mapping[int, ScoredRun]
+
+    @property
+    def planned(self) -> int:
+        """Number of runs that the study requires."""
+        return len(self.cell.jobs)
+
+    def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
+        """A measure's value for every recorded run.
+
+        Args:
+            measure: The measure.
+            zoo: Where its metric is looked up; None if the values are not to be compared.
+            hardware: If given, only runs on this hardware count.
+        """
+        recipe = self.cell.jobs[0].recipe
+        runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
+        by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
+        applies = measure.metric in recipe.evaluate.metrics
+        if zoo is None:
+            return Values(by_seed, applies=applies)
+        n = recipe.evaluate.samples
+        if measure.share_of(zoo) == "real images":
+            own = own_protocol(recipe)
+            scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
+            n = max((score["protocol"].get("n_real") or 0 for score in scores if is_own(score, own)), default=0) or n
+        return Values(by_seed, measure.scale(zoo), n, applies)
+
+    def unscored(self, measure: Measure) -> int:
+        """Number of finished runs that lack a score they should have, for example after a measure was added."""
+        return sum(is_unscored(run, measure, self.cell.jobs[0].recipe) for run in self.runs.values())
+
+    def extractors(self, measure: Measure) -> set[tuple[str, str]]:
+        """The metric, and the digest of each version of its extractor that scored the runs."""
+        own = own_protocol(self.cell.jobs[0].recipe)
+        scores = [_final(run, measure.metric, own) for run in self.runs.values()]
+        return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
+
+    @property
+    def crashed(self) -> list[ScoredRun]:
+        """Runs that failed without diverging: the failure of a machine or program says nothing about the method."""
+        return [run for run in self.runs.values() if run.record.has_crashed]
+
+
+@dataclass(frozen=True)
+class TrialFound:
+    """A trial of a search, with its result.
+
+    Attributes:
+        trial: The trial.
+        value: The mean of the first measure on the validation images; None if a run is missing, failed or not scored.
+        done: Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged.
+    """
+
+    trial: Trial
+    value: float | None
+    done: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study and its recorded results.
+
+    Attributes:
+        study: The study.
+        cells: Cells in the order of settings and rows, without those whose search is unfinished or found nothing.
+        trials: The trials of its search.
+        winners: The best trial for each row and setting.
+        asked: Number of seeds of each variant according to the study's file; ``study`` has more if all rows do.
+    """
+
+    study: Study
+    cells: tuple[CellFound, ...]
+    trials: tuple[TrialFound, ...]
+    winners: Mapping[Place, TrialFound]
+    asked: int
+
+    @property
+    def runs(self) -> list[ScoredRun]:
+        """All recorded runs of its cells; a run that several cells share counts once."""
+        return list({run.record.key: run for cell in self.cells for run in cell.runs.values()}.values())
+
+    @property
+    def planned(self) -> int:
+        """Number of distinct runs that its cells require."""
+        return len({(job.digest, job.dataset, job.seed) for cell in self.cells for job in cell.cell.jobs})
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether a trial is not done yet."""
+        return not all(trial.done for trial in self.trials)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run that the study requires is recorded."""
+        return not self.is_searching and len(self.runs) >= self.planned
+
+    @property
+    def without_winner(self) -> list[Place]:
+        """Rows and settings in which every trial failed, so that nothing was trained."""
+        if self.is_searching:
+            return []
+        tried = dict.fromkeys((one.trial.row, one.trial.setting) for one in self.trials)
+        return [one for one in tried if one not in self.winners]
+
+    def cell(self, row: str, setting: str) -> CellFound | None:
+        """The cell of a row in a setting, or None."""
+        return next((one for one in self.cells if (one.cell.row, one.cell.setting) == (row, setting)), None)
+
+
+def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
+    """Look up a study's runs: the required ones, and further seeds that every row has (``--seeds``)."""
+    found = _find(study, ledger, zoo)
+    while found.cells and found.is_complete:  # no cells if all trials of all rows failed
+        # The first seed of each row beyond those that the study requires.
+        further = [(one.cell.jobs[0], study.seeds_of(one.cell.row)) for one in found.cells]
+        if any(ledger.find(job.digest, job.dataset, seed) is None for job, seed in further):
+            break
+        study = study.with_seeds(study.seeds + 1)
+        more = _find(study, ledger, zoo)
+        if not more.is_complete:
+            break
+        found = replace(more, asked=found.asked)
+    return found
+
+
+def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
+    sign = 1 if study.measures[0].better(zoo) == "higher" else -1
+    trials = tuple(_trial(trial, study.measures[0], ledger) for trial in study.trials(zoo))
+    winners: dict[Place, TrialFound] = {}
+    best: dict[Place, float] = {}
+    if all(trial.done for trial in trials):
+        for one in trials:
+            place = one.trial.row, one.trial.setting
+            if one.value is not None and sign * one.value > best.get(place, -math.inf):
+                winners[place], best[place] = one, sign * one.value
+    changes = {place: winner.trial.changes for place, winner in winners.items()}
+    cells = tuple(
+        CellFound(cell, {job.seed: run for job in cell.jobs if (run := _recorded(job, ledger)) is not None})
+        for cell in study.cells(zoo, changes)
+        if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
+    )
+    return Found(study, cells, trials, winners, study.seeds)
+
+
+def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
+    runs = [_recorded(job, ledger) for job in trial.jobs]
+    values = [
+        None if run is None else value_of(run, measure, job.recipe) for run, job in zip(runs, trial.jobs, strict=True)
+    ]
+    known = [value for value in values if value is not None]
+    done = all(
+        run is not None and not run.record.has_crashed and not is_unscored(run, measure, job.recipe)
+        for run, job in zip(runs, trial.jobs, strict=True)
+    )
+    return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
+
+
+def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
+    return ledger.find(job.digest, job.dataset, job.seed)
+
+
+def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
+    """A run's value, by the recipe's protocol; None if it failed, was not scored, or never reached the threshold."""
+    if run.record.status != "done":
+        return None
+    own = own_protocol(recipe)
+    if measure.is_final:
+        final = _final(run, measure.metric, own)
+        return None if final is None else float(final["value"])
+    for score in (points := curve(run, measure.metric, own)):
+        if (measure.below is not None and score["value"] < measure.below) or (
+            measure.above is not None and score["value"] > measure.above
+        ):
+            return float(score["seconds"])
+    if measure.at_seconds is not None:
+        within = [score for score in points if score["seconds"] <= measure.at_seconds]
+        return float(within[-1]["value"]) if within else None
+    if measure.at_images is None:
+        return None
+    # A run is scored after the step that crosses a multiple of every_images, so a few images later.
+    every = recipe.evaluate.every_images or 1
+    crossed = [score for score in points if score["images"] // every * every <= measure.at_images]
+    # If the run was scored more often, for another study, the multiple's own score is the first one from it on.
+    last = max(crossed, key=lambda score: (score["images"] // every, -score["images"]), default=None)
+    return None if last is None else float(last["value"])
+
+
+def _final(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
+    """The newest final score of the reported weights, which come first."""
+    scores = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+    return next((score for score in reversed(scores) if score["weights"] == scores[0]["weights"]), None)
+
+
+def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
+    """Whether a finished run lacks a score it should have."""
+    if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
+        return False
+    if measure.is_final:
+        return value_of(run, measure, recipe) is None
+    # A measure that was added later has only a final score, not a curve.
+    every = recipe.evaluate.every_images
+    return every is not None and len(curve(run, measure.metric, own_protocol(recipe))) < run.record.images // every
+
+
+def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
+    """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
+
+    Args:
+        run: The run. Its own scores may have another protocol, since studies differ in their number of samples.
+        metric: Such as ``fid@mnist-cnn``.
+        own: The protocol, as ``own_protocol`` gives it.
+    """
+    final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+    points = [
+        score
+        for score in run.curve
+        if final
+        and (score["metric"], score["weights"]) == (metric, final[0]["weights"])
+        and score.get("seconds") is not None
+        and is_own(score, own)
+    ]
+    return sorted(points, key=lambda score: int(score["images"]))
+
+
+def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
+    """The verdicts on all claims of all studies, corrected for all claims to be tested: see ``all_claims``."""
+    comparisons = [_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]
+    more = all_claims([found.study for found in all_found], zoo) - len(comparisons)
+    judged = iter(judge([*comparisons, *[Comparison((), (), waits="Not started.")] * more]))
+    return [[next(judged) for _ in found.study.claims] for found in all_found]
+
+
+def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verdict]]:
+    """A claim judged by the study's other measures of the same kind, such as another extractor's FID, with their names.
+
+    Two views of one distance may disagree, and a claim is judged by only one of them. No verdict follows from the
+    others: each is tested separately, so only its effect and interval are meaningful.
+    """
+    own = found.study.measure(claim.on)
+    if claim.than_on or not own.is_final:
+        return []
+    others = [
+        one
+        for one in found.study.measures
+        if one.is_final and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
+    ]
+    judged = [
+        (one.name, judge([_comparison(found, claim.model_copy(update={"on": one.name}), zoo)])[0]) for one in others
+    ]
+    return [(name, verdict) for name, verdict in judged if verdict.interval is not None]
+
+
+def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
+    """Number of claims that verdicts are corrected for: those of these studies and of all others in the same plugins.
+
+    All were stated beforehand, whether or not their studies have been run.
+    """
+    names = {study.name.removesuffix("-quick") for study in studies}
+    plugins = {entry.plugin for entry in zoo.studies if entry.name in names}
+    others = 0
+    for entry in zoo.studies:
+        if entry.plugin in plugins and entry.name not in names:
+            with suppress(GanzooError):  # `ganzoo check` reports what is wrong with it
+                others += len(load_study(entry.name, zoo).claims)
+    return sum(len(study.claims) for study in studies) + others
+
+
+def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
+    settings = (claim.at,) if claim.at is not None else found.study.setting_names
+    sides = [
+        (claim.better, found.study.measure(claim.on)),
+        (claim.than, found.study.measure(claim.than_on or claim.on)),
+    ]
+    # Testing after each run, and stopping at the first difference, would find differences that do not exist.
+    waits = ""
+    if found.is_searching:
+        waits = "Its search has not finished."
+    elif not found.is_complete:
+        waits = f"Waiting for all runs of the study: {len(found.runs)} of {found.planned} are recorded."
+    lost = [row for row, _ in sides for setting in settings if (row, setting) in found.without_winner]
+    if waits or lost:
+        return Comparison((), (), waits=waits, trouble=f"All trials of {lost[0]} failed." if lost else "")
+    compared = [
+        [(cell, measure) for setting in settings if (cell := found.cell(row, setting)) is not None]
+        for row, measure in sides
+    ]
+    scores = [[cell.values(one, zoo) for cell, one in side] for side in compared]
+    if crashed := [run for side in compared for cell, _ in side for run in cell.crashed]:
+        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
+    elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
+        waits = f"Waiting for scores: {_runs(missing, 'finished ')} {'has' if missing == 1 else 'have'} none yet."
+        if not all(one.is_final for _, one in sides):
+            waits += " Scores during training require training again: `ganzoo study run --force`."
+    trouble = ""
+    hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
+    if any(min(one.known, default=0) < 0 for side in scores for one in side):
+        trouble = f"Some scores of {claim.on} are negative, and have no logarithm."
+    elif len(hardware) > 1 and any(one.is_clocked for _, one in sides):
+        trouble = "Its runs were made on different machines, whose times cannot be compared."
+    elif not all(one.applies for side in scores for one in side):
+        trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."
+    elif len(extractors := {one for side in compared for cell, measure in side for one in cell.extractors(measure)}) > (
+        len({metric for metric, _ in extractors})
+    ):
+        trouble = (
+            "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
+        )
+    failed = [sum(one.failed for one in side) for side in scores]
+    signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
+    by_setting = len(settings) > 1
+    # The two rows in one setting, or two scores of one run, are compared as a pair.
+    paired = by_setting or claim.better == claim.than
+    logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
+    rounding = [_rounding(side, of_means=by_setting) for side in scores]
+    return Comparison(
+        logs[0],
+        logs[1],
+        better_failed=failed[0],
+        than_failed=failed[1],
+        runs=(sum(len(one.by_seed) for one in scores[0]), sum(len(one.by_seed) for one in scores[1])),
+        better_rounding=rounding[0],
+        than_rounding=rounding[1],
+        at_least=_is_at_least(scores, signs[0]),
+        paired=paired,
+        of="settings" if by_setting else "seeds",
+        trouble=trouble,
+        waits=waits,
+    )
+
+
+def _logs(
+    scores: Sequence[Sequence[Values]], signs: Sequence[int], *, by_setting: bool, paired: bool
+) -> list[list[float]]:
+    """The logarithms of both rows' scores, one for each setting or seed; larger is better.
+
+    Where scores are compared in pairs, those without a counterpart are left out.
+    """
+    if by_setting:
+        there = [all(one.logs for one in pair) for pair in zip(*scores, strict=True)]
+        return [
+            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
+            for side, sign in zip(scores, signs, strict=True)
+        ]
+    (ours,), (theirs,) = scores
+    seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
+    return [
+        [sign * one.logs[seed] for seed in sorted(some)]
+        for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
+    ]
+
+
+def _is_at_least(scores: Sequence[Sequence[Values]], sign: int) -> bool:
+    """Whether the effect is a lower bound: ``logarithm`` moved scores at a measure's limit, making it smaller."""
+    zeros = [any(0 in one.known for one in side) for side in scores]
+    ones = [any(one.scale == "share" and 1 in one.known for one in side) for side in scores]
+    best, worst = (ones, zeros) if sign > 0 else (zeros, ones)
+    return (best[0] or worst[1]) and not (worst[0] or best[1])
+
+
+def _runs(n: int, kind: str = "") -> str:
+    return f"{n} {kind}run{'' if n == 1 else 's'}"
+
+
+def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
+    """A lower bound on the standard deviation of a row's logarithms: the noise that a count rounds away.
+
+    The value behind a count may be anywhere within a step of 1; uniformly distributed, it has a deviation of 1/√12.
+
+    Args:
+        scores: The row's scores, by setting.
+        of_means: Whether means over a setting's seeds are compared, which are as much less noisy.
+    """
+    counted = [one.known for one in scores if one.scale == "count" and one.known]
+    parts = [fmean(1 / max(value, 1) ** 2 / 12 for value in known) for known in counted]
+    sizes = [len(known) if of_means else 1 for known in counted]
+    return math.sqrt(fmean(part / size for part, size in zip(parts, sizes, strict=True))) if parts else 0.0
+
+
+def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
+    """The logarithm of a score, or of a share's odds: scores are compared by these.
+
+    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n.
+
+    Args:
+        value: The score, at least 0.
+        scale: The scale of its metric.
+        n: Number of samples or, for a share of real images, of those.
+    """
+    if scale == "share":
+        share = min(max(value, 1 / n), 1 - 1 / n)
+        return math.log(share / (1 - share))
+    return math.log(value or (1 if scale == "count" else 1 / n))
+
+
+def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:
+    """The jobs seed by seed, so that a study that is stopped early has results for every row."""
+    for index in range(max(study.seeds_of(row) for row in study.rows)):
+        for cell in cells:
+            if index < len(cell.jobs):
+                yield cell.jobs[index]

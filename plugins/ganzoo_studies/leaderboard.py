@@ -1,0 +1,582 @@
+"""The front page of the results: study verdicts, samples of every recipe, and the leaderboard.
+
+It consists of index.html, README.md and samples.png, made from the ``runs.jsonl`` and ``scores.jsonl`` of the bench and
+of the studies.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image
+
+from ganzoo.api.dataset import GAP
+from ganzoo.api.reading import open_picture
+from ganzoo.errors import GanzooError
+from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
+from ganzoo.formatting import NOTHING, count, duration, figure, short
+from ganzoo_reports.plots import own_settings, shortened
+from ganzoo_reports.templates import Absent, Picture, between_markers, code, markdown, markdown_table, page
+from ganzoo_studies.pareto import COSTS, quality_against, views_against_one_another
+from ganzoo_studies.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
+from ganzoo_studies.records import RUNS, Ledger, RunRecord, collect_added_scores, read_runs
+
+TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
+MARKS = {
+    "README.md": (TITLE, "# Leaderboard\n\nMade by `ganzoo leaderboard`"),
+    "index.html": ("<title>ganzoo: results</title>", "<title>ganzoo: leaderboard</title>"),
+}
+"""How our pages begin, which distinguishes them from other files; the second entry is from earlier versions."""
+SOFTWARE = "ganzoo leaderboard"
+MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+MINUTES = (5, 20, math.inf)
+"""Training times within which the main README names the best recipe."""
+UNANSWERED = (
+    "No registered study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers "
+    "one. For studies from your own YAML files, see studies/README.md, or register them by a plugin."
+)
+NO_TABLE = "No recipe has been trained with `ganzoo bench` here yet."
+COUNTED = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot tell": ("is undecided", "are undecided"),
+    "not tested yet": ("is not tested yet", "are not tested yet"),
+}
+"""How each verdict is worded for one claim and for several; the clearest verdicts come first."""
+EFFECT = (
+    "Effect: how many times better the method scores than what it is compared with, as a ratio of geometric means over "
+    "seeds (of the odds, for a share such as an accuracy); below 1, the method is worse. The scores shown with an "
+    "effect are also geometric means (arithmetic if a seed scored 0), whereas tables show arithmetic means. In "
+    "parentheses: the effect's 95% confidence interval, for each claim alone; verdicts are corrected for the number of "
+    "claims."
+)
+MEANING = (
+    "A claim does not hold if the method's improvement is significantly smaller than 10%. Otherwise, it holds if the "
+    'method is significantly better. If neither is the case, it is undecided ("cannot tell"). A verdict is about the '
+    "study's setting, not about the paper: networks, images and training runs may be far smaller than the paper's. See "
+    "the notes on each study's page."
+)
+EXCESS = (
+    "In parentheses: how far a score is above real vs real (what real images score instead of samples), ± the standard "
+    "deviation of real vs real over draws of real images, where that was measured. Read a column downwards: numbers in "
+    "different columns cannot be compared."
+)
+SEEDS = (
+    "Where a recipe ran with several seeds, each figure is the mean over the seeds that did not fail, with the lowest "
+    "and highest in square brackets."
+)
+CAUTION = (
+    "Recipes train for different lengths, and many settings were chosen using these very scores, so small differences "
+    "in score and rank mean little. So do small differences in time, because other programs may have been running "
+    "during training."
+)
+
+FULL = {
+    "rank": "right",
+    "recipe": "left",
+    "ema": "right",
+    "raw": "right",
+    "95%": "right",
+    "above real vs real": "right",
+    "images": "right",
+    "training": "right",
+    "images/s": "right",
+    "parameters": "right",
+    "GFLOPs/image": "right",
+    "on": "left",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of a study, with its verdict.
+
+    Attributes:
+        verdict: ``holds``, ``does not hold``, ``cannot tell`` or ``not tested yet``.
+        says: The claim.
+        paper: The paper that makes it, or None.
+        on: The measure that decides the verdict.
+        effect: The effect in words, with its interval.
+        compared: The rows that are compared, each with its score.
+        decided: Whether the verdict is one of the first two and no other view of the same samples contradicts it.
+    """
+
+    verdict: str
+    says: str
+    paper: str | None
+    on: str
+    effect: str
+    compared: str
+    decided: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A study with results.
+
+    Attributes:
+        name: The study.
+        question: What it asks.
+        page: Its page, relative to the results; None if it has not been made.
+        findings: One for each of its claims, in order.
+    """
+
+    name: str
+    question: str
+    page: str | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict_counts(self) -> str:
+        """The number of claims with each verdict: ``2 hold, 1 does not hold``."""
+        return _counted(self.findings) or "no claims: see its table"
+
+
+def _counted(findings: Iterable[Finding]) -> str:
+    counts = Counter(finding.verdict for finding in findings)
+    return ", ".join(f"{n} {COUNTED[verdict][n > 1]}" for verdict in COUNTED if (n := counts[verdict]))
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that were made.
+
+    Attributes:
+        files: Their paths.
+        recipes: Number of contenders on all leaderboards.
+    """
+
+    files: tuple[Path, ...]
+    recipes: int
+
+
+def write_leaderboard(
+    results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
+) -> Written:
+    """Make the pages of a results folder.
+
+    Args:
+        results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
+        readme: A file whose text between the markers is replaced with the summary; None for no such file.
+        work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
+        answers: What studies found, see ``study_report.answers``.
+
+    Raises:
+        GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
+            not made by the leaderboard.
+    """
+    made: list[Ranking] = []
+    if not answers or (results / RUNS).is_file():
+        made = read_rankings(results)
+        if work is not None and collect_added_scores(Ledger(results), work):
+            made = read_rankings(results)
+    refuse_foreign(results, except_for=readme)
+    picture = best_samples(made, results)
+    contents = {
+        results / "index.html": html(made, results, answers),
+        results / "README.md": whole_page(made, answers),
+    }
+    if readme is not None:
+        contents[readme] = rewritten(readme, made, results, has_picture=picture is not None, answers=answers)
+    for path, text in contents.items():
+        write_atomically(path, text.encode())
+    files = [*contents]
+    if picture is not None:
+        write_atomically(results / "samples.png", picture)
+        files.append(results / "samples.png")
+    return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
+
+
+def read_rankings(results: Path) -> list[Ranking]:
+    """The leaderboards of a results folder.
+
+    Raises:
+        GanzooError: There are no records, or some cannot be read.
+    """
+    path = results / RUNS
+    if not path.is_file():
+        there_too = f", and no study in {results / 'studies'} is complete"
+        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
+        raise GanzooError(f"{path} does not exist{there_too}.", remedy)
+    runs = read_runs(results)
+    if not runs:
+        raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
+    return rankings(runs)
+
+
+def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
+    """Refuse to overwrite files that have the leaderboard's file names but were not made by it.
+
+    Args:
+        results: The folder.
+        except_for: A file of which only a part is replaced.
+
+    Raises:
+        GanzooError: A file there was not made by the leaderboard.
+    """
+    own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
+    with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
+        # Earlier versions did not tag the picture, but always made the pages as well.
+        own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
+    for name in (*MARKS, "samples.png"):
+        path = results / name
+        if path.exists() and except_for and except_for.exists() and path.samefile(except_for):
+            continue
+        remedy = "Move it, or keep the results in a separate folder."
+        refuse_to_overwrite(path, ours=own.get(name, False), command="leaderboard", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender on the page.
+
+    Attributes:
+        contender: The contender.
+        picture: Some of its samples, or None.
+        where: Precision, engine, threads and hardware of its runs.
+        places: Its place in each of the ranking's tables.
+        views: Its place in each view of the headline, with a mark where views disagree.
+    """
+
+    contender: Contender
+    picture: Picture | None
+    where: str
+    places: tuple[Place, ...]
+    views: tuple[tuple[Place, str], ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A ranking on the page.
+
+    Attributes:
+        ranking: The ranking.
+        rows: Its rows, in the order of the first table.
+        plots: For each table, plots of quality against each cost.
+        views: Plots of the first view of the headline against each other view.
+        shown_as: For each view of the headline, the index of the table that has the same column.
+    """
+
+    ranking: Ranking
+    rows: tuple[Row, ...]
+    plots: tuple[tuple[Markup | Absent, ...], ...]
+    views: tuple[Markup | Absent, ...]
+    shown_as: tuple[int, ...]
+
+
+def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
+    """``index.html``, which needs no other file and no network."""
+    sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
+    texts = {"effect": f"{MEANING} {EFFECT}", "caution": CAUTION, "excess": EXCESS, "disagree": DISAGREE}
+    context = {"sheets": sheets, "answers": answers, **texts}
+    return page("leaderboard.html", ("leaderboard.js",) if made else (), context, package=__package__)
+
+
+def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
+    by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
+    of_views = [{id(place.contender): place for place in view.places} for view in ranking.views]
+    rows = [
+        Row(
+            one,
+            None if (image := grid_of(one.newest.samples, results)) is None else Picture.of(thumbnail(image)),
+            where(one.newest),
+            tuple(places[id(one)] for places in by_contender),
+            tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
+        )
+        for one in ranking.contenders
+    ]
+    views = tuple(
+        views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
+        for index, view in enumerate(ranking.views[1:])
+    )
+    plots = [
+        tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
+        for index, table in enumerate(ranking.tables)
+    ]
+    keys = [table.metric.key for table in ranking.tables]
+    shown_as = tuple(keys.index(view.metric.key) for view in ranking.views)
+    return Sheet(ranking, tuple(rows), tuple(plots), views, shown_as)
+
+
+def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
+    """``results/README.md``."""
+    parts = [
+        f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
+        "[index.html](index.html) shows the same with pictures, plots and sortable tables.",
+        "## What papers claim",
+        *([f"{MEANING} {EFFECT}"] if answers else [UNANSWERED]),
+    ]
+    for answer in answers:
+        link = f"[{markdown(answer.question)}]({answer.page})" if answer.page else markdown(answer.question)
+        parts += [
+            f"### {link}",
+            _findings(answer.findings) if answer.findings else f"{answer.verdict_counts.capitalize()}.",
+        ]
+    parts += [
+        "## Leaderboard",
+        "Scores are ranked only against scores measured under the "
+        f"same protocol, given above each table. {SEEDS} {CAUTION} The reported score is in bold. 95%: the confidence "
+        "interval of a single run's score over other samples from it; other seeds may well score outside it. "
+        f"{EXCESS}",
+    ]
+    if not made:
+        parts.append(NO_TABLE)
+    for ranking in made:
+        parts.append(f"## {markdown(ranking.title)}")
+        if len(ranking.views) > 1:
+            parts += [*_headline(ranking), *([DISAGREE] if ranking.marks else [])]
+        parts += [part for table in ranking.tables for part in _section(table)]
+        if failed := [one for one in ranking.contenders if one.trouble]:
+            parts.append("### Failures")
+            parts.append("\n".join(f"- {markdown(one.name)}: {markdown(one.trouble)}" for one in failed))
+    if made:
+        commands = dict.fromkeys(run.record.command for each in made for one in each.contenders for run in one.runs)
+        parts += [
+            "## How to reproduce each figure",
+            "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages from the records.",
+            "\n".join(f"- {code(command)}" for command in commands),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _findings(findings: Iterable[Finding]) -> str:
+    rows = [
+        [f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.compared, one.paper or NOTHING))]
+        for one in findings
+    ]
+    return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "compared", "paper"), "left"), rows)
+
+
+def _section(table: Table) -> Iterable[str]:
+    """A table with everything that is known of each place, below its heading and protocol."""
+    metric = table.metric
+    yield f"### {markdown(metric.name)}"
+    floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
+    yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
+    rows = []
+    for place in table.places:
+        one = place.contender
+        # Recipes that finished without this metric are left out; failed ones are listed as failed.
+        if place.rank or not one.done:
+            rows.append(
+                [
+                    str(place.rank) if place.rank else "failed",
+                    markdown(one.name),
+                    _score(place, "ema"),
+                    _score(place, "raw"),
+                    NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
+                    place.excess_in_words or NOTHING,
+                    _mean(one.images, count),
+                    _mean(one.seconds, duration),
+                    _mean(one.speed, count),
+                    short(one.parameters),
+                    figure(None if one.newest.flops_per_image is None else one.newest.flops_per_image / 1e9),
+                    markdown(where(one.newest)),
+                ]
+            )
+    yield markdown_table(FULL, rows)
+
+
+def _headline(ranking: Ranking) -> Iterable[str]:
+    """The headline's metrics side by side, ranked by the first; the ranking must have several."""
+    first = ranking.views[0]
+    names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
+    machines = list(dict.fromkeys(where(place.contender.newest) for place in first.scored))
+    several = len(machines) > 1
+    listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
+    yield (
+        f"Ranked by the first of {names}; {markdown(first.metric.protocol)}. "
+        f"Trained in {'; '.join(listed)}."
+        f"{' Times marked with different numbers cannot be compared.' if several else ''}"
+    )
+    rows = []
+    for place in first.scored:
+        one = id(place.contender)
+        cells = []
+        for number, view in enumerate(ranking.views):
+            there = next(other for other in view.places if id(other.contender) == one)
+            above = f"({there.excess_in_words})" if there.excess_in_words else None
+            cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((one, number))))))
+        took = _mean(place.contender.seconds, duration)
+        machine = f" ({machines.index(where(place.contender.newest)) + 1})" if several else ""
+        rows.append([str(place.rank), markdown(place.contender.name), *cells, took + machine])
+    aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
+    yield markdown_table({**aligned, "training": "right"}, rows)
+
+
+def where(record: RunRecord) -> str:
+    """Precision, engine, threads and hardware, as far as they are known, in one line."""
+    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
+    on_gpu = bool(record.environment.get("gpu"))
+    parts = (record.precision, record.engine, None if on_gpu else threads, record.hardware)
+    return ", ".join(part for part in parts if part)
+
+
+def _score(place: Place, kind: str) -> str:
+    score = _spread(place.values.get(kind))
+    return f"**{score}**" if kind == place.reported else score
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return NOTHING
+    mean = figure(spread.mean)
+    return mean if spread.seeds == 1 else f"{mean} \\[{figure(spread.low)} to {figure(spread.high)}\\]"
+
+
+def _mean(spread: Spread | None, in_words: Callable[[float | None], str]) -> str:
+    return in_words(None if spread is None else spread.mean)
+
+
+def rewritten(
+    readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool, answers: Sequence[Answer] = ()
+) -> str:
+    """A README with the summary of these leaderboards between its markers.
+
+    The summary includes the picture, unless the README shows it elsewhere.
+
+    Raises:
+        GanzooError: It cannot be read, or has no markers.
+    """
+    try:
+        text = readme.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise GanzooError(f"{readme} cannot be read.", "Pass the README that has the markers.") from error
+    there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
+    elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
+    has_picture = has_picture and f"({there}/samples.png)" not in elsewhere
+    return between_markers(text, MARKERS, summary(made, there, has_picture, answers), str(readme))
+
+
+def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
+    """The text between the markers in the main README: a few of the best recipes, and how many claims hold.
+
+    Args:
+        made: The leaderboards.
+        results: The path from the README to the results.
+        has_picture: Whether to show ``samples.png``.
+        answers: What studies found.
+    """
+    parts = [f"![Samples of the recipes below]({results}/samples.png)"] if has_picture else []
+    if best := best_in_time(made):
+        metric = next(ranking.tables[0].metric for ranking in made if ranking.tables)
+        machines = "; ".join(dict.fromkeys(where(place.contender.newest) for place in best))
+        times = ", ".join(f"{minutes} minutes" for minutes in MINUTES[:-1])
+        rows = [
+            [
+                code(place.contender.newest.command.partition(" --")[0]),
+                f"{_mean(place.value, figure)} ({figure(place.floor)})",
+                _mean(place.contender.seconds, duration),
+            ]
+            for place in best
+        ]
+        headings = {"command": "left", f"{metric.name} (real vs real)": "right", "training": "right"}
+        parts += [
+            f"The best by {markdown(metric.name)} ({metric.direction}) that train in {times} or any time, first "
+            f"without labels, then with. Trained in {markdown(machines)}.",
+            markdown_table(headings, rows),
+        ]
+    if tested := _counted(finding for answer in answers for finding in answer.findings):
+        parts.append(f"[Studies and all recipes]({results}/README.md): of papers' claims put to the test, {tested}.")
+    else:
+        parts.append(f"[All recipes]({results}/README.md), each with the command that reproduces it.")
+    return "\n\n".join(parts)
+
+
+def best_in_time(made: Sequence[Ranking]) -> list[Place]:
+    """The first dataset's best recipes that train within each of ``MINUTES``, without labels and with; each once."""
+    tables = [ranking.tables[0] for ranking in made if ranking.tables]
+    best: dict[str, Place] = {}
+    for table, minutes in product(tables, MINUTES):
+        in_time = (one for one in table.scored if (took := one.contender.seconds) and took.mean <= 60 * minutes)
+        if table.metric == tables[0].metric and (first := next(in_time, None)):
+            best.setdefault(first.contender.newest.recipe, first)
+    return list(best.values())
+
+
+ROWS = 8
+"""Rows of images in a run's grids."""
+ACROSS, DOWN = 4, 2
+SIDE = 96
+"""Largest side of a thumbnail of a plot of points, in pixels."""
+MARGIN, TITLE_HEIGHT = 8, 42
+"""Space on either side of a grid in that picture, and above it, in pixels."""
+
+
+def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
+    """One PNG with samples of the recipes in the main README; None if there are no pictures."""
+    best = [(place, grid_of(place.contender.newest.samples, folder)) for place in best_in_time(made)]
+    chosen = [(place, image) for place, image in best if image is not None]
+    return _best_sheet(chosen) if chosen else None
+
+
+@own_settings()
+def _best_sheet(best: Sequence[tuple[Place, Image.Image]]) -> bytes:
+    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by an integer factor to fit."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tallest = max(image.height for _, image in best)
+    times = [max(1, tallest // image.height) for _, image in best]
+    images = [image.resize((image.width * k, image.height * k), 0) for k, (_, image) in zip(times, best, strict=True)]
+    columns = min(3, len(best))
+    rows = -(-len(best) // columns)
+    across = max(image.width for image in images) + 2 * MARGIN
+    down = max(image.height for image in images) + TITLE_HEIGHT
+    width, height = columns * across, rows * down + MARGIN
+    sheet = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    FigureCanvasAgg(sheet)
+    for number, ((place, _), image) in enumerate(zip(best, images, strict=True)):
+        middle, top = number % columns * across + across // 2, height - number // columns * down
+        sheet.figimage(
+            np.asarray(image.convert("RGB")),
+            middle - image.width // 2,
+            top - TITLE_HEIGHT - image.height,
+            origin="upper",
+        )
+        name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
+        position = (middle / width, (top - TITLE_HEIGHT + 4) / height)
+        sheet.text(*position, f"{name}\n{score}", fontsize=9, ha="center", va="bottom", parse_math=False)
+    buffer = BytesIO()
+    sheet.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
+    return buffer.getvalue()
+
+
+def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
+    """A record's picture; None if it is missing, unreadable or outside the folder.
+
+    Args:
+        record_samples: Its path, relative to ``folder``; a path that leads out of the folder is not followed.
+        folder: The results folder.
+    """
+    if record_samples is None:
+        return None
+    try:
+        path = (folder / record_samples).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
+        with open_picture(path, ("PNG",)) as image:
+            copied: Image.Image = image.copy()
+    except (GanzooError, OSError, ValueError):
+        return None
+    return copied
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """A grid cropped to four by two images, pixel for pixel; a plot of points is scaled down instead."""
+    pitch, rest = divmod(image.height - GAP, ROWS)
+    if rest or pitch > SIDE:
+        small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
+        small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+        return small
+    return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))

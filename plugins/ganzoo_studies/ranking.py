@@ -1,0 +1,340 @@
+"""Rankings of recipes: by the scores of one metric and protocol, and by the headline metrics side by side."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.config.checking import HEADLINES
+from ganzoo.evaluation.protocol import excess
+from ganzoo_reports.scores import MetricKey
+from ganzoo_studies.records import RunRecord, ScoredRun
+
+if TYPE_CHECKING:
+    pass
+
+BETTER, WORSE = "▲", "▼"
+DISAGREE = (
+    f"{BETTER} and {WORSE} mark where views disagree: by this metric, the recipe ranks higher or lower than by the "
+    "first one, by at least two places and more than a quarter of the table."
+)
+LONGEST = 60
+"""Maximum length of the settings that tell contenders apart, in characters; longer ones are replaced by a digest."""
+SHOWN_ANYWAY = tuple(f"train.{key}=" for key in ("seed", "precision", "threads", "engine", "device"))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean and range of a value over seeds.
+
+    Attributes:
+        mean: The mean.
+        low: The lowest value.
+        high: The highest value.
+        seeds: Number of seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread | None:
+        """The spread of the known values; None if there are none."""
+        known = [value for value in values if value is not None]
+        return cls(fmean(known), min(known), max(known), len(known)) if known else None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Runs of one recipe on one dataset with the same hardware, threads, precision and engine: only their seeds differ.
+
+    Attributes:
+        runs: At least one.
+        distinction: What sets it apart from contenders of the same recipe with other settings; empty if there are none.
+    """
+
+    runs: tuple[ScoredRun, ...]
+    distinction: str = ""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, and what tells it apart."""
+        return f"{self.newest.recipe} ({self.distinction})" if self.distinction else self.newest.recipe
+
+    @property
+    def newest(self) -> RunRecord:
+        """The newest record of a finished run, or else of any run; it represents all in whatever no seed changes."""
+        return (self.done or self.runs)[-1].record
+
+    @cached_property
+    def done(self) -> tuple[ScoredRun, ...]:
+        """The runs that finished."""
+        return tuple(run for run in self.runs if run.record.status == "done")
+
+    @cached_property
+    def failed(self) -> tuple[ScoredRun, ...]:
+        """The runs that failed."""
+        return tuple(run for run in self.runs if run.record.status == "failed")
+
+    @property
+    def trouble(self) -> str | None:
+        """What went wrong in the newest failed run, and the number of failures; None if no run failed."""
+        if not self.failed:
+            return None
+        sentence = self.failed[-1].record.error or "It failed without a message."
+        return sentence if len(self.runs) == 1 else f"{len(self.failed)} of {len(self.runs)} seeds failed: {sentence}"
+
+    @property
+    def seconds(self) -> Spread | None:
+        """Training time."""
+        return Spread.of(run.record.seconds for run in self.done)
+
+    @property
+    def images(self) -> Spread | None:
+        """Real images shown."""
+        return Spread.of(run.record.images for run in self.done)
+
+    @property
+    def speed(self) -> Spread | None:
+        """Images/s."""
+        return Spread.of(run.record.images_per_second for run in self.done)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters of all networks."""
+        return sum(self.newest.parameters.values())
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of a complete run; None if they could not be counted."""
+        per_image = self.newest.flops_per_image
+        return None if per_image is None or self.images is None else per_image * self.images.mean
+
+
+@dataclass(frozen=True)
+class Place:
+    """A contender's result in one metric.
+
+    Attributes:
+        contender: The contender.
+        rank: The rank, from 1; equal scores share one. None if it has no score.
+        values: Scores by kind of weights.
+        reported: The kind of weights that counts; None if there is no score.
+        floor: Real vs real: the score of real images, or None.
+        sd: The standard deviation of real vs real; None if it is unknown.
+        interval: The 95% interval of the reported score; None unless there is one seed and it was computed.
+    """
+
+    contender: Contender
+    rank: int | None
+    values: Mapping[str, Spread]
+    reported: str | None
+    floor: float | None
+    sd: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def value(self) -> Spread | None:
+        """The reported score."""
+        return None if self.reported is None else self.values[self.reported]
+
+    @property
+    def excess(self) -> float | None:
+        """How far the reported score is above real vs real; negative if it is below."""
+        return None if self.value is None or self.floor is None else self.value.mean - self.floor
+
+    @property
+    def excess_in_words(self) -> str | None:
+        """The same, ± the standard deviation of real vs real: ``+0.19 ± 0.004``."""
+        return None if self.excess is None or self.value is None else excess(self.value.mean, self.floor, self.sd)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All contenders on one dataset in one metric, the best first, those without a score last.
+
+    Attributes:
+        metric: The metric and its protocol.
+        places: One for each contender.
+    """
+
+    metric: MetricKey
+    places: tuple[Place, ...]
+
+    @property
+    def scored(self) -> list[Place]:
+        """The places with a rank."""
+        return [place for place in self.places if place.rank is not None]
+
+    @property
+    def floor(self) -> float | None:
+        """The score of real images, or None."""
+        return next((place.floor for place in self.places if place.floor is not None), None)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The leaderboard of one dataset, either of recipes that are given labels or of those that are not.
+
+    A recipe that is given labels draws every class equally often without having learned to, so the two are ranked
+    separately.
+
+    Attributes:
+        dataset: Its name.
+        labelled: Whether its recipes are conditional.
+        contenders: Contenders in the order of the first table.
+        tables: One for each metric and protocol; the first one ranks. Headline metrics come first, except those that
+            have scored fewer than half as many contenders as the most frequent metric.
+        views: The headline's tables that share the first one's reference and counts, in order.
+    """
+
+    dataset: str
+    labelled: bool
+    contenders: tuple[Contender, ...]
+    tables: tuple[Table, ...]
+    views: tuple[Table, ...]
+
+    @property
+    def title(self) -> str:
+        """The dataset, and whether labels were given."""
+        return f"{self.dataset}, with labels" if self.labelled else self.dataset
+
+    @cached_property
+    def marks(self) -> Mapping[tuple[int, int], str]:
+        """Where views disagree, by the contender's id and the view's number; see ``DISAGREE``.
+
+        Ranks are taken among the contenders that have a score in every view.
+        """
+        scored = [{id(place.contender): place for place in view.scored} for view in self.views]
+        shared = set.intersection(*map(set, scored)) if scored else set()
+        far = max(1.0, len(shared) / 4)
+        ranks = [
+            _ranks(view.metric, [places[one] for one in shared])
+            for view, places in zip(self.views, scored, strict=True)
+        ]
+        return {
+            (one, number): BETTER if ranks[number][one] < ranks[0][one] else WORSE
+            for number in range(1, len(ranks))
+            for one in shared
+            if abs(ranks[number][one] - ranks[0][one]) > far
+        }
+
+
+def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
+    """A leaderboard for each dataset, without labels and with; the dataset with the most contenders comes first."""
+    grouped: dict[tuple[str, bool], dict[tuple[Any, ...], list[ScoredRun]]] = {}
+    sizes: Counter[str] = Counter()
+    for run in runs:
+        record = run.record
+        # Runs for which `auto` was resolved differently share a digest but get separate rows: a row never mixes them.
+        threads = None if record.environment.get("gpu") else record.threads
+        key = record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
+        alike = grouped.setdefault((record.dataset, record.conditional), {}).setdefault(key, [])
+        sizes[record.dataset] += not alike
+        alike.append(run)
+    made = [
+        _ranking(dataset, labelled, [Contender(tuple(alike)) for alike in by_key.values()])
+        for (dataset, labelled), by_key in grouped.items()
+    ]
+    return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
+
+
+def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:
+    # If one recipe has several settings, each is named by its `--set`, or else by its digest.
+    records: dict[str, list[RunRecord]] = {}
+    for one in contenders:
+        records.setdefault(one.newest.recipe, []).append(one.newest)
+    named = [replace(one, distinction=_distinction(one.newest, records[one.newest.recipe])) for one in contenders]
+    have = Counter(
+        metric
+        for contender in named
+        for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores)
+    )
+    listed = HEADLINES.get(dataset, ())
+    most = max(have.values(), default=0)
+
+    def order_of(metric: MetricKey) -> tuple[Any, ...]:
+        # A headline metric that has scored few contenders so far must not come first.
+        place = listed.index(metric.name) if metric.name in listed else len(listed)
+        return 2 * have[metric] < most, place, -have[metric]
+
+    tables = tuple(_table(metric, named) for metric in sorted(have, key=order_of))
+    order = tuple(place.contender for place in tables[0].places) if tables else tuple(named)
+    views = list(tables[:1])
+    for name in listed:
+        # Of each other metric of the headline, the first table with the same reference and counts.
+        beside = [one for one in tables if one.metric.name == name != tables[0].metric.name]
+        views += [one for one in beside if one.metric.reference == tables[0].metric.reference][:1]
+    return Ranking(dataset, labelled, order, tables, tuple(views))
+
+
+def _distinction(record: RunRecord, alike: Sequence[RunRecord]) -> str:
+    """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
+    shared = set.intersection(*(set(_settings(one.command)) for one in alike))
+
+    def words(one: RunRecord) -> str:
+        return ", ".join(word for word in _settings(one.command) if word not in shared)
+
+    def shown(one: RunRecord) -> tuple[Any, ...]:
+        return words(one), one.hardware, one.precision, one.threads, one.engine
+
+    own = words(record)
+    is_alone = all(one.digest == record.digest for one in alike if shown(one) == shown(record))
+    return own if is_alone and len(own) <= LONGEST else record.digest[:8]
+
+
+def _settings(command: str) -> list[str]:
+    """The ``--set`` values of a command, except those that may differ within a contender or that its row shows."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    values = [value for word, value in pairwise(words) if word == "--set"]
+    return [value for value in values if not value.startswith(SHOWN_ANYWAY)]
+
+
+def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
+    places = [_place(metric, contender) for contender in contenders]
+    ranks = _ranks(metric, places)
+    ranked = [replace(place, rank=ranks.get(id(place.contender))) for place in places]
+    # Contenders that finished without this score come before those that failed.
+    return Table(metric, tuple(sorted(ranked, key=lambda place: (place.rank or math.inf, not place.contender.done))))
+
+
+def _place(metric: MetricKey, contender: Contender) -> Place:
+    values: dict[str, list[float]] = {}
+    floor = sd = None
+    ends: list[Any] = []
+    for run in contender.done:
+        # One score for each kind of weights: with several sample seeds, that of the run's own seed, which comes first.
+        first: dict[str, dict[str, Any]] = {}
+        for score in run.scores:
+            if MetricKey.of(score) == metric:
+                first.setdefault(score["weights"], score)
+        for kind, score in first.items():
+            values.setdefault(kind, []).append(score["value"])
+            floor = score["floor"] if floor is None else floor
+            sd = score.get("sd") if sd is None else sd
+        ends.append(next(iter(first.values()), {}).get("interval"))
+    spreads = {kind: spread for kind, several in values.items() if (spread := Spread.of(several)) is not None}
+    interval = tuple(ends[0]) if len(ends) == 1 and ends[0] else None
+    return Place(contender, None, spreads, next(iter(spreads), None), floor, sd, interval)
+
+
+def _ranks(metric: MetricKey, places: Sequence[Place]) -> dict[int, int]:
+    """The rank of each contender, by its id, among these places alone, without those that have no score."""
+    badness = {
+        id(place.contender): metric.badness(place.value.mean, place.floor)
+        for place in places
+        if place.value is not None
+    }
+    return {one: 1 + sum(other < own for other in badness.values()) for one, own in badness.items()}

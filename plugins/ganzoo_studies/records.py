@@ -1,0 +1,500 @@
+"""Records of runs and their scores: made from a run folder, stored in a results folder, and read back.
+
+``runs.jsonl`` has a line for each run, ``scores.jsonl`` a line for each of its scores, including those measured later.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from filelock import FileLock
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ganzoo.config.identity import training_digest
+from ganzoo.config.schema import combination
+from ganzoo.errors import GanzooError, writing
+from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.strict import issues
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
+from ganzoo.runs.schemas import LARGEST, Count, Name, Seconds
+from ganzoo.runs.scores import final_scores, own_protocol
+from ganzoo.training.flops import flops_per_image
+from ganzoo_studies.matrix import Job, job_folder
+
+RUNS: Final = "runs.jsonl"
+SCORES: Final = "scores.jsonl"
+CLAIMS: Final = ".claims"
+"""Folder of the locks on runs in progress, see ``Ledger.claim``."""
+SCHEMA: Final = 2
+"""Schema of ``runs.jsonl``."""
+SCORE_SCHEMA: Final = 1
+"""Schema of ``scores.jsonl``."""
+
+Key = tuple[str, str, int, str, str | None]
+"""Identifies a run: the recipe's digest, the dataset, the seed, the hardware and the precision."""
+
+Score = dict[str, Any]
+
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
+
+
+def _with_versions(environment: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(environment.get("versions"), dict | None):
+        raise combination("has 'versions' that are not a mapping")
+    return environment
+
+
+Environment = Annotated[dict[str, Any], AfterValidator(_with_versions)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class RunRecord(_Line):
+    """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows.
+
+    Attributes:
+        schema_version: ``schema`` in the file; 2.
+        recipe: Its name.
+        dataset: The dataset's name.
+        seed: ``train.seed``.
+        digest: Digest of the settings, see ``training_digest``; the same for all seeds.
+        plugin: The entry point that provides the recipe; None if it is a file.
+        summary: The recipe's one-line summary.
+        paper: Citation, or None.
+        loss: The loss's name.
+        conditional: Whether the networks get labels.
+        status: ``done``, or ``failed`` if the run diverged, crashed or was killed.
+        error: What went wrong; None if nothing did.
+        images: Real images shown.
+        seconds: Seconds of training, evaluation excluded.
+        wall_seconds: Seconds from the process's start to its end; None if other processes trained a part of it.
+        images_per_second: Images divided by ``seconds``; None if nothing was trained.
+        parameters: Number of trainable parameters of each network, by role.
+        flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
+            each real image shown; None if the run failed or they could not be counted.
+        engine: The engine that executed the phases.
+        precision: ``fp32``, ``tf32`` or ``bf16``; None if the run failed before that was decided.
+        threads: CPU threads.
+        environment: Hardware and versions, as in ``run.json``.
+        samples: Path of the final grid of samples, relative to the file; None if there is none.
+        finished: ISO time, UTC.
+        command: The command that repeats the training.
+        started: ISO time, UTC, as in ``run.json``; it distinguishes a run from an earlier one with the same key.
+        protocol: The protocol by which the run scored itself, see ``own_protocol``.
+        diverged: Whether it failed because a loss, a weight, a sample or a score was not finite.
+        plugins: The plugins of other packages that it was trained with, each with its package and version.
+    """
+
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
+    recipe: Name
+    dataset: Name
+    seed: int
+    digest: Digest
+    plugin: str | None
+    summary: str
+    paper: str | None
+    loss: str
+    conditional: bool
+    status: Literal["done", "failed"]
+    error: str | None
+    images: Count
+    seconds: Seconds
+    wall_seconds: Seconds | None
+    images_per_second: Number | None
+    parameters: dict[str, Count]
+    flops_per_image: Number | None
+    engine: str | None
+    precision: str | None
+    threads: int
+    environment: Environment
+    samples: str | None
+    finished: str
+    command: str
+    started: str | None
+    protocol: dict[str, Any]
+    diverged: bool = False
+    plugins: dict[str, str] = {}
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it failed without diverging, so not because of the method: it may well succeed on another machine."""
+        return self.status == "failed" and not self.diverged
+
+    def plain(self) -> dict[str, Any]:
+        """The line in the file; it has ``diverged`` only if the run did, and ``plugins`` only if there were any."""
+        left_out = {key for key in ("diverged", "plugins") if not getattr(self, key)}
+        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
+
+    @property
+    def hardware(self) -> str:
+        """The GPU or, if it was trained on a CPU, the CPU with its matrix instructions."""
+        return hardware_in_words(self.environment)
+
+    def folder(self, work: Path) -> Path:
+        """The run folder of its job."""
+        return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
+
+    @property
+    def key(self) -> Key:
+        """Identifies the run: of two records with the same key, the later one counts."""
+        return self.digest, self.dataset, self.seed, self.hardware, self.precision
+
+
+class ScoreRow(_Line):
+    """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``.
+
+    Attributes:
+        schema_version: ``schema`` in the file; 1.
+        digest: As in the record, like the next six.
+        recipe: The recipe's name.
+        dataset: The dataset of the run.
+        seed: ``train.seed``.
+        hardware: The hardware of the run.
+        precision: ``fp32``, ``tf32`` or ``bf16``.
+        started: When the run started.
+        images: Real images shown before the score was measured.
+        seconds: Seconds of training before the score was measured.
+        weights: ``ema`` or ``raw``.
+        metric: ``<metric>@<extractor>``.
+        value: The score.
+        floor: Real vs real: the score of real images instead of samples; None if the metric has none.
+        interval: 95% confidence interval of the mean score of other sets of as many samples; None if not computed.
+        sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
+        protocol: Everything else the score depends on.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = SCORE_SCHEMA
+    digest: str
+    recipe: str
+    dataset: str
+    seed: int
+    hardware: str
+    precision: str | None
+    started: str | None
+    images: Count
+    seconds: Seconds | None = None
+    weights: str
+    metric: str
+    value: Number
+    floor: Number | None = None
+    interval: tuple[Number, Number] | None = None
+    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None
+    protocol: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: RunRecord, score: Mapping[str, Any]) -> ScoreRow:
+        """The row for a score from a run folder."""
+        training = {name: getattr(record, name) for name in _OF_TRAINING}
+        return cls.model_validate({**training, **{name: score[name] for name in _OF_SCORE if name in score}})
+
+    @property
+    def training(self) -> tuple[Key, str | None]:
+        """The run that it belongs to: its key, and when it started."""
+        return (self.digest, self.dataset, self.seed, self.hardware, self.precision), self.started
+
+    @property
+    def score(self) -> Score:
+        """The score as in the run folder."""
+        left_out = {key for key in ("interval", "sd") if getattr(self, key) is None}
+        return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
+
+    def plain(self) -> dict[str, Any]:
+        """The line in the file; without ``sd`` if it is unknown, as in files of earlier versions."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"sd"} if self.sd is None else None)
+
+
+_OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
+_OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "sd", "protocol")
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A record with the scores of its run.
+
+    Attributes:
+        record: The run.
+        curve: All its scores, oldest first.
+    """
+
+    record: RunRecord
+    curve: tuple[Score, ...]
+
+    @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        """The final scores, those by the run's own protocol first: see ``final_scores``."""
+        return tuple(final_scores(self.curve, self.record.protocol))
+
+    def plain(self) -> dict[str, Any]:
+        """JSON: the record, and its final scores as ``scores``."""
+        return {**self.record.plain(), "scores": list(self.scores)}
+
+
+def read_runs(folder: Path) -> list[ScoredRun]:
+    """The runs of a results folder with their scores, in order; only the last run of each key.
+
+    Lines that are not JSON are skipped with a warning. A torn last line, and scores of a run without a record,
+    are skipped without one.
+
+    Raises:
+        GanzooError: A line was written by another version, or is damaged.
+    """
+    latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
+    for record in _validated(folder / RUNS, SCHEMA, RunRecord):
+        latest.pop(record.key, None)
+        latest[record.key] = record, []
+    by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
+    for row in _validated(folder / SCORES, SCORE_SCHEMA, ScoreRow):
+        scores = by_training.get(row.training, [])
+        if row.score not in scores:  # two benches may have collected the same one
+            scores.append(row.score)
+    return [ScoredRun(record, tuple(scores)) for record, scores in latest.values()]
+
+
+L = TypeVar("L", bound=_Line)
+
+
+def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
+    for number, line in numbered_lines(path):
+        if (version := line.get("schema")) != schema:
+            raise GanzooError(
+                f"Line {number} of {path} was written by another version of ganzoo (schema {version}).",
+                f"This one reads schema {schema}: give another results folder.",
+            )
+        try:
+            yield kind.model_validate(line)
+        except ValidationError as error:
+            reason = issues(error, kind, line)[0].sentence("it")
+            raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Repair or remove that line.") from error
+
+
+class Ledger:
+    """``runs.jsonl``, ``scores.jsonl`` and ``samples/`` in a folder. Several processes may write at once.
+
+    Args:
+        folder: Created if it is missing.
+
+    Raises:
+        GanzooError: The folder cannot be created, a path that it writes to is a link, or its records cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("samples", CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
+            refuse_links(folder / name, folder)
+        with writing(f"{folder} cannot be created", "Give another results folder."):
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
+        self._seen: dict[str, int] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the records again if other processes have written to them."""
+        sizes = {name: _size(self.folder / name) for name in (RUNS, SCORES)}
+        if sizes != self._seen:
+            self._runs = {run.record.key: run for run in read_runs(self.folder)}
+            self._keys: dict[tuple[str, str, int], dict[Key, None]] = {}
+            for key in self._runs:
+                self._keys.setdefault(key[:3], {})[key] = None
+            self._seen = sizes
+
+    @property
+    def runs(self) -> list[ScoredRun]:
+        """All runs, in order."""
+        return list(self._runs.values())
+
+    def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
+        """The newest run of a recipe on the given hardware, or on any, in whatever precision.
+
+        A run that crashed counts only where there is no other.
+        """
+        keys = self._keys.get((digest, dataset, seed), ())
+        matches = [self._runs[key] for key in keys if hardware in (None, key[3])]
+        matches = [run for run in matches if not run.record.has_crashed] or matches
+        return matches[-1] if matches else None
+
+    def claim(self, digest: str, seed: int) -> FileLock:
+        """A lock: of all processes that write to the folder, only its holder works on that run.
+
+        The operating system releases it when its holder dies for any reason: locks never go stale or time out.
+        """
+        path = refuse_links(self.folder / CLAIMS / f"{seed}-{digest}.lock", self.folder)
+        path.parent.mkdir(exist_ok=True)
+        return FileLock(path, blocking=False)
+
+    def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
+        """Write a record, after its picture and its scores."""
+        if picture is not None and record.samples is not None:
+            write_atomically(self.folder / record.samples, picture.read_bytes())  # never follows a link
+        run = self._with_scores(ScoredRun(record, ()), scores)
+        self._append(RUNS, [record.plain()])
+        keys = self._keys.setdefault(record.key[:3], {})
+        for known in (self._runs, keys):
+            known.pop(record.key, None)
+        self._runs[record.key], keys[record.key] = run, None
+        return run
+
+    def add_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
+        """Write the scores of a recorded run that are not in ``scores.jsonl`` yet."""
+        self._runs[run.record.key] = added = self._with_scores(run, scores)
+        return added
+
+    def _append(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        before, after = locked_append(self.folder / name, records, durable=True)
+        if self._seen[name] == before:  # no other process has written anything that is still to be read
+            self._seen[name] = after
+
+    def _with_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
+        rows = [ScoreRow.of(run.record, score) for score in scores if math.isfinite(score["value"])]
+        new = [row for row in rows if row.score not in run.curve]
+        if new:
+            self._append(SCORES, [row.plain() for row in new])
+        return ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job's process ended.
+
+    Attributes:
+        error: What went wrong, in a sentence; None if nothing did.
+        wall_seconds: Seconds from its start to its end.
+        stopped: Whether it was stopped on request, and saved.
+    """
+
+    error: str | None
+    wall_seconds: float
+    stopped: bool = False
+
+
+def collect(
+    job: Job, folder: Path, outcome: Outcome, environment: Mapping[str, Any], zoo: Zoo
+) -> tuple[RunRecord, Sequence[Score]]:
+    """The record and the scores of a job whose process has ended.
+
+    Args:
+        job: The job.
+        folder: Its run folder, which may be missing if it failed.
+        outcome: How its process ended.
+        environment: This process's environment, used if the run folder has none.
+        zoo: Where the recipe's names are looked up.
+    """
+    run, trained, problem = None, job.recipe, None
+    scores: Sequence[Score] = []
+    events: Sequence[Mapping[str, Any]] = []
+    try:
+        run = RunFolder.open(folder)
+        # The recipe as it was trained: the file may have been edited after the bench started.
+        trained, scores, events = run.recipe(zoo), run.scores(), run.events()
+    except GanzooError as damage:  # one damaged folder does not end the other jobs
+        run, problem = None, str(damage)
+    info = run.info if run else {}
+    broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
+    error = outcome.error or problem or (f"A score is not finite: {', '.join(broken)}." if broken else None)
+    # From the finished run, or from the last log event.
+    logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
+    images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
+    resumed = any(event["event"] == "resume" for event in events)
+    # If a worker died before recording a finished run, the process that finds it done takes no time.
+    is_whole = not resumed and outcome.wall_seconds >= seconds
+    made_with = info.get("environment", environment)
+    used = external_plugins(trained, zoo)
+    record = RunRecord(
+        recipe=job.recipe.name,
+        dataset=job.dataset,
+        seed=job.seed,
+        digest=training_digest(trained),
+        plugin=job.plugin,
+        summary=job.recipe.summary,
+        paper=job.recipe.paper,
+        loss=job.recipe.loss.name,
+        conditional=job.recipe.conditional,
+        status="failed" if error else "done",
+        error=error,
+        images=images,
+        seconds=seconds,
+        wall_seconds=round(outcome.wall_seconds, 1) if is_whole else None,
+        images_per_second=round(images / seconds, 1) if seconds else None,
+        parameters=info.get("parameters", {}),
+        flops_per_image=None if error else count_flops(job, zoo, run),
+        engine=info.get("engine"),
+        precision=info.get("precision"),
+        threads=made_with["threads"],
+        environment=dict(made_with),
+        samples=None if error else job.picture(f"{hardware_in_words(made_with)}, {info.get('precision')}"),
+        finished=now(),
+        command=job.command,
+        started=info.get("started"),
+        protocol=own_protocol(trained),
+        diverged=bool(error) and (bool(broken) or any(event["event"] == "diverged" for event in events)),
+        plugins={**used, **{name: known for name, known in (info.get("plugins") or {}).items() if name in used}},
+    )
+    return record, scores
+
+
+def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
+    """The run folder that a record was made from; None if it is gone or now contains another run."""
+    return recorded_run(record, record.folder(work))
+
+
+def recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
+    """The run in a folder; None if there is none, or if the record was made from another."""
+    try:
+        run = RunFolder.open(folder)
+    except GanzooError:
+        return None
+    if run.info.get("started") != record.started or run.info.get("images") != record.images:
+        return None
+    return run
+
+
+def collect_added_scores(ledger: Ledger, work: Path) -> int:
+    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders.
+
+    Args:
+        ledger: The ledger.
+        work: Where ``ganzoo bench`` keeps run folders.
+
+    Returns:
+        The number of scores added.
+    """
+    added = 0
+    for run in ledger.runs:
+        kept = kept_run(run.record, work) if run.record.status == "done" else None
+        if kept is not None:
+            added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
+    return added
+
+
+def final_picture(folder: Path) -> Path | None:
+    """The last grid of samples in a run folder, or None."""
+    pictures = sorted((folder / "samples").glob("*.png"))
+    return pictures[-1] if pictures else None
+
+
+def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
+    """FLOPs per training image; None if counting fails, for example on operations that fake tensors do not support."""
+    try:
+        where = run.data_dir(job.recipe) if run else None
+        dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
+        return flops_per_image(job.recipe, zoo, dataset)
+    except Exception:  # whatever the cause, the run succeeded, and its record must not be lost
+        return None
+
+
+def _size(path: Path) -> int:
+    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return 0

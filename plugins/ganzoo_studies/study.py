@@ -1,0 +1,703 @@
+"""A study: a question put to several recipes, with a baseline, seeds, measures and the claims to test.
+
+A study is a YAML file (docs/studies.md). Its rows are the baseline and the variants. Each row is trained in every
+setting with every seed; a row in a setting is a cell.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import torch
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from ganzoo.api.bounds import ImageCount
+from ganzoo.api.metric import ModelMetric, Scale, ShareOf
+from ganzoo.config.checking import headline, how_to_score, wrong_metric, wrong_threshold
+from ganzoo.config.loading import Override, load_recipe
+from ganzoo.config.schema import (
+    MetricName,
+    OneLine,
+    Recipe,
+    Section,
+    Threads,
+    combination,
+    refuse_unless_mapping,
+)
+from ganzoo.data import load_part
+from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.evaluation.requests import fitting_metrics
+from ganzoo.registry import strict
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import HEADLINE, check_file_name
+from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
+from ganzoo_studies.matrix import Job, job_of
+
+BASELINE: Final = "baseline"
+TUNED: Final = "tuned"
+"""The only variant of a study that has a search but no variants: the baseline with the settings found."""
+EVERYWHERE: Final = ""
+"""The name of the only setting of a study without settings."""
+
+Overrides = Annotated[tuple[str, ...], Field(strict=False)]
+Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
+Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
+Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
+
+
+def _require_question(text: str) -> str:
+    if "\n" in text or not text.endswith("?"):
+        raise combination("must be one line that ends with a question mark")
+    return text
+
+
+Question = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_require_question)]
+
+
+class Variant(Section):
+    """A row of a study. A list of overrides is enough: ``ada: [augmentation=ada]``.
+
+    Attributes:
+        recipe: A registered recipe to use instead of the study's baseline, or None.
+        overrides: Changes to it, as for ``--set``.
+        settings: Further changes in individual settings, by name, such as a different length of training for this row.
+        search: Further changes to this row's trials, applied after those common to all trials.
+    """
+
+    recipe: str | None = None
+    overrides: Overrides = ()
+    settings: dict[Label, Overrides] = Field(default_factory=dict)
+    search: Overrides = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_list(cls, data: Any) -> Any:
+        if isinstance(data, list | tuple):
+            return {"overrides": data}
+        refuse_unless_mapping(data, "a list of overrides or a mapping")
+        return data
+
+
+class Measure(Section):
+    """A measure of a run. A metric's name alone means its final score.
+
+    Attributes:
+        metric: Such as ``fid@mnist-cnn``.
+        name: The name in claims and tables; the metric by default.
+        at_seconds: Measure the last score within this many seconds of training, excluding evaluation.
+        at_images: Measure the last score within this many images.
+        below: Measure the seconds of training until the score is first lower than this.
+        above: Measure the seconds of training until the score is first higher than this.
+    """
+
+    metric: MetricName
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    at_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    at_images: ImageCount | None = None
+    below: float | None = None
+    above: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"metric": data, "name": data}
+        refuse_unless_mapping(data, "a metric or a mapping")
+        return {"name": data.get("metric"), **data} if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _one_point(self) -> Measure:
+        if sum(one is not None for one in (self.at_seconds, self.at_images, self.below, self.above)) > 1:
+            raise combination("has more than one of 'at_seconds', 'at_images', 'below' and 'above'")
+        if self.name == self.metric and not self.is_final:
+            raise combination("needs the key 'name', since it is not the final score")
+        return self
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the metric's final score."""
+        return self.at_seconds is None and self.at_images is None and not self.is_time
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a time until a score is reached."""
+        return self.below is not None or self.above is not None
+
+    @property
+    def is_clocked(self) -> bool:
+        """Whether it depends on how fast the machine is."""
+        return self.is_time or self.at_seconds is not None
+
+    def better(self, zoo: Zoo) -> Literal["lower", "higher", "neither"]:
+        """Which values are better."""
+        return "lower" if self.is_time else zoo.metric(self.metric.partition("@")[0]).better
+
+    def scale(self, zoo: Zoo) -> Scale:
+        """How two of its values compare."""
+        return "ratio" if self.is_time else zoo.metric(self.metric.partition("@")[0]).scale
+
+    def share_of(self, zoo: Zoo) -> ShareOf:
+        """What its values are shares of, if their scale is ``share``."""
+        return zoo.metric(self.metric.partition("@")[0]).share_of
+
+
+class Claim(Section):
+    """A claim, as a comparison of two rows.
+
+    Attributes:
+        says: The claim in words.
+        paper: The paper that makes it; None for a hypothesis of one's own.
+        better: The row that should be better.
+        than: The row that it should be better than.
+        on: The measure.
+        than_on: The measure of the row ``than``, if it differs; ``better`` and ``than`` may then be the same row.
+        at: The setting; None means the average over all settings.
+    """
+
+    says: Text
+    paper: Paper | None = None
+    better: str
+    than: str = BASELINE
+    on: str
+    than_on: str | None = None
+    at: str | None = None
+
+
+class Range(Section):
+    """The range that a search draws a number from. A list of values alone is a choice.
+
+    Attributes:
+        low: The lowest value.
+        high: The highest value.
+        log: Whether to sample uniformly in the logarithm.
+        integer: Whether to draw whole numbers only.
+        choices: Values to choose from, instead of the other four.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    integer: bool = False
+    choices: Annotated[tuple[Any, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_list(cls, data: Any) -> Any:
+        if isinstance(data, list | tuple):
+            return {"choices": data}
+        refuse_unless_mapping(data, "a list of choices or a mapping")
+        if isinstance(data, dict):  # 1 and 0.5 are both numbers
+            return {k: float(v) if k in ("low", "high") and type(v) is int else v for k, v in data.items()}
+        return data
+
+    @model_validator(mode="after")
+    def _has_ends(self) -> Range:
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log or self.integer:
+                raise combination("has 'choices', and therefore takes no 'low', 'high', 'log' or 'integer'")
+            return self
+        if self.integer and not all(end is None or end.is_integer() for end in (self.low, self.high)):
+            raise combination("is limited to whole numbers, so 'low' and 'high' must be whole too")
+        if self.low is None or self.high is None or self.low >= self.high:
+            raise combination("needs 'low' and 'high', with 'low' less than 'high', or a list of choices")
+        if self.log and self.low <= 0:
+            raise combination("is logarithmic, so 'low' must be positive")
+        return self
+
+    def value(self, position: float) -> Any:
+        """The value at a position in [0, 1)."""
+        if self.choices:
+            return self.choices[int(position * len(self.choices))]
+        assert self.low is not None
+        assert self.high is not None
+        if self.integer:
+            low, high = self.low - 0.5, self.high + 0.5
+        else:
+            low, high = self.low, self.high
+        if self.log:
+            low = max(low, self.low / 2)
+            number = low * (high / low) ** position
+        else:
+            number = low + position * (high - low)
+        if self.integer:
+            return min(int(self.high), max(int(self.low), round(number)))
+        # Three significant digits: of the value itself, or of the range's width.
+        digits = 2 - math.floor(math.log10(self.high - self.low))
+        rounded = float(f"{number:.3g}") if self.log else round(number, digits)
+        return min(self.high, max(self.low, rounded))
+
+
+class Search(Section):
+    """Tunes the settings of each row before it is compared: every row gets the same number of trials.
+
+    Attributes:
+        ranges: The ranges to search, by key as for ``--set``.
+        trials: The maximum number of trials per row; the first is the row unchanged. If all ranges are lists with fewer
+            combinations than this, each combination is tried once.
+        seeds: Number of seeds of each trial.
+        validation: Number of training images held out to score trials, see ``dataset.validation``.
+        overrides: Changes to every trial, such as a shorter run.
+    """
+
+    ranges: Annotated[dict[str, Range], Field(min_length=1)]
+    trials: Annotated[int, Field(ge=2, le=4096)] = 16
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    validation: Annotated[int, Field(ge=2, le=10**9)] = 5000
+    overrides: Overrides = ()
+
+    def settings(self) -> list[tuple[str, ...]]:
+        """The overrides of each trial: the same list on every machine, however many workers share it.
+
+        A grid if all ranges are lists and there are enough trials. Otherwise a scrambled Sobol sequence, which covers
+        the ranges evenly once it has more than a few points (Bergstra & Bengio 2012 compare such sequences with random
+        search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
+        """
+        choices = [one.choices for one in self.ranges.values()]
+        points: Iterable[Sequence[Any]]
+        if all(choices) and math.prod(map(len, choices)) < self.trials:
+            points = itertools.product(*choices)
+        else:
+            sobol = torch.quasirandom.SobolEngine(len(choices), scramble=True, seed=0)  # type: ignore[no-untyped-call]
+            points = [
+                [one.value(min(at, 1 - 1e-9)) for one, at in zip(self.ranges.values(), point, strict=True)]
+                for point in sobol.draw(self.trials - 1).tolist()
+            ]
+        changes = [
+            tuple(
+                f"{key}={strict.dump(value).removesuffix(_END).strip()}"
+                for key, value in zip(self.ranges, point, strict=True)
+            )
+            for point in points
+        ]
+        return [(), *changes]
+
+
+_END = "...\n"
+"""The marker that YAML writes after a document that is a single value."""
+
+
+class Quick(Section):
+    """A small version of the study, to check that it works: ``--quick``. It trains in the first setting only.
+
+    Attributes:
+        overrides: Changes to every run.
+        seeds: Number of seeds of every row.
+        trials: Number of trials of a search.
+    """
+
+    overrides: Overrides = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
+    seeds: Annotated[int, Field(ge=2, le=100)] = 2
+    trials: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class Study(Section):
+    """The contents of a study's file.
+
+    Attributes:
+        name: The file's name without its suffix.
+        question: One line, ending with a question mark.
+        paper: The paper that the question comes from, or None.
+        baseline: The registered recipe of the baseline, and of variants that do not name one.
+        overrides: Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's
+            for that setting.
+        baseline_overrides: Changes to the baseline's own row, and to ``tuned`` in a study without variants. No variant
+            inherits them.
+        settings: The settings in which every row is trained: overrides, by name. If empty, rows are trained unchanged.
+        variants: The other rows, by name.
+        seeds: Number of seeds of each variant.
+        baseline_seeds: Number of seeds of the baseline, which every variant is compared with; twice ``seeds`` by
+            default.
+        precision: Precision of every run, unless its row or setting sets another; fixed so that all workers train the
+            same runs.
+        threads: CPU threads of every run, for the same reason.
+        measures: The measures; the first decides a search.
+        claims: The claims to test.
+        notes: What readers of the results need to know, in one or two sentences each.
+        search: Tunes the rows first.
+        quick: What ``--quick`` changes.
+    """
+
+    name: str
+    question: Question
+    paper: Paper | None = None
+    baseline: str
+    overrides: Overrides = ()
+    baseline_overrides: Overrides = ()
+    settings: dict[Label, Overrides] = Field(default_factory=dict)
+    variants: dict[Label, Variant] = Field(default_factory=dict)
+    seeds: Annotated[int, Field(ge=2, le=1000)] = 5
+    baseline_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    threads: Threads = 1
+    measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]
+    claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
+    notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    search: Search | None = None
+    quick: Quick = Field(default_factory=lambda: Quick.model_validate({}))
+    _source: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _rows(self) -> Study:
+        if not self.variants and self.search is None:
+            raise combination("Give the study variants or a search")
+        if BASELINE in self.variants:
+            raise combination(f"A variant cannot have the reserved name '{BASELINE}'")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What ``ganzoo study run`` takes: the path that was given or, if that was absolute, the file's name alone."""
+        if self._source is None:
+            return self.name
+        return self._source.name if self._source.is_absolute() else str(self._source)
+
+    @property
+    def rows(self) -> dict[str, Variant]:
+        """The baseline first, then the variants."""
+        baseline = Variant.model_validate({"overrides": self.baseline_overrides})
+        return {BASELINE: baseline, **(self.variants or {TUNED: baseline})}
+
+    @property
+    def setting_names(self) -> tuple[str, ...]:
+        """Names of the settings, at least one."""
+        return tuple(self.settings) or (EVERYWHERE,)
+
+    def is_tuned(self, row: str) -> bool:
+        """Whether a search tunes the row: true of every row or, in a study without variants, only of `tuned`."""
+        return self.search is not None and (row == TUNED or bool(self.variants))
+
+    def seeds_of(self, row: str) -> int:
+        """The number of seeds for a row."""
+        return self.baseline_seeds or 2 * self.seeds if row == BASELINE else self.seeds
+
+    def with_seeds(self, n: int) -> Study:
+        """The study with n seeds of each variant, and twice as many of the baseline."""
+        return self.model_copy(update={"seeds": n, "baseline_seeds": None})
+
+    def scaled_down(self) -> Study:
+        """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
+        short = self.quick.overrides
+        first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}
+        search = self.search and self.search.model_copy(
+            update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
+        )
+        variants = {
+            row: variant.model_copy(
+                update={"settings": {name: (*variant.settings.get(name, ()), *short) for name in first}, "search": ()}
+            )
+            for row, variant in self.variants.items()
+        }
+        return self.model_copy(
+            update={
+                "name": f"{self.name}-quick",
+                "settings": {name: (*changes, *short) for name, changes in first.items()},
+                "variants": variants,
+                "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
+                "seeds": self.quick.seeds,
+                "baseline_seeds": self.quick.seeds,
+                "search": search,
+            }
+        )
+
+    def measure(self, name: str) -> Measure:
+        """The measure with this name.
+
+        Raises:
+            GanzooError: No measure has that name.
+        """
+        for measure in self.measures:
+            if measure.name == name:
+                return measure
+        raise unknown("measure", name, [measure.name for measure in self.measures])
+
+    def cells(self, zoo: Zoo, found: Mapping[tuple[str, str], Sequence[str]] | None = None) -> list[Cell]:
+        """The cells to train and compare, one for each row in each setting.
+
+        Args:
+            zoo: Where names are looked up.
+            found: The overrides that a search found, by row and setting; other rows stay unchanged.
+
+        Raises:
+            GanzooError: A recipe is unknown, or refused with its overrides.
+        """
+        return [
+            Cell(row, setting, self._jobs(row, setting, (found or {}).get((row, setting), ()), zoo))
+            for setting in self.setting_names
+            for row in self.rows
+        ]
+
+    def trials(self, zoo: Zoo) -> list[Trial]:
+        """All trials of the search; empty if the study has none."""
+        if self.search is None:
+            return []
+        search = self.search
+        # Last, so that no override of the whole dataset moves the trials to the test images.
+        held_out = f"dataset.validation={search.validation}"
+        trials = []
+        for number, changes in enumerate(search.settings()):
+            for setting in self.setting_names:
+                for row, variant in self.rows.items():
+                    if self.is_tuned(row):
+                        changed = (*changes, *search.overrides, *variant.search, held_out)
+                        shown = f"trial {number} ({' '.join(changes) or 'unchanged'})"
+                        jobs = tuple(
+                            replace(job, title=f"{job.title}, {shown}")
+                            for job in self._jobs(row, setting, changed, zoo, trials=search.seeds)
+                        )
+                        trials.append(Trial(row, setting, number, changes, jobs))
+        return trials
+
+    def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
+        """Refuse a measure whose extractor does not fit a row's images; to be called before anything is trained.
+
+        A run would only leave such a score out. A dataset is loaded only if its name does not tell that they fit.
+
+        Args:
+            zoo: Where names are looked up.
+            data_dir: Where dataset files are.
+
+        Raises:
+            GanzooError: A measure's extractor does not accept a row's images or was fitted to another dataset; or the
+                dataset cannot be loaded.
+        """
+        known: dict[str, tuple[list[str], str]] = {}
+        for cell in self.cells(zoo):
+            recipe = cell.jobs[0].recipe
+            section, doubtful = recipe.dataset, []
+            for metric in recipe.evaluate.metrics:
+                extractor = metric.partition("@")[2]  # a run fails without one that is not registered
+                if extractor in zoo.extractors and section.name not in zoo.extractors.get(extractor).domains:
+                    doubtful.append(metric)
+            if not doubtful:
+                continue
+            key = f"{section.model_dump_json()} {doubtful} {recipe.evaluate.anyway}"
+            if key not in known:
+                entry = zoo.datasets.get(section.name)
+                dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
+                _, reasons, _ = fitting_metrics(doubtful, zoo, dataset, anyway=recipe.evaluate.anyway)
+                known[key] = reasons, dataset.domain
+            reasons, domain = known[key]
+            if reasons:
+                where = f"row '{cell.row}'" + (f" in '{cell.setting}'" if cell.setting else "")
+                raise GanzooError(f"The study '{self.name}', {where}: {reasons[0]}", how_to_score(domain, zoo))
+
+    def _jobs(
+        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
+    ) -> tuple[Job, ...]:
+        """The jobs of a cell or, with ``trials``, that many jobs of a trial, scored only by the deciding measure."""
+        variant = self.rows[row]
+        pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
+        in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
+        overrides = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
+        source = variant.recipe or self.baseline
+        try:
+            # Which metrics apply depends on the loss, the labels and the dataset, so no key may name a metric yet.
+            unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
+            recipe = load_recipe(source, zoo, [*overrides, *unscored])
+            names = dict.fromkeys(one.metric for one in (self.measures if trials is None else self.measures[:1]))
+            metrics = [name for name in names if _fits(name, recipe, zoo)]
+            if trials is not None and not metrics:
+                raise GanzooError(
+                    f"The search is decided by '{self.measures[0].metric}', which does not apply to this row.",
+                    "Put another measure first.",
+                )
+            first = job_of(source, zoo, [*overrides, f"evaluate.metrics=[{', '.join(metrics)}]"])
+        except GanzooError as error:
+            where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
+            raise GanzooError(f"The study '{self.name}', {where}: {error.sentence}", error.remedy) from error
+        title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
+        first = replace(first, title=title, pictured=f"{self.name} {row} {setting}".strip())
+        return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
+
+
+def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
+    """Whether a metric applies to a recipe. True for an unknown metric: loading the recipe then refuses it."""
+    name = metric_name.partition("@")[0]
+    if name not in zoo.metrics:
+        return True
+    metric = zoo.metric(name)
+    if isinstance(metric, ModelMetric):
+        gets_labels = metric.needs_unconditional and recipe.conditional
+        objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
+        return hasattr(objective, metric.calls) and not gets_labels
+    return recipe.conditional or not metric.needs_labels
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row in a setting.
+
+    Attributes:
+        row: ``baseline`` or a variant.
+        setting: The setting's name.
+        jobs: Its runs, one for each seed.
+    """
+
+    row: str
+    setting: str
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a search, for a row in a setting.
+
+    Attributes:
+        row: ``baseline`` or a variant.
+        setting: The setting's name.
+        number: The trial's number; 0 is the row unchanged.
+        changes: Its overrides.
+        jobs: Its runs, scored on the validation images.
+    """
+
+    row: str
+    setting: str
+    number: int
+    changes: tuple[str, ...]
+    jobs: tuple[Job, ...]
+
+
+def load_study(source: str | Path, zoo: Zoo) -> Study:
+    """Read and check a study.
+
+    Args:
+        source: A registered name, or the path of a YAML file.
+        zoo: Where names are looked up.
+
+    Raises:
+        GanzooError: The study is invalid; the message names the file, the key and the probable intention.
+    """
+    path = Path(source)
+    if str(source) in zoo.studies or path.suffix not in (".yaml", ".yml"):
+        path = zoo.studies.get(str(source)).create()
+    data = strict.read_mapping(path)
+    check_file_name("study", path)
+    if "name" in data:
+        raise GanzooError(f"{path}: the study has no key 'name'.", "A study takes its name from its file.")
+    named = {**data, "name": path.stem}
+    try:
+        study = Study.model_validate(named)
+    except ValidationError as error:
+        raise _refusal(issues(error, Study, named, filled_in=("name",)), path) from error
+    wrong = [
+        ValidationIssue.of(error, "measures", index)
+        for index, measure in enumerate(study.measures)
+        if measure.metric != HEADLINE
+        for error in wrong_metric(measure.metric, zoo)
+    ]
+    wrong += [
+        ValidationIssue(("measures", index), wrong_way)
+        for index, measure in enumerate(study.measures)
+        if (wrong_way := wrong_threshold(measure.metric, measure.below, measure.above, zoo))
+    ]
+    if wrong:
+        raise _refusal(wrong, path)
+    study = _with_headline(study, zoo)
+    for sentence, remedy in itertools.chain(_lost(study), _wrong_names(study, zoo)):
+        raise GanzooError(f"{path}: {sentence}", remedy)
+    study._source = Path(source)
+    return study
+
+
+def _refusal(problems: Sequence[ValidationIssue], path: Path) -> ValidationFailed:
+    return ValidationFailed(problems, [f"{path}: {issue.sentence('the study')}" for issue in problems])
+
+
+def _with_headline(study: Study, zoo: Zoo) -> Study:
+    """Replace ``headline`` among the measures with the headline metrics of the baseline's dataset."""
+    if all(measure.metric != HEADLINE for measure in study.measures):
+        return study
+    first = study.settings.get(study.setting_names[0], ())
+    overrides = [*study.overrides, *study.baseline_overrides, *first]
+    dataset = load_recipe(study.baseline, zoo, overrides).dataset.name
+    headlines = [Measure.model_validate(name) for name in headline(dataset, zoo)]
+    measures = dict.fromkeys(
+        one for measure in study.measures for one in (headlines if measure.metric == HEADLINE else [measure])
+    )
+    return study.model_copy(update={"measures": tuple(measures)})
+
+
+PINNED: Mapping[str, str] = {"precision": "precision", "threads": "threads", "seed": "seeds"}
+"""Keys of ``train`` that a study sets itself, each with the study's own key."""
+
+
+def _lost(study: Study) -> Iterator[tuple[str, str]]:
+    """The overrides that the study would silently replace, each as a sentence and a remedy.
+
+    Those of a row or a setting are applied after the study's precision and threads; the seed is applied last.
+    """
+    places: dict[str, Overrides] = {"baseline_overrides": study.baseline_overrides}
+    places |= {f"settings.{name}": changes for name, changes in study.settings.items()}
+    for row, variant in study.variants.items():
+        places[f"variants.{row}"] = variant.overrides
+        places |= {f"variants.{row}.settings.{name}": changes for name, changes in variant.settings.items()}
+        places[f"variants.{row}.search"] = variant.search
+    if study.search is not None:
+        places["search.ranges"] = tuple(f"{key}=0" for key in study.search.ranges)
+        places["search.overrides"] = study.search.overrides
+    places["quick.overrides"] = study.quick.overrides
+    for place, changes in (("overrides", study.overrides), *places.items()):
+        for change in changes:
+            with suppress(GanzooError):
+                if Override.parse(change).path[0] == "trackers":
+                    yield f"{place} sets trackers, which only a recipe or a command may name.", "Leave them out."
+        for key in itertools.chain.from_iterable(_keys("evaluate", change) for change in changes):
+            if key == "metrics":
+                yield f"{place} sets evaluate.metrics, which would be lost.", "Use the study's key 'measures'."
+        for key in itertools.chain.from_iterable(_keys("train", change) for change in changes):
+            if key in PINNED and (key == "seed" or place == "overrides"):
+                yield f"{place} sets train.{key}, which would be lost.", f"Use the study's key '{PINNED[key]}'."
+
+
+def _keys(section: str, change: str) -> Iterator[str]:
+    """The keys of a section that an override sets; none if it is malformed, since it is refused with its row."""
+    with suppress(GanzooError):
+        override = Override.parse(change)
+        first, *below = override.path
+        if first == section:
+            yield from below[:1] or (override.value if isinstance(override.value, dict) else ())
+
+
+def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
+    """Errors in the names in a study, each as a sentence and a remedy."""
+    names = [measure.name for measure in study.measures]
+    if len(set(names)) < len(names):
+        yield "two measures have the same name.", "Give one of them another 'name'."
+    if study.search is not None and study.measures[0].better(zoo) == "neither":
+        yield (
+            f"its search is decided by '{names[0]}', for which neither higher nor lower is better.",
+            "Put another measure first.",
+        )
+    for row, variant in study.variants.items():
+        for setting in variant.settings:
+            if setting not in study.settings:
+                yield (
+                    f"the variant '{row}' names the setting '{setting}', but there is no such setting.",
+                    nearest(setting, study.settings),
+                )
+    for index, claim in enumerate(study.claims):
+        where = f"claims.{index}"
+        for key, row in (("better", claim.better), ("than", claim.than)):
+            if row not in study.rows:
+                yield f"{where}.{key} is '{row}', but there is no such row.", nearest(row, study.rows)
+        if claim.better == claim.than and claim.than_on in (None, claim.on):
+            yield f"{where} compares '{claim.better}' with itself.", ""
+        for key, measure_name in (("on", claim.on), ("than_on", claim.than_on)):
+            if measure_name is None:
+                continue
+            if measure_name not in names:
+                yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
+            elif study.measure(measure_name).better(zoo) == "neither":
+                yield f"{where}.{key} is '{measure_name}', for which neither higher nor lower is better.", ""
+        if claim.than_on in names and claim.on in names:
+            one, other = study.measure(claim.on), study.measure(claim.than_on)
+            if (one.better(zoo), one.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
+                yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of number.", ""
+        if claim.at is not None and claim.at not in study.settings:
+            yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)
