@@ -12,4 +12,4 @@ def size(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Count the parameters of a run's generator."""
     from ganzoo import load
 
-    typer.echo(sum(weights.numel() for weights in load(run).assembly.networks["generator"].parameters()))
+    print(sum(weights.numel() for weights in load(run).assembly.networks["generator"].parameters()))
