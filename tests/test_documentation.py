@@ -233,9 +233,9 @@ WRAPPER = """\
 #!/bin/sh
 command=$1
 case "$*" in
-  *--resume*) exec {python} -m ganzoo "$@" ;;
-  run*) exec {python} -m ganzoo "$@" {short} ;;
-  *) exec {python} -m ganzoo "$@" ;;
+  *--resume*) exec "{python}" -m ganzoo "$@" ;;
+  run*) exec "{python}" -m ganzoo "$@" {short} ;;
+  *) exec "{python}" -m ganzoo "$@" ;;
 esac
 """
 TRAINING = [block for block in HERE if block.language == "bash" and re.search(r"(?<!-m )ganzoo run", block.text)]

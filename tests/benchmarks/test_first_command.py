@@ -27,8 +27,8 @@ SHORT = "train.images=64 train.batch_size=64 evaluate.every_images=64 evaluate.m
 GANZOO = f"""\
 #!/bin/sh
 case $1 in
-  run) exec {sys.executable} -m ganzoo "$@" {" ".join(f"--set {setting}" for setting in SHORT.split())} ;;
-  eval) exec {sys.executable} -m ganzoo "$@" --samples 50 --no-interval ;;
+  run) exec "{sys.executable}" -m ganzoo "$@" {" ".join(f"--set {setting}" for setting in SHORT.split())} ;;
+  eval) exec "{sys.executable}" -m ganzoo "$@" --samples 50 --no-interval ;;
 esac
 """
 

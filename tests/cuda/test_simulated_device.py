@@ -37,6 +37,7 @@ BATCH, HALF, WHOLE = 16, 320, 640
 TINY = (
     "networks.generator.hidden=[16]",
     "networks.discriminator.hidden=[16]",
+    "optimizers.default.lr=1e-3",  # a schedule would depend on the length, which resuming changes
     f"train.batch_size={BATCH}",
     f"train.log_every={BATCH}",
     "train.precision=fp32",

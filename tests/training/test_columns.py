@@ -101,6 +101,7 @@ def test_captured_training_matches_eager_training_to_the_bit(zoo, monkeypatch, m
         assert torch.equal(captured.networks.state_dict()[name], value), name
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.full
 def test_compiled_training_follows_the_eager_curve(zoo):
     _, wanted = trained(zoo, "eager", 4)

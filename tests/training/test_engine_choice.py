@@ -200,6 +200,7 @@ class Again:
         return work
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.full
 def test_compiled_losses_are_captured_if_training_is_long_enough(begin, monkeypatch):
     """As far as a CPU can show: the captured losses are the compiled ones, and their values agree."""

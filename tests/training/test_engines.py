@@ -58,6 +58,7 @@ def test_traced_losses_follow_the_same_curve(begin, told, monkeypatch):
     assert_follows_the_eager_curve(begin, told, "vanilla-mnist")
 
 
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(
