@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
     from ganzoo.api.dataset import Audio, Dataset, ImageDataset, Images, Modality, Points, Split, cache_folder
-    from ganzoo.api.hookspecs import Register, RegisterPretrained, RegisterRecipe, RegisterStudy, hookimpl
+    from ganzoo.api.hookspecs import Register, RegisterPretrained, RegisterRecipe, RegisterStudy, beside, hookimpl
     from ganzoo.api.metric import Extractor, Features, Metric, MetricInputs, ModelMetric, TrainedModel
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
@@ -34,7 +34,7 @@ _HOME = {
         "ganzoo.api.adversarial": "AdversarialGame AdversarialLoss Augmentation Regularizer RegularizerContext",
         "ganzoo.api.bounds": "EverySteps ImageCount Scale Share Shift Weight",
         "ganzoo.api.dataset": "Audio Dataset ImageDataset Images Modality Points Split cache_folder",
-        "ganzoo.api.hookspecs": "Register RegisterPretrained RegisterRecipe RegisterStudy hookimpl",
+        "ganzoo.api.hookspecs": "Register RegisterPretrained RegisterRecipe RegisterStudy beside hookimpl",
         "ganzoo.api.metric": "Extractor Features Metric MetricInputs ModelMetric TrainedModel",
         "ganzoo.api.objective": "Batch Losses Networks Objective Phase Spec",
         "ganzoo.api.priors": "CodesPrior GaussianPrior Prior UniformPrior",
@@ -102,6 +102,7 @@ __all__ = [
     "Weight",
     "ZippedFile",
     "ZippedFiles",
+    "beside",
     "cache_folder",
     "check_bytes",
     "evaluate",

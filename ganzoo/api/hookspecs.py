@@ -6,7 +6,7 @@ recipe may set, checked against their annotations before training starts; positi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -74,6 +74,25 @@ class RegisterPretrained(Protocol):
 
     def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
         """Register the card at ``path``; error messages for ``aliases`` suggest it."""
+
+
+def beside(
+    module: str, *names: str, aliases: Mapping[str, Sequence[str]] | None = None
+) -> Callable[[RegisterRecipe], None]:
+    """Make a hook that registers recipes or studies in a module's own folder, as in ``hinge.py``.
+
+    Args:
+        module: The module's ``__file__``.
+        names: Their names, which are their files' without ``.yaml``.
+        aliases: Of these names, other names that people may type: error messages suggest the right one.
+    """
+
+    @hookimpl
+    def register_files(register: RegisterRecipe) -> None:
+        for name in names:
+            register(Path(module).with_name(f"{name}.yaml"), aliases=(aliases or {}).get(name, ()))
+
+    return register_files
 
 
 @hookspec

@@ -24,14 +24,13 @@ saturation, and the filter bank.
 from __future__ import annotations
 
 from math import pi
-from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Augmentation, EverySteps, ImageCount, Register, RegisterRecipe, Share, hookimpl
+from ganzoo import Augmentation, EverySteps, ImageCount, Register, Share, beside, hookimpl
 from ganzoo.layers import per_sample, random_windows, sample_bilinear
 
 PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, arXiv:2006.06676"
@@ -136,11 +135,7 @@ class ADA(Augmentation):
 
 @hookimpl
 def register_augmentations(register: Register[Augmentation]) -> None:
-    """The adaptive pipeline."""
     register("ada", ADA, summary="Augmentation that grows as the discriminator overfits", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with R1 and adaptive augmentation."""
-    register(Path(__file__).with_name("ada-mnist.yaml"))
+register_recipes = beside(__file__, "ada-mnist")

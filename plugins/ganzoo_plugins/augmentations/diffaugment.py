@@ -21,13 +21,12 @@ and G gains nothing by generating shifted digits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ganzoo import Augmentation, Register, RegisterRecipe, Share, hookimpl
+from ganzoo import Augmentation, Register, Share, beside, hookimpl
 from ganzoo.layers import per_sample, random_shift, random_windows
 
 PAPER = "Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, arXiv:2006.10738"
@@ -84,11 +83,7 @@ class DiffAugment(Augmentation):
 
 @hookimpl
 def register_augmentations(register: Register[Augmentation]) -> None:
-    """The paper's policy."""
     register("diffaugment", DiffAugment, summary="Random colour, translation and cutout on all images", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss on augmented digits."""
-    register(Path(__file__).with_name("diffaugment-mnist.yaml"))
+register_recipes = beside(__file__, "diffaugment-mnist")

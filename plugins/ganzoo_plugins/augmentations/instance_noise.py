@@ -13,14 +13,13 @@ gradient in the black background.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Augmentation, ImageCount, Register, RegisterRecipe, hookimpl
+from ganzoo import Augmentation, ImageCount, Register, beside, hookimpl
 
 PAPER = "Sønderby et al. 2017, Amortised MAP Inference for Image Super-resolution, arXiv:1610.04490"
 
@@ -56,11 +55,7 @@ class InstanceNoise(Augmentation):
 
 @hookimpl
 def register_augmentations(register: Register[Augmentation]) -> None:
-    """Annealed noise."""
     register("instance-noise", InstanceNoise, summary="Gaussian noise that fades out, on all images", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with noise that fades out."""
-    register(Path(__file__).with_name("instance-noise-mnist.yaml"))
+register_recipes = beside(__file__, "instance-noise-mnist")

@@ -12,12 +12,6 @@ gets both.
 
 from __future__ import annotations
 
-from pathlib import Path
+from ganzoo import beside
 
-from ganzoo import RegisterRecipe, hookimpl
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The conditional GAN, with MLP networks."""
-    register(Path(__file__).with_name("cgan-mnist.yaml"), aliases=("conditional-mnist",))
+register_recipes = beside(__file__, "cgan-mnist", aliases={"cgan-mnist": ("conditional-mnist",)})

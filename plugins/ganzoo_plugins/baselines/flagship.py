@@ -49,12 +49,6 @@ also gets labels, which unconditional recipes do not. Its rank shows what tuning
 
 from __future__ import annotations
 
-from pathlib import Path
+from ganzoo import beside
 
-from ganzoo import RegisterRecipe, hookimpl
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The flagship for MNIST."""
-    register(Path(__file__).with_name("flagship-mnist.yaml"))
+register_recipes = beside(__file__, "flagship-mnist")

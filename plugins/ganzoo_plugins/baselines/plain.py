@@ -15,13 +15,14 @@ two and so twice as many images in as many steps.
 
 from __future__ import annotations
 
-from pathlib import Path
+from ganzoo import beside
 
-from ganzoo import RegisterRecipe, hookimpl
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """One for each family of networks, and one for stacked digits."""
-    for family in ("mlp", "sngan", "sagan", "stylegan2", "r3gan", "stacked"):
-        register(Path(__file__).with_name(f"baseline-{family}-mnist.yaml"))
+register_recipes = beside(
+    __file__,
+    "baseline-mlp-mnist",
+    "baseline-sngan-mnist",
+    "baseline-sagan-mnist",
+    "baseline-stylegan2-mnist",
+    "baseline-r3gan-mnist",
+    "baseline-stacked-mnist",
+)

@@ -12,12 +12,6 @@ real images; in the authors' code, they get uniformly drawn ones.
 
 from __future__ import annotations
 
-from pathlib import Path
+from ganzoo import beside
 
-from ganzoo import RegisterRecipe, hookimpl
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The projection discriminator, with MLP networks."""
-    register(Path(__file__).with_name("projection-mnist.yaml"))
+register_recipes = beside(__file__, "projection-mnist")

@@ -244,7 +244,6 @@ def _damaged(name: str, folder: Path, reason: str, downloaded: bool) -> GanzooEr
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    """Add MNIST and its relatives, CIFAR-10, and folders of pictures."""
     register(
         "mnist",
         mnist,

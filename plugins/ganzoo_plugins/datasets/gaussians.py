@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ganzoo import Dataset, Extractor, GanzooError, Register, RegisterRecipe, Split, hookimpl
+from ganzoo import Dataset, Extractor, GanzooError, Register, Split, beside, hookimpl
 
 RING_PAPER = "Metz, Poole, Pfau, Sohl-Dickstein 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163"
 GRID_PAPER = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
@@ -146,20 +146,14 @@ class GridModes(NearestMode):
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    """Add the ring and the grid."""
     register("ring", ring, summary="8 Gaussians on a circle, points in the plane", paper=RING_PAPER)
     register("grid", grid, summary="25 Gaussians on a square grid, points in the plane", paper=GRID_PAPER)
 
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add the extractors that tell their modes apart."""
     register("ring", RingModes, summary="The ring's mode, if within three standard deviations", paper=GRID_PAPER)
     register("grid", GridModes, summary="The grid's mode, if within three standard deviations", paper=GRID_PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The original GAN on both."""
-    for name in ("vanilla-ring", "vanilla-grid"):
-        register(Path(__file__).with_name(f"{name}.yaml"))
+register_recipes = beside(__file__, "vanilla-ring", "vanilla-grid")

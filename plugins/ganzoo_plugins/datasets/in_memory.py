@@ -25,5 +25,4 @@ def in_memory(split: Split, folder: Path | None) -> Dataset:
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    """The name."""
     register("in-memory", in_memory, summary="Images given in Python")

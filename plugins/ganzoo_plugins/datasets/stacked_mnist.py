@@ -98,7 +98,6 @@ class StackedMnistCnn(Extractor):
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    """Add stacked MNIST."""
     register(
         "stacked-mnist",
         stacked_mnist,
@@ -109,5 +108,4 @@ def register_datasets(register: Register[Dataset]) -> None:
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add the classifier of its modes."""
     register("stacked-mnist-cnn", StackedMnistCnn, summary="mnist-cnn on each of three channels", paper=PAPER)

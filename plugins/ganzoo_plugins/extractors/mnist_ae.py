@@ -138,7 +138,6 @@ class FashionMnistAe(Autoencoder):
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add one for each domain."""
     register("mnist-ae", MnistAe, summary="144 features of an autoencoder of MNIST, without labels, at native 28x28")
     register(
         "fashion-mnist-ae",

@@ -100,7 +100,6 @@ class FashionMnistCnn(MnistCnn):
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add the classifiers."""
     register("mnist-cnn", MnistCnn, summary="128 features of a small MNIST classifier, at native 28x28")
     register(
         "fashion-mnist-cnn",

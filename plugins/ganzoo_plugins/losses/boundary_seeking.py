@@ -20,12 +20,10 @@ their normalised ratios, and this zoo's networks generate continuous pixels, whi
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Hjelm et al. 2018, Boundary-Seeking Generative Adversarial Networks, arXiv:1702.08431"
 
@@ -44,7 +42,6 @@ class BoundarySeeking(AdversarialLoss):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The loss for continuous data."""
     register(
         "boundary-seeking",
         BoundarySeeking,
@@ -54,7 +51,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The loss with R1."""
-    register(Path(__file__).with_name("boundary-seeking-mnist.yaml"), aliases=("bgan-mnist",))
+register_recipes = beside(__file__, "boundary-seeking-mnist", aliases={"boundary-seeking-mnist": ("bgan-mnist",)})

@@ -28,12 +28,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import log
-from pathlib import Path
 
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Nowozin, Cseke & Tomioka 2016, f-GAN, arXiv:1606.00709"
 STEEPEST = 20.0
@@ -156,13 +155,8 @@ DIVERGENCES = {
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """One for each divergence."""
     for name, (factory, divergence) in DIVERGENCES.items():
         register(f"f-gan-{name}", factory, summary=f"{divergence}, through its variational bound", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """One for each divergence."""
-    for name in DIVERGENCES:
-        register(Path(__file__).with_name(f"f-gan-{name}-mnist.yaml"))
+register_recipes = beside(__file__, *(f"f-gan-{name}-mnist" for name in DIVERGENCES))

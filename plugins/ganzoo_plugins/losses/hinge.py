@@ -13,12 +13,10 @@ gradient with respect to a fake's logit is constant. Spectral normalisation is n
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 from torch.nn.functional import relu
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Miyato et al. 2018, Spectral Normalization for Generative Adversarial Networks, arXiv:1802.05957"
 
@@ -37,7 +35,6 @@ class Hinge(AdversarialLoss):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The hinge loss."""
     register(
         "hinge",
         Hinge,
@@ -47,7 +44,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """With a spectrally normalised discriminator."""
-    register(Path(__file__).with_name("hinge-mnist.yaml"))
+register_recipes = beside(__file__, "hinge-mnist")

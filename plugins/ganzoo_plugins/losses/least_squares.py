@@ -14,13 +14,12 @@ The paper's convolutional networks for scenes of 112x112 and for Chinese charact
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Mao et al. 2017, Least Squares Generative Adversarial Networks, arXiv:1611.04076"
 
@@ -51,7 +50,6 @@ class LeastSquares(AdversarialLoss):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The least squares loss."""
     register(
         "least-squares",
         LeastSquares,
@@ -61,7 +59,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The binary coding."""
-    register(Path(__file__).with_name("least-squares-mnist.yaml"), aliases=("lsgan-mnist",))
+register_recipes = beside(__file__, "least-squares-mnist", aliases={"least-squares-mnist": ("lsgan-mnist",)})

@@ -20,12 +20,11 @@ implemented.
 from __future__ import annotations
 
 from abc import abstractmethod
-from pathlib import Path
 
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Jolicoeur-Martineau 2018, The relativistic discriminator, arXiv:1807.00734"
 
@@ -75,7 +74,6 @@ class RelativisticAverageHinge(Relativistic):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The three forms."""
     name = "relativistic-average"
     register(
         name,
@@ -100,8 +98,14 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """One for each form."""
-    for form, alias in (("", "ragan"), ("-least-squares", "ralsgan"), ("-hinge", "rahinge")):
-        register(Path(__file__).with_name(f"relativistic-average{form}-mnist.yaml"), aliases=(f"{alias}-mnist",))
+register_recipes = beside(
+    __file__,
+    "relativistic-average-mnist",
+    "relativistic-average-least-squares-mnist",
+    "relativistic-average-hinge-mnist",
+    aliases={
+        "relativistic-average-mnist": ("ragan-mnist",),
+        "relativistic-average-least-squares-mnist": ("ralsgan-mnist",),
+        "relativistic-average-hinge-mnist": ("rahinge-mnist",),
+    },
+)

@@ -15,12 +15,11 @@ the highest.
 from __future__ import annotations
 
 from math import log
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Lin 2017, Softmax GAN, arXiv:1704.06191"
 
@@ -48,7 +47,6 @@ def log_mean_exp(logits: Tensor) -> Tensor:
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The softmax loss."""
     register(
         "softmax",
         Softmax,
@@ -58,7 +56,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The loss with R1."""
-    register(Path(__file__).with_name("softmax-mnist.yaml"), aliases=("softmax-gan-mnist",))
+register_recipes = beside(__file__, "softmax-mnist", aliases={"softmax-mnist": ("softmax-gan-mnist",)})

@@ -23,12 +23,10 @@ not with Adam. Set ``share_fakes`` to false for k > 1.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+from ganzoo import AdversarialLoss, Register, beside, hookimpl
 
 PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
 
@@ -55,7 +53,6 @@ class NonSaturating(Minimax):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The value function, and its non-saturating variant."""
     register(
         "minimax",
         Minimax,
@@ -72,10 +69,8 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The GAN of most first tutorials."""
-    register(
-        Path(__file__).with_name("vanilla-mnist.yaml"),
-        aliases=("bce-mnist", "gan-mnist", "mnist", "non-saturating-mnist"),
-    )
+register_recipes = beside(
+    __file__,
+    "vanilla-mnist",
+    aliases={"vanilla-mnist": ("bce-mnist", "gan-mnist", "mnist", "non-saturating-mnist")},
+)

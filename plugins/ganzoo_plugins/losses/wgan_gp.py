@@ -17,8 +17,6 @@ implemented.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 from torch.nn.functional import relu
 
@@ -26,11 +24,11 @@ from ganzoo import (
     AdversarialLoss,
     EverySteps,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Scale,
     Weight,
+    beside,
     functional,
     hookimpl,
 )
@@ -78,7 +76,6 @@ class GradientPenalty(Regularizer):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The Wasserstein loss."""
     register(
         "wasserstein",
         Wasserstein,
@@ -90,7 +87,6 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The gradient penalty."""
     register(
         "gradient-penalty",
         GradientPenalty,
@@ -100,7 +96,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """WGAN-GP: the loss and the penalty."""
-    register(Path(__file__).with_name("wgan-gp-mnist.yaml"))
+register_recipes = beside(__file__, "wgan-gp-mnist")

@@ -111,6 +111,5 @@ class LinearProbe(ModelMetric):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """The error of a linear classifier on codes."""
     summary = "Error on held-out images of a linear classifier on the encoder's codes"
     register("linear-probe", LinearProbe, summary=summary, paper=PAPER)

@@ -120,6 +120,5 @@ KINDS: dict[str, tuple[Callable[..., nn.Module], str]] = {
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """One for each kind of network."""
     for name, (factory, summary) in KINDS.items():
         register(name, factory, summary=summary, paper=PAPER)

@@ -20,11 +20,9 @@ set in a recipe.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor, nn
 
-from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Register, Spec, beside, hookimpl
 from ganzoo.layers import Crop, Head, ImageTanh, Norm, PadToEven, Width, image_norm, vector_norm, with_label
 from ganzoo_plugins.networks.dcgan import PAPER, initialise
 
@@ -133,7 +131,6 @@ class Discriminator(nn.Module):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """The authors' generator for MNIST."""
     register(
         "cdcgan", Generator, summary="The DCGAN authors' network for MNIST: every layer sees the label", paper=PAPER
     )
@@ -141,13 +138,9 @@ def register_generators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """The authors' discriminator for MNIST."""
     register(
         "cdcgan", Discriminator, summary="The DCGAN authors' network for MNIST: every layer sees the label", paper=PAPER
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The authors' experiment on MNIST, narrower."""
-    register(Path(__file__).with_name("cdcgan-mnist.yaml"))
+register_recipes = beside(__file__, "cdcgan-mnist")

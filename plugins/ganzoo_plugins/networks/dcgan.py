@@ -17,11 +17,9 @@ decay is 1e-5.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor, nn
 
-from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Register, Spec, beside, hookimpl
 from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
@@ -168,18 +166,12 @@ class Discriminator(nn.Module):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """The DCGAN generator."""
     register("dcgan", Generator, summary="Transposed convolutions, native 28x28 and 32x32", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """The DCGAN discriminator."""
     register("dcgan", Discriminator, summary="Strided convolutions, native 28x28 and 32x32", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN at a width that a CPU can train in minutes, and with the minibatch standard deviation."""
-    register(Path(__file__).with_name("dcgan-mnist.yaml"))
-    register(Path(__file__).with_name("minibatch-stddev-mnist.yaml"))
+register_recipes = beside(__file__, "dcgan-mnist", "minibatch-stddev-mnist")

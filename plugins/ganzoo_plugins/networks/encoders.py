@@ -121,6 +121,5 @@ def posterior(networks: Networks, images: Tensor, condition: tuple[Tensor, ...])
 
 @hookimpl
 def register_encoders(register: Register[nn.Module]) -> None:
-    """One for each kind of network."""
     register("mlp", fully_connected, summary="Fully connected layers, 784-512-256-latent on MNIST", paper=mlp.PAPER)
     register("dcgan", convolutional, summary="Strided convolutions, native 28x28 and 32x32", paper=dcgan.PAPER)

@@ -18,12 +18,11 @@ a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Register, Spec, beside, hookimpl
 from ganzoo.layers import Conditioning, Head, Norm, Slope, Width
 from ganzoo_plugins.networks import dcgan, mlp
 
@@ -123,13 +122,9 @@ class Convolutional(dcgan.Discriminator):
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """Both kinds of discriminator."""
     register("minibatch-mlp", Perceptron, summary="A perceptron that compares the images of a minibatch", paper=PAPER)
     summary = "DCGAN's discriminator, comparing the images of a minibatch"
     register("minibatch-dcgan", Convolutional, summary=summary, paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with a perceptron that compares."""
-    register(Path(__file__).with_name("minibatch-discrimination-mnist.yaml"))
+register_recipes = beside(__file__, "minibatch-discrimination-mnist")

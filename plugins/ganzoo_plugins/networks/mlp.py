@@ -143,11 +143,9 @@ class Discriminator(nn.Module):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """The multilayer perceptron."""
     register("mlp", Generator, summary="Fully connected layers, 100-128-256-512-1024-784 on MNIST", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """The multilayer perceptron."""
     register("mlp", Discriminator, summary="Fully connected layers, 784-512-256-1 on MNIST", paper=PAPER)

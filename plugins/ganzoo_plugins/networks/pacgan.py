@@ -21,14 +21,13 @@ paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Register, Spec, beside, hookimpl
 from ganzoo.layers import Norm, Slope, Width
 from ganzoo_plugins.networks import dcgan, mlp
 
@@ -115,13 +114,8 @@ def convolutional(
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """Packed versions of both kinds of discriminators that the paper packs."""
     register("pac-mlp", perceptron, summary="A perceptron that judges packs of samples", paper=PAPER)
     register("pac-dcgan", convolutional, summary="DCGAN's discriminator, judging packs of samples", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Packs of two on the ring of Gaussians and on stacked digits."""
-    for name in ("pacgan-ring", "pacgan-stacked-mnist"):
-        register(Path(__file__).with_name(f"{name}.yaml"))
+register_recipes = beside(__file__, "pacgan-ring", "pacgan-stacked-mnist")

@@ -32,14 +32,13 @@ of p, γ, the learning rate and the EMA, but not of β2.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import AdversarialLoss, Register, Spec, beside, hookimpl
 from ganzoo.layers import (
     Blur,
     Conditioning,
@@ -207,19 +206,16 @@ class RelativisticPairing(AdversarialLoss):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """The R3GAN generator."""
     register("r3gan", Generator, summary="Residual network without normalisation, grouped convolutions", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """The R3GAN discriminator."""
     register("r3gan", Discriminator, summary="The generator's network, mirrored", paper=PAPER)
 
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The relativistic pairing loss."""
     register(
         "relativistic-pairing",
         RelativisticPairing,
@@ -229,8 +225,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The loss with MLP networks, and with the paper's residual networks for a CPU and for a GPU."""
-    for name in ("r3gan-mnist", "r3gan-resnet-mnist", "r3gan-mnist-gpu"):
-        register(Path(__file__).with_name(f"{name}.yaml"))
+register_recipes = beside(__file__, "r3gan-mnist", "r3gan-resnet-mnist", "r3gan-mnist-gpu")

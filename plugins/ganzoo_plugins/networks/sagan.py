@@ -21,11 +21,9 @@ have biases.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import nn
 
-from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Register, Spec, beside, hookimpl
 from ganzoo.layers import ConditionalBatchNorm, Conditioning, GeneratorConditioning, SelfAttention, Width
 from ganzoo_plugins.networks import sngan
 
@@ -72,18 +70,12 @@ class Discriminator(sngan.Discriminator):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """SAGAN's generator."""
     register("sagan", Generator, summary="Residual blocks that double the grid, and self-attention", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """SAGAN's discriminator."""
     register("sagan", Discriminator, summary="Residual blocks, self-attention, projection", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """At a width that a CPU can train in minutes, and at the authors' width."""
-    for name in ("sagan-mnist.yaml", "sagan-mnist-gpu.yaml"):
-        register(Path(__file__).with_name(name))
+register_recipes = beside(__file__, "sagan-mnist", "sagan-mnist-gpu")

@@ -21,12 +21,11 @@ uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Register, Spec, beside, hookimpl
 from ganzoo.layers import (
     Conditioning,
     GeneratorConditioning,
@@ -151,18 +150,12 @@ class Discriminator(nn.Module):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """SNGAN's residual generator."""
     register("sngan-resnet", Generator, summary="Residual blocks that double the grid", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """SNGAN's residual discriminator."""
     register("sngan-resnet", Discriminator, summary="Residual blocks without normalisation, summed", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """At a width that a CPU can train in minutes, and at the paper's widths."""
-    for name in ("sngan-mnist.yaml", "sngan-mnist-gpu.yaml"):
-        register(Path(__file__).with_name(name))
+register_recipes = beside(__file__, "sngan-mnist", "sngan-mnist-gpu")

@@ -45,7 +45,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import torch
@@ -57,11 +56,11 @@ from torch.nn.utils.parametrize import register_parametrization
 from ganzoo import (
     EverySteps,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Spec,
     Weight,
+    beside,
     functional,
     hookimpl,
 )
@@ -432,19 +431,16 @@ class PathLength(Regularizer):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """The StyleGAN2 generator."""
     register("stylegan2", Generator, summary="Modulated convolutions from a learned constant, noise", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """The StyleGAN2 discriminator."""
     register("stylegan2", Discriminator, summary="Residual blocks with equalised learning rates", paper=PAPER)
 
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Path length regularization."""
     register(
         "path-length",
         PathLength,
@@ -454,8 +450,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """At a width for a CPU, and at one closer to the paper's."""
-    register(Path(__file__).with_name("stylegan2-mnist.yaml"))
-    register(Path(__file__).with_name("stylegan2-mnist-gpu.yaml"))
+register_recipes = beside(__file__, "stylegan2-mnist", "stylegan2-mnist-gpu")

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
 
-from ganzoo import Batch, Losses, Networks, Objective, Phase, Points, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Points, Register, Spec, beside, hookimpl
 from ganzoo.layers import Width, own_statistics
 from ganzoo_plugins.networks import mlp
 
@@ -106,12 +105,8 @@ class AdversarialAutoencoder(Objective):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The adversarial autoencoder."""
     summary = "Autoencoder whose codes an adversary matches to the prior"
     register("aae", AdversarialAutoencoder, summary=summary, paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Fully connected networks and eight latent variables."""
-    register(Path(__file__).with_name("aae-mnist.yaml"))
+register_recipes = beside(__file__, "aae-mnist")

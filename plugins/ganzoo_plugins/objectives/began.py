@@ -17,7 +17,6 @@ rate when M stalls, skip connections, vanishing residuals.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +29,9 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Share,
     Spec,
+    beside,
     hookimpl,
 )
 
@@ -104,11 +103,7 @@ class BEGAN(Objective):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The boundary equilibrium game."""
     register("began", BEGAN, summary="Autoencoding D, and a variable k that balances the players", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Multilayer perceptrons on both sides."""
-    register(Path(__file__).with_name("began-mnist.yaml"))
+register_recipes = beside(__file__, "began-mnist")

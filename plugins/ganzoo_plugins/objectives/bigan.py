@@ -25,14 +25,13 @@ first, and its D has dropout. ALI's generator is deterministic, as in the author
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, UniformPrior, hookimpl
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, Spec, UniformPrior, beside, hookimpl
 from ganzoo.layers import Width, as_trunk
 from ganzoo_plugins.networks import mlp
 from ganzoo_plugins.networks.encoders import deviation_layer, posterior
@@ -155,13 +154,8 @@ class ALI(BiGAN):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """Both kinds of encoder."""
     register("bigan", BiGAN, summary="D judges pairs of image and code; E inverts G", paper=BIGAN)
     register("ali", ALI, summary="D judges pairs of image and code; E draws its codes", paper=ALI_PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Fully connected networks."""
-    for name in ("bigan", "ali"):
-        register(Path(__file__).with_name(f"{name}-mnist.yaml"))
+register_recipes = beside(__file__, "bigan-mnist", "ali-mnist")

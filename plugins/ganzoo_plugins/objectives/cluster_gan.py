@@ -22,7 +22,6 @@ does so, because it needs fewer steps; ``cluster-gan-wgan-gp-mnist`` plays the p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -43,9 +42,9 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Spec,
     Weight,
+    beside,
     functional,
     hookimpl,
 )
@@ -235,7 +234,6 @@ class ClusteringInformation(ClusteringAccuracy):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """How well clusters of held-out images agree with their classes."""
     summary = "Share of held-out images whose cluster is assigned to their class"
     register("clustering-accuracy", ClusteringAccuracy, summary=summary, paper=PAPER)
     summary = "Normalised mutual information between held-out images' clusters and classes"
@@ -244,7 +242,6 @@ def register_metrics(register: Register[Metric]) -> None:
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The game with an encoder of fakes."""
     register(
         "cluster-gan",
         ClusterGAN,
@@ -254,8 +251,6 @@ def register_losses(register: Register[Objective]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Ten clusters of digits, by the game that takes fewer steps and by the paper's."""
-    register(Path(__file__).with_name("cluster-gan-mnist.yaml"), aliases=("clustergan-mnist",))
-    register(Path(__file__).with_name("cluster-gan-wgan-gp-mnist.yaml"))
+register_recipes = beside(
+    __file__, "cluster-gan-mnist", "cluster-gan-wgan-gp-mnist", aliases={"cluster-gan-mnist": ("clustergan-mnist",)}
+)

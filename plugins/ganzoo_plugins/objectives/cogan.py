@@ -22,7 +22,6 @@ separate modules, in order. G's loss is non-saturating.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import max_pool2d, softplus
 
-from ganzoo import Batch, GanzooError, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Batch, GanzooError, Losses, Networks, Objective, Phase, Register, Spec, beside, hookimpl
 from ganzoo.layers import Depth
 
 PAPER = "Liu & Tuzel 2016, Coupled Generative Adversarial Networks, arXiv:1606.07536"
@@ -167,11 +166,7 @@ class CoGAN(Objective):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The coupled game."""
     register("cogan", CoGAN, summary="Two games on two domains, with most weights shared", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Digits and their edges."""
-    register(Path(__file__).with_name("cogan-mnist.yaml"))
+register_recipes = beside(__file__, "cogan-mnist")

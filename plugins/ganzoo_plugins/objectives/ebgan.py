@@ -17,7 +17,6 @@ discriminator that has codes or features. Its weight in the paper is 0.1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -30,12 +29,12 @@ from ganzoo import (
     GanzooError,
     Networks,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Scale,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 
@@ -102,17 +101,12 @@ class PullingAway(Regularizer):
 
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The energy loss."""
     register("ebgan", EBGAN, summary="Logits as energies with a margin; D should be an autoencoder", paper=PAPER)
 
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The pulling-away term."""
     register("pulling-away", PullingAway, summary="Codes of a batch's fakes are pushed apart", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """EBGAN-PT with a fully connected autoencoder."""
-    register(Path(__file__).with_name("ebgan-mnist.yaml"))
+register_recipes = beside(__file__, "ebgan-mnist")

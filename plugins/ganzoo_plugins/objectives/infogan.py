@@ -32,7 +32,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log, pi
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -48,9 +47,9 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 from ganzoo.layers import (
@@ -316,29 +315,22 @@ class InfoGAN(Objective):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """InfoGAN's generator."""
     register("infogan", Generator, summary="Two wide layers and transposed convolutions, 4x4", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """InfoGAN's discriminator."""
     register("infogan", Discriminator, summary="Strided convolutions, 4x4, and a wide layer", paper=PAPER)
 
 
 @hookimpl
 def register_encoders(register: Register[nn.Module]) -> None:
-    """InfoGAN's discriminator as an encoder."""
     register("infogan", encoder, summary="Strided convolutions, 4x4, and a wide layer", paper=PAPER)
 
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The information-maximising game."""
     register("infogan", InfoGAN, summary="Adversarial game that maximises information in latent codes", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """One categorical code for the digit and two continuous ones for its shape."""
-    register(Path(__file__).with_name("infogan-mnist.yaml"))
+register_recipes = beside(__file__, "infogan-mnist")

@@ -39,7 +39,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import torch
@@ -59,9 +58,9 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Spec,
     Weight,
+    beside,
     functional,
     hookimpl,
     share_interval,
@@ -401,7 +400,6 @@ class SupervisedTestError(TestError):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """The errors of D and of the classifier that learned from the labelled images alone."""
     register("test-error", TestError, summary="Share of held-out images that the model misclassifies", paper=PAPER)
     summary = "Test error of the same network, trained on the labelled images alone"
     register("supervised-test-error", SupervisedTestError, summary=summary, paper=PAPER)
@@ -409,19 +407,16 @@ def register_metrics(register: Register[Metric]) -> None:
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """The paper's generator for MNIST."""
     register("semi-supervised", Generator, summary="Fully connected layers of 500 softplus units", paper=PAPER)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """The paper's discriminator for MNIST."""
     register("semi-supervised", Discriminator, summary="Five fully connected layers with noise", paper=PAPER)
 
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The game with K + 1 classes."""
     register(
         "semi-supervised",
         SemiSupervised,
@@ -431,7 +426,4 @@ def register_losses(register: Register[Objective]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Digits, with ten labels of each."""
-    register(Path(__file__).with_name("semi-supervised-mnist.yaml"), aliases=("sgan-mnist",))
+register_recipes = beside(__file__, "semi-supervised-mnist", aliases={"semi-supervised-mnist": ("sgan-mnist",)})

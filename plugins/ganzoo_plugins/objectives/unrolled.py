@@ -21,7 +21,6 @@ also change its running averages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, hookimpl
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, beside, hookimpl
 
 PAPER = "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163"
 Parameters = Mapping[str, Tensor]
@@ -103,12 +102,7 @@ class Unrolled(Objective):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The unrolled game."""
     register("unrolled", Unrolled, summary="G's gradient passes through K steps of D", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Digits, and the paper's ring, with MLP networks."""
-    for name in ("unrolled-mnist", "unrolled-ring"):
-        register(Path(__file__).with_name(f"{name}.yaml"))
+register_recipes = beside(__file__, "unrolled-mnist", "unrolled-ring")

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log, pi
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -39,8 +38,8 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Spec,
+    beside,
     functional,
     hookimpl,
 )
@@ -132,11 +131,7 @@ class VAE(Objective):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The evidence lower bound."""
     register("vae", VAE, summary="Variational autoencoder, a baseline without an adversary", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Digits, with InfoGAN's convolutions."""
-    register(Path(__file__).with_name("vae-mnist.yaml"))
+register_recipes = beside(__file__, "vae-mnist")

@@ -23,7 +23,6 @@ each real image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +35,9 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Spec,
     Weight,
+    beside,
     functional,
     hookimpl,
 )
@@ -136,7 +135,6 @@ class VAEGAN(Objective):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The autoencoder and the game."""
     register(
         "vae-gan",
         VAEGAN,
@@ -146,7 +144,4 @@ def register_losses(register: Register[Objective]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Fully connected networks."""
-    register(Path(__file__).with_name("vae-gan-mnist.yaml"), aliases=("vaegan-mnist",))
+register_recipes = beside(__file__, "vae-gan-mnist", aliases={"vae-gan-mnist": ("vaegan-mnist",)})

@@ -29,7 +29,6 @@ generator work: with another generator than this module's, P = latent / ``code_w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, cast
 
 import torch
@@ -46,9 +45,9 @@ from ganzoo import (
     Objective,
     Phase,
     Register,
-    RegisterRecipe,
     Spec,
     UniformPrior,
+    beside,
     hookimpl,
 )
 from ganzoo.layers import Crop, Depth, ImageTanh, UpConv2d, Width, own_statistics, with_label
@@ -387,7 +386,6 @@ class VQVAE(Objective):
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
-    """VQ-VAE's decoder."""
     register(
         "vq-vae", Generator, summary="Residual blocks and transposed convolutions, from a grid of codes", paper=PAPER
     )
@@ -395,13 +393,11 @@ def register_generators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_encoders(register: Register[nn.Module]) -> None:
-    """VQ-VAE's encoder."""
     register("vq-vae", Encoder, summary="Strided convolutions and residual blocks, to a grid of codes", paper=PAPER)
 
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The autoencoder with discrete codes and its prior."""
     register(
         "vq-vae",
         VQVAE,
@@ -411,7 +407,4 @@ def register_losses(register: Register[Objective]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """Digits as 7x7 symbols."""
-    register(Path(__file__).with_name("vq-vae-mnist.yaml"), aliases=("vqvae-mnist",))
+register_recipes = beside(__file__, "vq-vae-mnist", aliases={"vq-vae-mnist": ("vqvae-mnist",)})

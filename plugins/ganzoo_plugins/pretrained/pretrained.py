@@ -7,6 +7,5 @@ from ganzoo import RegisterPretrained, hookimpl
 
 @hookimpl
 def register_pretrained(register: RegisterPretrained) -> None:
-    """The cards beside this file."""
     for path in sorted(Path(__file__).parent.glob("*.json")):
         register(path)

@@ -12,7 +12,6 @@ features as D's own head. D itself must not get the label: give it ``conditionin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -22,11 +21,11 @@ from ganzoo import (
     GanzooError,
     Networks,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 
@@ -85,7 +84,6 @@ class AuxiliaryClassifier(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The auxiliary classifier."""
     register(
         "auxiliary-classifier",
         AuxiliaryClassifier,
@@ -95,7 +93,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the classifier."""
-    register(Path(__file__).with_name("acgan-mnist.yaml"))
+register_recipes = beside(__file__, "acgan-mnist")

@@ -11,11 +11,9 @@ but a mirrored digit is not a digit. Only the discriminator's loss gets this pen
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Shift, Weight, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Shift, Weight, beside, hookimpl
 from ganzoo.layers import random_shift
 
 PAPER = "Zhang et al. 2020, Consistency Regularization for Generative Adversarial Networks, arXiv:1910.12027"
@@ -44,7 +42,6 @@ class Consistency(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """CR."""
     register(
         "consistency",
         Consistency,
@@ -54,7 +51,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with CR."""
-    register(Path(__file__).with_name("consistency-mnist.yaml"), aliases=("crgan-mnist",))
+register_recipes = beside(__file__, "consistency-mnist", aliases={"consistency-mnist": ("crgan-mnist",)})

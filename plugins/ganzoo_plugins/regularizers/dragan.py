@@ -14,19 +14,17 @@ augmentation T, the gradient is that of D∘T.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from ganzoo import (
     EverySteps,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Scale,
     Weight,
+    beside,
     functional,
     hookimpl,
 )
@@ -67,11 +65,7 @@ class Dragan(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The local gradient penalty."""
     register("dragan", Dragan, summary="Gradient norm of 1 around real images", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the penalty."""
-    register(Path(__file__).with_name("dragan-mnist.yaml"))
+register_recipes = beside(__file__, "dragan-mnist")

@@ -13,11 +13,9 @@ number.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Weight, beside, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -44,13 +42,9 @@ class FeatureMatching(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Feature matching."""
     register(
         "feature-matching", FeatureMatching, summary="D's mean features agree on real and fake images", paper=PAPER
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the feature-matching term."""
-    register(Path(__file__).with_name("feature-matching-mnist.yaml"))
+register_recipes = beside(__file__, "feature-matching-mnist")

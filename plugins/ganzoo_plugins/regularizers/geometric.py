@@ -15,8 +15,6 @@ As in the authors' code, the SVM is not solved exactly: w and b take gradient st
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
@@ -25,11 +23,11 @@ from ganzoo import (
     GanzooError,
     Networks,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 
@@ -80,11 +78,7 @@ def last_layer(discriminator: nn.Module) -> nn.Linear | None:
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The margin term."""
     register("svm-margin", SVMMargin, summary="Half the squared norm of D's last layer, for a wide margin", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss with the margin term."""
-    register(Path(__file__).with_name("geometric-mnist.yaml"))
+register_recipes = beside(__file__, "geometric-mnist")

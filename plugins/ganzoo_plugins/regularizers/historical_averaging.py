@@ -12,7 +12,6 @@ gives no weight. The distance is a sum over all parameters, hence the small defa
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -22,11 +21,11 @@ from ganzoo import (
     EverySteps,
     Networks,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 
@@ -82,7 +81,6 @@ class HistoricalAveraging(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Historical averaging."""
     register(
         "historical-averaging",
         HistoricalAveraging,
@@ -91,7 +89,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the distance, for both players."""
-    register(Path(__file__).with_name("historical-averaging-mnist.yaml"))
+register_recipes = beside(__file__, "historical-averaging-mnist")

@@ -23,7 +23,6 @@ more than the move to z' does.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -34,11 +33,11 @@ from torch.nn.functional import mse_loss
 from ganzoo import (
     EverySteps,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Shift,
     Weight,
+    beside,
     hookimpl,
 )
 from ganzoo.layers import random_shift
@@ -128,7 +127,6 @@ def _moved(z: Tensor, sigma: float) -> Tensor:
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """bCR, and zCR's two halves."""
     register(
         "balanced-consistency",
         BalancedConsistency,
@@ -146,8 +144,9 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register("latent-diversity", LatentDiversity, summary="G draws different images from nearby codes", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with bCR, and with zCR."""
-    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"), aliases=("bcr-mnist",))
-    register(Path(__file__).with_name("latent-consistency-mnist.yaml"), aliases=("zcr-mnist",))
+register_recipes = beside(
+    __file__,
+    "balanced-consistency-mnist",
+    "latent-consistency-mnist",
+    aliases={"balanced-consistency-mnist": ("bcr-mnist",), "latent-consistency-mnist": ("zcr-mnist",)},
+)

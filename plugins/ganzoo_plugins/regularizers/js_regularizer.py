@@ -18,12 +18,10 @@ same draw of T.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Weight, beside, functional, hookimpl
 
 PAPER = "Roth et al. 2017, Stabilizing Training of GANs through Regularization, arXiv:1705.09367"
 
@@ -48,7 +46,6 @@ class JSRegularizer(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The penalty of the original GAN."""
     register(
         "js-regularizer",
         JSRegularizer,
@@ -58,7 +55,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the penalty."""
-    register(Path(__file__).with_name("js-regularizer-mnist.yaml"))
+register_recipes = beside(__file__, "js-regularizer-mnist")

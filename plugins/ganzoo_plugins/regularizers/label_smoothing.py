@@ -14,13 +14,12 @@ loss, the term only pulls real logits down.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
+from ganzoo import Register, Regularizer, RegularizerContext, beside, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -42,11 +41,7 @@ class LabelSmoothing(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """One-sided label smoothing."""
     register("label-smoothing", LabelSmoothing, summary="D's target for real images is 1 - weight", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with a target of 0.9 for real images."""
-    register(Path(__file__).with_name("label-smoothing-mnist.yaml"))
+register_recipes = beside(__file__, "label-smoothing-mnist")

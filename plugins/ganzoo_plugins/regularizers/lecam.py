@@ -17,14 +17,13 @@ equation, every logit counts. Both averages are buffers, so a resumed run contin
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, hookimpl
+from ganzoo import Register, Regularizer, RegularizerContext, Weight, beside, hookimpl
 
 PAPER = "Tseng et al. 2021, Regularizing GANs under Limited Data, arXiv:2104.03310"
 
@@ -63,11 +62,7 @@ class LeCam(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """LeCam."""
     register("lecam", LeCam, summary="Real logits near the average of fake logits, and vice versa", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss with the LeCam term."""
-    register(Path(__file__).with_name("lecam-mnist.yaml"))
+register_recipes = beside(__file__, "lecam-mnist")

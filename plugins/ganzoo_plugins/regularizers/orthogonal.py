@@ -16,7 +16,6 @@ convolution are compared only within their groups, because different groups see 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -29,11 +28,11 @@ from ganzoo import (
     GanzooError,
     Networks,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 
@@ -107,11 +106,7 @@ class Orthogonal(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Both forms."""
     register("orthogonal", Orthogonal, summary="Filters of a layer are orthogonal", paper=PAPER, aliases=("ortho",))
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss with an orthogonally regularised generator."""
-    register(Path(__file__).with_name("orthogonal-mnist.yaml"))
+register_recipes = beside(__file__, "orthogonal-mnist")

@@ -15,11 +15,9 @@ R3GAN (arXiv:2501.05441): where T hides pixels, D's gradient costs nothing. The 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Weight, beside, functional, hookimpl
 
 PAPER = "Mescheder et al. 2018, Which Training Methods for GANs do actually Converge?, arXiv:1801.04406"
 
@@ -60,12 +58,8 @@ class R2(R1):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """R1 and R2."""
     register("r1", R1, summary="Squared gradient norm of D at real images", paper=PAPER)
     register("r2", R2, summary="Squared gradient norm of D at fake images", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with R1."""
-    register(Path(__file__).with_name("r1-mnist.yaml"))
+register_recipes = beside(__file__, "r1-mnist")

@@ -21,7 +21,6 @@ are not, which matters little once they are scaled to unit length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -33,11 +32,11 @@ from ganzoo import (
     EverySteps,
     Networks,
     Register,
-    RegisterRecipe,
     Regularizer,
     RegularizerContext,
     Spec,
     Weight,
+    beside,
     hookimpl,
 )
 from ganzoo.layers import Width
@@ -132,7 +131,6 @@ class DataToData(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The data-to-data cross-entropy."""
     register(
         "d2d-ce",
         DataToData,
@@ -142,7 +140,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss with the cross-entropy."""
-    register(Path(__file__).with_name("reacgan-mnist.yaml"))
+register_recipes = beside(__file__, "reacgan-mnist")

@@ -17,14 +17,13 @@ loss, so it has no ``weight``.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import ImageCount, Register, RegisterRecipe, Regularizer, hookimpl
+from ganzoo import ImageCount, Register, Regularizer, beside, hookimpl
 
 PAPER = "Sinha et al. 2020, Top-k Training of GANs, arXiv:2002.06224"
 
@@ -73,11 +72,7 @@ class TopK(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Top-k."""
     register("top-k", TopK, summary="G learns only from the fakes with the largest logits", paper=PAPER)
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss, eventually on the best half of the fakes."""
-    register(Path(__file__).with_name("top-k-mnist.yaml"))
+register_recipes = beside(__file__, "top-k-mnist")

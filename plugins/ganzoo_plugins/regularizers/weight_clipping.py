@@ -13,13 +13,12 @@ loss is in the module wgan_gp.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, hookimpl
+from ganzoo import GanzooError, Networks, Register, Regularizer, Spec, beside, hookimpl
 
 PAPER = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
 
@@ -52,7 +51,6 @@ class WeightClipping(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Clipping."""
     register(
         "weight-clipping",
         WeightClipping,
@@ -62,7 +60,8 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The first Wasserstein GAN."""
-    register(Path(__file__).with_name("weight-clipping-mnist.yaml"), aliases=("wasserstein-mnist", "wgan-mnist"))
+register_recipes = beside(
+    __file__,
+    "weight-clipping-mnist",
+    aliases={"weight-clipping-mnist": ("wasserstein-mnist", "wgan-mnist")},
+)

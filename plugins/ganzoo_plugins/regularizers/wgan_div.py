@@ -11,13 +11,12 @@ The authors' code has k = 10. x̂ is a random point between a real image and a f
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Weight, beside, functional, hookimpl
 
 PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
 
@@ -46,7 +45,6 @@ class WassersteinDivergence(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The divergence's gradient term."""
     register(
         "wgan-div",
         WassersteinDivergence,
@@ -55,7 +53,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The Wasserstein loss with the term."""
-    register(Path(__file__).with_name("wgan-div-mnist.yaml"))
+register_recipes = beside(__file__, "wgan-div-mnist")

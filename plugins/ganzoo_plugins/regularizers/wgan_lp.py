@@ -13,9 +13,7 @@ DRAGAN; that variant is not implemented. In a recipe with an augmentation T, the
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, Scale, Weight, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, Scale, Weight, beside, hookimpl
 from ganzoo_plugins.losses.wgan_gp import GradientPenalty
 
 PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein GANs, arXiv:1709.08894"
@@ -36,7 +34,6 @@ class LipschitzPenalty(GradientPenalty):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The one-sided penalty."""
     register(
         "lipschitz-penalty",
         LipschitzPenalty,
@@ -46,7 +43,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The Wasserstein loss with the penalty."""
-    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"), aliases=("wgan-lp-mnist",))
+register_recipes = beside(__file__, "lipschitz-penalty-mnist", aliases={"lipschitz-penalty-mnist": ("wgan-lp-mnist",)})

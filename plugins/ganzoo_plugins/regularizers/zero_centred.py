@@ -17,11 +17,9 @@ the gradient is that of D∘T.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
-from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
+from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Weight, beside, functional, hookimpl
 
 PAPER = "Thanh-Tung et al. 2019, Improving Generalization and Stability of GANs, arXiv:1902.03984"
 
@@ -45,7 +43,6 @@ class ZeroCentredPenalty(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The penalty at interpolates."""
     register(
         "zero-centred-penalty",
         ZeroCentredPenalty,
@@ -55,7 +52,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     )
 
 
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the penalty."""
-    register(Path(__file__).with_name("zero-centred-penalty-mnist.yaml"))
+register_recipes = beside(__file__, "zero-centred-penalty-mnist")

@@ -7,6 +7,5 @@ from ganzoo import RegisterStudy, hookimpl
 
 @hookimpl
 def register_studies(register: RegisterStudy) -> None:
-    """The YAML files beside this one."""
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         register(path)

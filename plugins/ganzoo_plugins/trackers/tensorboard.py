@@ -102,5 +102,4 @@ def numbers(prefix: str, record: Mapping[str, Any]) -> Iterator[tuple[str, float
 
 @hookimpl
 def register_trackers(register: Register[Tracker]) -> None:
-    """TensorBoard."""
     register("tensorboard", TensorBoard, summary="Numbers and sample grids for TensorBoard")

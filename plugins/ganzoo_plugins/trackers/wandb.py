@@ -117,5 +117,4 @@ def _identity(folder: Path) -> str | None:
 
 @hookimpl
 def register_trackers(register: Register[Tracker]) -> None:
-    """Weights & Biases."""
     register("wandb", WeightsAndBiases, summary="Numbers and sample grids for Weights & Biases, or trackio")
