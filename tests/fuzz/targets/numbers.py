@@ -47,7 +47,7 @@ KEYS = ("train.images", "train.batch_size", "train.ema", "train.seed", "train.lo
         "phases.discriminator.repeat", "phases.discriminator.every_steps", "prior.dim")  # fmt: skip
 """Of a recipe itself."""
 
-MAX_WEIGHTS, MAX_TENSORS, MAX_IMAGES = 3_000_000, 300, 64
+MAX_WEIGHTS, MAX_TENSORS, MAX_IMAGES = 2_000_000, 300, 64
 """What is accepted and beyond one of these is built, but not trained: it is slow, as whoever asks for it expects."""
 
 
