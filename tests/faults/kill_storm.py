@@ -388,7 +388,7 @@ def main() -> int:
     shares = sum(SCENARIOS[name][1] for name in chosen)
     for name in chosen:
         kind, share = SCENARIOS[name]
-        with tempfile.TemporaryDirectory(prefix="ganzoo-kills-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ganzoo-kills-", ignore_cleanup_errors=True) as folder:
             shared, place = Path(folder, "shared"), Path(folder, "repetitions")
             shared.mkdir()
             place.mkdir()
