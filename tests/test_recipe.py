@@ -13,7 +13,7 @@ from ganzoo import Augmentation, Extractor, GaussianPrior, Images, Objective, Re
 from ganzoo.api.adversarial import _total
 from ganzoo.build import assemble
 from ganzoo.config.checking import headline, how_to_score, known
-from ganzoo.config.identity import _with_first_names, training_digest
+from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe, parse_recipe, recipe_for
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError, visible
@@ -159,20 +159,6 @@ def test_what_may_change_during_training_takes_a_schedule(load, zoo, tmp_path):
     copied = tmp_path / "again" / "small.yaml"
     copied.write_text(recipe.to_yaml())
     assert load_recipe(copied, zoo) == recipe
-
-
-def test_keys_of_earlier_versions_are_read_where_old_runs_are_read(zoo, tmp_path):
-    old = changed({"evaluate": {"every": 500}, "regularizers": [{"name": "r1", "weight": 2, "every": 4}]})
-    old["phases"] = {"generator": {"repeat": None, "every": 2}}
-    old["optimizers"]["default"] |= {"decay": "linear", "eps": 1e-8, "weight_decay": 0.0}
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(old))
-    recipe = load_recipe(path, zoo, migrate=True)
-    assert recipe.evaluate.every_images == 500
-    assert recipe.regularizers[0].options["every_steps"] == 4
-    assert recipe.phases["generator"].every_steps == 2
-    assert recipe.optimizers["default"].options["decay"] == "linear"
-    assert not any(line.strip().startswith("every:") or "{every:" in line for line in recipe.to_yaml().splitlines())
 
 
 def test_an_option_of_a_plugin_s_own_may_be_called_every(own_zoo):
@@ -730,22 +716,6 @@ def test_a_switch_that_is_off_anyway_may_be_given_and_changes_no_digest(zoo):
     off = load_recipe("vanilla-mnist", zoo, ["optimizers.default.amsgrad=false"])
     on = load_recipe("vanilla-mnist", zoo, ["optimizers.default.amsgrad=true"])
     assert training_digest(plain) == training_digest(off) != training_digest(on)
-
-
-def test_a_regularizer_s_own_every_is_part_of_the_digest(zoo):
-    plain = load_recipe("r1-mnist", zoo).plain()
-    digests = []
-    for every in (2, 8):
-        plain["regularizers"][0] |= {"every": every, "every_steps": 4}
-        digests.append(_with_first_names(plain)["regularizers"][0])
-    assert [one["every"] for one in digests] == [2, 8]
-
-
-@pytest.mark.parametrize("target", [1.0, 0.5])
-def test_records_of_wgan_lp_from_before_it_had_a_target_keep_their_digest(zoo, target):
-    plain = load_recipe("r1-mnist", zoo, [f"regularizers=[{{name: lipschitz-penalty, target: {target}}}]"]).plain()
-    named = {"name": "lipschitz-penalty", "weight": 10.0, "every": 1}
-    assert _with_first_names(plain)["regularizers"] == [named if target == 1 else named | {"target": target}]
 
 
 def test_recipes_that_are_no_mapping_are_called_so(zoo):

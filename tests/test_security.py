@@ -94,7 +94,7 @@ def test_a_name_in_a_run_folder_or_a_record_is_a_name_or_the_file_is_damaged(run
 
 def record(**facts):
     line = {
-        "schema": 2, "recipe": "toy", "dataset": "mnist", "seed": 0, "digest": "0f", "plugin": None, "summary": "A toy",
+        "schema": 3, "recipe": "toy", "dataset": "mnist", "seed": 0, "digest": "0f", "plugin": None, "summary": "A toy",
         "paper": None, "loss": "hinge", "conditional": False, "status": "failed", "error": "It diverged.",
         "images": 0, "seconds": 0.0, "wall_seconds": 1.0, "images_per_second": None, "parameters": {},
         "flops_per_image": None, "engine": None, "precision": None, "threads": 1, "environment": {"cpu": "A CPU"},

@@ -123,9 +123,9 @@ def job(zoo, trained):
 @pytest.fixture(scope="module")
 def recorded(zoo, trained, job):
     """The folder with the run and, beside it, results that hold it: of a bench, and of studies."""
-    record, scores = collect(job, trained / "run", Outcome(None, 1.0), {}, zoo)
+    record, scores, recipe = collect(job, trained / "run", Outcome(None, 1.0), {}, zoo)
     for name in ("results", "studies"):
-        Ledger(trained / name).append(record, scores, final_picture(trained / "run"))
+        Ledger(trained / name).append(record, scores, final_picture(trained / "run"), recipe)
     return trained
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from typing import Any, Final
@@ -33,7 +32,7 @@ def training_digest(recipe: Recipe) -> str:
     when training ends, and so change the weights. What ``auto`` resolved to (precision, engine, threads) is not part of
     it either; a record states that alongside the digest.
     """
-    requested = {key: value for key, value in _with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
+    requested = {key: value for key, value in recipe.plain().items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = requested.pop("evaluate")
     train = {key: value for key, value in requested["train"].items() if key not in WITHOUT_EFFECT}
     for key, default in DEFAULTS.items():
@@ -51,22 +50,3 @@ def training_digest(recipe: Recipe) -> str:
 def same_training(one: Recipe, other: Recipe) -> bool:
     """Whether two resolved recipes give the same weights on the same hardware: equal in digest and seed."""
     return (training_digest(one), one.train.seed) == (training_digest(other), other.train.seed)
-
-
-def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
-    """``Recipe.plain()`` with the keys that digests were originally computed from, so that old digests stay valid."""
-    plain = copy.deepcopy(plain)
-    steps = [*plain["regularizers"], *plain["phases"].values()]
-    for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
-        if key in section and "every" not in section:  # "every" may be a plugin's own option
-            section["every"] = section.pop(key)
-    for phase in plain["phases"].values():  # both keys were added later
-        for key in ("begin", "end"):
-            if phase.get(key, 0) is None:
-                del phase[key]
-    if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
-        del plain["augmentation"]["p"]  # an option that was added to ADA later
-    for regularizer in plain["regularizers"]:
-        if regularizer["name"] == "lipschitz-penalty" and regularizer.get("target") == 1:
-            del regularizer["target"]  # another that was added later
-    return plain

@@ -17,9 +17,10 @@ from filelock import FileLock
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
-from ganzoo.config.schema import combination
+from ganzoo.config.schema import Recipe, combination
 from ganzoo.errors import GanzooError, writing
-from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
+from ganzoo.files import locked_append, numbered_lines, refuse_links, without_folders, write_atomically
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
 from ganzoo.runs.folder import RunFolder
@@ -31,11 +32,13 @@ from ganzoo_studies.matrix import Job, job_folder
 
 RUNS: Final = "runs.jsonl"
 SCORES: Final = "scores.jsonl"
+RECIPES: Final = "recipes"
+"""Folder of the recipes that the runs were trained with, see ``RunRecord.frozen``."""
 CLAIMS: Final = ".claims"
 """Folder of the locks on runs in progress, see ``Ledger.claim``."""
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Schema of ``runs.jsonl``."""
-SCORE_SCHEMA: Final = 1
+SCORE_SCHEMA: Final = 2
 """Schema of ``scores.jsonl``."""
 
 Key = tuple[str, str, int, str, str | None]
@@ -64,7 +67,7 @@ class RunRecord(_Line):
     """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows.
 
     Attributes:
-        schema_version: ``schema`` in the file; 2.
+        schema_version: ``schema`` in the file; 3.
         recipe: Its name.
         dataset: The dataset's name.
         seed: ``train.seed``.
@@ -96,7 +99,7 @@ class RunRecord(_Line):
         plugins: The plugins of other packages that it was trained with, each with its package and version.
     """
 
-    schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
+    schema_version: Annotated[Literal[3], Field(alias="schema")] = SCHEMA
     recipe: Name
     dataset: Name
     seed: int
@@ -132,9 +135,13 @@ class RunRecord(_Line):
         return self.status == "failed" and not self.diverged
 
     def plain(self) -> dict[str, Any]:
-        """The line in the file; it has ``diverged`` only if the run did, and ``plugins`` only if there were any."""
-        left_out = {key for key in ("diverged", "plugins") if not getattr(self, key)}
-        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
+        """The line in the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def frozen(self) -> str:
+        """Path of its recipe, relative to the file: every setting, whatever becomes of the registered recipe."""
+        return f"{RECIPES}/{self.recipe}-{self.digest[:8]}.yaml"
 
     @property
     def hardware(self) -> str:
@@ -155,7 +162,7 @@ class ScoreRow(_Line):
     """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``.
 
     Attributes:
-        schema_version: ``schema`` in the file; 1.
+        schema_version: ``schema`` in the file; 2.
         digest: As in the record, like the next six.
         recipe: The recipe's name.
         dataset: The dataset of the run.
@@ -174,7 +181,7 @@ class ScoreRow(_Line):
         protocol: Everything else the score depends on.
     """
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = SCORE_SCHEMA
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = SCORE_SCHEMA
     digest: str
     recipe: str
     dataset: str
@@ -210,8 +217,8 @@ class ScoreRow(_Line):
         return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
 
     def plain(self) -> dict[str, Any]:
-        """The line in the file; without ``sd`` if it is unknown, as in files of earlier versions."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"sd"} if self.sd is None else None)
+        """The line in the file."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 _OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
@@ -279,7 +286,7 @@ def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
 
 
 class Ledger:
-    """``runs.jsonl``, ``scores.jsonl`` and ``samples/`` in a folder. Several processes may write at once.
+    """``runs.jsonl``, ``scores.jsonl``, ``recipes/`` and ``samples/`` in a folder. Several processes may write at once.
 
     Args:
         folder: Created if it is missing.
@@ -290,10 +297,11 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("samples", CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
+        for name in ("samples", RECIPES, CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
             refuse_links(folder / name, folder)
         with writing(f"{folder} cannot be created", "Give another results folder."):
-            (folder / "samples").mkdir(parents=True, exist_ok=True)
+            for name in ("samples", RECIPES):
+                (folder / name).mkdir(parents=True, exist_ok=True)
         self._seen: dict[str, int] = {}
         self.refresh()
 
@@ -331,8 +339,16 @@ class Ledger:
         path.parent.mkdir(exist_ok=True)
         return FileLock(path, blocking=False)
 
-    def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
-        """Write a record, after its picture and its scores."""
+    def append(
+        self,
+        record: RunRecord,
+        scores: Iterable[Score] = (),
+        picture: Path | None = None,
+        recipe: Recipe | None = None,
+    ) -> ScoredRun:
+        """Write a record, after its recipe, its picture and its scores."""
+        if recipe is not None and not (self.folder / record.frozen).exists():  # the seeds of a recipe share its file
+            write_atomically(self.folder / record.frozen, shared(recipe).encode())
         if picture is not None and record.samples is not None:
             write_atomically(self.folder / record.samples, picture.read_bytes())  # never follows a link
         run = self._with_scores(ScoredRun(record, ()), scores)
@@ -378,8 +394,8 @@ class Outcome:
 
 def collect(
     job: Job, folder: Path, outcome: Outcome, environment: Mapping[str, Any], zoo: Zoo
-) -> tuple[RunRecord, Sequence[Score]]:
-    """The record and the scores of a job whose process has ended.
+) -> tuple[RunRecord, Sequence[Score], Recipe]:
+    """The record, the scores and the recipe of a job whose process has ended.
 
     Args:
         job: The job.
@@ -438,7 +454,12 @@ def collect(
         diverged=bool(error) and (bool(broken) or any(event["event"] == "diverged" for event in events)),
         plugins={**used, **{name: known for name, known in (info.get("plugins") or {}).items() if name in used}},
     )
-    return record, scores
+    return record, scores, trained
+
+
+def shared(recipe: Recipe) -> str:
+    """A recipe's file for others: without trackers, and with only the last name of each absolute path."""
+    return strict.dump(without_folders({**recipe.plain(), "trackers": []}))
 
 
 def kept_run(record: RunRecord, work: Path) -> RunFolder | None:

@@ -555,10 +555,12 @@ class Bench:
                 self.watcher.scored(job, run)
             return run
         if not outcome.stopped:
-            record, scores = collect(job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo)
-            run = self.ledger.append(record, scores, final_picture(child.folder))
-            if record.status == "done" and (trained := kept_run(record, self.settings.work)) is not None:
-                self._keep(trained, record)
+            record, scores, trained = collect(
+                job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo
+            )
+            run = self.ledger.append(record, scores, final_picture(child.folder), trained)
+            if record.status == "done" and (kept := kept_run(record, self.settings.work)) is not None:
+                self._keep(kept, record)
         self.watcher.ended(job, run)
         return run
 

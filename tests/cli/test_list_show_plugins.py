@@ -384,7 +384,7 @@ def test_the_leaderboard_warns_of_a_plugin_whose_studies_it_cannot_show(broken, 
     code, _, err = call("leaderboard", tmp_path / "results")
     assert code == 2
     assert err.count("could not be imported: RuntimeError: a cable is loose") == 1
-    assert err.endswith("This one reads schema 2: give another results folder.\n")
+    assert err.endswith("This one reads schema 3: give another results folder.\n")
 
 
 def test_a_misspelt_command_leads_to_the_nearest(call):

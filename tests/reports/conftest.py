@@ -64,7 +64,7 @@ def record(recipe, *scores, seed=0, **facts):
     """A run with the given final scores; a number stands for the score of averaged weights."""
     environment = {"cpu": "Test CPU", "gpu": None, "versions": {}}
     plain = {
-        "schema": 2,
+        "schema": 3,
         "recipe": recipe,
         "dataset": "mnist",
         "seed": seed,

@@ -27,7 +27,7 @@ SCORE = {
 RAW = {**SCORE, "weights": "raw", "value": 5.0, "floor": None}
 OWN = {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0}
 PLAIN = {
-    "schema": 2,
+    "schema": 3,
     "recipe": "vanilla-mnist",
     "dataset": "mnist",
     "seed": 0,
@@ -54,6 +54,8 @@ PLAIN = {
     "command": "ganzoo run vanilla-mnist",
     "started": "2025-12-31T23:59:00+00:00",
     "protocol": OWN,
+    "diverged": False,
+    "plugins": {},
 }
 
 
@@ -71,7 +73,7 @@ def test_a_record_is_the_same_in_the_file_as_in_memory_and_its_scores_are_rows(t
     assert json.loads((ledger.folder / "runs.jsonl").read_text()) == PLAIN
     training = {key: PLAIN[key] for key in ("digest", "recipe", "dataset", "seed", "precision", "started")}
     rows = [json.loads(line) for line in (ledger.folder / "scores.jsonl").read_text().splitlines()]
-    assert rows[0] == {"schema": 1, **training, "hardware": "Z80", **SCORE, "interval": None}
+    assert rows[0] == {"schema": 2, **training, "hardware": "Z80", **SCORE, "interval": None, "sd": None}
     assert read_runs(ledger.folder) == [run(SCORE, RAW)]
     assert Ledger(tmp_path / "results").find(*record().key[:4]) == run(SCORE, RAW)
 
@@ -157,8 +159,8 @@ def test_a_missing_file_means_no_records(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"schema": 1}, r"Line 1 of .* another version of ganzoo \(schema 1\)\. This one reads schema 2: give another"),
-        ({"schema": 3}, r"Line 1 of .* another version of ganzoo \(schema 3\)\. This one reads schema 2: give another"),
+        ({"schema": 2}, r"Line 1 of .* another version of ganzoo \(schema 2\)\. This one reads schema 3: give another"),
+        ({"schema": 4}, r"Line 1 of .* another version of ganzoo \(schema 4\)\. This one reads schema 3: give another"),
         ({"sed": 1}, "Line 1 of .* is damaged: it has no key 'sed'. Did you mean 'seed'?"),
         ({"images": "many"}, "is damaged: images must be"),
         ({"environment": {"versions": ["torch"]}}, "is damaged: environment has 'versions' that are not a mapping"),
@@ -216,7 +218,7 @@ def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_p
     job = job_of("vanilla-mnist", zoo, [])
     facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
     RunFolder.create(tmp_path / "run", job.recipe, {**facts, "status": "done", "environment": PLAIN["environment"]})
-    found, _ = collect(job, tmp_path / "run", Outcome(None, took), {}, zoo)
+    found, *_ = collect(job, tmp_path / "run", Outcome(None, took), {}, zoo)
     assert (found.status, found.seconds, found.wall_seconds) == ("done", 1.5, recorded)
 
 
@@ -228,12 +230,12 @@ def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp
     facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
     facts |= {"status": "done", "environment": PLAIN["environment"]}
     RunFolder.create(tmp_path / "run", job.recipe, {**facts, "plugins": {"duo": "duo-gan 0.2.0", "other": "other 1"}})
-    found, _ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, own_zoo)
+    found, *_ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, own_zoo)
     assert found.plugins == {"duo": "duo-gan 0.2.0"}  # as it was trained
     Ledger(tmp_path / "results").append(found)
     assert [one.record for one in read_runs(tmp_path / "results")] == [found]
-    ours, _ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, zoo)
-    assert "plugins" not in ours.plain()
+    ours, *_ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, zoo)
+    assert ours.plugins == {}
 
 
 def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reason(zoo, tmp_path):
@@ -242,7 +244,7 @@ def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reaso
     run = RunFolder.create(tmp_path / "run", job.recipe, facts)
     content = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps({**content, "schema": 999}))
-    found, scores = collect(job, run.path, Outcome(None, 1.0), PLAIN["environment"] | {"threads": 1}, zoo)
+    found, scores, _ = collect(job, run.path, Outcome(None, 1.0), PLAIN["environment"] | {"threads": 1}, zoo)
     assert (found.status, list(scores)) == ("failed", [])
     assert "newer" in found.error
 

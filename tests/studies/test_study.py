@@ -391,7 +391,7 @@ def recorded(
     ]
     record = RunRecord.model_validate(
         {
-            "schema": 2,
+            "schema": 3,
             "recipe": job.recipe.name,
             "dataset": job.recipe.dataset.name,
             "seed": job.seed,

@@ -30,7 +30,7 @@ PROTOCOL = {
 }
 SCORE = {"metric": "fid@mnist-cnn", "value": 4.0, "floor": 0.1, "weights": "ema", "images": 1000, "seconds": 10.0}
 RECORD: dict[str, Any] = {
-    "schema": 2,
+    "schema": 3,
     "recipe": "toy-gan",
     "dataset": "mnist",
     "seed": 0,
@@ -61,7 +61,7 @@ RECORD: dict[str, Any] = {
 ROW: dict[str, Any] = {
     **{key: RECORD[key] for key in ("digest", "recipe", "dataset", "seed", "precision", "started")},
     **SCORE,
-    "schema": 1,
+    "schema": 2,
     "hardware": "A CPU",
     "interval": [3.9, 4.1],
     "protocol": PROTOCOL,
