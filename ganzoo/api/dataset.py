@@ -334,13 +334,13 @@ BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
 """The modalities that can be restored from a run folder's record alone, without its dataset."""
 
 
-def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None = None) -> Modality | None:
+def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Modality | None:
     """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows.
 
     Args:
         name: The modality's name.
         shape: The shape of one sample.
-        options: As ``Modality.options`` returned them; None for old runs, which did not record them.
+        options: As ``Modality.options`` returned them.
 
     Raises:
         GanzooError: The modality does not accept the options.
@@ -349,9 +349,9 @@ def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None 
     if kind is None:
         return None
     try:
-        return kind(*shape, **(options or {}))
+        return kind(*shape, **options)
     except TypeError as error:
-        raise GanzooError(f"The modality '{name}' does not accept the options {dict(options or {})}.") from error
+        raise GanzooError(f"The modality '{name}' does not accept the options {dict(options)}.") from error
 
 
 def of_samples(samples: Tensor) -> Modality:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,16 +30,13 @@ OWN_PICTURES = "image-folder"
 """The dataset that is used if a recipe names a path."""
 
 
-def load_recipe(
-    source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False, scored: bool = True
-) -> Recipe:
+def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, scored: bool = True) -> Recipe:
     """Read and check a recipe.
 
     Args:
         source: A registered name, or the path of a YAML file.
         zoo: Where its names are looked up.
         overrides: Changes of the form ``a.b=c``, where c is YAML.
-        migrate: Accept keys that earlier versions wrote, as in the recipe.yaml of an old run.
         scored: Whether its metrics are needed. If not, what is wrong with them is only a warning.
 
     Returns:
@@ -51,7 +48,7 @@ def load_recipe(
     path = _find(source, zoo)
     data = strict.read_mapping(path)
     check_file_name("recipe", path)
-    return _recipe_of(_migrated(data, zoo) if migrate else data, path.stem, path, zoo, overrides, scored=scored)
+    return _recipe_of(data, path.stem, path, zoo, overrides, scored=scored)
 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
@@ -147,22 +144,6 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
         if os.path.isfile(file):  # noqa: PTH113 - as above
             raise GanzooError(f"Unknown recipe '{source}'.", f"Did you mean the file {file}?")
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
-
-
-def _migrated(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """A copy with the current names of ``every``, which used to count images in one place and steps in others."""
-    renamed = copy.deepcopy(dict(data))
-    own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
-    regularizers, phases = renamed.get("regularizers"), renamed.get("phases")
-    sections = [(renamed.get("evaluate"), "every_images")]
-    sections += [(one, "every_steps") for one in (regularizers if isinstance(regularizers, list) else ())]
-    sections += [(one, "every_steps") for one in (phases.values() if isinstance(phases, dict) else ())]
-    for section, new in sections:
-        if isinstance(section, dict) and "every" in section and section.get("name") not in own:
-            items = {new if key == "every" else key: value for key, value in section.items()}
-            section.clear()
-            section.update(items)
-    return renamed
 
 
 def _recipe_of(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import without_folders
 
 Protocol = Mapping[str, Any]
 
@@ -84,8 +83,7 @@ def identity(protocol: Protocol) -> str:
     Returns:
         Canonical JSON.
     """
-    # Early versions recorded whole paths of datasets.
-    return json.dumps(without_folders(protocol), sort_keys=True, separators=(",", ":"), default=str)
+    return json.dumps(protocol, sort_keys=True, separators=(",", ":"), default=str)
 
 
 def describe(protocol: Protocol) -> str:

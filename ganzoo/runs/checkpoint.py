@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import parse_json, write_atomically
-from ganzoo.runs.schemas import CHECKPOINT, NewerError, is_state, refuse_newer
+from ganzoo.runs.schemas import CHECKPOINT, NewerError, is_state, refuse_other
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         content = path.read_bytes()
         meta = parse_json(path.with_suffix(".json").read_bytes())
-        schema, digest, state = meta.get("schema", 1), meta["sha256"], meta["state"]
+        schema, digest, state = meta["schema"], meta["sha256"], meta["state"]
+        own_digest = meta.pop("meta_sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GanzooError(f"The checkpoint {path.name} is incomplete ({type(error).__name__}).") from error
-    # Older runs have no digest of the JSON file.
-    own_digest = meta.pop("meta_sha256", None)
-    if not is_state(state) or (own_digest is not None and own_digest != _digest(meta)):
+    if not is_state(state) or own_digest != _digest(meta):
         raise GanzooError(f"The checkpoint {path.name} is damaged: its state does not match its digest.")
-    refuse_newer(schema, CHECKPOINT, f"The checkpoint {path.name}")
+    refuse_other(schema, CHECKPOINT, f"The checkpoint {path.name}")
     if hashlib.sha256(content).hexdigest() != digest:
         raise GanzooError(f"The checkpoint {path.name} is damaged: its bytes do not match its digest.")
     try:

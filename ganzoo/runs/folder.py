@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -279,8 +278,7 @@ class RunFolder:
         path = Path(path)
         info = read_description(path)
         # Some network file systems do not show here whether a process on another host holds a lock.
-        # Early versions recorded its name.
-        here = (info.get("process") or {}).get("host", host()) in (host(), socket.gethostname())
+        here = (info.get("process") or {}).get("host", host()) == host()
         if info["status"] == "running" and here and not is_locked(path):
             info = read_description(path)  # it may have ended since it was read
             if info["status"] == "running":
@@ -366,7 +364,7 @@ class RunFolder:
         self.refuse_another_recipe()
         file = self.path / "recipe.yaml"
         try:
-            recipe = load_recipe(file, zoo, list(overrides), migrate=True, scored=scored)
+            recipe = load_recipe(file, zoo, list(overrides), scored=scored)
         except ValidationFailed as error:
             error.sentence = "\n".join([error.sentence, *package_changes(self.info)])
             error.args = (error.sentence,)
@@ -424,7 +422,7 @@ class RunFolder:
         file = self.path / "recipe.yaml"
         if not file.is_file():
             raise GanzooError(f"{file} is missing.", "Restore it from a copy, or start over with another --out.")
-        known = self.info.get("recipe_digests")  # old runs have none
+        known = self.info.get("recipe_digests")
         if not known or (digest := _digest(file.read_bytes())) in known:
             return
         # A process that resumes the run may have changed both files since this one opened it.
@@ -516,14 +514,11 @@ class RunFolder:
             GanzooError: Every checkpoint is damaged, or those that the run once had are gone.
         """
         checkpoint, damaged = load_latest(self.path / "checkpoints")
-        if checkpoint is None:
-            # A checkpoint precedes every score; older runs did not record the checkpoint itself.
-            known = [self.info.get("saved_images"), *(score["images"] for score in self.scores())]
-            if saved := max(filter(None, known), default=0):
-                raise GanzooError(
-                    f"The run {self.path} has no checkpoint any more, though it had saved one after {saved:,} images.",
-                    f"Restore {self.path / 'checkpoints'} from a copy, or start a new run with another --out.",
-                )
+        if checkpoint is None and (saved := self.info.get("saved_images")):
+            raise GanzooError(
+                f"The run {self.path} has no checkpoint any more, though it had saved one after {saved:,} images.",
+                f"Restore {self.path / 'checkpoints'} from a copy, or start a new run with another --out.",
+            )
         return checkpoint, damaged
 
     def checkpoint(self, which: Which = "last") -> Checkpoint:

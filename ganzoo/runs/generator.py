@@ -328,14 +328,13 @@ def load(
             recipe, saved = folder.recipe(zoo, scored=False), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):
-        # Runs from before modalities existed record whether they were quantised.
-        kind = folder.info.get("modality", "images" if folder.info.get("quantised", True) else "points")
-        modality = recorded(kind, folder.info["shape"], folder.info.get("modality_options"))
+        kind, options = folder.info.get("modality", "images"), folder.info.get("modality_options", {})
+        modality = recorded(kind, folder.info["shape"], options)
         modality = modality or folder.dataset(recipe, zoo).modality  # a plugin's
         columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
         assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
     with _described_by_its_recipe("objective", folder):
-        # Not strictly: published weights have no such state, and old runs may lack state that a plugin has added since.
+        # Not strictly: published weights have no such state, and a run may lack state that a plugin has added since.
         assembly.objective.load_state_dict(saved.weights("objective"), strict=False)
     assembly.networks.to(device)
     assembly.objective.to(device)

@@ -94,7 +94,7 @@ def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe)
     """Refuse to resume with data of another shape, or with other classes: labels are positions in their list.
 
     Args:
-        info: The content of run.json; an early one names no classes, so these are not compared.
+        info: The content of run.json.
         dataset: What the resumed run would train on.
         recipe: The run's recipe.
 
@@ -187,7 +187,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """An environment as text: hardware, threads and torch; an untrusted or early run.json may lack the last two."""
+    """An environment as text: hardware, threads and torch; an untrusted run.json may lack the last two."""
     threads, torch_version = found.get("threads"), (found.get("versions") or {}).get("torch")
     return f"{hardware_in_words(found)}, threads: {threads or 'unknown'}, torch {torch_version or 'unknown'}"
 
@@ -197,7 +197,7 @@ def hardware_in_words(found: Mapping[str, Any]) -> str:
     if found.get("gpu"):
         return str(found["gpu"])
     cpu, listed = found.get("cpu"), found.get("instructions")
-    # Early versions wrote none, and an untrusted file may contain anything here.
+    # An untrusted file may contain anything here.
     instructions = ", ".join(map(str, listed)) if isinstance(listed, list) else ""
     return f"{cpu} ({instructions})" if instructions else str(cpu)
 

@@ -19,7 +19,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import begins_like, parse_json, read_lines, refuse_link_out, similar
 from ganzoo.registry.registry import NAME
 
-RUN = 1
+RUN = 2
 CHECKPOINT = 1
 SCORE = 1
 LOCK = ".lock"
@@ -33,24 +33,29 @@ class NewerError(GanzooError):
     """Raised if a newer ganzoo wrote a file in a schema that this one cannot read."""
 
 
-def refuse_newer(schema: object, known: int, what: str) -> None:
+def refuse_other(schema: object, known: int, what: str) -> None:
     """Refuse a schema that this ganzoo cannot read.
 
     Args:
         schema: The schema number found.
-        known: The newest schema that it reads; it reads all older ones too.
+        known: The schema that it reads.
         what: The subject of the message.
 
     Raises:
         NewerError: It is newer.
-        GanzooError: It is not a schema number.
+        GanzooError: It is older, or not a schema number.
     """
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 0:
         raise GanzooError(f"{what} is damaged: its schema is {schema!r}.")
     if schema > known:
         raise NewerError(
-            f"{what} was made by a newer ganzoo (schema {schema}; this one reads up to {known}).",
+            f"{what} was made by a newer ganzoo (schema {schema}; this one reads schema {known}).",
             "Update ganzoo: pip install -U ganzoo-bench.",
+        )
+    if schema < known:
+        raise GanzooError(
+            f"{what} was made by an earlier ganzoo (schema {schema}; this one reads schema {known}).",
+            "Use the ganzoo that made it, or train again.",
         )
 
 
@@ -187,7 +192,7 @@ def read_scores(path: Path) -> list[Record]:
         if _is_resumption(record):
             scores = [score for score in scores if score["images"] <= record["resumed"]]
             continue
-        refuse_newer(record.get("schema", 0), SCORE, f"A score in {path}")
+        refuse_other(record.get("schema", SCORE), SCORE, f"A score in {path}")
         scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
     return scores
 
@@ -212,9 +217,8 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 MAX_VALUES = 2**26
 """The most values in one sample: those of an 8192x8192 grey image."""
-DIMENSIONS: Mapping[str | None, int] = {"images": 3, "points": 3, "audio": 2, None: 3}
-"""Number of dimensions of a sample, by modality; None is for runs from before modalities existed. Plugins' modalities
-may have any number."""
+DIMENSIONS: Mapping[str, int] = {"images": 3, "points": 3, "audio": 2}
+"""Number of dimensions of a sample, by modality; plugins' modalities may have any number."""
 
 
 def _imaginable(shape: list[int]) -> list[int]:
@@ -260,7 +264,7 @@ class _Best(BaseModel):
 
 
 class _Facts(BaseModel):
-    """The entries of run.json that ganzoo reads; an old run.json lacks the newer ones."""
+    """The entries of run.json that ganzoo reads."""
 
     model_config = ConfigDict(strict=True)
 
@@ -268,8 +272,7 @@ class _Facts(BaseModel):
     shape: Shape
     classes: Annotated[int, Field(ge=0, le=10**6)]
     class_names: list[str] = []
-    quantised: bool = True
-    modality: str | None = None
+    modality: str = "images"
     modality_options: dict[str, int] = {}
     columns: dict[str, list[int]] = {}
     status: str = "running"
@@ -292,7 +295,7 @@ class _Facts(BaseModel):
     @model_validator(mode="after")
     def _shape_is_of_its_modality(self) -> _Facts:
         if len(self.shape) != DIMENSIONS.get(self.modality, len(self.shape)):
-            raise ValueError(f"a shape of {len(self.shape)} dimensions is not one of {self.modality or 'images'}")
+            raise ValueError(f"a shape of {len(self.shape)} dimensions is not one of {self.modality}")
         return self
 
 
@@ -326,7 +329,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise _damaged(file, "not JSON") from error
     if not isinstance(info, dict):
         raise _damaged(file, "not a mapping")
-    refuse_newer(info.get("schema", 0), RUN, str(path))
+    refuse_other(info.get("schema", 0), RUN, f"The run {path}")
     try:
         info.setdefault("status", _Facts.model_validate(info).status)
     except ValidationError as error:

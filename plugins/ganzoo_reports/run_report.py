@@ -41,7 +41,7 @@ STATES: Mapping[str, str] = {
     "failed": "Failed",
 }
 MARKS = ("script-src 'sha256-", ": report</title>")
-"""Strings at the beginning of every report, including those of earlier versions."""
+"""Strings at the beginning of every report."""
 KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
 MAX_NAMED = 40
 """Largest number of classes whose names are shown above the columns of a grid; a grid has no more columns."""

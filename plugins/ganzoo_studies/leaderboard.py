@@ -32,10 +32,10 @@ from ganzoo_studies.records import RUNS, Ledger, RunRecord, collect_added_scores
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
 MARKS = {
-    "README.md": (TITLE, "# Leaderboard\n\nMade by `ganzoo leaderboard`"),
-    "index.html": ("<title>ganzoo: results</title>", "<title>ganzoo: leaderboard</title>"),
+    "README.md": TITLE,
+    "index.html": "<title>ganzoo: results</title>",
 }
-"""How our pages begin, which distinguishes them from other files; the second entry is from earlier versions."""
+"""How our pages begin, which distinguishes them from other files."""
 SOFTWARE = "ganzoo leaderboard"
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 MINUTES = (5, 20, math.inf)
@@ -223,10 +223,9 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
     Raises:
         GanzooError: A file there was not made by the leaderboard.
     """
-    own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
+    own = {name: begins_like(results / name, mark) for name, mark in MARKS.items()}
     with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
-        # Earlier versions did not tag the picture, but always made the pages as well.
-        own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
+        own["samples.png"] = picture.info.get("Software") == SOFTWARE
     for name in (*MARKS, "samples.png"):
         path = results / name
         if path.exists() and except_for and except_for.exists() and path.samefile(except_for):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import counterparts
-from ganzoo.runs.folder import scores_in
+from ganzoo.runs.folder import RunFolder, scores_in
 
 ELSEWHERE = Path("elsewhere")
 
@@ -149,11 +150,11 @@ def test_an_integer_is_a_score_and_blank_lines_are_skipped(tmp_path):
     assert scores_in(tmp_path / "empty.jsonl") == []
 
 
-def test_the_scores_of_a_run_are_those_in_its_folder():
-    run = Path(__file__).parents[1] / "fixtures" / "run-v1"
-    lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
-    assert lines
-    assert [one["value"] for one in scores_in(run)] == [line["value"] for line in lines]
+def test_the_scores_of_a_run_are_those_in_its_folder(zoo, tmp_path):
+    info = {"recipe": "vanilla-ring", "shape": [1, 1, 2], "classes": 8}
+    run = RunFolder.create(tmp_path / "run", load_recipe("vanilla-ring", zoo), info)
+    run.append_score(*({**record(value=value, weights="raw"), "images": 64} for value in (0.5, 8.0)))
+    assert [one["value"] for one in scores_in(run.path)] == [0.5, 8.0]
 
 
 def test_scores_of_other_weights_are_compared_if_there_are_none_better():

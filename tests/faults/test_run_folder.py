@@ -14,7 +14,7 @@ import torch
 from ganzoo import Tracker
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.runs.folder import RunFolder, reading
+from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.schemas import NewerError
 from ganzoo.runs.start import resume, start
@@ -33,7 +33,6 @@ TINY = [
     "evaluate.samples=200",
 ]
 INFO = {"recipe": "vanilla-ring", "shape": [1, 1, 2], "classes": 8, "status": "running"}
-V1 = Path(__file__).parents[1] / "fixtures" / "run-v1"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def test_temporary_files_of_dead_processes_are_removed(run, zoo):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"schema": 1}', '{"schema": 1, "recipe": 3}', "[" * 100_000], ids=lambda text: text[:12]
+    "content", ["{", "[]", '{"schema": 2}', '{"schema": 2, "recipe": 3}', "[" * 100_000], ids=lambda text: text[:12]
 )
 def test_a_damaged_run_json_is_one_error_message(run, content):
     (run / "run.json").write_text(content)
@@ -253,14 +252,13 @@ def test_a_folder_from_a_newer_ganzoo_is_rejected(run):
         RunFolder.open(run)
 
 
-def test_a_run_of_the_first_schema_is_read_and_resumed(zoo, tmp_path):
-    run = Path(shutil.copytree(V1, tmp_path / "run"))
-    before = RunFolder.open(run).scores()
-    with reading(V1.parent):  # the folder of this checkout
-        longer = resume(run, zoo, overrides=["train.images=128"])
-    assert longer.info["images"] == 128
-    assert longer.scores()[: len(before)] == before
-    assert len(before) > 0
+@pytest.mark.parametrize("schema", [0, 1])
+def test_a_folder_from_an_earlier_ganzoo_is_rejected(run, schema):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "schema": schema}))
+    sentence = rf"was made by an earlier ganzoo \(schema {schema}; this one reads schema 2\)\. Use the ganzoo that"
+    with pytest.raises(GanzooError, match=sentence):
+        RunFolder.open(run)
 
 
 def test_one_run_leaves_the_number_of_threads_as_it_was(zoo, tmp_path, monkeypatch):

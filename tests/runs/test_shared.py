@@ -9,7 +9,6 @@ from PIL import Image
 
 from ganzoo import load
 from ganzoo.config.loading import load_recipe
-from ganzoo.evaluation.protocol import identity
 from ganzoo.files import without_folders
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
@@ -86,8 +85,3 @@ def test_a_record_does_not_name_the_folder_of_the_pictures(own, zoo):
     (job,) = Matrix([str(own[0])], overrides=[f"dataset.path={own[0].parent / HOME / 'my photos'}"]).jobs(zoo)
     assert job.command == "ganzoo run photos.yaml --set 'dataset.path=\"my photos\"'"
     assert HOME in " ".join(job.arguments)
-
-
-def test_scores_of_early_versions_with_whole_paths_are_by_the_same_protocol():
-    early, now = ({"metric": "fid", "dataset_options": {"path": path}} for path in ("/home/ada/photos", "photos"))
-    assert identity(early) == identity(now)

@@ -107,10 +107,8 @@ class WeightsAndBiases(Tracker):
 
 def _identity(folder: Path) -> str | None:
     """An identifier that stays the same when a run is resumed, even if its folder was moved."""
-    with suppress(OSError, ValueError):
-        info = json.loads((folder / "run.json").read_bytes())
-        # Runs of earlier versions have no id.
-        text = info.get("id") or json.dumps([info.get(key) for key in ("recipe", "seed", "started")])
+    with suppress(OSError, ValueError, KeyError):
+        text = json.loads((folder / "run.json").read_bytes())["id"]
         return sha256(text.encode()).hexdigest()[:16]
     return None
 

@@ -72,7 +72,7 @@ def test_offline_files_hold_what_was_logged(tmp_path: Path) -> None:
     from wandb.proto import wandb_internal_pb2
 
     (tmp_path / "recipe.yaml").write_text("dataset: ring\ntrain: {images: 256}\n")
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": "vanilla-ring", "seed": 0, "started": "today"}))
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "vanilla-ring", "seed": 0, "id": "today"}))
     tracker = WeightsAndBiases(tmp_path, mode="offline")
     log_a_run(tracker, tmp_path)
     wandb.teardown()  # its service writes the last records when it ends
@@ -141,7 +141,7 @@ def test_trackio_keeps_runs_of_one_name_apart_and_a_resumed_one_together(tmp_pat
     for place in ("a", "b"):
         folder = tmp_path / place / "run"
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps({"recipe": "vanilla-ring", "seed": 0, "started": place}))
+        (folder / "run.json").write_text(json.dumps({"recipe": "vanilla-ring", "seed": 0, "id": place}))
     for place in ("a", "b", "a"):
         WeightsAndBiases(tmp_path / place / "run", library="trackio")
     first, other, resumed = [options["name"] for options in given]
