@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
-    from ganzoo.api.dataset import Audio, Dataset, ImageDataset, Images, Modality, Points, Split, cache_folder
+    from ganzoo.api.dataset import Audio, Dataset, Images, Modality, Points, Split, cache_folder
     from ganzoo.api.hookspecs import Register, RegisterPretrained, RegisterRecipe, RegisterStudy, beside, hookimpl
     from ganzoo.api.metric import Extractor, Features, Metric, MetricInputs, ModelMetric, TrainedModel
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
@@ -33,7 +33,7 @@ _HOME = {
     for module, names in {
         "ganzoo.api.adversarial": "AdversarialGame AdversarialLoss Augmentation Regularizer RegularizerContext",
         "ganzoo.api.bounds": "EverySteps ImageCount Scale Share Shift Weight",
-        "ganzoo.api.dataset": "Audio Dataset ImageDataset Images Modality Points Split cache_folder",
+        "ganzoo.api.dataset": "Audio Dataset Images Modality Points Split cache_folder",
         "ganzoo.api.hookspecs": "Register RegisterPretrained RegisterRecipe RegisterStudy beside hookimpl",
         "ganzoo.api.metric": "Extractor Features Metric MetricInputs ModelMetric TrainedModel",
         "ganzoo.api.objective": "Batch Losses Networks Objective Phase Spec",
@@ -68,7 +68,6 @@ __all__ = [
     "GanzooError",
     "GaussianPrior",
     "ImageCount",
-    "ImageDataset",
     "Images",
     "Interrupted",
     "Losses",

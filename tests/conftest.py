@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ganzoo import ImageDataset
+    from ganzoo import Dataset
     from ganzoo.registry.loading import Zoo
 
 # Variables that a user may have set, and that would change what the tests see.
@@ -120,13 +120,13 @@ def fresh_zoo() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def mnist(zoo: Zoo) -> ImageDataset:
+def mnist(zoo: Zoo) -> Dataset:
     """MNIST's 60,000 training images."""
     return zoo.datasets.get("mnist").create("train", None)
 
 
 @pytest.fixture(scope="session")
-def mnist_test(zoo: Zoo) -> ImageDataset:
+def mnist_test(zoo: Zoo) -> Dataset:
     """MNIST's 10,000 test images."""
     return zoo.datasets.get("mnist").create("test", None)
 

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.registry import loading
@@ -712,7 +712,7 @@ SHORT = ["train.images=16", "train.batch_size=8", "evaluate.metrics=[]", "train.
 def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, change, sentence):
     install("faulty-package", faulty=FAULTY)
     found = zoo()
-    data = ImageDataset("mnist", "train", torch.zeros(16, 1, 28, 28, dtype=torch.uint8))
+    data = Dataset("mnist", "train", torch.zeros(16, 1, 28, 28, dtype=torch.uint8))
     trainer = Trainer(load_recipe("vanilla-mnist", found, [*SHORT, change]), found, dataset=data)
     with pytest.raises(GanzooError) as caught:
         trainer.step()

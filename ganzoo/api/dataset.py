@@ -536,10 +536,6 @@ class Dataset:
         return chosen
 
 
-ImageDataset = Dataset
-"""The old name of ``Dataset``, from when every dataset held images."""
-
-
 CACHE_REMEDY = "Set GANZOO_CACHE to a folder that you can write to."
 
 

@@ -138,7 +138,7 @@ def register_datasets(register: Register[Dataset]) -> None:
     """Add datasets: ``factory(split, folder, *, options...)`` returns the images of one split.
 
     ``split`` is ``"train"`` or ``"test"``; the factory itself splits the images. ``folder`` is the user's
-    ``--data-dir``, or None. ``ganzoo.ImageDataset`` is the old name of ``ganzoo.Dataset``.
+    ``--data-dir``, or None.
     """
 
 

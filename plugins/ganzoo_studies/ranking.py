@@ -10,15 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganzoo.config.checking import HEADLINES
 from ganzoo.evaluation.protocol import excess
 from ganzoo_reports.scores import MetricKey
 from ganzoo_studies.records import RunRecord, ScoredRun
-
-if TYPE_CHECKING:
-    pass
 
 BETTER, WORSE = "▲", "▼"
 DISAGREE = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contenders import Contender, Ours, Tutorial
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from peers.talk import mnist_folder
@@ -18,7 +18,7 @@ D = [784 * 512, 512 * 256, 256 * 1]
 
 
 @pytest.fixture(params=["tutorial", "vanilla-mnist"])
-def contender(request: pytest.FixtureRequest, zoo: Zoo, mnist: ImageDataset) -> Contender:
+def contender(request: pytest.FixtureRequest, zoo: Zoo, mnist: Dataset) -> Contender:
     if request.param == "tutorial":
         return Tutorial(mnist_folder(), 0, CPU)
     constant = ["train.precision=fp32", "optimizers.default.lr=1e-3"]
@@ -36,7 +36,7 @@ def test_contenders_train_and_draw_whole_sets(contender: Contender) -> None:
     assert contender.images_per_step == contender.facts["batch"] == 128
 
 
-def test_the_tutorial_loop_has_the_networks_of_the_recipe(zoo: Zoo, mnist: ImageDataset) -> None:
+def test_the_tutorial_loop_has_the_networks_of_the_recipe(zoo: Zoo, mnist: Dataset) -> None:
     loop = Tutorial(mnist_folder(), 0, CPU).loop
     ours = Ours(load_recipe("vanilla-mnist", zoo), zoo, mnist, CPU).trainer.networks
     for theirs, mine in ((loop.generator, ours["generator"]), (loop.discriminator, ours["discriminator"])):
@@ -52,7 +52,7 @@ def test_the_tutorial_loop_costs_what_its_layers_do() -> None:
     assert loop.flops_per_image() == 2 * (generator + on_its_turn + on_the_generators)
 
 
-def test_a_recipe_with_a_schedule_ends(zoo: Zoo, mnist: ImageDataset) -> None:
+def test_a_recipe_with_a_schedule_ends(zoo: Zoo, mnist: Dataset) -> None:
     ours = Ours(load_recipe("vanilla-mnist", zoo, ["train.images=512"]), zoo, mnist, CPU)
     assert ours.steps_left == 4
     ours.train(4)

@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import sqrtm
 
 import ruler
-from ganzoo import Features, ImageDataset
+from ganzoo import Dataset, Features
 from ganzoo.registry.loading import load_zoo
 from image_faults import FAULTS, INVISIBLE
 from ruler import RESULTS, by_fault, marks, scorer, section, verdict, verdicts
@@ -67,7 +67,7 @@ class TestFaults:
 
 class TestScores:
     def test_a_distance_is_scipys_and_a_set_is_perfect_against_itself(self, pool):
-        real = ImageDataset("discs", "test", *pool, tuple("0123456789"))
+        real = Dataset("discs", "test", *pool, tuple("0123456789"))
         extractor = ruler.Pixels(pool[0])
         score = scorer("fid@pixels", real, {"pixels": extractor}, load_zoo())
         mine = Features(extractor(pool[0])[0])

@@ -17,7 +17,7 @@ import torch
 
 import test_data
 import test_peers
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.registry.loading import Zoo
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +102,7 @@ class Rounds:
         self.stats = SimpleNamespace(stats=SimpleNamespace(data=[1.0] * rounds, median=1.0, q1=1.0, q3=1.0))
 
 
-def test_a_dataloader_is_timed_within_an_epoch(mnist: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataloader_is_timed_within_an_epoch(mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
     class Loader:
@@ -119,7 +119,7 @@ def test_a_dataloader_is_timed_within_an_epoch(mnist: ImageDataset, monkeypatch:
 
 
 def test_ours_is_warm_before_it_is_timed_beside_a_peer(
-    zoo: Zoo, mnist: ImageDataset, monkeypatch: pytest.MonkeyPatch
+    zoo: Zoo, mnist: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = []
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fid_table import first_below, markdown, spread
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.provenance import environment
@@ -64,7 +64,7 @@ def test_training_stops_at_its_time_or_at_the_end_of_its_schedule() -> None:
 
 
 @pytest.mark.full
-def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: ImageDataset) -> None:
+def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: Dataset) -> None:
     evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
     args = parse(["--seconds", "9", "--every", "0.5", "--samples", "500", "--marks", "50", "1e9"])
     curve: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo import GanzooError, ImageDataset, Images, Objective
+from ganzoo import Dataset, GanzooError, Images, Objective
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
@@ -66,9 +66,9 @@ def recipe_of(parts: dict[str, Any], few: Few) -> Recipe:
     return load_recipe("vanilla-mnist", ZOO, overrides)
 
 
-def data() -> ImageDataset:
+def data() -> Dataset:
     images = torch.randint(256, (16, 1, 28, 28), dtype=torch.uint8)
-    return ImageDataset("mnist", "train", images, torch.arange(16) % 10, tuple("0123456789"))
+    return Dataset("mnist", "train", images, torch.arange(16) % 10, tuple("0123456789"))
 
 
 def assert_names_a_part(parts: dict[str, Any], message: str) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.dataset import Dataset
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.data import part_of
@@ -15,7 +15,7 @@ from ganzoo.runs.start import start
 
 
 def images(n):
-    return ImageDataset("toy", "train", torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1))
+    return Dataset("toy", "train", torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1))
 
 
 def numbers(dataset):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ganzoo import Batch, Dataset, Features, Images, Points
-from ganzoo.api.dataset import ImageDataset
 from ganzoo.data import load_part
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
@@ -18,7 +17,7 @@ def points(*values: float, shape: tuple[int, ...] = (1, 1, 2)) -> torch.Tensor:
 
 
 def test_pictures_are_quantised():
-    dataset = ImageDataset("pictures", "train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
+    dataset = Dataset("pictures", "train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
     assert dataset.modality == Images(*dataset.shape)
     assert dataset.shape == (3, 8, 6)
 
@@ -39,7 +38,7 @@ def test_what_holds_tensors_is_compared_as_an_object(made):
 
 
 def test_points_are_not():
-    dataset = ImageDataset("points", "train", points(-1, 1, 0.25, 1e-7))
+    dataset = Dataset("points", "train", points(-1, 1, 0.25, 1e-7))
     assert dataset.modality == Points(*dataset.shape)
     assert dataset.shape == (1, 1, 2)
     assert len(dataset) == 2
@@ -61,13 +60,13 @@ def test_points_are_not():
 )
 def test_anything_between_pictures_and_points_is_refused(images):
     with pytest.raises(GanzooError, match="'odd'.*returned (images|samples) of shape"):
-        ImageDataset("odd", "test", images)
+        Dataset("odd", "test", images)
 
 
 @pytest.mark.parametrize("value", [1.001, -2.0, float("nan"), float("inf")])
 def test_points_that_no_generator_can_draw_are_refused(value):
     with pytest.raises(GanzooError, match=r"'odd' \(test\) returned points outside of \[-1, 1\]"):
-        ImageDataset("odd", "test", points(0.5, value))
+        Dataset("odd", "test", points(0.5, value))
 
 
 @pytest.mark.parametrize(
@@ -81,8 +80,8 @@ def test_points_that_no_generator_can_draw_are_refused(value):
 def test_labels_without_a_class_are_refused(labels, classes, sentence):
     images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     with pytest.raises(GanzooError, match=rf"'odd' \(test\) returned {sentence}"):
-        ImageDataset("odd", "test", images, torch.tensor(labels), classes)
-    assert ImageDataset("odd", "test", images, torch.tensor([0, 1, 1]), classes).labels is not None
+        Dataset("odd", "test", images, torch.tensor(labels), classes)
+    assert Dataset("odd", "test", images, torch.tensor([0, 1, 1]), classes).labels is not None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_what_is_no_tensor_is_named(what, sentence):
     with pytest.raises(
         GanzooError, match=rf"'odd' \(test\) returned {sentence}, not as a tensor\. Use torch\.from_numpy"
     ):
-        ImageDataset(**{"name": "odd", "split": "test", "images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), **what})
+        Dataset(**{"name": "odd", "split": "test", "images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), **what})
 
 
 @pytest.mark.parametrize(
@@ -106,16 +105,16 @@ def test_what_is_no_tensor_is_named(what, sentence):
 )
 def test_an_unknown_split_is_refused(split, hint):
     with pytest.raises(GanzooError, match=re.escape(f"Dataset 'odd' ({split}) has an unknown split. {hint}")):
-        ImageDataset("odd", split, torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+        Dataset("odd", split, torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
 def test_classes_without_names_are_called_by_their_numbers():
     images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
-    found = ImageDataset("plain", "train", images, torch.tensor([2, 0, 0]))
+    found = Dataset("plain", "train", images, torch.tensor([2, 0, 0]))
     assert found.classes == ("0", "1", "2")
     assert found.rows(torch.tensor([1])).classes == found.classes
     with pytest.raises(GanzooError, match="'odd'.*has labels up to 1,000,000, which would be more than"):
-        ImageDataset("odd", "train", images, torch.tensor([0, 1, 10**6]))
+        Dataset("odd", "train", images, torch.tensor([0, 1, 10**6]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_classes_without_names_are_called_by_their_numbers():
 )
 def test_a_dataset_that_returns_another_one_or_another_split_is_refused(name, split, part):
     def factory(asked, folder):
-        return ImageDataset(name, split, torch.zeros(4, 1, 4, 4, dtype=torch.uint8))
+        return Dataset(name, split, torch.zeros(4, 1, 4, 4, dtype=torch.uint8))
 
     entry = Entry("dataset", "odd", factory, "x", None, "tests", "0")
     asked = "test" if part == "test" else "train"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.dataset import Dataset
 from ganzoo.data import SHARE, ResidentSampler, StreamedSampler, build_sampler
 from ganzoo.errors import GanzooError
 
@@ -18,10 +18,10 @@ def sampler_of(request):
     return request.param
 
 
-def numbered(count: int, labelled: bool = True) -> ImageDataset:
+def numbered(count: int, labelled: bool = True) -> Dataset:
     """Images whose every pixel is the image's own number, labelled with ten times that number."""
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
-    return ImageDataset("numbered", "train", images, torch.arange(count) * 10 if labelled else None)
+    return Dataset("numbered", "train", images, torch.arange(count) * 10 if labelled else None)
 
 
 def numbers(real: torch.Tensor) -> list[int]:
@@ -50,7 +50,7 @@ def test_labels_stay_with_their_images(sampler_of):
 
 def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact(sampler_of):
     images = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).view(1, 1, 2, 2)
-    real = sampler_of(ImageDataset("x", "train", images), 1, seed=0, device="cpu").next()["image"]
+    real = sampler_of(Dataset("x", "train", images), 1, seed=0, device="cpu").next()["image"]
     assert real.dtype == torch.float32
     assert real.shape == (1, 1, 2, 2)
     assert real[0, 0, 0, 0] == -1
@@ -224,7 +224,7 @@ def test_on_a_cpu_nothing_is_streamed():
 
 def test_points_come_as_they_are_to_the_last_bit():
     points = torch.rand(40, 1, 1, 2) * 2 - 1
-    sampler = ResidentSampler(ImageDataset("points", "train", points), 10, seed=0, device="cpu")
+    sampler = ResidentSampler(Dataset("points", "train", points), 10, seed=0, device="cpu")
     shown = torch.cat([sampler.next()["image"] for _ in range(4)])
     assert shown.dtype == torch.float32
     assert sorted(shown.flatten(1).tolist()) == sorted(points.flatten(1).tolist())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import Extractor, ImageDataset, Metric
+from ganzoo import Dataset, Extractor, Metric
 from ganzoo.evaluation.requests import register_metrics
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
@@ -47,7 +47,7 @@ def toy(split, folder, *, shift: int = 0):
     generator = torch.Generator().manual_seed({"train": 1, "test": 2}[split])
     n = {"train": 900, "test": 600}[split]
     images = torch.randint(0, 200, (n, 1, 8, 8), generator=generator) + shift
-    return ImageDataset("toy", split, images.to(torch.uint8), torch.arange(n) % 4, tuple("abcd"))
+    return Dataset("toy", split, images.to(torch.uint8), torch.arange(n) % 4, tuple("abcd"))
 
 
 def toy_entry():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo import ImageDataset, ModelMetric
+from ganzoo import Dataset, ModelMetric
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import intervals, reference, requests, torch_fidelity
 from ganzoo.evaluation.evaluator import Evaluator
@@ -330,7 +330,7 @@ def test_a_dataset_may_declare_the_domain_of_its_images(toy_zoo, noise, extracto
         domains = ("digits",)
 
     toy_zoo.extractors.add(Entry("extractor", "digits", OfDigits, "x", None, "tests", "0"))
-    digits = ImageDataset("mine", "test", noise(60), domain="digits")
+    digits = Dataset("mine", "test", noise(60), domain="digits")
     (score,) = Evaluator(["fid@digits"], digits, {}, None, toy_zoo, CPU).score(noise(50))
     assert "anyway" not in score.protocol
 
@@ -492,7 +492,7 @@ def test_a_score_that_never_varies_has_no_interval(toy_zoo, noise):
 
 
 def test_one_real_image_is_refused_immediately(toy_zoo, noise):
-    one = ImageDataset("one", "test", noise(1, top=200))
+    one = Dataset("one", "test", noise(1, top=200))
     with pytest.raises(GanzooError, match=r"'one' \(test\) has only 1 image to compare with"):
         Evaluator(["fid@tiny"], one, {}, None, toy_zoo, CPU, anyway=True)
 
@@ -692,7 +692,7 @@ def test_a_dataset_object_is_the_reference_and_its_halves_make_the_floor(toy_zoo
 
 
 def test_a_reference_whose_halves_are_too_small_for_real_vs_real_is_refused(toy_zoo, noise):
-    few = ImageDataset("few", "test", noise(11, top=200))
+    few = Dataset("few", "test", noise(11, top=200))
     evaluator = Evaluator(["precision@tiny"], few, {}, None, toy_zoo, CPU, anyway=True)
     sentence = r"Real vs real of 'precision@tiny' needs at least 6 images on each side, but there are 5 and 6\."
     with pytest.raises(GanzooError, match=sentence):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import GanzooError, GaussianPrior, ImageDataset, ModelMetric, Objective, Spec, TrainedModel
+from ganzoo import Dataset, GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
 from ganzoo.errors import Diverged
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import describe, describe_images, identity
@@ -167,14 +167,14 @@ class Odd(Darker):
 def test_the_order_of_the_images_changes_nothing_and_no_batch_is_small(noise):
     trained, images = model(Odd()), noise(141)
     shuffled = torch.randperm(141)
-    found = trained.apply("centre", ImageDataset("toy", "test", images))
-    assert torch.equal(trained.apply("centre", ImageDataset("toy", "test", images[shuffled])), found[shuffled])
-    by_class = ImageDataset("toy", "test", torch.cat([torch.zeros_like(images), torch.full_like(images, 255)]))
+    found = trained.apply("centre", Dataset("toy", "test", images))
+    assert torch.equal(trained.apply("centre", Dataset("toy", "test", images[shuffled])), found[shuffled])
+    by_class = Dataset("toy", "test", torch.cat([torch.zeros_like(images), torch.full_like(images, 255)]))
     assert trained.apply("centre", by_class).abs().amin() > 0.5, "each batch has images of both halves"
 
 
 def test_a_model_s_random_numbers_are_seeded_and_disturb_nothing(noise):
-    trained, images = model(Odd()), ImageDataset("toy", "test", noise(141))
+    trained, images = model(Odd()), Dataset("toy", "test", noise(141))
     before = torch.get_rng_state()
     assert torch.equal(trained.apply("blur", images), trained.apply("blur", images))
     assert torch.equal(torch.get_rng_state(), before)
@@ -182,4 +182,4 @@ def test_a_model_s_random_numbers_are_seeded_and_disturb_nothing(noise):
 
 def test_a_model_that_returns_no_numbers_has_diverged(noise):
     with pytest.raises(Diverged, match=r"The model's 'overflow' returns NaN or infinite values\. Its training"):
-        model(Odd()).apply("overflow", ImageDataset("toy", "test", noise(141)))
+        model(Odd()).apply("overflow", Dataset("toy", "test", noise(141)))

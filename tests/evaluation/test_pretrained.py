@@ -16,7 +16,7 @@ import torch
 from torch_fidelity import feature_extractor_clip as clip
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
@@ -135,7 +135,7 @@ def test_a_weights_file_may_be_anywhere_and_need_not_be_the_published_one(networ
 
 def test_a_score_from_inception_says_how_images_were_resized(network, noise, metrics):
     def few(split, folder):
-        return ImageDataset("few", split, noise(2, seed=len(split)))
+        return Dataset("few", split, noise(2, seed=len(split)))
 
     entry = Entry("dataset", "few", few, "Noise", None, "tests", "tests 0")
     names = ["kid@inception-v3-compat"]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ganzoo import Extractor, ImageDataset
+from ganzoo import Dataset, Extractor
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
@@ -174,7 +174,7 @@ def toy(split, folder):
     """Grey 8x8 noise."""
     n, seed = {"train": (400, 1), "test": (200, 2)}[split]
     images = torch.randint(0, 256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(seed))
-    return ImageDataset("toy", split, images.to(torch.uint8), torch.arange(n) % 4, tuple("abcd"))
+    return Dataset("toy", split, images.to(torch.uint8), torch.arange(n) % 4, tuple("abcd"))
 
 
 @pytest.fixture(scope="session")

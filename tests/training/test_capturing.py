@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganzoo import AdversarialGame, AdversarialLoss, ImageDataset
+from ganzoo import AdversarialGame, AdversarialLoss, Dataset
 from ganzoo.build import build_objective
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
@@ -26,7 +26,7 @@ STEPS = 2 * WARM_UP + 3  # a lazy phase's fifth turn, if it has one in two steps
 
 @pytest.fixture
 def few(mnist):
-    return ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
+    return Dataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
 
 
 @pytest.fixture

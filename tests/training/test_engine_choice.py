@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganzoo import AdversarialLoss, ImageDataset
+from ganzoo import AdversarialLoss, Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import RunError
 from ganzoo.registry.loading import load_zoo
@@ -43,7 +43,7 @@ def choose_on(recorder):
 
 @pytest.fixture
 def few(mnist):
-    return ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
+    return Dataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch._inductor.config as inductor
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
@@ -32,7 +32,7 @@ def begin(mnist, told) -> Start:
     def trainer(recipe: str, engine: str, *overrides: str) -> Trainer:
         zoo = load_zoo()
         settings = load_recipe(recipe, zoo, [*SMALL, f"train.engine={engine}", *overrides])
-        few = ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
+        few = Dataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
         return Trainer(settings, zoo, dataset=few, log=told.append)
 
     return trainer

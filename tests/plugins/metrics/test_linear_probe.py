@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 import ganzoo
-from ganzoo import GanzooError, GaussianPrior, ImageDataset, MetricInputs, Objective, Spec, TrainedModel, share_interval
+from ganzoo import Dataset, GanzooError, GaussianPrior, MetricInputs, Objective, Spec, TrainedModel, share_interval
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.layers import own_statistics
@@ -50,7 +50,7 @@ def probe(train, test, labels):
 
     def reference(pixels, split):
         images = pixels.to(torch.uint8).view(-1, 1, 2, 2)
-        return SimpleNamespace(dataset=ImageDataset("toy", split, images, labels[: len(images)], tuple("abcd")))
+        return SimpleNamespace(dataset=Dataset("toy", split, images, labels[: len(images)], tuple("abcd")))
 
     model = TrainedModel(objective, {"generator": nn.Identity()}, torch.device("cpu"))
     inputs = MetricInputs(
@@ -98,7 +98,7 @@ def test_training_images_are_not_judged_by_what_was_fitted_to_them():
     objective.bind(Spec((1, 2, 2), GaussianPrior(dim=2)), {})
 
     def obstacle(split):
-        images = ImageDataset("toy", split, torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4), tuple("abcd"))
+        images = Dataset("toy", split, torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4), tuple("abcd"))
         return LinearProbe().obstacle_in_model(objective, images)
 
     assert obstacle("train") == "its classifier is fitted to the training images, which are the reference"
@@ -106,7 +106,7 @@ def test_training_images_are_not_judged_by_what_was_fitted_to_them():
 
 
 def test_the_probes_interval_is_that_of_a_share():
-    images = ImageDataset("toy", "test", torch.zeros(400, 1, 2, 2, dtype=torch.uint8), None, ())
+    images = Dataset("toy", "test", torch.zeros(400, 1, 2, 2, dtype=torch.uint8), None, ())
     low, high = LinearProbe().interval(SimpleNamespace(real=SimpleNamespace(dataset=images)), 0.1)
     assert (low, high) == share_interval(40, 400)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from ganzoo import Batch, GaussianPrior, ImageDataset, Spec
+from ganzoo import Batch, Dataset, GaussianPrior, Spec
 from ganzoo_plugins.networks import encoders, mlp
 from ganzoo_plugins.objectives.aae import AdversarialAutoencoder, LatentDiscriminator
 
@@ -48,7 +48,7 @@ def test_codes_are_judged_with_their_labels() -> None:
 
 
 @pytest.mark.full
-def test_codes_of_digits_come_to_look_like_the_prior_s(mnist: ImageDataset) -> None:
+def test_codes_of_digits_come_to_look_like_the_prior_s(mnist: Dataset) -> None:
     spec, objective = Spec((1, 28, 28), GaussianPrior(dim=2)), AdversarialAutoencoder(hidden=[64])
     networks = built(objective, spec, hidden=128)
     adams = {role: torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for role, net in networks.items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
+from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
@@ -104,7 +104,7 @@ def trainer(seed: int = 0) -> Trainer:
         ],
     )
     images = torch.randint(256, (32, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    return Trainer(recipe, zoo, dataset=ImageDataset("mnist", "train", images))
+    return Trainer(recipe, zoo, dataset=Dataset("mnist", "train", images))
 
 
 def test_the_balance_is_moved_once_a_step_by_the_trainer_and_kept_in_its_state() -> None:

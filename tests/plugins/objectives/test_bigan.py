@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, UniformPrior
+from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec, UniformPrior
 from ganzoo_plugins.networks import encoders, mlp
 from ganzoo_plugins.objectives.bigan import ALI, BiGAN, Joint
 
@@ -77,7 +77,7 @@ def test_ali_draws_and_bigan_does_not() -> None:
 
 
 @pytest.mark.full
-def test_the_encoder_inverts_the_generator(mnist: ImageDataset) -> None:
+def test_the_encoder_inverts_the_generator(mnist: Dataset) -> None:
     """A short training on digits: codes and digits are found again, better than by guessing."""
     # With two dimensions, a code that is found after 500 steps is lost again after 1,000.
     dim = 10

@@ -15,9 +15,9 @@ from torch.distributions import Categorical
 from ganzoo import (
     Batch,
     CodesPrior,
+    Dataset,
     GanzooError,
     GaussianPrior,
-    ImageDataset,
     MetricInputs,
     ModelMetric,
     Spec,
@@ -151,7 +151,7 @@ def test_the_metrics_look_at_the_clusters_of_real_images(
     found = objective.cluster(networks, images / 127.5 - 1, torch.zeros(40).long()).argmax(1)
     labels = (found + 1) % 3
     labels[::4] = (labels[::4] + 1) % 3
-    real = SimpleNamespace(dataset=ImageDataset("toy", "test", images, labels, ("a", "b", "c")))
+    real = SimpleNamespace(dataset=Dataset("toy", "test", images, labels, ("a", "b", "c")))
     model = TrainedModel(objective, networks, torch.device("cpu"), batch_size=15)
     inputs = MetricInputs(2, lambda: None, None, real, lambda: real, model=model)
     assert metric.compute(inputs) == of_table(contingency(found, labels)) < 1

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
+from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
@@ -191,7 +191,7 @@ def test_a_training_averages_both_generators(zoo: Zoo) -> None:
     images = torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8)
     networks = [f"networks.{role}={{name: mlp, hidden: [16]}}" for role in ("generator", "discriminator")]
     settings = [*networks, "train.batch_size=16", "train.device=cpu"]
-    trainer = Trainer(load_recipe("cogan-mnist", zoo, settings), zoo, dataset=ImageDataset("mnist", "train", images))
+    trainer = Trainer(load_recipe("cogan-mnist", zoo, settings), zoo, dataset=Dataset("mnist", "train", images))
     for _ in range(2):
         trainer.step()
     averaged = trainer.sampling_networks("ema")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
-from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, ImageDataset, Objective, Spec, TrainedModel
+from ganzoo import Batch, CodesPrior, Dataset, GanzooError, GaussianPrior, Objective, Spec, TrainedModel
 from ganzoo.layers import own_statistics
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.objectives.infogan import InfoGAN, information
@@ -174,9 +174,9 @@ def test_real_images_are_encoded_whatever_their_number_and_order() -> None:
     objective, networks = built()
     images = torch.randint(256, (31, 1, 4, 4), dtype=torch.uint8)
     model = TrainedModel(objective, networks, torch.device("cpu"), batch_size=15)
-    found = model.apply("codes", ImageDataset("toy", "test", images))
+    found = model.apply("codes", Dataset("toy", "test", images))
     order = torch.randperm(31)
-    assert torch.equal(model.apply("codes", ImageDataset("toy", "test", images[order])), found[order])
+    assert torch.equal(model.apply("codes", Dataset("toy", "test", images[order])), found[order])
 
 
 def test_own_statistics_are_of_batch_normalisation_alone() -> None:

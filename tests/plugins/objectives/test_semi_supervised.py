@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from ganzoo import (
     Batch,
+    Dataset,
     GanzooError,
     GaussianPrior,
-    ImageDataset,
     MetricInputs,
     Spec,
     TrainedModel,
@@ -190,7 +190,7 @@ def test_the_paper_s_networks() -> None:
     assert torch.allclose(discriminator(images), discriminator.head(discriminator.features(images)))
 
 
-def test_weights_have_a_fixed_norm_and_outputs_begin_with_a_variance_of_one(mnist_test: ImageDataset) -> None:
+def test_weights_have_a_fixed_norm_and_outputs_begin_with_a_variance_of_one(mnist_test: Dataset) -> None:
     discriminator = semi_supervised.Discriminator(Spec((1, 28, 28), UniformPrior(dim=100)))
     x = mnist_test.images.flatten(1) / 255
     assert sum(isinstance(layer, semi_supervised.NormalisedLinear) for layer in discriminator.layers) == 5
@@ -227,7 +227,7 @@ def measured(metric: TestError, wrong: int) -> tuple[float, tuple[float, float]]
     """The score of a model that is wrong about ``wrong`` of a hundred images."""
     images = torch.full((100, 1, 4, 4), 255, dtype=torch.uint8)
     images[:wrong] = 0
-    data = ImageDataset("toy", "test", images, torch.ones(100, dtype=torch.int64), ("a", "b"))
+    data = Dataset("toy", "test", images, torch.ones(100, dtype=torch.int64), ("a", "b"))
 
     class Bright(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ def test_the_test_error_is_the_share_of_wrong_classes_and_its_interval_a_proport
 
 
 @pytest.mark.full
-def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: ImageDataset, mnist_test: ImageDataset) -> None:
+def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: Dataset, mnist_test: Dataset) -> None:
     settings = [
         "networks.generator={name: mlp, hidden: [64]}",
         "networks.discriminator={name: mlp, hidden: [128]}",

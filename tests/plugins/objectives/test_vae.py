@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Normal
 
-from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, UniformPrior
+from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec, UniformPrior
 from ganzoo_plugins.networks import encoders, mlp
 from ganzoo_plugins.objectives.vae import VAE, negative_log_likelihood
 
@@ -72,7 +72,7 @@ def test_half_precision_still_learns_from_ink_it_was_sure_to_be_paper() -> None:
 
 
 @pytest.mark.full
-def test_the_bound_falls_on_digits(mnist: ImageDataset) -> None:
+def test_the_bound_falls_on_digits(mnist: Dataset) -> None:
     spec, objective = Spec((1, 28, 28), GaussianPrior(dim=8)), VAE()
     networks = built(objective, spec, hidden=128)
     adam = torch.optim.Adam(networks.parameters(), 2e-3)
