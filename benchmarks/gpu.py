@@ -31,7 +31,7 @@ from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment, hardware_in_words, now
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.flops import flops_per_image
-from ganzoo_studies.matrix import Job, Matrix
+from ganzoo_studies.matrix import Job, jobs_of
 from ganzoo_studies.progress import BenchProgress
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.worker import Bench, Settings
@@ -83,7 +83,7 @@ def report(device: torch.device, quick: bool) -> None:
     """
     zoo, here, folder = load_zoo(), environment(device), default_folder("runs", "gpu")
     settings = [f"train.device={device}", *(QUICK[device.type] if quick else ())]
-    jobs = Matrix(RECIPES, seeds=(0,), overrides=settings).jobs(zoo)
+    jobs = jobs_of(zoo, RECIPES, seeds=(0,), overrides=settings)
     pairs = [(job, engine) for job in jobs for engine in ENGINES[device.type]]
     peaks = {precision: gemm_peak(device, precision) for precision in DTYPES}
     print(f"{hardware_in_words(here)}: {len(pairs)} measurements of speed and some tests, after these trainings:")

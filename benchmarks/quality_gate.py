@@ -40,7 +40,7 @@ from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment, in_words
 from ganzoo.training.trainer import Trainer
-from ganzoo_studies.matrix import Job, Matrix
+from ganzoo_studies.matrix import Job, jobs_of
 from ganzoo_studies.records import Ledger, ScoredRun
 from ganzoo_studies.worker import Bench, Settings, Watcher
 
@@ -172,7 +172,7 @@ def trained(
     jobs: list[Job] = []
     for name, n in images.items():
         length = [f"train.images={n}", "evaluate.every_images=null", f"evaluate.samples={samples}"]
-        jobs += Matrix([name], seeds=seeds, overrides=[*HOW, *length, *overrides]).jobs(zoo)
+        jobs += jobs_of(zoo, [name], seeds=seeds, overrides=[*HOW, *length, *overrides])
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "results")
         settings = Settings(Path(folder) / "work", parallel=parallel, threads=1)

@@ -24,7 +24,7 @@ from ganzoo.evaluation.pretrained import DINOV2_COMMIT
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.training.engines.compile import CompileEngine
-from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger, Outcome, collect, final_picture
 
 MADE_ON = f"{hardware_in_words(environment(torch.device('cpu')))}, fp32"
@@ -116,7 +116,7 @@ TORCHRUN = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "ga
 @pytest.fixture(scope="module")
 def job(zoo, trained):
     """What a bench of the recipe trains."""
-    (found,) = Matrix([str(trained / "tiny.yaml")]).jobs(zoo)
+    (found,) = jobs_of(zoo, [str(trained / "tiny.yaml")])
     return found
 
 

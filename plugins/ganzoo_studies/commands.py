@@ -92,7 +92,7 @@ def bench(
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.training.device import available_cores
-    from ganzoo_studies.matrix import Matrix
+    from ganzoo_studies.matrix import jobs_of
     from ganzoo_studies.progress import BenchProgress
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.worker import Bench, Settings
@@ -109,7 +109,6 @@ def bench(
         if fnmatchcase(entry.name, FOR_OTHER_HARDWARE)
         and not any(fnmatchcase(entry.name, pattern) for pattern in gpu_patterns)
     ]
-    matrix = Matrix(patterns, [*(exclude or ()), *too_slow], made_for or (), dataset or (), seed or (), set_ or ())
     settings = Settings(
         work,
         parallel=jobs,
@@ -120,7 +119,16 @@ def bench(
     )
     with BenchProgress() as progress:
         warn_of_problems(zoo)
-        planned = part_of(matrix.jobs(zoo), shard)
+        matrix = jobs_of(
+            zoo,
+            patterns,
+            exclude=[*(exclude or ()), *too_slow],
+            made_for=made_for or (),
+            datasets=dataset or (),
+            seeds=seed or (),
+            overrides=set_ or (),
+        )
+        planned = part_of(matrix, shard)
         worker = Bench(zoo, Ledger(results), settings, progress)
         runs = worker.run(planned)
         progress.summarise(planned, runs, results)
@@ -189,12 +197,12 @@ def leaderboard(
         zoo = load_zoo()
         warn_of_problems(zoo)  # their studies would be missing from the page
         verdicts = answers(results, zoo)
-    written = write_leaderboard(results, readme, work, verdicts)
-    files = [str(path) for path in written.files]
+    paths, recipes = write_leaderboard(results, readme, work, verdicts)
+    files = [str(path) for path in paths]
     if as_json:
-        print_json({"files": files, "recipes": written.recipes})
+        print_json({"files": files, "recipes": recipes})
     else:
-        say(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)
+        say(f"{recipes} recipes. Saved to {', '.join(files)}", err=True)
 
 
 study = typer.Typer(help="Test papers' claims: a baseline, variants, seeds, verdicts.", no_args_is_help=True)

@@ -146,22 +146,9 @@ def _counted(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{n} {COUNTED[verdict][n > 1]}" for verdict in COUNTED if (n := counts[verdict]))
 
 
-@dataclass(frozen=True)
-class Written:
-    """The files that were made.
-
-    Attributes:
-        files: Their paths.
-        recipes: Number of contenders on all leaderboards.
-    """
-
-    files: tuple[Path, ...]
-    recipes: int
-
-
 def write_leaderboard(
     results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
-) -> Written:
+) -> tuple[list[Path], int]:
     """Make the pages of a results folder.
 
     Args:
@@ -169,6 +156,9 @@ def write_leaderboard(
         readme: A file whose text between the markers is replaced with the summary; None for no such file.
         work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
         answers: What studies found, see ``study_report.answers``.
+
+    Returns:
+        The files that were made, and the number of contenders on all leaderboards.
 
     Raises:
         GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
@@ -193,7 +183,7 @@ def write_leaderboard(
     if picture is not None:
         write_atomically(results / "samples.png", picture)
         files.append(results / "samples.png")
-    return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
+    return files, sum(len(ranking.contenders) for ranking in made)
 
 
 def read_rankings(results: Path) -> list[Ranking]:

@@ -102,59 +102,58 @@ def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) ->
     return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """The runs to train: every recipe on every dataset with every seed.
+def jobs_of(
+    zoo: Zoo,
+    patterns: Sequence[str],
+    *,
+    exclude: Sequence[str] = (),
+    made_for: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    overrides: Sequence[str] = (),
+) -> list[Job]:
+    """A job for every recipe on every dataset with every seed, each once, in the order of the patterns and names.
 
-    Attributes:
+    Args:
+        zoo: Where names are looked up.
         patterns: Registered names, globs over them, or YAML files.
         exclude: Globs of names to leave out from what other globs match; a recipe named in full is never excluded.
         made_for: If not empty, globs match only recipes for these datasets.
         datasets: Names of datasets to train on instead of each recipe's own.
         seeds: Seeds to train with instead of each recipe's own.
         overrides: Changes to every recipe, ``a.b=c``.
+
+    Raises:
+        GanzooError: A pattern matches nothing, no recipe is left, a dataset is unknown, or a recipe is refused.
     """
+    for name in (*made_for, *datasets):
+        zoo.datasets.get(name)
+    sources = dict.fromkeys(source for one in patterns for source in _sources(one, zoo, exclude, made_for))
+    if not sources:
+        raise GanzooError(
+            "No recipe is left after --exclude and --made-for.",
+            "See `ganzoo list recipes`; those for GPUs need a pattern such as '*-gpu'.",
+        )
+    on: list[list[str]] = [[f"dataset.name={name}"] for name in datasets] or [[]]
+    seeded: list[list[str]] = [[f"train.seed={number}"] for number in seeds] or [[]]
+    jobs: dict[tuple[str, str, int], Job] = {}
+    for source, dataset, seed in product(sources, on, seeded):
+        job = job_of(source, zoo, [*overrides, *dataset, *seed])
+        jobs[job.recipe.name, job.digest, job.seed] = job
+    return list(jobs.values())
 
-    patterns: Sequence[str]
-    exclude: Sequence[str] = ()
-    made_for: Sequence[str] = ()
-    datasets: Sequence[str] = ()
-    seeds: Sequence[int] = ()
-    overrides: Sequence[str] = ()
 
-    def jobs(self, zoo: Zoo) -> list[Job]:
-        """Each run once, with recipes in the order of the patterns and names.
-
-        Raises:
-            GanzooError: A pattern matches nothing, no recipe is left, a dataset is unknown, or a recipe is refused.
-        """
-        for name in (*self.made_for, *self.datasets):
-            zoo.datasets.get(name)
-        sources = dict.fromkeys(source for pattern in self.patterns for source in self._sources(pattern, zoo))
-        if not sources:
-            raise GanzooError(
-                "No recipe is left after --exclude and --made-for.",
-                "See `ganzoo list recipes`; those for GPUs need a pattern such as '*-gpu'.",
-            )
-        datasets: list[list[str]] = [[f"dataset.name={name}"] for name in self.datasets] or [[]]
-        seeds: list[list[str]] = [[f"train.seed={number}"] for number in self.seeds] or [[]]
-        jobs: dict[tuple[str, str, int], Job] = {}
-        for source, dataset, seed in product(sources, datasets, seeds):
-            job = job_of(source, zoo, [*self.overrides, *dataset, *seed])
-            jobs[job.recipe.name, job.digest, job.seed] = job
-        return list(jobs.values())
-
-    def _sources(self, pattern: str, zoo: Zoo) -> Iterable[str]:
-        if not set(pattern) & set("*?["):
-            return [pattern]
-        names = [entry.name for entry in zoo.recipes]
-        matching = [name for name in names if fnmatchcase(name, pattern)]
-        if not matching:
-            raise GanzooError(
-                f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names, listing="ganzoo list recipes")
-            )
-        kept = [name for name in matching if not any(fnmatchcase(name, glob) for glob in self.exclude)]
-        return [name for name in kept if not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for]
+def _sources(pattern: str, zoo: Zoo, exclude: Sequence[str], made_for: Sequence[str]) -> Iterable[str]:
+    if not set(pattern) & set("*?["):
+        return [pattern]
+    names = [entry.name for entry in zoo.recipes]
+    matching = [name for name in names if fnmatchcase(name, pattern)]
+    if not matching:
+        raise GanzooError(
+            f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names, listing="ganzoo list recipes")
+        )
+    kept = [name for name in matching if not any(fnmatchcase(name, glob) for glob in exclude)]
+    return [name for name in kept if not made_for or load_recipe(name, zoo).dataset.name in made_for]
 
 
 def joined(jobs: Iterable[Job]) -> list[Job]:

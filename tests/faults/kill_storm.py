@@ -41,7 +41,7 @@ from ganzoo.runs.start import resume, start
 from ganzoo_checks.scaffold import write
 from ganzoo_reports.run_report import write_report
 from ganzoo_studies.leaderboard import write_leaderboard
-from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger, ScoredRun, read_runs
 from ganzoo_studies.worker import Bench, Settings
 
@@ -113,7 +113,7 @@ class BenchOfTwo(Scenario):
     """A matrix of two seeds, whose trainings are processes of their own."""
 
     def work(self, folder: Path) -> None:
-        jobs = Matrix([RECIPE], seeds=[0, 1], overrides=SETTINGS).jobs(self.zoo)
+        jobs = jobs_of(self.zoo, [RECIPE], seeds=[0, 1], overrides=SETTINGS)
         settings = Settings(folder / "work", parallel=2, threads=1)
         Bench(self.zoo, Ledger(folder / "results"), settings).run(jobs)
 
@@ -130,7 +130,7 @@ class TwoWorkers(BenchOfTwo):
     """A matrix of four seeds that two workers share; one of them is killed, and the other goes on."""
 
     def work(self, folder: Path) -> None:
-        jobs = Matrix([RECIPE], seeds=range(4), overrides=SETTINGS).jobs(self.zoo)
+        jobs = jobs_of(self.zoo, [RECIPE], seeds=range(4), overrides=SETTINGS)
 
         def share() -> None:
             Bench(self.zoo, Ledger(folder / "results"), Settings(folder / "work", threads=1)).run(jobs)

@@ -17,7 +17,7 @@ WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.
 
 @pytest.fixture(scope="module")
 def index(results):
-    return write_leaderboard(results).files[0]
+    return write_leaderboard(results)[0][0]
 
 
 @pytest.fixture(scope="module")

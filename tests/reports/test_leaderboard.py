@@ -210,8 +210,8 @@ def test_verdicts_need_no_table(tmp_path):
 
 
 def test_a_board_without_scores_and_pictures_has_a_page_all_the_same(failed, write_results, tmp_path):
-    written = write_leaderboard(write_results(tmp_path / "results", [failed("a", "It broke.")]))
-    assert [path.name for path in written.files] == ["index.html", "README.md"]
+    files, _ = write_leaderboard(write_results(tmp_path / "results", [failed("a", "It broke.")]))
+    assert [path.name for path in files] == ["index.html", "README.md"]
     assert "It broke." in (tmp_path / "results" / "index.html").read_text()
 
 

@@ -15,7 +15,7 @@ from ganzoo.runs.start import resume, start
 from ganzoo.runs.weights import publish
 from ganzoo_reports.comparison import write_comparison
 from ganzoo_reports.run_report import write_report
-from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.matrix import jobs_of
 
 RECIPE = """
 summary: Photos
@@ -82,6 +82,6 @@ def test_a_report_of_pictures_that_moved_does_not_name_their_folder(own, zoo, tm
 
 
 def test_a_record_does_not_name_the_folder_of_the_pictures(own, zoo):
-    (job,) = Matrix([str(own[0])], overrides=[f"dataset.path={own[0].parent / HOME / 'my photos'}"]).jobs(zoo)
+    (job,) = jobs_of(zoo, [str(own[0])], overrides=[f"dataset.path={own[0].parent / HOME / 'my photos'}"])
     assert job.command == "ganzoo run photos.yaml --set 'dataset.path=\"my photos\"'"
     assert HOME in " ".join(job.arguments)

@@ -6,15 +6,15 @@ import pytest
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.matrix import jobs_of
 
 
 def names(zoo, *patterns, **settings):
-    return [job.recipe.name for job in Matrix(patterns, **settings).jobs(zoo)]
+    return [job.recipe.name for job in jobs_of(zoo, patterns, **settings)]
 
 
 def test_every_recipe_with_every_dataset_and_seed_in_order(zoo):
-    jobs = Matrix(["hinge-mnist", "vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[3, 1]).jobs(zoo)
+    jobs = jobs_of(zoo, ["hinge-mnist", "vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[3, 1])
     assert [(job.recipe.name, job.dataset, job.seed) for job in jobs] == [
         (recipe, dataset, seed)
         for recipe in ("hinge-mnist", "vanilla-mnist")
@@ -24,8 +24,8 @@ def test_every_recipe_with_every_dataset_and_seed_in_order(zoo):
 
 
 def test_seeds_share_a_digest_datasets_do_not_and_no_two_share_a_folder_or_a_picture(zoo):
-    jobs = Matrix(["vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[0, 1]).jobs(zoo)
-    jobs += Matrix(["vanilla-mnist"], datasets=["mnist"], seeds=[0], overrides=["train.images=1280"]).jobs(zoo)
+    jobs = jobs_of(zoo, ["vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[0, 1])
+    jobs += jobs_of(zoo, ["vanilla-mnist"], datasets=["mnist"], seeds=[0], overrides=["train.images=1280"])
     assert [jobs[0].digest == job.digest for job in jobs] == [True, True, False, False, False]
     assert len({job.folder(Path("work")) for job in jobs}) == 5
     assert len({job.picture(precision) for job in jobs for precision in ("fp32", "bf16")}) == 10
@@ -50,22 +50,22 @@ def test_excluded_recipes_and_those_for_another_dataset_are_left_out_unless_name
 def test_files_and_overrides(zoo, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(load_recipe("vanilla-mnist", zoo).to_yaml())
-    (job,) = Matrix([str(path)], overrides=["train.images=2560"]).jobs(zoo)
+    (job,) = jobs_of(zoo, [str(path)], overrides=["train.images=2560"])
     assert (job.recipe.name, job.plugin, job.recipe.train.images) == ("mine", None, 2560)
     assert job.command == "ganzoo run mine.yaml --set train.images=2560"  # without the folder: records are shared
 
 
 @pytest.mark.parametrize(
-    ("matrix", "sentence"),
+    ("patterns", "settings", "sentence"),
     [
-        (Matrix(["vanila-mnist"]), "Unknown recipe 'vanila-mnist'. Did you mean 'vanilla-mnist'?"),
-        (Matrix(["vanila*"]), "No recipe matches 'vanila\\*'. Did you mean 'vanilla"),
-        (Matrix(["vanilla-*"], exclude=["*"]), "No recipe is left"),
-        (Matrix(["vanilla-mnist"], datasets=["mnits"]), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
-        (Matrix(["vanilla-*"], made_for=["mnits"]), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
-        (Matrix(["vanilla-mnist"], overrides=["train.imags=1"]), "Did you mean 'images'?"),
+        (["vanila-mnist"], {}, "Unknown recipe 'vanila-mnist'. Did you mean 'vanilla-mnist'?"),
+        (["vanila*"], {}, "No recipe matches 'vanila\\*'. Did you mean 'vanilla"),
+        (["vanilla-*"], {"exclude": ["*"]}, "No recipe is left"),
+        (["vanilla-mnist"], {"datasets": ["mnits"]}, "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
+        (["vanilla-*"], {"made_for": ["mnits"]}, "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
+        (["vanilla-mnist"], {"overrides": ["train.imags=1"]}, "Did you mean 'images'?"),
     ],
 )
-def test_a_mistake_is_refused_before_anything_is_trained(zoo, matrix, sentence):
+def test_a_mistake_is_refused_before_anything_is_trained(zoo, patterns, settings, sentence):
     with pytest.raises(GanzooError, match=sentence.replace("?", r"\?")):
-        matrix.jobs(zoo)
+        jobs_of(zoo, patterns, **settings)

@@ -14,7 +14,7 @@ import pytest
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
 from ganzoo_studies.commands import part_of
-from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.worker import Bench, Gpu, Settings, Watcher, visible_gpus
 
@@ -52,7 +52,7 @@ def test_workers_share_a_matrix_and_killing_one_loses_and_repeats_nothing(zoo, t
     words = [word for override in TINY for word in ("--set", override)]
     command = [sys.executable, "-m", "ganzoo", "bench", "vanilla-ring", *words, "--seed", "0", "--seed", "1"]
     # Slow preparation comes first: the other worker must still be at its first job when ours start.
-    jobs = Matrix(["vanilla-ring"], seeds=[0, 1], overrides=TINY).jobs(zoo)
+    jobs = jobs_of(zoo, ["vanilla-ring"], seeds=[0, 1], overrides=TINY)
     following = Following(at_first=lambda: os.killpg(other.pid, signal.SIGKILL))
     bench = Bench(zoo, Ledger(results), Settings(work), following)
     other = subprocess.Popen(
@@ -137,7 +137,7 @@ def test_a_worker_waits_only_for_remaining_jobs(zoo, tmp_path, monkeypatch):
     watcher = Watcher()
     watcher.waits = said.append
     bench = Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work"), watcher)
-    queue = Matrix(["vanilla-ring"]).jobs(zoo)
+    queue = jobs_of(zoo, ["vanilla-ring"])
     left = iter([queue, []])
     monkeypatch.setattr(bench, "_drop_recorded", lambda queue, runs: next(left))
     monkeypatch.setattr(bench, "_start_one", lambda queue: False)

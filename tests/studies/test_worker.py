@@ -25,7 +25,7 @@ from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo_studies import worker
-from ganzoo_studies.matrix import Matrix
+from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger, RunRecord, collect_added_scores, kept_run, read_runs
 from ganzoo_studies.weights import kept_folder, kept_weights
 from ganzoo_studies.worker import Bench, Settings, Task, Watcher
@@ -166,7 +166,7 @@ class Onlooker(Watcher):
 )
 def test_only_jobs_without_a_record_are_trained_unless_requested(zoo, matrix, files, settings, overrides, todo):
     folder, _ = matrix
-    jobs = Matrix([*files, "vanilla-mnist"], overrides=[*TINY, *overrides]).jobs(zoo)
+    jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=[*TINY, *overrides])
     runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", **settings), Onlooker())
     with pytest.raises(Seen) as seen:
         runner.run(jobs)
@@ -181,7 +181,7 @@ def test_runs_of_another_version_of_a_plugin_count_with_a_warning(zoo, own_zoo, 
     ledger = Ledger(tmp_path / "results")
     (done,) = [run.record for run in ledger.runs if run.record.status == "done"]
     ledger.append(done.model_copy(update={"plugins": {"duo": "duo-gan 0.2.0"}}))
-    jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    jobs = jobs_of(zoo, ["vanilla-mnist"], overrides=TINY)
     for version, warned in (
         ("0.2.0", ""),
         ("0.3.0", "Trained with duo-gan 0.2.0, but duo-gan 0.3.0 is installed (--fo"),
@@ -200,7 +200,7 @@ def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_on
 ):
     folder, _ = matrix
     monkeypatch.setattr("ganzoo_studies.worker.hardware_in_words", lambda _: "Another CPU")
-    jobs = Matrix([*files, "vanilla-mnist"], overrides=TINY).jobs(zoo)
+    jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=TINY)
     runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", any_hardware=True), Onlooker())
     with pytest.raises(Seen) as seen:
         runner.run(jobs)
@@ -214,7 +214,7 @@ def test_a_run_that_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, 
     (crashed,) = [run.record for run in ledger.runs if run.record.has_crashed]
     elsewhere = {**crashed.environment, "cpu": "Another CPU"}
     ledger.append(crashed.model_copy(update={"status": "done", "error": None, "environment": elsewhere}))
-    jobs = Matrix([*files, "vanilla-mnist"], overrides=TINY).jobs(zoo)
+    jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=TINY)
     runner = Bench(zoo, ledger, Settings(folder / "work", any_hardware=True), Onlooker())
     with pytest.raises(Seen) as seen:
         runner.run(jobs)
@@ -238,7 +238,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     trained, settings = load(run, zoo=zoo), Settings(folder / "work", weights=folder / "weights")
 
     def job(*more):
-        return Matrix(["vanilla-mnist"], overrides=[*TINY, *more]).jobs(zoo)
+        return jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, *more])
 
     Bench(zoo, Ledger(folder / "results"), settings).run(job())
     (path,) = folder.glob("weights/vanilla-mnist/mnist/seed-0-*/run.json")
@@ -269,7 +269,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
 def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, ending):
     folder, run = finished
     settings = Settings(folder / "work", weights=folder / "weights")
-    Bench(zoo, Ledger(folder / "results"), settings).run(Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo))
+    Bench(zoo, Ledger(folder / "results"), settings).run(jobs_of(zoo, ["vanilla-mnist"], overrides=TINY))
     (path,) = folder.glob("weights/vanilla-mnist/mnist/seed-0-*")
     shutil.rmtree(run)
     link, mine = path.with_name(f"{path.name}{ending}"), folder / "mine"
@@ -282,18 +282,16 @@ def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, e
     before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
     more = "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"
     with pytest.raises(GanzooError, match=f"{re.escape(str(link))} is a link"):
-        Bench(zoo, Ledger(folder / "results"), settings).run(
-            Matrix(["vanilla-mnist"], overrides=[*TINY, more]).jobs(zoo)
-        )
+        Bench(zoo, Ledger(folder / "results"), settings).run(jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, more]))
     assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
 
 
 def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remedy(finished, zoo):
     folder, run = finished
     shutil.rmtree(run)
-    jobs = Matrix(
-        ["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"]
-    ).jobs(zoo)
+    jobs = jobs_of(
+        zoo, ["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"]
+    )
     sentences = []
 
     class Listener(Watcher):
@@ -321,7 +319,7 @@ def test_scores_that_eval_added_are_collected_for_the_leaderboard_and_by_the_sam
     assert collect_added_scores(Ledger(folder / "results"), folder / "work") == 1
     opened.append_score(other)
     (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(
-        Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+        jobs_of(zoo, ["vanilla-mnist"], overrides=TINY)
     )
     assert score_of(known, "kid@mnist-cnn") == added
     assert score_of(known, "class-coverage@mnist-cnn") == own  # the one on training images is kept alongside
@@ -341,7 +339,7 @@ def test_a_folder_reused_by_another_run_is_not_scored_for_the_record(finished):
 def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
     folder, run = finished
     (run / "recipe.yaml").write_text("train: {images: ")
-    jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    jobs = jobs_of(zoo, ["vanilla-mnist"], overrides=TINY)
     (failed,) = Bench(zoo, Ledger(folder / "elsewhere"), Settings(folder / "work")).run(jobs)
     assert failed.record.status == "failed"
     assert f"{run / 'recipe.yaml'}" in failed.record.error
@@ -352,7 +350,7 @@ def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
 
 @pytest.mark.parametrize("begun", [None, '{"status": "interrupted"}', "{", "[]"])
 def test_a_starting_child_and_a_resuming_one_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
-    (job,) = Matrix(["vanilla-mnist"]).jobs(zoo)
+    (job,) = jobs_of(zoo, ["vanilla-mnist"])
     folder, options = tmp_path / "run", ("--data-dir", str(tmp_path / "data"), "--allow-code")
     if begun:
         folder.mkdir()
@@ -382,7 +380,7 @@ def test_an_interrupted_bench_saves_and_continues_to_the_same_bits(matrix, zoo, 
     # FID takes long enough for the signal to arrive in time.
     slow = "evaluate.metrics=[class-coverage@mnist-cnn, fid@mnist-cnn]"
     more = "evaluate.metrics=[class-coverage@mnist-cnn, fid@mnist-cnn, kid@mnist-cnn]"
-    jobs, requested = (Matrix(["vanilla-mnist"], overrides=[*TINY, one]).jobs(zoo) for one in (slow, more))
+    jobs, requested = (jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, one]) for one in (slow, more))
     run = jobs[0].folder(tmp_path / "work")
 
     def bench(jobs, watcher=None):
