@@ -16,6 +16,7 @@ from ganzoo.runs.weights import publish
 from ganzoo_reports.comparison import write_comparison
 from ganzoo_reports.run_report import write_report
 from ganzoo_studies.matrix import jobs_of
+from ganzoo_studies.records import shared
 
 RECIPE = """
 summary: Photos
@@ -85,3 +86,5 @@ def test_a_record_does_not_name_the_folder_of_the_pictures(own, zoo):
     (job,) = jobs_of(zoo, [str(own[0])], overrides=[f"dataset.path={own[0].parent / HOME / 'my photos'}"])
     assert job.command == "ganzoo run photos.yaml --set 'dataset.path=\"my photos\"'"
     assert HOME in " ".join(job.arguments)
+    assert "path: my photos" in shared(job.recipe)
+    assert HOME not in shared(job.recipe)
