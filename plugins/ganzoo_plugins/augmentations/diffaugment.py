@@ -1,7 +1,7 @@
 """DiffAugment: the same differentiable augmentation of everything the discriminator sees, in both players' phases.
 
-Zhao, Liu, Lin, Zhu & Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training",
-arXiv:2006.10738. Equations 4 and 5:
+Zhao, Liu, Lin, Zhu & Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training", arXiv:2006.10738.
+Equations 4 and 5:
 
     L_D = E_x[f_D(-D(T(x)))] + E_z[f_D(D(T(G(z))))]        L_G = E_z[f_G(-D(T(G(z))))]
 
@@ -11,11 +11,9 @@ T is a policy of the paper's three parts, each drawn separately for each image (
     translation  up to 1/8 of the size in each direction; zeros fill the gap
     cutout       zeros in a window of half the size, whose centre is anywhere on the image
 
-Sizes are rounded to whole pixels, halves up.
-
-Grey images have no saturation, so for them ``color`` means brightness and contrast. Zero is mid-grey for images in
-[-1, 1], as in the authors' code. MNIST's background is black, so the discriminator can see that an image was shifted,
-and G gains nothing by generating shifted digits.
+Sizes are rounded to whole pixels, halves up. Grey images have no saturation, so for them ``color`` means brightness and
+contrast. Zero is mid-grey for images in [-1, 1], as in the authors' code. MNIST's background is black, so the
+discriminator can see that an image was shifted, and G gains nothing by generating shifted digits.
 """
 
 from __future__ import annotations

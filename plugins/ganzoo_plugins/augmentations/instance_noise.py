@@ -1,14 +1,17 @@
 """Instance noise: noise on real and fake images, until the two distributions overlap.
 
-Sønderby, Caballero, Theis, Shi & Huszár 2017, "Amortised MAP Inference for Image Super-resolution",
-arXiv:1610.04490, and Arjovsky & Bottou 2017, "Towards Principled Methods for Training Generative Adversarial Networks",
-arXiv:1701.04862, section 3. D is shown
+Sønderby, Caballero, Theis, Shi & Huszár 2017, "Amortised MAP Inference for Image Super-resolution", arXiv:1610.04490,
+and Arjovsky & Bottou 2017, "Towards Principled Methods for Training Generative Adversarial Networks", arXiv:1701.04862,
+section 3. D is shown
 
     x + σε  and  G(z) + σε',    ε, ε' ~ N(0, I)
 
-so that the two distributions overlap and D cannot be perfect. Both papers anneal σ without specifying how; here it
-falls linearly to zero over ``images`` real images. Noisy images may leave [-1, 1], because clamping them would stop the
-gradient in the black background.
+so that the two distributions overlap and D cannot be perfect. Noisy images may leave [-1, 1], because clamping them
+would stop the gradient in the black background.
+
+Differences from the paper:
+
+- Both papers anneal σ without specifying how; here it falls linearly to zero over ``images`` real images.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """f-GAN: an adversarial loss for each f-divergence.
 
-Nowozin, Cseke & Tomioka 2016, "f-GAN: Training Generative Neural Samplers using Variational Divergence
-Minimization", arXiv:1606.00709. For convex f with f(1) = 0, D_f(P‖Q) = ∫ q f(p/q) is bounded from below (equation 4)
-by F, which D maximises and G minimises (equation 7):
+Nowozin, Cseke & Tomioka 2016, "f-GAN: Training Generative Neural Samplers using Variational Divergence Minimization",
+arXiv:1606.00709. For convex f with f(1) = 0, D_f(P‖Q) = ∫ q f(p/q) is bounded from below (equation 4) by F, which D
+maximises and G minimises (equation 7):
 
     F = E_{x∼P}[g_f(V(x))] - E_{x∼Q}[f*(g_f(V(x)))]
 
@@ -18,10 +18,14 @@ intermediate result overflows; and the v at which the bound equals the divergenc
     jensen-shannon    2 JS(P, Q)        log 2 - log(1 + e^(-v))   -log(2 - e^t)    log(1 + e^v) - log 2   log(p/q)
     total-variation   1/2 ∫ |p - q|     1/2 tanh(v)               t                1/2 tanh(v)            ±∞
 
-g_f is increasing, as section 2.4 requires, so large logits mean real. Beyond an exponent of 20, e^x continues along its
-tangent, because otherwise a single outlier could overflow a float32; the bound is unchanged unless a density ratio is
-above e^20 or below e^-20. The row "GAN" of the paper's table is this zoo's ``minimax``. The supplement's other
-divergences are not implemented.
+g_f is increasing, as section 2.4 requires, so large logits mean real. The row "GAN" of the paper's table is this zoo's
+``minimax``.
+
+Differences from the paper:
+
+- Beyond an exponent of 20, e^x continues along its tangent, because otherwise a single outlier could overflow a
+  float32. The bound is unchanged unless a density ratio is above e^20 or below e^-20.
+- The supplement's other divergences are not implemented.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Least squares GAN.
+"""Least squares GAN: squared distances to labels.
 
 Mao et al. 2017, "Least Squares Generative Adversarial Networks", arXiv:1611.04076. Equation 2:
 
@@ -6,10 +6,13 @@ Mao et al. 2017, "Least Squares Generative Adversarial Networks", arXiv:1611.040
 
 with D the logit, a the label of fakes, b the label of real images, and c the label that G wants D to give its fakes.
 With b - c = 1 and b - a = 2 (equation 8: a = -1, b = 1, c = 0) the game minimises the Pearson χ² divergence between
-p_data + p_G and 2 p_G. The default here is the 0-1 binary coding a = 0, b = c = 1 (equation 9), which the paper finds
-equally good. The authors' code sums over the batch, which matters only in combination with a penalty.
+p_data + p_G and 2 p_G. The default is the 0-1 binary coding a = 0, b = c = 1 (equation 9), which the paper finds
+equally good.
 
-The paper's convolutional networks for scenes of 112x112 and for Chinese characters are not implemented.
+Differences from the paper:
+
+- The authors' code sums over the batch, which matters only in combination with a penalty.
+- The paper's convolutional networks for scenes of 112x112 and for Chinese characters are not implemented.
 """
 
 from __future__ import annotations

@@ -7,9 +7,13 @@ target is 1/(2n) for every image (equations 6 to 8, with D = -μ):
     L_D = -1/n Σ_{B+} log p(x) = -1/n Σ_{B+} D(x) + log Z
     L_G = -1/(2n) Σ_B log p(x) = -1/(2n) Σ_B D(x) + log Z
 
-D is the logit. log(2n) is subtracted from both, so that both losses are 0 for an undecided D at any batch size;
-gradients are unchanged. A fake whose probability exceeds 1/(2n) is pushed down again: G aims for equal scores, not for
-the highest.
+D is the logit. A fake whose probability exceeds 1/(2n) is pushed down again: G aims for equal scores, not for the
+highest.
+
+Differences from the paper:
+
+- log(2n) is subtracted from both losses, so that they are 0 for an undecided D at any batch size. Gradients are
+  unchanged.
 """
 
 from __future__ import annotations

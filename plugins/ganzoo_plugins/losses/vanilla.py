@@ -15,10 +15,13 @@ and the generator minimises
     non-saturating:  -E[log D(G(z))]     =  E[softplus(-s_fake)]      (section 3; "BCE with real labels")
 
 The paper's k, the number of D steps per G step, is the recipe's ``phases.discriminator.repeat``; the paper uses k = 1.
-Algorithm 1 draws new codes for G's step. The recipe instead trains G on the fakes that D has just seen
-(``train.share_fakes``), as do the authors' code and most code since; the authors' code updates both players
-simultaneously, whereas here D is updated first, and halves D's loss, which matters with its plain gradient descent but
-not with Adam. Set ``share_fakes`` to false for k > 1.
+
+Differences from the paper:
+
+- Algorithm 1 draws new codes for G's step. The recipe trains G on the fakes that D has just seen
+  (``train.share_fakes``), as do the authors' code and most code since. Set it to false for k > 1.
+- D is updated first; the authors' code updates both players simultaneously.
+- The authors' code halves D's loss, which matters with its plain gradient descent but not with Adam.
 """
 
 from __future__ import annotations
