@@ -1,7 +1,7 @@
 """ACGAN: the discriminator also predicts the class of an image.
 
-Odena, Olah & Shlens 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585. In
-addition to the usual real-or-fake loss, both players minimise the cross-entropy of a classifier C on D's features:
+Odena, Olah & Shlens 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585. In addition
+to the usual real-or-fake loss, both players minimise the cross-entropy of a classifier C on D's features:
 
     D:  -E[log C(y | x)] - E[log C(y | G(z, y))]          G:  -E[log C(y | G(z, y))]
 

@@ -1,12 +1,15 @@
 """Consistency regularization: D should give a real image and a slightly changed copy the same logit.
 
 Zhang, Zhang, Odena & Lee 2020, "Consistency Regularization for Generative Adversarial Networks", arXiv:1910.12027.
-Applied to the last layer only, which the paper finds sufficient:
+Applied to the last layer only, which the paper finds sufficient, and only in D's loss:
 
     λ E_x[(D(x) - D(T(x)))²],    λ = 10
 
-T shifts an image by up to ``shift`` pixels in each direction; edge pixels are repeated. The paper also mirrors images,
-but a mirrored digit is not a digit. Only the discriminator's loss gets this penalty.
+T shifts an image by up to ``shift`` pixels in each direction and repeats its edge pixels.
+
+Differences from the paper:
+
+- The paper also mirrors images, but a mirrored digit is not a digit.
 """
 
 from __future__ import annotations

@@ -4,12 +4,16 @@ Kodali, Abernethy, Hays & Kira 2017, "On Convergence and Stability of GANs", arX
 
     λ E_{x, δ}[(‖∇_x D(x + δ)‖₂ - k)²],    λ = 10, k = 1
 
-so the norm of D's gradient stays near 1 around real images, and G always gets a gradient there. The paper's δ is
-Gaussian, N(0, c I). Here, as in the authors' code, δ = α σ u with σ = ``strength`` (0.5) times the standard deviation
-of all pixels in the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image: pixels only become brighter. The
-authors' notebook has pixels in [0, 1]. On ganzoo's pixels, in [-1, 1], the same D has half the gradient, so the
-notebook's λ = 10 and k = 1 correspond to λ = 40 and k = 0.5, which the recipe sets. D is the logit. In a recipe with an
-augmentation T, the gradient is that of D∘T.
+so the norm of D's gradient stays near 1 around real images, and G always gets a gradient there. D is the logit; under
+an augmentation T, the gradient is that of D∘T.
+
+Differences from the paper:
+
+- The paper's δ is Gaussian, N(0, c I). Here, as in the authors' code, δ = α σ u with σ = ``strength`` (0.5) times the
+  standard deviation of all pixels in the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image: pixels only
+  become brighter.
+- Pixels are in [-1, 1], in the authors' notebook in [0, 1], where the same D has twice the gradient. The notebook's λ =
+  10 and k = 1 correspond to λ = 40 and k = 0.5 here, which the recipe sets.
 """
 
 from __future__ import annotations

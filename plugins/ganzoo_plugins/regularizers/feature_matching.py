@@ -5,10 +5,13 @@ section 3.1:
 
     ‖E_x f(x) - E_z f(G(z))‖²
 
-with f(x) the activations of an intermediate layer of D. Here this term is added to the recipe's generator loss; in the
-paper it replaces that loss, which a large ``weight`` approximates. f is the discriminator's ``features``, its last
-hidden layer, and the norm is a mean over features, as in the authors' code, so that ``weight`` does not depend on their
-number.
+with f(x) the activations of an intermediate layer of D; here the discriminator's ``features``, its last hidden layer.
+
+Differences from the paper:
+
+- The term is added to the recipe's generator loss. In the paper it replaces that loss, which a large ``weight``
+  approximates.
+- The norm is a mean over features, as in the authors' code, so that ``weight`` does not depend on their number.
 """
 
 from __future__ import annotations

@@ -5,12 +5,14 @@ features φ. The paper finds it as a soft-margin SVM, whose primal form is
 
     min_{w, b}  1/2 ‖w‖² + C Σ_i [max(0, 1 - D(x_i)) + max(0, 1 + D(G(z_i)))]
 
-φ minimises the same hinges, which moves features that violate the margin to their own side, and G minimises
--E[<w, φ(G(z))>], which moves fakes along the normal w. On the logits, that is the ``hinge`` loss for all three. Only
-the term 1/2 ‖w‖² is new: it keeps the margin 2/‖w‖ wide, and it is this module's regularizer. Because hinge averages
-where the SVM sums, ``weight`` is 1/(n C), with n the batch size and C the paper's constant.
+φ minimises the same hinges, which moves features that violate the margin to their own side, and G minimises -E[<w,
+φ(G(z))>], which moves fakes along the normal w. On the logits, that is the ``hinge`` loss for all three. Only the term
+1/2 ‖w‖² is new: it keeps the margin 2/‖w‖ wide, and it is this module's regularizer. Because hinge averages where the
+SVM sums, ``weight`` is 1/(n C), with n the batch size and C the paper's constant.
 
-As in the authors' code, the SVM is not solved exactly: w and b take gradient steps with the rest of D.
+Differences from the paper:
+
+- The SVM is not solved exactly: as in the authors' code, w and b take gradient steps with the rest of D.
 """
 
 from __future__ import annotations

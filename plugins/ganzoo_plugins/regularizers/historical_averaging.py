@@ -1,7 +1,7 @@
 """Historical averaging: parameters are pulled towards the mean of their past values.
 
-Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.3. For
-either player with parameters θ:
+Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.3. For either player with
+parameters θ:
 
     ‖θ - 1/t Σ_{i=1..t} θ[i]‖²
 

@@ -1,7 +1,7 @@
 """Improved consistency regularization: balanced (bCR), latent (zCR), or both together (ICR).
 
-Zhao, Singh, Lee, Zhang, Odena & Zhang 2021, "Improved Consistency Regularization for GANs", arXiv:2002.04724.
-Algorithm 1, bCR, adds to D's loss:
+Zhao, Singh, Lee, Zhang, Odena & Zhang 2021, "Improved Consistency Regularization for GANs", arXiv:2002.04724. Algorithm
+1, bCR, adds to D's loss:
 
     λ_real E_x[(D(x) - D(T(x)))²] + λ_fake E_z[(D(G(z)) - D(T(G(z))))²],    λ_real = λ_fake = 10
 
@@ -9,16 +9,19 @@ Algorithm 2, zCR, adds to both players' losses, with z' = z + N(0, σ²) and σ 
 
     D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
 
-These settings are for a spectrally normalised DCGAN on CIFAR-10. For BigGAN, PyTorch-StudioGAN's configuration of ICR
-keeps λ_real, λ_fake and λ_gen, and has σ = 0.05 and λ_dis = 20.
-
 D learns to ignore small moves in latent space, and G is rewarded for making them visible, which makes its images more
-diverse. Each player has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` is G's, and a
-recipe lists both. For ICR, it lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in
-PyTorch-StudioGAN, so that a weight means the same at any image size; the equation has a sum over pixels, which would
-multiply G's part by the number of pixels. T shifts as in the module consistency; the paper also mirrors. In a recipe
-with an augmentation, D's part compares G(z) and G(z') without it: augmenting each at random would change the images
-more than the move to z' does.
+diverse. ``latent-consistency`` is D's part, ``latent-diversity`` is G's, and a recipe lists both; for ICR, it lists
+``balanced-consistency`` as well. T shifts as in the module consistency. These settings are for a spectrally normalised
+DCGAN on CIFAR-10. For BigGAN, PyTorch-StudioGAN's configuration of ICR keeps λ_real, λ_fake and λ_gen, and has σ = 0.05
+and λ_dis = 20.
+
+Differences from the paper:
+
+- G's squared norm is a mean over pixels, as in PyTorch-StudioGAN, so that a weight means the same at any image size.
+  The equation's sum would multiply G's part by the number of pixels.
+- The paper's T also mirrors.
+- Under an augmentation, D's part compares G(z) and G(z') without it: augmenting each at random would change the images
+  more than the move to z' does.
 """
 
 from __future__ import annotations

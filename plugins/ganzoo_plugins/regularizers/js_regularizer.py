@@ -4,16 +4,17 @@ Roth, Lucchi, Nowozin & Hofmann 2017, "Stabilizing Training of Generative Advers
 arXiv:1705.09367, algorithm 1. To first order in γ and near D's optimum, Gaussian noise of variance γ on all images adds
 γ/2 Ω to D's loss. For the original GAN, with the logit D and the probability σ(D),
 
-    Ω = E_x[(1 - σ(D(x)))² ‖∇_x D(x)‖²] + E_z[σ(D(x))² ‖∇_x D(x)‖²],    x = G(z) in the second term
+    Ω = E_x[(1 - σ(D(x)))² ‖∇_x D(x)‖²] + E_z[σ(D(x))² ‖∇_x D(x)‖²]        x = G(z) in the second term
+      = E_x[‖∇_x softplus(-D(x))‖²] + E_z[‖∇_x softplus(D(x))‖²]
 
-An image that D judges correctly and confidently costs little, unlike in R1, which has the first term without its
-factor. Since the derivative of softplus(-D) is -(1 - σ(D)), and that of softplus(D) is σ(D), the two terms are computed
-as the squared gradient norms of D's loss at each image: E_x[‖∇_x softplus(-D(x))‖²] + E_z[‖∇_x softplus(D(x))‖²].
+The second line, the squared gradient norms of D's loss at each image, is what is computed. An image that D judges
+correctly and confidently costs little, unlike in R1, which has the first term without its factor. The penalty includes
+the factor 1/2, so a recipe's ``weight`` is γ; the paper recommends 0.1, or a schedule that decays exponentially from 2
+to 0.02. Under an augmentation T, the gradient is that of D∘T, and σ that of the same draw of T.
 
-The penalty includes the factor 1/2, so a recipe's ``weight`` is γ. The paper recommends γ = 0.1, or a schedule that
-decays exponentially from γ = 2 to 0.02. Differences from the paper: Ω is that of the original GAN only; the paper also
-derives those of other f-divergences. In a recipe with an augmentation T, the gradient is that of D∘T, and σ that of the
-same draw of T.
+Differences from the paper:
+
+- Ω is that of the original GAN only; the paper also derives those of other f-divergences.
 """
 
 from __future__ import annotations

@@ -6,10 +6,13 @@ cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the
     BCE(σ(D(x)), 1 - s) = softplus(-D(x)) + s D(x)
 
 so smoothing is the ordinary loss plus the penalty s E[D(x)]: a regularizer whose ``weight`` is s. The optimal D then
-never exceeds log((1 - s) / s), instead of growing without limit. At equilibrium, its output is (1 - s) / 2. The
-authors' code, which smooths only on ImageNet, has s = 0.25 and also gives G's cross-entropy the target (1 - s) / 2;
-here G's loss is unchanged. This holds for the cross-entropy losses, ``non-saturating`` and ``minimax``. With any other
-loss, the term only pulls real logits down.
+never exceeds log((1 - s) / s), instead of growing without limit; at equilibrium, σ(D(x)) is (1 - s) / 2. This holds for
+the cross-entropy losses, ``non-saturating`` and ``minimax``. With any other loss, the term only pulls real logits down.
+
+Differences from the paper:
+
+- The authors' code smooths only on ImageNet, with s = 0.25, and also gives G's cross-entropy the target (1 - s) / 2;
+  here G's loss is unchanged.
 """
 
 from __future__ import annotations

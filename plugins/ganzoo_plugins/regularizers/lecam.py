@@ -9,10 +9,13 @@ With the Wasserstein loss, fixed averages, a small λ and an optimal D, G would 
 bounded. The right λ depends on the scale of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and 1e-6
 (CIFAR) or 3e-7 (FFHQ) for StyleGAN2.
 
-The averages are plain means at first, so their initial zeros have no influence. The authors' StyleGAN2 corrects the
-averages for the zeros instead, as Adam does, and their BigGAN applies the penalty only after 1,000 steps, and averages
-with a decay of 0.9. Their code penalises only real logits above α_F and fake logits below α_R; here, as in the
-equation, every logit counts. Both averages are buffers, so a resumed run continues with them.
+Differences from the paper:
+
+- The averages are plain means at first, so their initial zeros have no influence. The authors' StyleGAN2 corrects them
+  for the zeros, as Adam does, and the authors' BigGAN averages with a decay of 0.9 and applies the penalty only after
+  1,000 steps.
+- The authors' code penalises only real logits above α_F and fake logits below α_R; here, as in the equation, every
+  logit counts.
 """
 
 from __future__ import annotations

@@ -1,16 +1,20 @@
 """R1 and R2: zero-centred gradient penalties, at real images and at fakes.
 
-Mescheder, Geiger & Nowozin 2018, "Which Training Methods for GANs do actually Converge?", arXiv:1801.04406.
-Equations 9 and 10:
+Mescheder, Geiger & Nowozin 2018, "Which Training Methods for GANs do actually Converge?", arXiv:1801.04406. Equations 9
+and 10:
 
     R1 = γ/2 E_x[‖∇_x D(x)‖²]  at real images        R2 = γ/2 E_z[‖∇_x D(x)‖²]  at fakes x = G(z)
 
-The regularizers include the factor 1/2, so a recipe's ``weight`` is γ (10 in the paper; the authors' code has no 1/2,
-so its 10 is a γ of 20). D is the logit. ``every_steps`` makes either penalty lazy; Karras et al. 2020 (StyleGAN2,
-arXiv:1912.04958) apply R1 every 16 steps. The paper's residual networks are not implemented.
+D is the logit. The regularizers include the factor 1/2, so a recipe's ``weight`` is γ, 10 in the paper. ``every_steps``
+makes either penalty lazy; Karras et al. 2020 (StyleGAN2, arXiv:1912.04958) apply R1 every 16 steps.
 
-With an augmentation T, the gradient is that of D∘T at the image before T, as in StyleGAN2-ADA (arXiv:2006.06676) and
+Under an augmentation T, the gradient is that of D∘T at the image before T, as in StyleGAN2-ADA (arXiv:2006.06676) and
 R3GAN (arXiv:2501.05441): where T hides pixels, D's gradient costs nothing. The penalty draws its own T.
+
+Differences from the paper:
+
+- The authors' code has no 1/2, so its 10 is a γ of 20.
+- The paper's residual networks are not implemented.
 """
 
 from __future__ import annotations

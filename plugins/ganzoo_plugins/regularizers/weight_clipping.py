@@ -6,9 +6,12 @@ critic:
     w ← w + α RMSProp(w, g_w)        w ← clip(w, -c, c),    c = 0.01
 
 Clipping adds no term to the loss, so it has no ``weight``. All parameters are clipped, including biases and the scales
-of normalisation layers, as in the authors' code. That code clips before each critic step instead of after it, and takes
-100 critic steps for each of G's first 25 steps and for every 500th G step; here the number is constant. The Wasserstein
-loss is in the module wgan_gp.
+of normalisation layers, as in the authors' code. The Wasserstein loss is in the module wgan_gp.
+
+Differences from the paper:
+
+- The authors' code clips before each critic step, not after it.
+- It takes 100 critic steps for each of G's first 25 steps and for every 500th G step; here the number is constant.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
 """WGAN-div: the Wasserstein divergence, which needs no Lipschitz bound.
 
-Wu, Huang, Thoma, Acharya & Van Gool 2018, "Wasserstein Divergence for GANs", arXiv:1712.01026. With D large on real
-images (the paper uses the opposite sign):
+Wu, Huang, Thoma, Acharya & Van Gool 2018, "Wasserstein Divergence for GANs", arXiv:1712.01026:
 
     min_G max_D  E_x[D(x)] - E_z[D(G(z))] - k E_x̂[‖∇_x̂ D(x̂)‖^p],    k = 2, p = 6
 
-The authors' code has k = 10. x̂ is a random point between a real image and a fake. The difference of means is the
-``wasserstein`` loss. In a recipe with an augmentation T, the gradient is that of D∘T.
+x̂ is a random point between a real image and a fake. The difference of means is the ``wasserstein`` loss. Under an
+augmentation T, the gradient is that of D∘T.
+
+Differences from the paper:
+
+- D is large on real images; the paper uses the opposite sign.
+- The authors' code has k = 10.
 """
 
 from __future__ import annotations

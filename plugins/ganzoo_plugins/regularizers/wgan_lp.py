@@ -5,10 +5,14 @@ Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", 
     λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²],    λ = 10
 
 with x̂ a random point between a real image and a fake. WGAN-GP also penalises gradient norms below 1, which an optimal
-critic may well have. The authors' code for MNIST has pixels in [0, 1]: its λ = 10 and norm of 1 correspond to λ = 40
-and a norm of 1/2 on pixels in [-1, 1], as here. This is the ``gradient-penalty`` of the module wgan_gp with
-``one_sided: true``, under the name of the paper that argues for it. The paper also tries x̂ around the data, as in
-DRAGAN; that variant is not implemented. In a recipe with an augmentation T, the gradient is that of D∘T.
+critic may well have. This is the ``gradient-penalty`` of the module wgan_gp with ``one_sided: true``, under the name of
+the paper that argues for it. Under an augmentation T, the gradient is that of D∘T.
+
+Differences from the paper:
+
+- Pixels are in [-1, 1], in the authors' code for MNIST in [0, 1]; its λ = 10 and norm of 1 correspond to λ = 40 and a
+  norm of 1/2 here.
+- The paper also tries x̂ around the data, as in DRAGAN; that variant is not implemented.
 """
 
 from __future__ import annotations

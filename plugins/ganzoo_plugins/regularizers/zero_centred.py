@@ -6,13 +6,16 @@ arXiv:1902.03984 (GAN-0-GP):
     λ E_x̂[‖∇_x̂ D(x̂)‖²],    x̂ = αx + (1 - α)G(z),  α ~ U(0, 1)
 
 WGAN-GP pulls the gradient norm to 1; this penalty pulls it to 0, so that D generalises instead of peaking at each
-training image. R1 is half of this penalty at α = 1. Here D is the logit. In the authors' code for synthetic data and
-MNIST it is a probability: λ is as large as 100 in the paper, and by default 10 in their script for synthetic data and
-500 in that for MNIST, whose pixels are standardised (-0.42 to 2.82); on pixels in [-1, 1] this would be 190. The
-gradient of the probability σ(D) is σ(1 - σ) times that of D, 1/4 of it where D is undecided, so 190 there is 190/16,
-about 12, for the logit, which the recipe has. Where D is confident, the logit's penalty is the stronger one. For
-ImageNet, the authors used the code of Mescheder et al., in which D is the logit. In a recipe with an augmentation T,
-the gradient is that of D∘T.
+training image. R1 is half of this penalty at α = 1. Under an augmentation T, the gradient is that of D∘T.
+
+Differences from the paper:
+
+- D is the logit, as in the code of Mescheder et al. that the authors used for ImageNet. In their own code, for
+  synthetic data and MNIST, it is a probability, whose gradient is σ(1 - σ) times the logit's: 1/4 of it where D is
+  undecided, and less where D is confident, so the logit's penalty is stronger there.
+- For the probability, λ is as large as 100 in the paper, and by default 10 in the authors' script for synthetic data
+  and 500 in that for MNIST. The latter's pixels are standardised (-0.42 to 2.82); on pixels in [-1, 1] its λ would be
+  190, and for the logit 190/16, about 12, which the recipe has.
 """
 
 from __future__ import annotations
