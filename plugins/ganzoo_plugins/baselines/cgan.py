@@ -5,9 +5,12 @@ Mirza & Osindero 2014, "Conditional Generative Adversarial Nets", arXiv:1411.178
     min_G max_D  E_x[log D(x | y)] + E_z[log(1 - D(G(z | y)))]
 
 The label is a one-hot vector, appended to the latent code in G and to the image in D: ``conditioning: concat``, the
-default of ``mlp``, ``dcgan``, ``sngan-resnet`` and ``infogan``. Fakes get the labels of the batch's real images. The
-paper maps z and y through separate hidden layers before joining them, and uses maxout units in D; here the first layer
-gets both.
+default of ``mlp``, ``dcgan``, ``sngan-resnet`` and ``infogan``. Fakes get the labels of the batch's real images.
+
+Differences from the paper:
+
+- The first layer gets both z (or x) and y; the paper maps each through a hidden layer of its own first.
+- The paper's D has maxout units.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Plain GANs to compare methods with: only the non-saturating loss, on each family of networks.
 
-Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 3. D minimises
-E[softplus(-D(x))] + E[softplus(D(G(z)))], G minimises E[softplus(-D(G(z)))].
+Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 3:
+
+    D minimises E[softplus(-D(x))] + E[softplus(D(G(z)))]        G minimises E[softplus(-D(G(z)))]
 
 A method's score says little without the score of the same networks trained without the method, by the same optimizer
 and on as many images. These recipes provide that score. Each has the networks, the optimizers (without
