@@ -7,8 +7,8 @@ grid: Srivastava et al. 2017, "VEEGAN: Reducing Mode Collapse in GANs using Impl
 arXiv:1705.07761, section 4.1: 25 Gaussians on a 5x5 grid, with the numbers that Lin et al. 2018, "PacGAN",
 arXiv:1712.04086, give: means (-4 + 2i, -4 + 2j), standard deviation 0.05.
 
-Both are judged as in VEEGAN. With d_k the distance to the mean of mode k, a sample belongs to the nearest mode if
-d_k <= 3σ, and to none otherwise. Hence the logits
+Both are judged as in VEEGAN. With d_k the distance to the mean of mode k, a sample belongs to the nearest mode if d_k
+<= 3σ, and to none otherwise. Hence the logits
 
     l_k = -d_k² / (2σ²)  where d_k <= 3σ,  -inf elsewhere
 
@@ -17,8 +17,12 @@ samples that belong to one. In the plane a Gaussian has exp(-9/2) of its mass be
 0.9889, and a generator with a higher one draws too close to the means.
 
 Generators draw within [-1, 1], so the planes are scaled down, by 2.5 (ring) and 5 (grid); features are in the papers'
-units. Unrolled GAN's authors draw new points for every batch; here, as in PacGAN's code, there is a fixed training set
-of 100,000 points.
+units.
+
+Differences from the paper:
+
+- There is a fixed training set of 100,000 points, as in PacGAN's code; Unrolled GAN's authors draw new points for every
+  batch.
 """
 
 from __future__ import annotations

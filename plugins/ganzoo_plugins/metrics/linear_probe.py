@@ -1,17 +1,18 @@
 """Linear probe: the share of held-out images misclassified by a linear classifier on an encoder's codes.
 
 Alain & Bengio 2017, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644. The
-classifier is a softmax regression on the training images' codes z_i, scaled to mean 0 and variance 1 in each
-dimension:
+classifier is a softmax regression on the training images' codes z_i, scaled to mean 0 and variance 1 in each dimension:
 
-    min_{W, b}  -1/n Σ_i log softmax(W z_i + b)[y_i] + λ/2 ‖W‖²
+    min_{W, b}  -1/n Σ_i log softmax(W z_i + b)[y_i] + λ/2 ‖W‖²,    λ = 1e-4
 
-with λ = 1e-4. The minimum is unique in W; L-BFGS (Liu & Nocedal 1989) finds it, starting from zero and without random
-numbers. The paper probes the layers of a network as it trains; here the probe uses the codes of a trained encoder, as
-is common in the literature on unsupervised encoders.
+The minimum is unique in W; L-BFGS (Liu & Nocedal 1989) finds it, starting from zero and without random numbers. The
+metric needs an objective with a method ``codes(networks, images, label)``, which returns (n, width) and draws no random
+numbers.
 
-The metric needs an objective with a method ``codes(networks, images, label)``, which returns (n, width) and draws no
-random numbers.
+Differences from the paper:
+
+- The paper probes the layers of a network as it trains; here the probe uses the codes of a trained encoder, as is
+  common in the literature on unsupervised encoders.
 """
 
 from __future__ import annotations
