@@ -5,10 +5,10 @@ Labels are appended to a network's inputs, or used in its normalisation or in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -421,18 +421,30 @@ def own_statistics(*networks: nn.Module) -> Iterator[None]:
             norm.training, norm.track_running_stats = training, tracking
 
 
-class Trunk(Protocol):
-    """A network whose ``forward`` applies its head to its features.
+class Trunk(nn.Module):
+    """A network whose ``forward`` applies its head to its features, which other heads can share.
 
     Attributes:
+        label_inputs: Columns or maps of the label that are appended to the images, 0 if there are none.
+        layers: From images (n, c + label_inputs, h, w) to features, unless ``features`` is overridden.
         feature_width: Number of features.
-        features: From images (n, c, h, w), and labels (n,) in a conditional recipe, to (n, feature_width).
-        head: From features (n, feature_width) to the network's output.
+        head: From features (n, feature_width), and labels (n,) in a conditional recipe, to the network's output.
     """
 
+    label_inputs = 0
+    layers: Any
     feature_width: int
-    features: Callable[..., Tensor]
-    head: Callable[..., Tensor]
+    head: Any
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
+        return features
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """The head's output, such as logits (n,); labels (n,) in a conditional recipe."""
+        output: Tensor = self.head(self.features(images, label), label)
+        return output
 
 
 def as_trunk(network: nn.Module, role: str, reader: str) -> Trunk:

@@ -1,16 +1,18 @@
 """Autoencoders as discriminators: an image that they reconstruct badly counts as fake.
 
-Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 13, and
-Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an image by
+Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 13, and Berthelot,
+Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an image by
 
-    euclidean:  E(x) = ‖x - Dec(Enc(x))‖₂           (EBGAN)
+    euclidean:  E(x) = ‖x - Dec(Enc(x))‖₂                        (EBGAN)
     absolute:   E(x) = mean over pixels of |x - Dec(Enc(x))|     (BEGAN with η = 1)
 
 The logit is -E(x), so a large logit means real, as in the rest of the zoo, and any loss on logits can be used.
 
-The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
-decoder is the generator of the same name. BEGAN's own networks use exponential linear units, subsampling with stride 2
-and nearest-neighbour upsampling.
+Differences from the paper:
+
+- The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
+  decoder is the generator of the same name. BEGAN's own networks use exponential linear units, subsampling with stride
+  2 and nearest-neighbour upsampling.
 """
 
 from __future__ import annotations
@@ -38,9 +40,6 @@ class Autoencoder(nn.Module):
         decoder: From codes to images.
         code: Width of the code.
         error: How the distance between an image and its reconstruction is measured.
-
-    Attributes:
-        per_image: Whether it judges each image separately; the decoder has the trunk's normalisation.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.trunk, self.decoder, self.error = trunk, decoder, error
         self.to_code = nn.Linear(trunk.feature_width, code)
-        self.per_image = trunk.per_image
+        self.per_image = trunk.per_image  # the decoder has the trunk's normalisation
         del trunk.head
 
     def encode(self, images: Tensor, label: Tensor | None = None) -> Tensor:

@@ -10,12 +10,14 @@ layer receives the label y again, appended to vectors as columns and to feature 
     D: (x, y) -> 64 x 14 x 14 -> (., y) -> 128 x 7 x 7 -> (., y) -> 1024 -> (., y) -> 1
 
 All layers but G's last and D's first and last are batch-normalised; activations are ReLU in G and LeakyReLU(0.2) in D.
-Kernels are 5x5, and weights start from N(0, 0.02²).
+Kernels are 5x5, and weights start from N(0, 0.02²). If a side is not a multiple of four, D pads with zeros and G crops.
 
-Differences: batch normalisation learns scales and shifts, which the paper found better to leave out. Layers without it
-have biases; the authors' have none. Images are in [-1, 1] and G ends in a tanh, where the authors use [0, 1] and a
-sigmoid. If a side is not a multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be
-set in a recipe.
+Differences from the paper:
+
+- Batch normalisation learns scales and shifts, which the paper found better to leave out.
+- Layers without batch normalisation have biases; the authors' have none.
+- Images are in [-1, 1] and G ends in a tanh; the authors use [0, 1] and a sigmoid.
+- The authors' weight decay, 2.5e-5, can be set in a recipe.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ganzoo import Register, Spec, beside, hookimpl
-from ganzoo.layers import Crop, Head, ImageTanh, Norm, PadToEven, Width, image_norm, vector_norm, with_label
+from ganzoo.layers import Crop, Head, ImageTanh, Norm, PadToEven, Trunk, Width, image_norm, vector_norm, with_label
 from ganzoo_plugins.networks.dcgan import PAPER, initialise
 
 HIDDEN = 16
@@ -76,18 +78,13 @@ class Generator(nn.Module):
         return z
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
         width: Channels of the first layer, 64 in the authors' code.
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
-
-    Attributes:
-        feature_width: Number of features, including the label's columns.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch") -> None:
@@ -122,11 +119,6 @@ class Discriminator(nn.Module):
         for layer in self.layers:
             images = layer(with_label(images, label, self.label_inputs))
         return with_label(images, label, self.label_inputs)
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label))
-        return logits
 
 
 @hookimpl

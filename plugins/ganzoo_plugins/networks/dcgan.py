@@ -3,16 +3,19 @@
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", arXiv:1511.06434. Section 3's guidelines: strided convolutions instead of pooling, batch normalisation in all
 layers but G's output and D's input, no hidden fully connected layers, ReLU in G and LeakyReLU in D, tanh at G's output.
-Section 4 adds the LeakyReLU's slope of 0.2 and weights from N(0, 0.02²). The paper starts at 4x4 and doubles four times
-to 64x64 with 1024, 512, 256, 128 channels.
+Section 4 adds the LeakyReLU's slope of 0.2 and weights from N(0, 0.02²).
 
-Here the number of doublings depends on the image's size: as many as still leave a starting grid of at least 4x4.
-Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Images are not resampled: if a side
-is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of the
-stride avoids the uneven overlap that causes checkerboard artifacts (Odena et al. 2016), and costs a third less. The
-output of G's linear layer is normalised per map; the authors' code normalises it per unit. G's last layer and D's first
-and last have biases, and there is no weight decay; in the authors' code those layers have no biases, and the weight
-decay is 1e-5.
+Differences from the paper:
+
+- The paper starts at 4x4 and doubles four times to 64x64 with 1024, 512, 256, 128 channels. Here the grid doubles as
+  often as still leaves a start of at least 4x4. Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8
+  -> 16 -> 32.
+- Images are not resampled: if a side is odd, D pads its maps with a row or a column of zeros and G crops.
+- Kernels are 4x4 instead of 5x5: a multiple of the stride avoids the uneven overlap that causes checkerboard artifacts
+  (Odena et al. 2016), and costs a third less.
+- The output of G's linear layer is normalised per map; the authors' code normalises it per unit.
+- G's last layer and D's first and last have biases, and there is no weight decay; in the authors' code those layers
+  have no biases, and the weight decay is 1e-5.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from ganzoo.layers import (
     Norm,
     PadToEven,
     Slope,
+    Trunk,
     UpConv2d,
     Width,
     image_norm,
@@ -100,7 +104,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
@@ -111,11 +115,6 @@ class Discriminator(nn.Module):
         minibatch_std: Append a feature map that shows the head how much the images of a batch differ (Karras et al.
             2018).
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -152,16 +151,6 @@ class Discriminator(nn.Module):
         self.feature_width = channels * height * columns
         self.head = Head(self.feature_width, spec.classes, conditioning)
         self.apply(initialise)
-
-    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
-        return features
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label), label)
-        return logits
 
 
 @hookimpl

@@ -27,10 +27,6 @@ class Encoder(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         trunk: A discriminator that shares its features; everything but its head is used.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to codes (n, latent), linear.
     """
 
     def __init__(self, spec: Spec, trunk: nn.Module) -> None:

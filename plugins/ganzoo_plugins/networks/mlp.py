@@ -4,10 +4,14 @@ Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 
 
     G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
 
-Differences: a = LeakyReLU(0.2) by default, where the paper uses ReLUs in G and maxout with dropout in D; G ends in a
-tanh, because images here are in [-1, 1]; and all of G's hidden layers but the first use batch normalisation by default,
-which was invented a year later (``norm: none`` turns it off). The sizes 100-128-256-512-1024-784 and 784-512-256-1 come
-from the tutorials that most people read first.
+The sizes 100-128-256-512-1024-784 and 784-512-256-1 come from the tutorials that most people read first.
+
+Differences from the paper:
+
+- a = LeakyReLU(0.2) by default; the paper uses ReLUs in G and maxout with dropout in D.
+- G ends in a tanh, because images here are in [-1, 1].
+- All of G's hidden layers but the first use batch normalisation by default, which was invented a year later
+  (``norm: none`` turns it off).
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from ganzoo.layers import (
     LabelSequential,
     Norm,
     Slope,
+    Trunk,
     Width,
     label_inputs,
     vector_norm,
@@ -99,7 +104,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
@@ -108,11 +113,6 @@ class Discriminator(nn.Module):
         norm: Normalisation of every hidden layer but the first.
         slope: Negative slope of the LeakyReLUs.
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -134,11 +134,6 @@ class Discriminator(nn.Module):
         """Features (n, feature_width) of images (n, c, h, w)."""
         features: Tensor = self.trunk(with_label(images.flatten(1), label, self.label_inputs))
         return features
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label), label)
-        return logits
 
 
 @hookimpl

@@ -7,15 +7,19 @@ gets m samples of one kind as a single input with m times as many channels, and 
 
 If the generator misses modes, the samples in its packs are more alike than those in packs of real samples. Only D's
 first layer changes, to m times as many inputs; the rest of D, the loss and the generator stay the same. The paper calls
-DCGAN with m = 2 PacDCGAN2.
-
-Differences: a batch of n samples makes n/m packs. The authors' batch size counts packs, so their D sees m times as many
-samples per step; for m = 2, double the batch size to match them. Every sample gets the logit of its pack, so losses,
-which are means, keep their value. Penalties on D's gradient do not: an image's gradient is that of m logits, so R1 is m
-times what it would be for complete packs, and the norm in WGAN-GP √m times. No recipe combines packs with such a
-penalty. If n is not a multiple of m, the batch's first samples fill up the last packs. The samples of a pack are n/m
-places apart in the batch. Labels are not packed, so these discriminators are for unconditional recipes, as in the
+DCGAN with m = 2 PacDCGAN2. Labels are not packed, so these discriminators are for unconditional recipes, as in the
 paper.
+
+Every sample gets the logit of its pack, so losses, which are means, keep their value. Penalties on D's gradient do not:
+an image's gradient is that of m logits, so R1 is m times what it would be for complete packs, and the norm in WGAN-GP
+√m times. No recipe combines packs with such a penalty.
+
+Differences from the paper:
+
+- A batch of n samples makes n/m packs. The authors' batch size counts packs, so their D sees m times as many samples
+  per step; for m = 2, double the batch size to match them.
+- The samples of a pack are n/m places apart in the batch. If n is not a multiple of m, the batch's first samples fill
+  up the last packs.
 """
 
 from __future__ import annotations
@@ -43,9 +47,6 @@ class Packed(nn.Module):
     Args:
         discriminator: Takes packs (ceil(n / m), m c, h, w).
         packing: m, the number of samples judged together.
-
-    Attributes:
-        feature_width: Number of features.
     """
 
     def __init__(self, discriminator: mlp.Discriminator | dcgan.Discriminator, packing: int) -> None:
@@ -56,7 +57,8 @@ class Packed(nn.Module):
     @property
     def head(self) -> nn.Module:
         """From features (n, feature_width) to logits (n,)."""
-        return self.discriminator.head
+        head: nn.Module = self.discriminator.head
+        return head
 
     def features(self, images: Tensor) -> Tensor:
         """Features (n, feature_width) of the packs that contain the images (n, c, h, w)."""

@@ -5,13 +5,12 @@ pairing loss of its section 2 (Jolicoeur-Martineau 2018, arXiv:1807.00734), with
 
     min_G max_D  E_{x, z}[f(D(x) - D(G(z)))],    f(t) = -log(1 + e^(-t)) = -softplus(-t)
 
-(The paper writes D with the opposite sign.) As in the authors' code, G has the same loss with the roles exchanged:
+As in the authors' code, G has the same loss with the roles exchanged, and each fake is paired with one real image:
 
     D minimises E[softplus(D(G(z)) - D(x))]        G minimises E[softplus(D(x) - D(G(z)))]
 
-and each fake is paired with one real image. The gradient penalties R1 and R2 (module r1) complete the objective.
-
-D is G mirrored. Each resolution has residual blocks: inverted bottlenecks with a grouped 3x3 convolution,
+The gradient penalties R1 and R2 (module r1) complete the objective. D is G mirrored. Each resolution has residual
+blocks, inverted bottlenecks with a grouped 3x3 convolution:
 
     x + W₃ a(W₂ * a(W₁ x)),        a(x) = LeakyReLU(x + bias),    W₁ and W₃ 1x1, W₂ 3x3 in groups, twice as wide
 
@@ -21,12 +20,18 @@ resolutions, maps are upsampled bilinearly or downsampled with the filter [1, 3,
 coarser side changes their number. G starts from learned maps at the coarsest resolution, weighted by the latent code; D
 ends with a learned weight for each pixel and map.
 
-Differences: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, the authors' without an activation; upsampling
-repeats edge pixels, where the authors pad with zeros; D's first and last layers have biases. G gets labels one-hot,
-where the authors embed them, and D adds a projection on the label to an unconditional logit (Miyato & Koyama 2018),
-where the authors' logit is the projection alone. G's fakes are paired with the real images of D's step; the authors
-draw new ones. Only ``r3gan-mnist-gpu`` has the paper's augmentation, as far as the module ada goes, and its schedules
-of p, γ, the learning rate and the EMA, but not of β2.
+Differences from the paper:
+
+- The paper writes D with the opposite sign.
+- G's fakes are paired with the real images of D's step; the authors draw new ones.
+- Halving rounds up (28x28 is 28, 14, 7, 4).
+- G ends in a tanh; the authors' has no activation there.
+- Upsampling repeats edge pixels; the authors pad with zeros.
+- D's first and last layers have biases.
+- G gets labels one-hot; the authors embed them. D adds a projection on the label to an unconditional logit (Miyato &
+  Koyama 2018); the authors' logit is the projection alone.
+- Only ``r3gan-mnist-gpu`` has the paper's augmentation, as far as the module ada goes, and its schedules of p, γ, the
+  learning rate and the EMA, but not of β2.
 """
 
 from __future__ import annotations
@@ -48,6 +53,7 @@ from ganzoo.layers import (
     Head,
     ImageTanh,
     PadToEven,
+    Trunk,
     Width,
     channel_pyramid,
     label_inputs,
@@ -134,7 +140,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
@@ -144,11 +150,6 @@ class Discriminator(nn.Module):
         group: Maps in a group of the 3x3 convolutions.
         blocks: Residual blocks at each resolution (2 in the paper).
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -177,16 +178,6 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, pixels, nn.Flatten())
         self.head = Head(self.feature_width, spec.classes, conditioning)
         linear_scale(self.head.linear)
-
-    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
-        return features
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label), label)
-        return logits
 
 
 class RelativisticPairing(AdversarialLoss):

@@ -5,18 +5,22 @@ SNGAN and Miyato & Koyama, with one extra layer in each, in which every position
 
     y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
 
-``layers.SelfAttention`` is that layer. It is placed where the grid's side is half the image's; the authors choose a
-quarter, with half a close second. Channels double whenever the grid is halved. In a conditional recipe, G's batch
+``layers.SelfAttention`` is that layer. Channels double whenever the grid is halved. In a conditional recipe, G's batch
 normalisation is conditional on the label, and D is a projection discriminator. The paper also uses spectral
-normalisation in both networks (``spectral_norm: true`` in a recipe), the hinge loss and two learning rates. As in the
-authors' code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
+normalisation in both networks (``spectral_norm: true`` in a recipe), the hinge loss and two learning rates.
 
-Differences from the paper: f(x) and g(x) have at least 8 dimensions, where an eighth of a narrow network's channels
-would leave 1 or 2; the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G
-halves the channels, where the authors' first block keeps them; D ends in two blocks that keep the grid, not one, and
-doubles the channels once more in the first of them; the first convolution in a block of D keeps the number of channels,
-where the authors' changes it; weights within blocks start with SNGAN's gain of √2; and the attention's convolutions
-have biases.
+Differences from the paper:
+
+- The layer is placed where the grid's side is half the image's; the authors choose a quarter, with half a close second.
+- As in the authors' code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an
+  eighth.
+- f(x) and g(x) have at least 8 dimensions, where an eighth of a narrow network's channels would leave 1 or 2.
+- The attention's convolutions have biases.
+- The scales of G's conditional normalisation start from N(1, 0.02²) instead of 1.
+- Every block of G halves the channels; the authors' first block keeps them.
+- D ends in two blocks that keep the grid, not one, and doubles the channels once more in the first of them.
+- The first convolution in a block of D keeps the number of channels; the authors' changes it.
+- Weights within blocks start with SNGAN's gain of √2.
 """
 
 from __future__ import annotations
@@ -56,11 +60,6 @@ class Discriminator(sngan.Discriminator):
         width: Channels of the first block (64 in the authors' code); they double up to the first block that keeps the
             grid.
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, conditioning: Conditioning = "projection") -> None:

@@ -9,13 +9,16 @@ A recipe sets ``spectral_norm: true`` for this or any other network. This module
 for CIFAR-10, G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch
 normalisation, a ReLU and a convolution; D is two blocks that halve the grid and two that keep it (128 channels each),
 summed over all positions. For STL-10, the channels double whenever the grid is halved, and once more in D's block that
-keeps it; set ``doubling`` for that. D then still has two blocks that keep the grid, where the paper has one. Its last
-layer has a bias, where the authors' code for CIFAR-10 has none.
+keeps it; set ``doubling`` for that. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain
+of √2 within blocks.
 
-Grid sizes depend on the image's. G starts at a side of 4 to 6, 4 in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is
-4 -> 8 -> 16 -> 32). D halves the grid as long as its shorter side, before rounding up, stays at least 7 (28 -> 14 -> 7;
-32 -> 16 -> 8; 27 -> 14). Where halving rounds up, D pads with zeros and G crops. Weights start as in the authors' code:
-uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
+Differences from the paper:
+
+- Grid sizes depend on the image's. G starts at a side of 4 to 6 (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 ->
+  32). D halves the grid as long as its shorter side, before rounding up, stays at least 7 (28 -> 14 -> 7; 32 -> 16 ->
+  8; 27 -> 14). Where halving rounds up, D pads with zeros and G crops.
+- With ``doubling``, D still has two blocks that keep the grid; the paper has one.
+- D's last layer has a bias; in the authors' code for CIFAR-10 it has none.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from ganzoo.layers import (
     LabelSequential,
     ResidualDown,
     ResidualUp,
+    Trunk,
     Width,
     batch_norm,
     label_inputs,
@@ -96,7 +100,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
@@ -105,11 +109,6 @@ class Discriminator(nn.Module):
         doubling: Whether channels double from block to block, up to the first that keeps the grid; otherwise all have
             ``width``.
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -141,11 +140,6 @@ class Discriminator(nn.Module):
         """Features (n, feature_width) of images (n, c, h, w)."""
         maps = self.blocks(with_label(images, label, self.label_inputs))
         return relu(maps).sum((2, 3))
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label), label)
-        return logits
 
 
 @hookimpl

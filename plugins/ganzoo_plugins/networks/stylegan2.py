@@ -1,11 +1,9 @@
 """StyleGAN2: convolutions modulated by a style, and path length regularization.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen & Aila 2020, "Analyzing and Improving the Image Quality of StyleGAN",
-arXiv:1912.04958.
-
-All layers have equalised learning rates (Karras et al. 2018, "Progressive Growing of GANs", arXiv:1710.10196): a layer
-stores weights from N(0, 1) and multiplies them by 1 / √fan_in in each call, so that Adam's steps have the same relative
-size in every layer. The mapping network learns at a hundredth of the others' rate.
+arXiv:1912.04958. All layers have equalised learning rates (Karras et al. 2018, "Progressive Growing of GANs",
+arXiv:1710.10196): a layer stores weights from N(0, 1) and multiplies them by 1 / √fan_in in each call, so that Adam's
+steps have the same relative size in every layer. The mapping network learns at a hundredth of the others' rate.
 
 G maps the code to w = f(z / √mean(z²)), and w modulates every convolution on the way from a learned constant to the
 image. A style s, an affine function of w, scales the inputs of a convolution; demodulation restores the variance of
@@ -27,17 +25,22 @@ With J_l = ∂g/∂w_l for each layer's own copy w_l of w, and y white noise of 
 
     E_{w, y}[(√(mean_l ‖J_lᵀ y‖²) - a)²],        a a moving average of the root (decay 0.99, from zero)
 
-J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. The gradient treats a as a constant; in the authors'
-code a hundredth of the gradient also flows through a. Their weight is 2 and ``every_steps`` 4, on half of the batch.
-For a generator without a mapping network, w is the code itself, and there are no layers to average over.
+J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. For a generator without a mapping network, w is the
+code itself, and there are no layers to average over. Truncation, w̄ + ψ(w - w̄), is the option ``--truncation`` of
+``ganzoo sample``; scores are of untruncated samples, as in the paper.
 
-Truncation, w̄ + ψ(w - w̄), is the option ``--truncation`` of ``ganzoo sample``; scores are of untruncated samples, as in
-the paper. Not implemented: style mixing. Differences: G ends in a tanh, the authors' without an activation; the
-image is upsampled bilinearly with edge pixels repeated, where the authors' code pads with zeros; halving rounds up
-(28x28 is 28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in Karras et al. 2020
-(StyleGAN2-ADA, arXiv:2006.06676). D adds a projection on an embedding of the label to an unconditional logit (Miyato &
-Koyama 2018); StyleGAN2-ADA's logit is the projection alone, on the output of a mapping network for labels. G's
-embedding is as wide as z and has no bias; theirs is as wide as w and has one.
+Differences from the paper:
+
+- Style mixing is not implemented.
+- Halving rounds up (28x28 is 28, 14, 7, 4).
+- G ends in a tanh; the authors' has no activation there.
+- The image is upsampled bilinearly with edge pixels repeated; the authors' code pads with zeros.
+- The path length's gradient treats a as a constant; in the authors' code a hundredth of the gradient also flows through
+  a. Their weight is 2 and ``every_steps`` 4, on half of the batch.
+- The embedding of a label is appended to z at the input of f, as in Karras et al. 2020 (StyleGAN2-ADA,
+  arXiv:2006.06676). It is as wide as z and has no bias; theirs is as wide as w and has one.
+- D adds a projection on an embedding of the label to an unconditional logit (Miyato & Koyama 2018); StyleGAN2-ADA's
+  logit is the projection alone, on the output of a mapping network for labels.
 """
 
 from __future__ import annotations
@@ -72,12 +75,12 @@ from ganzoo.layers import (
     Head,
     MinibatchStd,
     PadToEven,
+    Trunk,
     Width,
     channel_pyramid,
     label_inputs,
     pyramid_sizes,
     upsample2x,
-    with_label,
 )
 
 PAPER = "Karras et al. 2020, Analyzing and Improving the Image Quality of StyleGAN, arXiv:1912.04958"
@@ -326,7 +329,7 @@ class Halving(nn.Module):
         return cast("Tensor", (self.main(maps) + self.skip(maps)) / math.sqrt(2))
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
@@ -334,10 +337,6 @@ class Discriminator(nn.Module):
         width: Maps at the image's resolution; each halving doubles them.
         widest: Largest number of maps.
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
     """
 
     def __init__(
@@ -363,16 +362,6 @@ class Discriminator(nn.Module):
         equalised(self.head.linear)
         if self.head.embedding is not None:
             equalised(self.head.embedding)
-
-    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
-        return features
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label), label)
-        return logits
 
 
 def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:

@@ -8,11 +8,15 @@ decoder G reconstruct images, and a discriminator D_z tells codes drawn from the
     encoder:               min_E      -E_x[log D_z(E(x))]
 
 in that order; the paper also alternates reconstruction and regularisation. E is deterministic, the first of the paper's
-three choices. The squared error is a mean over pixels in [-1, 1]. The first and the last phase share E's optimizer, so
-the error's scale sets the weight of reconstruction relative to the game. Any prior works. Not implemented: labels for
-D_z in semi-supervised learning, and clustering, for which the paper's encoder ends in a softmax over the one-hot part.
-In a conditional recipe, all networks get the label. If G has batch normalisation, what the module vae explains about
-averaged weights applies here too.
+three choices. Any prior works. In a conditional recipe, all networks get the label. The first and the last phase share
+E's optimizer, so the error's scale sets the weight of reconstruction relative to the game. If G has batch
+normalisation, what the module vae explains about averaged weights applies here too.
+
+Differences from the paper:
+
+- The squared error is a mean over pixels in [-1, 1].
+- Not implemented: labels for D_z in semi-supervised learning, and clustering, for which the paper's encoder ends in a
+  softmax over the one-hot part.
 """
 
 from __future__ import annotations

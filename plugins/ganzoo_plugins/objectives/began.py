@@ -6,12 +6,17 @@ L(v) = |v - D(v)| the reconstruction error, section 3.4's objective is
     L_D = L(x) - k_t L(G(z_D))        L_G = L(G(z_G))
     k_{t+1} = clip(k_t + λ_k (γ L(x) - L(G(z_G))), 0, 1),    k_0 = 0
 
-and section 3.4.1's measure of convergence is M = L(x) + |γ L(x) - L(G(z_G))|, logged as ``convergence``. γ in [0, 1]
-sets the diversity of the fakes. k is a buffer, so it is checkpointed and stays on the device.
+and section 3.4.1's measure of convergence, logged as ``convergence``, is
 
-L is the negative logit of an autoencoding discriminator (module autoencoder) with ``error: absolute``. Here D is
-updated before G's gradient is computed; the paper computes both gradients first. Not implemented: halving the learning
-rate when M stalls, skip connections, vanishing residuals.
+    M = L(x) + |γ L(x) - L(G(z_G))|
+
+γ in [0, 1] sets the diversity of the fakes. L is the negative logit of an autoencoding discriminator (module
+autoencoder) with ``error: absolute``.
+
+Differences from the paper:
+
+- D is updated before G's gradient is computed; the paper computes both gradients first.
+- Not implemented: halving the learning rate when M stalls, skip connections, vanishing residuals.
 """
 
 from __future__ import annotations

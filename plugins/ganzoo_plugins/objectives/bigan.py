@@ -10,16 +10,19 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
 
 At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E are trained in one
 phase, on the same game with swapped labels, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
-with s the logit. Here D is updated before G's and E's gradients are taken; both papers' code takes all gradients first.
+with s the logit. Any image discriminator that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) +
+J(f(x), z), where J is an MLP that the objective adds.
 
 As in the authors' code, BiGAN's E(x) is squashed into the range of a uniform prior: otherwise, any number outside of it
-would betray a pair without a look at the image.
+would betray a pair without a look at the image. ALI's generator is deterministic, as in the authors' code for images.
 
-Any image discriminator that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) + J(f(x), z), where
-J is an MLP that the objective adds. The sum includes D(x), a function of the image alone, so that every layer of the
-recipe's network is used. Donahue & Simonyan 2019, arXiv:1907.02544, also have such terms. BiGAN's authors add a linear
-map of z to D's second hidden layer, and pass z to both hidden layers of G. ALI passes z through two layers of its own
-first, and its D has dropout. ALI's generator is deterministic, as in the authors' code for images.
+Differences from the paper:
+
+- D is updated before G's and E's gradients are taken; both papers' code takes all gradients first.
+- The sum s includes D(x), a function of the image alone, so that every layer of the recipe's network is used. Donahue &
+  Simonyan 2019, arXiv:1907.02544, also have such terms.
+- BiGAN's authors add a linear map of z to D's second hidden layer, and pass z to both hidden layers of G.
+- ALI passes z through two layers of its own first, and its D has dropout.
 """
 
 from __future__ import annotations

@@ -6,17 +6,22 @@ q(x) = x for the Wasserstein game, the objective is
 
     min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
 
-with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz. The
-gradient is by pixels in [0, 1], the authors' range, so that λ and both β balance the losses as theirs do. Here the
-position of x̂ is drawn for each image; the authors' code draws one for the whole batch. D usually takes five steps per
-G step: ``phases: {discriminator: {repeat: 5}}``. An image's cluster is the encoder's largest logit; the authors' code
-runs K-means on the encoder's whole output, with a softmax of its logits, and scores purity instead of a one-to-one
-assignment.
+with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz; its
+gradient is by pixels in [0, 1], the authors' range, so that λ and both β balance the losses as theirs do. D usually
+takes five steps per G step: ``phases: {discriminator: {repeat: 5}}``.
 
 Any encoder in this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
-σ is an option: the prior's noise is multiplied by it before G sees it. ‖z_n - E(G(z))‖² is a mean over the columns of
-z_n. ``game: non-saturating`` plays the original GAN's game instead, without a penalty. The recipe ``cluster-gan-mnist``
-does so, because it needs fewer steps; ``cluster-gan-wgan-gp-mnist`` plays the paper's.
+An image's cluster is the largest of these logits. σ is an option: the prior's noise is multiplied by it before G sees
+it.
+
+Differences from the paper:
+
+- ``game: non-saturating`` plays the original GAN's game instead, without a penalty. The recipe ``cluster-gan-mnist``
+  does so, because it needs fewer steps; ``cluster-gan-wgan-gp-mnist`` plays the paper's.
+- ‖z_n - E(G(z))‖² is a mean over the columns of z_n.
+- The position of x̂ is drawn for each image; the authors' code draws one for the whole batch.
+- The authors' code finds clusters by K-means on the encoder's whole output, with a softmax of its logits, and scores
+  purity instead of a one-to-one assignment.
 """
 
 from __future__ import annotations

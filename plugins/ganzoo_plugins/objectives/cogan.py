@@ -6,17 +6,21 @@ Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536. T
 
 with one z for both generators, and with shared weights: G1 and G2 share all but their last layers, so that z means the
 same in both domains, and D1 and D2 share all but their first layers. Samples of the joint distribution are (G1(z),
-G2(z)).
+G2(z)). G's loss is non-saturating.
 
-Domain 1 is the dataset. Domain 2 is its ``negative`` or its ``edges``, two of the paper's tasks; it is computed on the
-device from the other half of the batch, so no image is paired with its counterpart, and each D sees two fakes for each
-real image, where the authors' code has one. The paper divides the training set once; here each batch is divided
-separately, so over time most images appear in both domains. Edges are where an image and its 3x3 dilation differ. Only
-domain 1 is evaluated.
+Domain 1 is the dataset, and only it is evaluated. Domain 2 is its ``negative`` or its ``edges``, where an image and its
+3x3 dilation differ: two of the paper's tasks. It is computed on the device from the other half of the batch, so no
+image is paired with its counterpart.
 
 G2 and D2 are G1 and D1 called with other parameters and buffers in the layers that are not shared; the roles
 ``second_generator`` and ``second_discriminator`` hold only these. Any networks work whose first and last layers are
-separate modules, in order. G's loss is non-saturating.
+separate modules, in order.
+
+Differences from the paper:
+
+- The paper divides the training set once. Here each batch is divided separately, so over time most images appear in
+  both domains.
+- Each D sees two fakes for each real image; in the authors' code one.
 """
 
 from __future__ import annotations

@@ -5,27 +5,32 @@ Nets", arXiv:1606.03657. Equation 6, with equation 5's lower bound on the mutual
 
     min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
 
-Q(c | x) is a softmax for each categorical code and a Gaussian of standard deviation 1 for each continuous one. The
-authors' MNIST code fixes the deviation too: if it were learned, the bound, which contains a differential entropy, would
-grow without limit. A Gaussian that wide never tells anything: its bound on a code from U(-1, 1) stays below zero. So
-the logged bound on the continuous codes, which has no part in the losses, is that of the best deviation for the batch.
+Q(c | x) is a softmax for each categorical code and a Gaussian of standard deviation 1 for each continuous one. Q shares
+D's trunk and adds a small head. In the generator's phase, G and the head learn from L_I while all of D is frozen. The
+shared layers belong to Q as much as to D, so in the discriminator's phase they learn from V and from L_I, as in the
+authors' code. As there, G's part of V is non-saturating.
 
-Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
-phase, G and the head learn from L_I while all of D is frozen. The shared layers belong to Q as much as to D, so in the
-discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, every LeakyReLU has a slope
-of 0.01, and the head learns only in D's phase, at D's rate; here it learns in both. G's part of V is non-saturating, as
-in that code. λ is two options, one for each kind of code. The noise that accompanies the codes is Gaussian instead of
-uniform.
+The authors' MNIST code fixes the deviation too: if it were learned, the bound, which contains a differential entropy,
+would grow without limit. A Gaussian that wide never tells anything: its bound on a code from U(-1, 1) stays below zero.
+So the logged bound on the continuous codes, which has no part in the losses, is that of the best deviation for the
+batch.
 
 The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G has layers of 1024 and 7x7x128 units, a transposed
 convolution of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4
-with stride 2. Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, use these networks to compare all of
-their GAN losses except BEGAN's. Images of other sizes are halved twice as well; D pads them with zeros to a multiple of
-four. ``width`` scales every layer of G and D, but not the 128 hidden units of Q. G ends in tanh instead of a sigmoid,
-because images here are in [-1, 1]. The output of G's second linear layer is normalised per map; the authors' code
-normalises it per unit. Weights are initialised as in DCGAN, much as in the authors' code; Q's own layers have torch's
-default initialisation.
+with stride 2. ``width`` scales every layer of G and D, but not the 128 hidden units of Q. Weights are initialised as in
+DCGAN, much as in the authors' code; Q's own layers have torch's default initialisation. Lucic et al. 2018, "Are GANs
+Created Equal?", arXiv:1711.10337, use these networks to compare all of their GAN losses except BEGAN's.
+
+Differences from the paper:
+
+- The noise that accompanies the codes is Gaussian instead of uniform.
+- λ is two options, one for each kind of code.
+- The head learns in both phases; in the authors' code, only in D's, at D's rate.
+- The head's LeakyReLU has a slope of 0.2, in the paper 0.1; in the authors' code, every LeakyReLU has 0.01.
+- G ends in a tanh instead of a sigmoid, because images here are in [-1, 1].
+- The output of G's second linear layer is normalised per map; the authors' code normalises it per unit.
+- Images of other sizes are halved twice as well; D pads them with zeros to a multiple of four.
 """
 
 from __future__ import annotations
@@ -123,7 +128,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(Trunk):
     """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
@@ -132,11 +137,6 @@ class Discriminator(nn.Module):
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
         slope: Negative slope of the LeakyReLUs.
         conditioning: How labels enter the network in a conditional recipe.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -170,13 +170,7 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
-        return features
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label), label)
-        return logits
+        return super().features(pad(images, self.padding), label)
 
 
 def encoder(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope: Slope = 0.1) -> Encoder:

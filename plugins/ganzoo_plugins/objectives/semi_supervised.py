@@ -2,37 +2,43 @@
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs", arXiv:1606.03498,
 section 5. D returns K logits l_k(x); the logit of class K + 1, "generated", is fixed at 0. With s(x) = log Σ_k exp
-l_k(x), an image x is real with probability D(x) = Z(x) / (Z(x) + 1) = sigmoid(s(x)), and D minimises
+l_k(x), an image x is real with probability D(x) = sigmoid(s(x)), and D minimises
 
     L_supervised   = -E log p(y | x, y < K + 1)                = E[s(x) - l_y(x)]        over labelled images
     L_unsupervised = -E log D(x) - E log(1 - D(G(z)))          = E softplus(-s(x)) + E softplus(s(G(z)))
 
-G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, the paper's first choice, here a mean over
-features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice, minibatch discrimination, makes
-better images and a worse classifier; these networks do not have it.
+while G minimises, on D's features f or on its verdict,
+
+    feature-matching:  ‖E f(x) - E f(G(z))‖²        non-saturating:  E softplus(-s(G(z)))
+
+A checkpointed pool keeps the first ``labels_per_class`` images of each class seen in training; all other labels are
+used only to log D's accuracy. The recipe's seed determines the order of the data and so the pool.
+
+For comparison, a second classifier learns from the pool alone, with L_supervised as its only loss. Its role is
+``alone``, for which a recipe names D's network again. The metrics ``test-error`` and ``supervised-test-error`` are the
+errors of D and of that classifier on held-out images. In both, the last layer is replaced by one with K logits and
+weight normalisation with learned scales.
+
+The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation.
+D sees pixels in [0, 1], and has layers of 1000, 500, 250, 250 and 250 ReLUs with weight normalisation (Salimans &
+Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The scales of the normalised
+weights are fixed; otherwise D would outgrow its noise.
 
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 its own
 logit, which is redundant: only differences between logits matter.
 
-The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation,
-whose scales are learned here but fixed in that code. D has layers of 1000, 500, 250, 250 and 250 ReLUs with weight
-normalisation (Salimans & Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The
-scales of the normalised weights are fixed; otherwise D would outgrow its noise. The authors compute them and the
-initial biases from a batch, so that every layer's outputs start with mean 0 and variance 1; here the scales are
-constants chosen for the same purpose, and hidden biases start at 0. D sees pixels in [0, 1], as in that code.
+Differences from the paper:
 
-Labels: a checkpointed pool keeps the first ``labels_per_class`` images of each class seen in training, and every
-supervised batch is drawn from it with replacement; with 100 labels, each batch of the authors' code has every labelled
-image once. The recipe's seed determines the order of the data and so the pool. All other labels are used only to log
-D's accuracy.
-
-For comparison, a second classifier learns from the pool alone, with L_supervised as its only loss. Its role is
-``alone``, for which a recipe names D's network again. The metrics ``test-error`` and ``supervised-test-error`` are the
-errors of D and of that classifier on held-out images.
-
-In both, the last layer is replaced by one with K logits and weight normalisation with learned scales. Its weights have
-torch's default initialisation, smaller than the authors', so the directions turn faster at first. In the authors' code,
-D and G see different images in each step; here they see the same images.
+- Feature matching, the paper's first choice, is a mean over features. Its second choice, minibatch discrimination,
+  makes better images and a worse classifier; these networks do not have it.
+- The scales of G's batch normalisation are learned; in the authors' code they are fixed.
+- The authors compute the scales of D's weights and the initial biases from a batch, so that every layer's outputs start
+  with mean 0 and variance 1. Here the scales are constants chosen for the same purpose, and hidden biases start at 0.
+- The last layer has torch's default initialisation, smaller than the authors', so the directions of its weights turn
+  faster at first.
+- Every supervised batch is drawn from the pool with replacement; with 100 labels, each batch of the authors' code has
+  every labelled image once.
+- D and G see the same images in each step; in the authors' code, different ones.
 """
 
 from __future__ import annotations
@@ -149,11 +155,6 @@ class Discriminator(nn.Module):
         hidden: Widths of the hidden layers.
         pixel_noise: Standard deviation of the noise on pixels, which are in [0, 1].
         hidden_noise: Standard deviation of the noise on every hidden layer.
-
-    Attributes:
-        feature_width: Number of features.
-        head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it judges each image separately.
     """
 
     per_image = True

@@ -9,13 +9,15 @@ and G descends the surrogate f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D)), whos
 
     df_K/dθ_G = ∂f(θ_G, θ_D^K)/∂θ_G + ∂f(θ_G, θ_D^K)/∂θ_D^K · dθ_D^K/dθ_G
 
-D itself takes one ordinary step before G does; the authors' demonstration updates both at once, on one batch. K = 0 is
-the ordinary game.
+K = 0 is the ordinary game. All K steps use the batch and the codes of G's own phase. With
+``generator: non-saturating``, G minimises -E log D(G(z)) after the K steps instead of f itself. D should have no batch
+normalisation: the unrolled steps would also change its running averages.
 
-The unrolled steps are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
-unroll Adam. All K steps use the batch and the codes of G's own phase. With ``generator: non-saturating``, G minimises
--E log D(G(z)) after the K steps instead of f itself. D should have no batch normalisation: the unrolled steps would
-also change its running averages.
+Differences from the paper:
+
+- The unrolled steps are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
+  unroll Adam.
+- D itself takes one ordinary step before G does; the authors' demonstration updates both at once, on one batch.
 """
 
 from __future__ import annotations

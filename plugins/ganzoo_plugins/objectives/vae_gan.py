@@ -11,13 +11,18 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
     discriminator:  max  V
 
 so the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is the
-negative log-likelihood of a unit Gaussian around D_l(x̃), summed over features, without its constant. The generator's
-part of V is non-saturating, -E[log D(x̃)] - E[log D(G(z))], where the paper and the authors' code have the saturating
-log(1 - D). D_l is the discriminator's ``features``, its last hidden layer. All phases see the same images but draw
-their own codes, and each uses the networks as the previous phase left them; the paper takes all gradients from one
-pass. Other differences: the authors compare features of the last convolution, before its normalisation and ReLU, and
-skip updates of whichever player is too far ahead; their scripts leave x̃ out of V, whereas V here gives D two fakes for
-each real image.
+negative log-likelihood of a unit Gaussian around D_l(x̃), summed over features, without its constant. D_l is the
+discriminator's ``features``, its last hidden layer.
+
+Differences from the paper:
+
+- The generator's part of V is non-saturating, -E[log D(x̃)] - E[log D(G(z))]; the paper and the authors' code have the
+  saturating log(1 - D).
+- All phases see the same images but draw their own codes, and each uses the networks as the previous phase left them;
+  the paper takes all gradients from one pass.
+- The authors compare features of the last convolution, before its normalisation and ReLU.
+- They skip updates of whichever player is too far ahead.
+- Their scripts leave x̃ out of V; here V gives D two fakes for each real image.
 """
 
 from __future__ import annotations

@@ -7,23 +7,33 @@ encoder's vectors z_e(x), one for each position of a grid, is replaced by the ne
     L = ‖x - Dec(z_q)‖² + ‖sg[z_e(x)] - e‖² + β ‖z_e(x) - sg[e]‖²,    z_q = z_e + sg[e - z_e]
 
 where the last equation copies the decoder's gradient straight to the encoder. Once the codes have settled, a PixelCNN
-learns p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1}) over the indices, row by row, by maximum likelihood. To generate
-an image, its symbols are drawn from the prior one by one, then decoded. By default, the first half of training updates
-the autoencoder and the second half the prior: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
+learns the indices row by row, by maximum likelihood:
+
+    p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1})
+
+To generate an image, its symbols are drawn from the prior one by one, then decoded. By default, the first half of
+training updates the autoencoder and the second half the prior:
+``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``. Any encoder and generator work: with another generator than
+this module's, P = latent / ``code_width`` positions form one row.
 
 The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, mirrored in the decoder, so
 28x28 pixels become 7x7 positions. As in the authors' example, a 3x3 convolution precedes the decoder's blocks. The
 prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders",
-arXiv:1606.05328), but with one stack of masked convolutions. That paper needs two to see every position above; here a
-wide first kernel and the blocks after it see nearly all of a small grid. This prior also has a learned vector for each
-position, and layer normalisation before the logits.
+arXiv:1606.05328).
 
-Differences: squared norms are means; the authors' example also divides the first by the data's variance, and can learn
-the codes as moving averages. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al. 2020, "Robust
-Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): without it, an untrained encoder's vectors hardly
-differ, so a few codes would capture them all (codebook collapse). The prior is sampled by inverse transform: the first
-P latent variables, transformed to U(0, 1), choose the symbols, so a latent code determines its image. Any encoder and
-generator work: with another generator than this module's, P = latent / ``code_width`` positions form one row.
+Differences from the paper:
+
+- Squared norms are means; the authors' example also divides the first by the data's variance, and can learn the codes
+  as moving averages.
+- Dec ends in a tanh.
+- The encoder ends in batch normalisation (Łańcucki et al. 2020, "Robust Training of Vector Quantized Bottleneck
+  Models", arXiv:2005.08520): without it, an untrained encoder's vectors hardly differ, so a few codes would capture
+  them all (codebook collapse).
+- The prior has one stack of masked convolutions. Its paper needs two to see every position above; here a wide first
+  kernel and the blocks after it see nearly all of a small grid.
+- It also has a learned vector for each position, and layer normalisation before the logits.
+- It is sampled by inverse transform: the first P latent variables, transformed to U(0, 1), choose the symbols, so a
+  latent code determines its image.
 """
 
 from __future__ import annotations
