@@ -6,23 +6,22 @@ arXiv:2006.06676. Every transformation is applied to each image with probability
     r_t = E[sign(D_train)]
 
 is 0 when D does not overfit and 1 when it has memorised the training set. D_train is the logit of training images,
-positive where D classifies them as real; the rule is meaningless for a critic without such a zero point (Wasserstein).
-Every ``interval`` batches, p goes up if r_t exceeds the target and down if it is below, at a speed that takes it from 0
-to 1 in ``images`` (500,000) real images.
+positive where D calls them real; a critic without such a zero point (Wasserstein) makes the rule meaningless. Every
+``interval`` batches, p goes up if r_t exceeds the target and down if it is below, at a speed that takes it from 0 to 1
+in ``images`` (500,000) real images.
 
-The transformations are translation by N(0, 0.125²) of the size, scaling by 2^N(0, 0.2²), rotation, brightness N(0,
-0.2²) and contrast 2^N(0, 0.5²). ``noise`` of deviation |N(0, 0.1²)| and ``cutout`` of half the size are options.
+Images are translated by N(0, 0.125²) of their size, scaled by 2^N(0, 0.2²) and rotated; brightness changes by N(0,
+0.2²), contrast by 2^N(0, 0.5²). ``noise`` of deviation |N(0, 0.1²)| and ``cutout`` of half the size are options.
 
 Differences from the paper:
 
 - p stays within [0, 1]; in the authors' code it may exceed 1.
-- The authors' default pipeline is ``bgc``, blitting, geometry and colour of appendix B. This is the part of it that
-  makes sense for small grey images. Not implemented: rotation by 90°, translation by whole pixels, anisotropic scaling,
-  luma flip, hue and saturation, and the filter bank. As in ``bgc``, noise and cutout are off by default.
+- These are the transformations of the authors' default pipeline ``bgc`` (blitting, geometry and colour of appendix B)
+  that make sense for small grey images. Not implemented: rotation by 90°, translation by whole pixels, anisotropic
+  scaling, luma flip, hue and saturation, and the filter bank.
 - Flips are off by default, and rotation is limited to 15° instead of 180°: a mirrored digit is not a digit and an
   upside-down 6 is a 9, so at a large p wrong digits would leak into G.
-- All geometric transformations share one resampling, bilinear with reflected borders, without the paper's wavelet
-  filters.
+- Geometry shares one resampling, bilinear with reflected borders, without the paper's wavelet filters.
 """
 
 from __future__ import annotations

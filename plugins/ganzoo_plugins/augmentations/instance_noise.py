@@ -48,7 +48,6 @@ class InstanceNoise(Augmentation):
         return self.first * (1 - self.seen / self.images).clamp(min=0)
 
     def observe(self, real_logits: Tensor) -> None:
-        """Count the images of this batch."""
         self.seen += len(real_logits) * self.processes
 
     def forward(self, images: Tensor) -> Tensor:

@@ -68,7 +68,6 @@ class StackedMnistCnn(Extractor):
 
     @property
     def digest(self) -> str:
-        """The classifier's."""
         return self.reader.digest
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,22 +1,22 @@
 """Boundary-seeking GAN, for continuous data.
 
 Hjelm et al. 2018, "Boundary-Seeking Generative Adversarial Networks", arXiv:1702.08431. D's loss is the original GAN's.
-For the optimal D, D/(1 - D) is the density ratio of data to fakes, which is 1 where the two agree, so G moves its fakes
-to D's decision boundary:
+For the optimal D, D/(1 - D) is the density ratio of data to fakes, 1 where the two agree, so G moves its fakes to D's
+decision boundary:
 
     min_G  1/2 E_z[(log D(G(z)) - log(1 - D(G(z))))²]
 
 With D = σ(s), the difference of logs is the logit s, and the loss is E[s²]/2: no exponential can overflow, and the
-gradient with respect to s grows with the distance from the boundary, on either side.
+gradient grows with the distance from the boundary, on either side.
 
 Differences from the paper:
 
-- The authors' code leaves out the factor 1/2.
-- By default, that code squares s - log Z for images, with log Z a moving average of the batch's log E[e^s]: G seeks the
-  level where the ratio, divided by its mean over fakes, is 1. This variant is not implemented.
-- Nor is its other variant for images, the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2.
-- Nor is the form for discrete data, the other half of the paper: it weights the log-likelihoods of discrete samples by
-  their normalised ratios, and the continuous pixels of this zoo's networks have no such likelihoods.
+- The authors' code has no factor 1/2.
+- Its variants for images are not implemented: s - log Z squared, with log Z a moving average of the batch's log E[e^s],
+  so that G seeks the level where the ratio, divided by its mean over fakes, is 1 (its default); and the cross-entropy
+  of σ(s) with a target of 1/2, softplus(-s) + s/2.
+- Nor is the form for discrete data, the other half of the paper: it weights the log-likelihoods of samples, which
+  continuous pixels do not have, by normalised ratios.
 """
 
 from __future__ import annotations

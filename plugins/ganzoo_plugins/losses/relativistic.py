@@ -11,13 +11,12 @@ and both players minimise, G with the roles of x and y exchanged (appendix A),
     least squares:  E_x[(c_x - 1)²] + E_y[(c_y + 1)²]
     hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
 
-G's loss also depends on real images, so their logits are computed in its phase too. The pairwise form, without
-averages, is ``relativistic-pairing`` in the module r3gan.
+G's loss needs the logits of real images, too. The pairwise form is ``relativistic-pairing`` in the module r3gan.
 
 Differences from the paper:
 
 - The author's code draws new real images for G's loss.
-- It also halves each of these losses, which matters only in combination with a penalty.
+- It halves each loss, which matters only in combination with a penalty.
 - The paper's convolutional networks are not implemented.
 """
 

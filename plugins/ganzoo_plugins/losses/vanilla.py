@@ -4,8 +4,8 @@ Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661. Equation
 
     min_G max_D V(D, G) = E_x[log D(x)] + E_z[log(1 - D(G(z)))]
 
-With logits s = D's output before the sigmoid σ, log σ(s) = -softplus(-s) and log(1 - σ(s)) = -softplus(s), which stay
-finite for any s. Hence the discriminator minimises
+With logits s, log σ(s) = -softplus(-s) and log(1 - σ(s)) = -softplus(s), which stay finite. Hence the discriminator
+minimises
 
     -V = E[softplus(-s_real)] + E[softplus(s_fake)]
 
@@ -18,8 +18,8 @@ The paper's k, the number of D steps per G step, is the recipe's ``phases.discri
 
 Differences from the paper:
 
-- Algorithm 1 draws new codes for G's step. The recipe trains G on the fakes that D has just seen
-  (``train.share_fakes``), as do the authors' code and most code since. Set it to false for k > 1.
+- The recipe trains G on the fakes that D has just seen (``train.share_fakes``), as do the authors' code and most code
+  since; Algorithm 1 draws new codes. Set it to false for k > 1.
 - D is updated first; the authors' code updates both players simultaneously.
 - The authors' code halves D's loss, which matters with its plain gradient descent but not with Adam.
 """

@@ -1,20 +1,20 @@
 """Wasserstein GAN with gradient penalty.
 
 Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875, equation 2, for the loss, and Gulrajani et al.
-2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, equation 3, for the constraint on D:
+2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, equation 3, for the penalty:
 
     max_D  E_x[D(x)] - E_z[D(G(z))]        max_G  E_z[D(G(z))]
 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 
-The maximum over all 1-Lipschitz critics D is the earth mover's distance. The penalty is a separate regularizer, and
-works with any loss. Under an augmentation T, the gradient is that of D∘T, at points x̂ between unaugmented images. The
-first paper's weight clipping is in the module weight_clipping.
+The maximum over all 1-Lipschitz D is the earth mover's distance. The penalty is a regularizer of its own, and works
+with any loss. Under an augmentation T, the gradient is that of D∘T, at points x̂ between unaugmented images. The first
+paper's weight clipping is in the module weight_clipping.
 
 Differences from the paper:
 
-- Pixels are in [-1, 1]. In the authors' code for MNIST, unlike their other code, they are in [0, 1]; its λ = 10 and
-  norm of 1 correspond to λ = 40 and a norm of 1/2 here.
+- Pixels are in [-1, 1]. Only the authors' code for MNIST has [0, 1]: its λ = 10 and norm of 1 are λ = 40 and a norm of
+  1/2 here.
 - The second paper's convolutional and residual networks are not implemented.
 """
 

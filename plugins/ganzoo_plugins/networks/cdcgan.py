@@ -3,8 +3,8 @@
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", arXiv:1511.06434. In section 8.1, a nearest-neighbour classifier that has seen only the digits of a
 conditional GAN is tested on real ones. The paper does not describe the networks; these follow the authors' code
-(``train_cond_dcgan.py``). Unlike the paper's networks for larger images, they have fully connected layers, and every
-layer receives the label y again, appended to vectors as columns and to feature maps as constant maps:
+(``train_cond_dcgan.py``). Unlike the paper's other networks, they have fully connected layers, and every layer receives
+the label y again, appended to vectors as columns and to feature maps as constant maps:
 
     G: (z, y) -> 1024 -> (., y) -> 128 x 7 x 7 -> (., y) -> 64 x 14 x 14 -> (., y) -> 1 x 28 x 28
     D: (x, y) -> 64 x 14 x 14 -> (., y) -> 128 x 7 x 7 -> (., y) -> 1024 -> (., y) -> 1

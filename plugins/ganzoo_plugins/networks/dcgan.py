@@ -7,15 +7,14 @@ Section 4 adds the LeakyReLU's slope of 0.2 and weights from N(0, 0.02²).
 
 Differences from the paper:
 
-- The paper starts at 4x4 and doubles four times to 64x64 with 1024, 512, 256, 128 channels. Here the grid doubles as
-  often as still leaves a start of at least 4x4. Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8
-  -> 16 -> 32.
-- Images are not resampled: if a side is odd, D pads its maps with a row or a column of zeros and G crops.
+- The paper doubles 4x4 four times, with 1024, 512, 256, 128 channels. Here the grid doubles as often as leaves a start
+  of at least 4x4; halving rounds up: 28x28 is 4 -> 7 -> 14 -> 28, and 32x32 is 4 -> 8 -> 16 -> 32.
+- If a side is odd, D pads its maps with a row or a column of zeros and G crops; images are not resampled.
 - Kernels are 4x4 instead of 5x5: a multiple of the stride avoids the uneven overlap that causes checkerboard artifacts
   (Odena et al. 2016), and costs a third less.
-- The output of G's linear layer is normalised per map; the authors' code normalises it per unit.
-- G's last layer and D's first and last have biases, and there is no weight decay; in the authors' code those layers
-  have no biases, and the weight decay is 1e-5.
+- The output of G's linear layer is normalised per map; in the authors' code, per unit.
+- G's last layer and D's first and last have biases; the authors' have none.
+- There is no weight decay; the authors' is 1e-5.
 """
 
 from __future__ import annotations

@@ -6,15 +6,15 @@ section 3.2. A tensor T makes a matrix M_i of B rows and C columns out of the fe
     M_i = f_i T        c_b(i, j) = exp(-‖M_ib - M_jb‖₁)        o_ib = mean of c_b(i, j) over all j ≠ i
 
 The B numbers o_i are appended to f_i, before the last layer. Real samples and fakes are compared among themselves, so
-that fakes which are too similar give a collapsed generator away. In the authors' code for CIFAR-10, B = 100 and C = 5.
+fakes that are too similar give a collapsed generator away. In the authors' code for CIFAR-10, B = 100 and C = 5.
 
 Differences from the paper:
 
 - The paper adds up the c_b, over j = i too, whose c_b is 1. A mean does not grow with the batch, as in the authors'
   code for ImageNet.
 - The authors' code for CIFAR-10 also normalises T's columns, scales them and centres the o_b on a first batch.
-- The layer is appended to DCGAN's discriminator and to a perceptron; the paper's networks, with weight normalisation,
-  noise and dropout, are not implemented.
+- The layer extends DCGAN's discriminator or a perceptron; the paper's networks, with weight normalisation, noise and
+  dropout, are not implemented.
 - Several processes each compare the samples of their own share of a batch.
 """
 

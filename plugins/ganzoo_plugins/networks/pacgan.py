@@ -6,9 +6,8 @@ gets m samples of one kind as a single input with m times as many channels, and 
     D(x_1, ..., x_m),    all of them real, or all of them fakes
 
 If the generator misses modes, the samples in its packs are more alike than those in packs of real samples. Only D's
-first layer changes, to m times as many inputs; the rest of D, the loss and the generator stay the same. The paper calls
-DCGAN with m = 2 PacDCGAN2. Labels are not packed, so these discriminators are for unconditional recipes, as in the
-paper.
+first layer changes, to m times as many inputs. The paper calls DCGAN with m = 2 PacDCGAN2. Labels are not packed, so
+these discriminators are for unconditional recipes, as in the paper.
 
 Every sample gets the logit of its pack, so losses, which are means, keep their value. Penalties on D's gradient do not:
 an image's gradient is that of m logits, so R1 is m times what it would be for complete packs, and the norm in WGAN-GP
@@ -18,8 +17,8 @@ Differences from the paper:
 
 - A batch of n samples makes n/m packs. The authors' batch size counts packs, so their D sees m times as many samples
   per step; for m = 2, double the batch size to match them.
-- The samples of a pack are n/m places apart in the batch. If n is not a multiple of m, the batch's first samples fill
-  up the last packs.
+- The samples of a pack are n/m places apart in the batch; if n is not a multiple of m, the first fill up the last
+  packs.
 """
 
 from __future__ import annotations

@@ -9,16 +9,16 @@ As in the authors' code, G has the same loss with the roles exchanged, and each 
 
     D minimises E[softplus(D(G(z)) - D(x))]        G minimises E[softplus(D(x) - D(G(z)))]
 
-The gradient penalties R1 and R2 (module r1) complete the objective. D is G mirrored. Each resolution has residual
-blocks, inverted bottlenecks with a grouped 3x3 convolution:
+The penalties R1 and R2 (module r1) complete the objective. D is G mirrored. Each resolution has residual blocks,
+inverted bottlenecks with a grouped 3x3 convolution:
 
     x + W₃ a(W₂ * a(W₁ x)),        a(x) = LeakyReLU(x + bias),    W₁ and W₃ 1x1, W₂ 3x3 in groups, twice as wide
 
-As in Fixup initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321), W₃ starts at zero, so each block starts as the
-identity; W₁ and W₂ start with He's standard deviation times L^(-1/4), where L is the number of blocks. Between
-resolutions, maps are upsampled bilinearly or downsampled with the filter [1, 3, 3, 1], and a 1x1 convolution on the
-coarser side changes their number. G starts from learned maps at the coarsest resolution, weighted by the latent code; D
-ends with a learned weight for each pixel and map.
+As in Fixup (Zhang, Dauphin & Ma 2019, arXiv:1901.09321), W₃ starts at zero, so each block starts as the identity; W₁
+and W₂ start with He's standard deviation times L^(-1/4), with L blocks. Between resolutions, maps are upsampled
+bilinearly or downsampled with the filter [1, 3, 3, 1], and a 1x1 convolution on the coarser side changes their number.
+G starts from learned maps at the coarsest resolution, weighted by the latent code; D ends with a learned weight for
+each pixel and map.
 
 Differences from the paper:
 
@@ -28,8 +28,9 @@ Differences from the paper:
 - G ends in a tanh; the authors' has no activation there.
 - Upsampling repeats edge pixels; the authors pad with zeros.
 - D's first and last layers have biases.
-- G gets labels one-hot; the authors embed them. D adds a projection on the label to an unconditional logit (Miyato &
-  Koyama 2018); the authors' logit is the projection alone.
+- G gets labels one-hot; the authors embed them.
+- D adds a projection on the label to an unconditional logit (Miyato & Koyama 2018); the authors' is the projection
+  alone.
 - Only ``r3gan-mnist-gpu`` has the paper's augmentation, as far as the module ada goes, and its schedules of p, γ, the
   learning rate and the EMA, but not of β2.
 """

@@ -5,20 +5,19 @@ the discriminator is divided by its largest singular value σ(W), estimated by o
 
     W_SN = W / σ(W),    so that with 1-Lipschitz activations D's Lipschitz constant is bounded
 
-A recipe sets ``spectral_norm: true`` for this or any other network. This module provides the networks. In the paper's
-for CIFAR-10, G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch
-normalisation, a ReLU and a convolution; D is two blocks that halve the grid and two that keep it (128 channels each),
-summed over all positions. For STL-10, the channels double whenever the grid is halved, and once more in D's block that
-keeps it; set ``doubling`` for that. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain
-of √2 within blocks.
+A recipe sets ``spectral_norm: true`` for this or any other network; this module has the networks. For CIFAR-10, the
+paper's G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch normalisation, a
+ReLU and a convolution; its D is two blocks that halve the grid and two that keep it (128 channels each), summed over
+all positions. For STL-10, the channels double whenever the grid is halved, and once more in D's block that keeps it:
+``doubling``. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
 
 Differences from the paper:
 
-- Grid sizes depend on the image's. G starts at a side of 4 to 6 (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 ->
-  32). D halves the grid as long as its shorter side, before rounding up, stays at least 7 (28 -> 14 -> 7; 32 -> 16 ->
-  8; 27 -> 14). Where halving rounds up, D pads with zeros and G crops.
+- G starts at a side of 4 to 6 (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 -> 32). D halves the grid as long as
+  its shorter side, before rounding up, stays at least 7 (28 -> 14 -> 7; 32 -> 16 -> 8; 27 -> 14). Where halving rounds
+  up, D pads with zeros and G crops.
 - With ``doubling``, D still has two blocks that keep the grid; the paper has one.
-- D's last layer has a bias; in the authors' code for CIFAR-10 it has none.
+- D's last layer has a bias; the authors' for CIFAR-10 has none.
 """
 
 from __future__ import annotations

@@ -1,13 +1,9 @@
 """StyleGAN2: convolutions modulated by a style, and path length regularization.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen & Aila 2020, "Analyzing and Improving the Image Quality of StyleGAN",
-arXiv:1912.04958. All layers have equalised learning rates (Karras et al. 2018, "Progressive Growing of GANs",
-arXiv:1710.10196): a layer stores weights from N(0, 1) and multiplies them by 1 / √fan_in in each call, so that Adam's
-steps have the same relative size in every layer. The mapping network learns at a hundredth of the others' rate.
-
-G maps the code to w = f(z / √mean(z²)), and w modulates every convolution on the way from a learned constant to the
-image. A style s, an affine function of w, scales the inputs of a convolution; demodulation restores the variance of
-each output map to 1, assuming inputs of variance 1:
+arXiv:1912.04958. G maps the code to w = f(z / √mean(z²)), and w modulates every convolution on the way from a learned
+constant to the image. A style s, an affine function of w, scales the inputs of a convolution; demodulation restores the
+variance of each output map to 1, assuming inputs of variance 1:
 
     w'_ijk = s_i w_ijk        w''_ijk = w'_ijk / √(Σ_ik w'_ijk² + ε)        (i inputs, j outputs, k the kernel)
 
@@ -18,7 +14,10 @@ connections):
     image_0 = rgb_0(x_0),        image_i = double(image_{i-1}) + rgb_i(x_i)
 
 D halves the image in residual blocks, (main(x) + skip(x)) / √2, and gets the minibatch standard deviation before its
-last convolution. The loss is non-saturating, with a lazy R1 (module r1).
+last convolution. All layers have equalised learning rates (Karras et al. 2018, "Progressive Growing of GANs",
+arXiv:1710.10196): weights from N(0, 1) are multiplied by 1 / √fan_in in each call, so that Adam's steps have the same
+relative size in every layer. The mapping network f learns at a hundredth of the others' rate. The loss is
+non-saturating, with a lazy R1 (module r1).
 
 Path length regularization makes a step of fixed size in w change the image by a fixed amount, wherever it is taken.
 With J_l = ∂g/∂w_l for each layer's own copy w_l of w, and y white noise of an image's shape, scaled by 1 / √pixels:
@@ -34,11 +33,11 @@ Differences from the paper:
 - Style mixing is not implemented.
 - Halving rounds up (28x28 is 28, 14, 7, 4).
 - G ends in a tanh; the authors' has no activation there.
-- The image is upsampled bilinearly with edge pixels repeated; the authors' code pads with zeros.
-- The path length's gradient treats a as a constant; in the authors' code a hundredth of the gradient also flows through
-  a. Their weight is 2 and ``every_steps`` 4, on half of the batch.
-- The embedding of a label is appended to z at the input of f, as in Karras et al. 2020 (StyleGAN2-ADA,
-  arXiv:2006.06676). It is as wide as z and has no bias; theirs is as wide as w and has one.
+- The image is upsampled bilinearly with edge pixels repeated; the authors pad with zeros.
+- The path length's gradient treats a as a constant; in the authors' code a hundredth of it also flows through a. Their
+  weight is 2 and ``every_steps`` 4, on half of the batch.
+- An embedding of the label is appended to z at the input of f, as in StyleGAN2-ADA (Karras et al. 2020,
+  arXiv:2006.06676), but as wide as z and without a bias; theirs is as wide as w and has one.
 - D adds a projection on an embedding of the label to an unconditional logit (Miyato & Koyama 2018); StyleGAN2-ADA's
   logit is the projection alone, on the output of a mapping network for labels.
 """
@@ -96,7 +95,6 @@ class Scaled(nn.Module):
         self.factor = factor
 
     def forward(self, stored: Tensor) -> Tensor:
-        """Any shape."""
         return stored * self.factor
 
 
@@ -126,7 +124,6 @@ class Activation(nn.LeakyReLU):
         super().__init__(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
         return super().forward(x) * math.sqrt(2)
 
 
@@ -167,7 +164,6 @@ class ModulatedConv2d(nn.Module):
         return out * (variance + TINY).rsqrt().to(out.dtype)[:, :, None, None]
 
     def convolve(self, maps: Tensor, weight: Tensor) -> Tensor:
-        """The convolution itself, the same for all images."""
         if self.blur is None:
             return conv2d(maps, weight, padding=self.padding)
         blurred: Tensor = self.blur(conv_transpose2d(maps, weight.transpose(0, 1), stride=2))

@@ -66,7 +66,6 @@ class AdversarialAutoencoder(Objective):
         return {**super().bind(spec, networks), "latent_discriminator": LatentDiscriminator(spec, self.hidden)}
 
     def phases(self) -> list[Phase]:
-        """Reconstruction, then the two phases of the game."""
         return [
             Phase("reconstruction", ("generator", "encoder"), self.reconstruction_loss),
             Phase("latent_discriminator", ("latent_discriminator",), self.discriminator_loss),

@@ -74,7 +74,6 @@ class BEGAN(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, then the generator's, after which k is updated."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator",), self.generator_loss, after=self.rebalance),

@@ -8,10 +8,10 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
     bigan:  z_x = E(x)
     ali:    z_x ~ N(μ(x), diag σ²(x)), by reparametrisation
 
-At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E are trained in one
-phase, on the same game with swapped labels, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
-with s the logit. Any image discriminator that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) +
-J(f(x), z), where J is an MLP that the objective adds.
+At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. As in both papers, one
+phase trains G and E on the game with swapped labels: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))], with s the
+logit. Any image discriminator that shares its features f becomes one of pairs, s(x, z) = D(x) + J(f(x), z), where J is
+an MLP that the objective adds.
 
 As in the authors' code, BiGAN's E(x) is squashed into the range of a uniform prior: otherwise, any number outside of it
 would betray a pair without a look at the image. ALI's generator is deterministic, as in the authors' code for images.
@@ -19,7 +19,7 @@ would betray a pair without a look at the image. ALI's generator is deterministi
 Differences from the paper:
 
 - D is updated before G's and E's gradients are taken; both papers' code takes all gradients first.
-- The sum s includes D(x), a function of the image alone, so that every layer of the recipe's network is used. Donahue &
+- s includes D(x), a function of the image alone, so that every layer of the recipe's network is used. Donahue &
   Simonyan 2019, arXiv:1907.02544, also have such terms.
 - BiGAN's authors add a linear map of z to D's second hidden layer, and pass z to both hidden layers of G.
 - ALI passes z through two layers of its own first, and its D has dropout.
@@ -84,7 +84,6 @@ class BiGAN(Objective):
         return {**super().bind(spec, networks), "joint": Joint(trunk.feature_width, spec.latent, self.hidden)}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, then one for the generator and the encoder together."""
         return [
             Phase("discriminator", ("discriminator", "joint"), self.discriminator_loss),
             Phase("generator", ("generator", *self.inferring), self.generator_loss),

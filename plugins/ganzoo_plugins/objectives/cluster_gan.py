@@ -10,9 +10,8 @@ with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖�
 gradient is by pixels in [0, 1], the authors' range, so that λ and both β balance the losses as theirs do. D usually
 takes five steps per G step: ``phases: {discriminator: {repeat: 5}}``.
 
-Any encoder in this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
-An image's cluster is the largest of these logits. σ is an option: the prior's noise is multiplied by it before G sees
-it.
+Any encoder works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``. The largest
+logit is an image's cluster. The prior's noise is multiplied by σ, an option, before G sees it.
 
 Differences from the paper:
 
@@ -115,7 +114,6 @@ class ClusterGAN(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, then one for the generator and the encoder together."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator", "encoder"), self.generator_loss),
@@ -219,11 +217,9 @@ class ClusteringAccuracy(ModelMetric):
         return obstacle
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``clustering_accuracy``."""
         return clustering_accuracy(self.table(inputs))
 
     def table(self, inputs: MetricInputs) -> Tensor:
-        """Number of images by cluster and class."""
         labels = inputs.real.dataset.labels
         assert labels is not None
         return contingency(self.outputs(inputs).argmax(1), labels)
@@ -233,7 +229,6 @@ class ClusteringInformation(ClusteringAccuracy):
     """Normalised mutual information between held-out images' clusters and classes."""
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``normalised_information``."""
         return normalised_information(self.table(inputs))
 
 

@@ -119,7 +119,6 @@ class CoGAN(Objective):
         return {"second_generator": Own(generator, last), "second_discriminator": Own(discriminator, first)}
 
     def phases(self) -> list[Phase]:
-        """The discriminators' phase, then the generators'."""
         return [
             Phase("discriminator", ("discriminator", "second_discriminator"), self.discriminator_loss),
             Phase("generator", ("generator", "second_generator"), self.generator_loss),

@@ -6,21 +6,17 @@ Nets", arXiv:1606.03657. Equation 6, with equation 5's lower bound on the mutual
     min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
 
 Q(c | x) is a softmax for each categorical code and a Gaussian of standard deviation 1 for each continuous one. Q shares
-D's trunk and adds a small head. In the generator's phase, G and the head learn from L_I while all of D is frozen. The
-shared layers belong to Q as much as to D, so in the discriminator's phase they learn from V and from L_I, as in the
-authors' code. As there, G's part of V is non-saturating.
+D's trunk and adds a small head. In G's phase, G and the head learn from L_I while all of D is frozen; in D's phase, the
+shared layers learn from V and from L_I, as in the authors' code. As there, G's part of V is non-saturating.
 
-The authors' MNIST code fixes the deviation too: if it were learned, the bound, which contains a differential entropy,
-would grow without limit. A Gaussian that wide never tells anything: its bound on a code from U(-1, 1) stays below zero.
-So the logged bound on the continuous codes, which has no part in the losses, is that of the best deviation for the
-batch.
+The authors' MNIST code fixes the deviation, too: a learned one would let the bound, which contains a differential
+entropy, grow without limit. A Gaussian that wide never tells anything: its bound on a code from U(-1, 1) stays below
+zero. So the logged bound on the continuous codes, which has no part in the losses, is that of the best deviation for
+the batch.
 
-The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
-all but the first batch-normalised, with LeakyReLU(0.1); G has layers of 1024 and 7x7x128 units, a transposed
-convolution of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4
-with stride 2. ``width`` scales every layer of G and D, but not the 128 hidden units of Q. Weights are initialised as in
-DCGAN, much as in the authors' code; Q's own layers have torch's default initialisation. Lucic et al. 2018, "Are GANs
-Created Equal?", arXiv:1711.10337, use these networks to compare all of their GAN losses except BEGAN's.
+The networks are those of appendix C.1 for MNIST; Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, use
+them to compare all of their GAN losses except BEGAN's. ``width``, 64 in the paper, scales every layer of G and D, but
+not the 128 hidden units of Q. Weights start as in DCGAN, much as in the authors' code, and Q's own layers as in torch.
 
 Differences from the paper:
 
@@ -29,7 +25,7 @@ Differences from the paper:
 - The head learns in both phases; in the authors' code, only in D's, at D's rate.
 - The head's LeakyReLU has a slope of 0.2, in the paper 0.1; in the authors' code, every LeakyReLU has 0.01.
 - G ends in a tanh instead of a sigmoid, because images here are in [-1, 1].
-- The output of G's second linear layer is normalised per map; the authors' code normalises it per unit.
+- The output of G's second linear layer is normalised per map; in the authors' code, per unit.
 - Images of other sizes are halved twice as well; D pads them with zeros to a multiple of four.
 """
 
@@ -252,7 +248,6 @@ class InfoGAN(Objective):
         return {"recognition": Recognition(trunk.feature_width, spec.prior.width - spec.prior.dim)}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase and the generator's; the recognition head learns in both."""
         return [
             Phase("discriminator", ("discriminator", "recognition"), self.discriminator_loss),
             Phase("generator", ("generator", "recognition"), self.generator_loss),

@@ -7,22 +7,20 @@ l_k(x), an image x is real with probability D(x) = sigmoid(s(x)), and D minimise
     L_supervised   = -E log p(y | x, y < K + 1)                = E[s(x) - l_y(x)]        over labelled images
     L_unsupervised = -E log D(x) - E log(1 - D(G(z)))          = E softplus(-s(x)) + E softplus(s(G(z)))
 
-while G minimises, on D's features f or on its verdict,
+while G minimises, with f the features of D,
 
     feature-matching:  ‖E f(x) - E f(G(z))‖²        non-saturating:  E softplus(-s(G(z)))
 
-A checkpointed pool keeps the first ``labels_per_class`` images of each class seen in training; all other labels are
-used only to log D's accuracy. The recipe's seed determines the order of the data and so the pool.
+A checkpointed pool keeps the first ``labels_per_class`` images of each class seen in training; the recipe's seed
+determines the order of the data and so the pool. All other labels are used only to log D's accuracy. For comparison, a
+second classifier learns from the pool alone, with L_supervised as its only loss. Its role is ``alone``, for which a
+recipe names D's network again. The metrics ``test-error`` and ``supervised-test-error`` are the errors of D and of that
+classifier on held-out images.
 
-For comparison, a second classifier learns from the pool alone, with L_supervised as its only loss. Its role is
-``alone``, for which a recipe names D's network again. The metrics ``test-error`` and ``supervised-test-error`` are the
-errors of D and of that classifier on held-out images. In both, the last layer is replaced by one with K logits and
-weight normalisation with learned scales.
-
-The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation.
-D sees pixels in [0, 1], and has layers of 1000, 500, 250, 250 and 250 ReLUs with weight normalisation (Salimans &
-Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The scales of the normalised
-weights are fixed; otherwise D would outgrow its noise.
+The networks are those of the authors' code for MNIST: in G two layers of softplus units with batch normalisation; in D
+five of ReLUs with weight normalisation (Salimans & Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels, in
+[0, 1], and on every hidden layer. The scales of D's normalised weights are fixed, otherwise D would outgrow its noise;
+only those of the last layer, which the objective replaces in both classifiers by one with K logits, are learned.
 
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 its own
 logit, which is redundant: only differences between logits matter.
@@ -33,10 +31,9 @@ Differences from the paper:
   makes better images and a worse classifier; these networks do not have it.
 - The scales of G's batch normalisation are learned; in the authors' code they are fixed.
 - The authors compute the scales of D's weights and the initial biases from a batch, so that every layer's outputs start
-  with mean 0 and variance 1. Here the scales are constants chosen for the same purpose, and hidden biases start at 0.
-- The last layer has torch's default initialisation, smaller than the authors', so the directions of its weights turn
-  faster at first.
-- Every supervised batch is drawn from the pool with replacement; with 100 labels, each batch of the authors' code has
+  with mean 0 and variance 1. Here constants serve the same purpose, and hidden biases start at 0.
+- The last layer has torch's default initialisation, smaller than the authors', so its directions turn faster at first.
+- Supervised batches are drawn from the pool with replacement; with 100 labels, each batch of the authors' code has
   every labelled image once.
 - D and G see the same images in each step; in the authors' code, different ones.
 """
@@ -302,7 +299,6 @@ class SemiSupervised(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, the generator's and, less often, that of the classifier without a generator."""
         if self.processes > 1:  # each process would keep different images
             raise GanzooError("A semi-supervised GAN trains in a single process.", "Start it without torchrun.")
         loss = self.match_features if self.generator == "feature-matching" else self.fool
@@ -338,7 +334,6 @@ class SemiSupervised(Objective):
         return total / (labels != UNKNOWN).sum().clamp(min=1)
 
     def alone_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """L_supervised alone."""
         images, labels = self.pool.draw(len(batch.real))
         return {"loss": self.supervised_loss(networks["alone"](images).float(), labels)}
 
@@ -377,7 +372,6 @@ class TestError(ModelMetric):
     needs_classes = True
 
     def compute(self, inputs: MetricInputs) -> float:
-        """One minus the accuracy."""
         return float(self.wrong(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:

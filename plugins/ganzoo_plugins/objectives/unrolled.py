@@ -63,7 +63,6 @@ class Unrolled(Objective):
         self.saturates = generator == "minimax"
 
     def phases(self) -> list[Phase]:
-        """The discriminator's one ordinary step, then the generator's."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator",), self.generator_loss),

@@ -106,11 +106,9 @@ class VAE(Objective):
         return {**super().bind(spec, networks), "deviation": layer}
 
     def phases(self) -> list[Phase]:
-        """One phase, which trains all networks together."""
         return [Phase("autoencoder", ("generator", "encoder", "deviation"), self.bound)]
 
     def bound(self, networks: Networks, batch: Batch) -> Losses:
-        """The negative evidence lower bound, averaged over images."""
         q = posterior(networks, batch.real, self.condition(batch.label))
         means = self.generate(networks, q.sample(), batch.label).float()
         with torch.autocast(batch.real.device.type, enabled=False):  # refuses the cross-entropy on a GPU

@@ -75,7 +75,6 @@ class VAEGAN(Objective):
         return {**super().bind(spec, networks), "deviation": layer}
 
     def phases(self) -> list[Phase]:
-        """The encoder's phase, then the generator's, then the discriminator's."""
         return [
             Phase("encoder", ("encoder", "deviation"), self.encoder_loss),
             Phase("generator", ("generator",), self.generator_loss),

@@ -13,11 +13,11 @@ learns the indices row by row, by maximum likelihood:
 
 To generate an image, its symbols are drawn from the prior one by one, then decoded. By default, the first half of
 training updates the autoencoder and the second half the prior:
-``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``. Any encoder and generator work: with another generator than
-this module's, P = latent / ``code_width`` positions form one row.
+``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 
 The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, mirrored in the decoder, so
-28x28 pixels become 7x7 positions. As in the authors' example, a 3x3 convolution precedes the decoder's blocks. The
+28x28 pixels become 7x7 positions. As in the authors' example, a 3x3 convolution precedes the decoder's blocks. Any
+other encoder and generator work, too: with another generator, P = latent / ``code_width`` positions form one row. The
 prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders",
 arXiv:1606.05328).
 
@@ -323,7 +323,6 @@ class VQVAE(Objective):
         self.prior_size = prior_width, prior_depth
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Add the code vectors and their prior."""
         super().bind(spec, networks)
         generator = networks["generator"]
         grid = generator.grid if isinstance(generator, OnGrid) else None
@@ -341,7 +340,6 @@ class VQVAE(Objective):
         return {"codebook": Codebook(self.n_codes, self.code_width), "prior": prior}
 
     def phases(self) -> list[Phase]:
-        """The autoencoder's phase, then the prior's."""
         return [
             Phase("autoencoder", ("encoder", "generator", "codebook"), self.autoencoder_loss, end=0.5),
             Phase("prior", ("prior",), self.prior_loss, begin=0.5),

@@ -60,7 +60,6 @@ class HistoricalAveraging(Regularizer):
         self.side = side
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """Make room for the mean."""
         self.register_buffer("average", torch.zeros_like(flat(networks[self.side])).detach())
         self.register_buffer("steps", torch.zeros(()))
 
@@ -74,7 +73,6 @@ class HistoricalAveraging(Regularizer):
         return (parameters - self.average).square().sum()
 
     def after_step(self, networks: Networks) -> None:
-        """Update the mean with the current parameters."""
         self.steps += 1
         self.average.lerp_(flat(networks[self.side]), 1 / self.steps)
 

@@ -10,10 +10,9 @@ Algorithm 2, zCR, adds to both players' losses, with z' = z + N(0, σ²) and σ 
     D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
 
 D learns to ignore small moves in latent space, and G is rewarded for making them visible, which makes its images more
-diverse. ``latent-consistency`` is D's part, ``latent-diversity`` is G's, and a recipe lists both; for ICR, it lists
-``balanced-consistency`` as well. T shifts as in the module consistency. These settings are for a spectrally normalised
-DCGAN on CIFAR-10. For BigGAN, PyTorch-StudioGAN's configuration of ICR keeps λ_real, λ_fake and λ_gen, and has σ = 0.05
-and λ_dis = 20.
+diverse. A recipe lists ``latent-consistency``, D's part, and ``latent-diversity``, G's; for ICR, also
+``balanced-consistency``. T shifts as in the module consistency. The settings are for a spectrally normalised DCGAN on
+CIFAR-10; for BigGAN, PyTorch-StudioGAN's ICR has σ = 0.05 and λ_dis = 20, and the same λ_real, λ_fake and λ_gen.
 
 Differences from the paper:
 

@@ -11,9 +11,9 @@ bounded. The right λ depends on the scale of D's logits: the authors' scripts s
 
 Differences from the paper:
 
-- The averages are plain means at first, so their initial zeros have no influence. The authors' StyleGAN2 corrects them
-  for the zeros, as Adam does, and the authors' BigGAN averages with a decay of 0.9 and applies the penalty only after
-  1,000 steps.
+- The averages are plain means at first, so their initial zeros have no influence. The authors' StyleGAN2 corrects for
+  the zeros, as Adam does, and the authors' BigGAN averages with a decay of 0.9 and applies the penalty only after 1,000
+  steps.
 - The authors' code penalises only real logits above α_F and fake logits below α_R; here, as in the equation, every
   logit counts.
 """

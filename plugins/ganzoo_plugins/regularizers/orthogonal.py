@@ -6,15 +6,14 @@ arXiv:1809.11096, section 3.1. For each layer's weight W, with one filter per ro
 
     strict:  β/2 Σ ‖W Wᵀ - I‖_F²                      relaxed:  β/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
 
-The relaxed form does not constrain the filters' lengths. BigGAN applies it to G's weights, which is also the default
-here. W is the weight of each layer that has one, before any spectral normalisation; embeddings are left out, as in
-BigGAN. The filters of a grouped convolution are compared only within their groups, because different groups see
-different inputs.
+The relaxed form does not constrain the filters' lengths. BigGAN applies it to G's weights, also the default here. W is
+the weight of each layer that has one, before any spectral normalisation; embeddings are left out, as in BigGAN. Filters
+of a grouped convolution are compared only within their groups: different groups see different inputs.
 
 Differences from the paper:
 
-- BigGAN's equation has no 1/2. With it, the gradient of the relaxed form is 2β (W Wᵀ ⊙ (1 - I)) W, as in BigGAN's code,
-  and half the equation's.
+- BigGAN's equation has no 1/2; with it, the relaxed form has the gradient of BigGAN's code, 2β (W Wᵀ ⊙ (1 - I)) W, half
+  the equation's.
 - The first paper sums absolute values instead of squares.
 """
 

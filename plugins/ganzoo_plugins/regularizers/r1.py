@@ -38,7 +38,6 @@ class R1(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
 
     def images(self, context: RegularizerContext) -> Tensor:
-        """The images at which the gradient is penalised."""
         return context.batch.real
 
     def penalty(self, context: RegularizerContext) -> Tensor:
@@ -56,7 +55,6 @@ class R2(R1):
     """
 
     def images(self, context: RegularizerContext) -> Tensor:
-        """The images at which the gradient is penalised."""
         return context.clean_fake
 
 

@@ -8,15 +8,14 @@ data-to-data cross-entropy on unit features f (a linear projection of D's) and u
 
 with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy is pulled no closer, and one far enough
 from images of other classes is pushed no further. D minimises L on real images, G on fakes. As with ACGAN, D does not
-get the label. The defaults are the authors' for CIFAR-10, which like MNIST has ten classes: weight 0.5, 512 dimensions,
-τ = 0.5, m_p = 0.98, m_n = 0.02.
+get the label. The defaults are the authors' for CIFAR-10, which like MNIST has ten classes.
 
 Differences from the paper:
 
 - The authors' code derives m_n = 1 - m_p from m_p; here the two are separate options.
 - It also subtracts each row's largest (f_i·f_j - m_n) / τ, over all other images of any class, from the exponents of
-  the sum over j, but not from the others: where it is positive, images of other classes weigh less than in the
-  equation, and more where it is negative.
+  the sum over j alone: where it is positive, images of other classes weigh less than in the equation, and more where it
+  is negative.
 - If D is spectrally normalised, so are the authors' projection and proxies; here they are not, which matters little
   once they are scaled to unit length.
 """

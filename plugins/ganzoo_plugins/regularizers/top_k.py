@@ -8,11 +8,10 @@ Samples", arXiv:2002.06224. In the generator's loss, only the k largest of the b
 k starts at B and shrinks by a factor γ every epoch, down to ν B. The paper tries γ from 0.75 to 0.999 and ν from 0.5 to
 0.75; γ = 0.99 and ν = 0.5 are the defaults here.
 
-The other fakes stay in the batch, but their gradient is zeroed, and that of the k best is multiplied by B / k, which
-makes it exactly that of the mean over k, whatever f is. Losses that compare a logit with all fakes in the batch
-(relativistic average, softmax) still see all of them, losses that compare real and fake images in pairs also work, and
-shapes never depend on k. The logged loss is the mean over all B. Top-k adds no term to the loss, so it has no
-``weight``.
+The other fakes stay in the batch without a gradient, and the gradient of the k best is multiplied by B / k, which makes
+it exactly that of the mean over k, whatever f is. So losses that compare a logit with all fakes (relativistic average,
+softmax) or with real images in pairs also work, and shapes never depend on k. The logged loss is the mean over all B.
+Top-k adds no term to the loss, so it has no ``weight``.
 """
 
 from __future__ import annotations

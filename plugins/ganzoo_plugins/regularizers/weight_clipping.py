@@ -46,7 +46,6 @@ class WeightClipping(Regularizer):
             )
 
     def after_step(self, networks: Networks) -> None:
-        """Clip the parameters."""
         for parameter in networks["discriminator"].parameters():
             if parameter.requires_grad:  # not those that train.freeze keeps
                 parameter.clamp_(-self.limit, self.limit)

@@ -10,12 +10,12 @@ training image. R1 is half of this penalty at α = 1. Under an augmentation T, t
 
 Differences from the paper:
 
-- D is the logit, as in the code of Mescheder et al. that the authors used for ImageNet. In their own code, for
-  synthetic data and MNIST, it is a probability, whose gradient is σ(1 - σ) times the logit's: 1/4 of it where D is
-  undecided, and less where D is confident, so the logit's penalty is stronger there.
+- D is the logit, as in the code of Mescheder et al. that the authors used for ImageNet. In their own, for synthetic
+  data and MNIST, it is a probability, whose gradient is σ(1 - σ) times the logit's: 1/4 of it where D is undecided, and
+  less where D is confident.
 - For the probability, λ is as large as 100 in the paper, and by default 10 in the authors' script for synthetic data
-  and 500 in that for MNIST. The latter's pixels are standardised (-0.42 to 2.82); on pixels in [-1, 1] its λ would be
-  190, and for the logit 190/16, about 12, which the recipe has.
+  and 500 in that for MNIST, on standardised pixels (-0.42 to 2.82). That is 190 on pixels in [-1, 1], and 190/16, about
+  12, for the logit, which the recipe has.
 """
 
 from __future__ import annotations

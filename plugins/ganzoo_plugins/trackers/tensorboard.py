@@ -54,7 +54,6 @@ class TensorBoard(Tracker):
             self.writer.add_scalar(tag, value, record.get("images", 0))
 
     def picture(self, images: int, path: Path) -> None:
-        """Log the sample grid as an image."""
         import numpy as np
         from PIL import Image
 
@@ -63,7 +62,6 @@ class TensorBoard(Tracker):
         self.writer.add_image("samples", pixels, images, dataformats="HWC")
 
     def close(self) -> None:
-        """Write whatever is still pending."""
         self.writer.close()
 
 

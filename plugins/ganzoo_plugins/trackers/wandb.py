@@ -92,11 +92,9 @@ class WeightsAndBiases(Tracker):
         self._send(record.get("images", 0), dict(tagged(record)))
 
     def picture(self, images: int, path: Path) -> None:
-        """Log the sample grid as an image."""
         self._send(images, {"samples": self.client.Image(str(path), caption=f"{images:,} images")})
 
     def close(self) -> None:
-        """Wait until everything is written or sent."""
         self.run.finish()
 
     def _send(self, images: int, values: Mapping[str, Any]) -> None:
