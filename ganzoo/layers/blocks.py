@@ -438,13 +438,11 @@ class Trunk(nn.Module):
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
-        return features
+        return cast("Tensor", self.layers(with_label(images, label, self.label_inputs)))
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """The head's output, such as logits (n,); labels (n,) in a conditional recipe."""
-        output: Tensor = self.head(self.features(images, label), label)
-        return output
+        return cast("Tensor", self.head(self.features(images, label), label))
 
 
 def as_trunk(network: nn.Module, role: str, reader: str) -> Trunk:

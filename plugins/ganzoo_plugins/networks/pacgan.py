@@ -24,7 +24,7 @@ Differences from the paper:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -56,8 +56,7 @@ class Packed(nn.Module):
     @property
     def head(self) -> nn.Module:
         """From features (n, feature_width) to logits (n,)."""
-        head: nn.Module = self.discriminator.head
-        return head
+        return cast("nn.Module", self.discriminator.head)
 
     def features(self, images: Tensor) -> Tensor:
         """Features (n, feature_width) of the packs that contain the images (n, c, h, w)."""
