@@ -19,7 +19,7 @@ from contenders import Contender, Ours, Peer, Tutorial
 from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.engines.cudagraph import WARM_UP
+from ganzoo.training.engines import WARM_UP
 from peers.catalogue import PEERS
 from peers.talk import mnist_folder
 from summary import throughput

@@ -17,8 +17,8 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.engines.cudagraph import WARM_UP
-from ganzoo.training.flops import flops_per_image
+from ganzoo.training.cost import flops_per_image
+from ganzoo.training.engines import WARM_UP
 from ganzoo.training.trainer import Trainer
 from machine import gemm_peak
 from summary import throughput

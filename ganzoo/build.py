@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -179,7 +179,7 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
     return loss
 
 
-def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *arguments: str) -> None:
+def require_call(method: Callable[..., Any], arguments: Sequence[str], sentence: str, remedy: str) -> None:
     """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code.
 
     Raises:
@@ -190,11 +190,15 @@ def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *argument
     except ValueError:  # written in C without a signature
         return
     except TypeError as error:
-        raise GanzooError(
-            f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) cannot be called as "
-            f"{method.__name__}({', '.join(arguments)}): {error}.",
-            f"`ganzoo check {entry.plugin}` tells what to change.",
-        ) from error
+        raise GanzooError(f"{sentence}: {error}.", remedy) from error
+
+
+def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *arguments: str) -> None:
+    sentence = (
+        f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) cannot be called as "
+        f"{method.__name__}({', '.join(arguments)})"
+    )
+    require_call(method, arguments, sentence, f"`ganzoo check {entry.plugin}` tells what to change.")
 
 
 def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:

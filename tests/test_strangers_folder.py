@@ -23,7 +23,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.pretrained import DINOV2_COMMIT
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
-from ganzoo.training.engines.compile import CompileEngine
+from ganzoo.training.compiling import CompileEngine
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger, Outcome, collect, final_picture
 

@@ -102,7 +102,7 @@ def evaluate(
     from ganzoo.runs.generator import refuse_name
     from ganzoo.runs.schemas import refuse_exported
     from ganzoo.runs.weights import zoo_name
-    from ganzoo.training.threads import settle_threads
+    from ganzoo.training.tuning import settle_threads
 
     comparison = None if against is None else Comparison(against)
     if out is not None:

@@ -45,9 +45,8 @@ from ganzoo.runs.provenance import (
 from ganzoo.runs.weights import initialise, pinned
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
-from ganzoo.training.engines.choice import EngineChoice, recorded_engine, settle_engine
-from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.tuning import EngineChoice, ThreadTuner, recorded_engine, settle_engine
 
 logger = logging.getLogger(__name__)
 

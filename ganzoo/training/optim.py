@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -18,7 +20,7 @@ from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective, Phase
 from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
-from ganzoo.errors import GanzooError, foreign_code, nearest
+from ganzoo.errors import GanzooError, RunError, foreign_code, nearest
 
 MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
@@ -54,7 +56,7 @@ class RoleOptimizer:
         captured_on: torch.device | None = None,
         lazy_scale: float = 1.0,
     ) -> None:
-        self.lazy_scale = lazy_scale
+        self._name, self.lazy_scale = name, lazy_scale
         kind = known()[name]
         accepted = inspect.signature(kind).parameters
         betas = options.get("betas", ())
@@ -88,6 +90,22 @@ class RoleOptimizer:
             # Not earlier: constructors check these values, so the host would wait for the device.
             for group in self.inner.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=captured_on)
+
+    def step(self) -> None:
+        """Apply the gradients; does not wait for the device.
+
+        Raises:
+            RunError: A number that the optimizer computes from its options is too large for single precision.
+        """
+        try:
+            self.inner.step()
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise RunError(
+                f"The optimizer '{self._name}' computes numbers beyond single precision.",
+                "Lower its lr, or set its betas further from 1.",
+            ) from error
 
     def set_lr(self, value: float) -> None:
         """Set the learning rate, before lazy scaling."""
@@ -195,6 +213,20 @@ def build_optimizers(
         scale = lazy_scale(role, phases) if config.options.get("lazy_scaling") else 1.0
         optimizers[role] = RoleOptimizer(network, config.name, options, captured_on, scale)
     return optimizers
+
+
+def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
+    """The roles of networks with a weight or a running statistic that is not finite; waits for the device."""
+    largest = {}
+    for role, network in networks.items():
+        # Other buffers, such as an attention mask, may contain an infinity on purpose.
+        measured = [module for module in network.modules() if isinstance(module, MEASURED)]
+        tensors = [*network.parameters(), *(b for module in measured for b in module.buffers(recurse=False))]
+        held = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
+        if held:
+            largest[role] = get_total_norm(held, math.inf)
+    finite = torch.stack(list(largest.values())).isfinite().tolist() if largest else []
+    return [role for role, whole in zip(largest, finite, strict=True) if not whole]
 
 
 class Ema:

@@ -37,19 +37,10 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines.base import Engine
-from ganzoo.training.engines.choice import CAPTURING, choose_engine
+from ganzoo.training.engines import CAPTURING, CaptureEngine, CudaGraphs, EagerEngine, Engine
 from ganzoo.training.optim import Ema, RoleOptimizer, build_optimizers, schedule_setters
-from ganzoo.training.step import (
-    GradientWatch,
-    Meters,
-    PhaseStep,
-    StepGroup,
-    TrainingStep,
-    batches_per_step,
-    frozen_parameters,
-    phase_groups,
-)
+from ganzoo.training.phases import Meters, batches_per_step, frozen_parameters, phase_groups
+from ganzoo.training.step import PhaseStep, StepGroup, TrainingState, adversarial_step
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
 """Samples in a batch, and batches, for measuring the averaged weights' statistics."""
@@ -96,7 +87,7 @@ class Trainer:
         self.precision = resolve_precision(config.precision, self.device)
         refuse_tf32_elsewhere(self.precision, self.device)
         self.latents = stream(config.seed, "latents", self.device)
-        engine = choose_engine(config.engine, self.device, self.latents, log, processes.size)
+        engine = build_engine(config.engine, self.device, self.latents, log, processes.size)
 
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
         self.assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
@@ -115,7 +106,6 @@ class Trainer:
                 f"Set train.batch_size to at least {2 * processes.size}.",
             )
         self._replicas = Replicas(processes, (self.networks, self.objective))
-        networks = dict(self.networks.items())
         averaged = {role: self.networks[role] for role in self.objective.samples_with}
         ramp = config.init_from is None
         self.ema = Ema(averaged, initial(config.ema), ramp=ramp) if config.ema is not None else None
@@ -128,60 +118,60 @@ class Trainer:
         self._encoded = {"image": dataset.images, "label": labels} if self._encoders else {}
         self.steps = 0
         self._measured_after: int | None = None
-        self.meters = Meters()
+        self.meters, self.gradients = Meters(), Meters()
         self._groups = phase_groups(self.objective.phases(), recipe, self.networks)
         self._phases = [phase for group in self._groups for phase in group]
         self._frozen = frozen_parameters(self.networks, self._phases, recipe)
-        self.gradients = GradientWatch(self._phases, networks, self._frozen)
         self.optimizers: dict[str, RoleOptimizer] = {}
-        self._prepare(engine, config.engine)
+        self._use(engine, config.engine)
         torch.manual_seed(training_seed(config.seed, processes))
 
     def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
         """Take the next steps with this engine, from the current state of training.
 
         Args:
-            name: As in ``train.engine``; ``auto`` is eager, see ``engines.choice.settle_engine``.
+            name: As in ``train.engine``; ``auto`` is eager, see ``tuning.settle_engine``.
             log: Called with the engine's messages, instead of the trainer's own ``log``.
 
         Raises:
             GanzooError: The engine needs another device or a single process, or cannot capture an optimizer.
         """
-        self._prepare(choose_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
+        self._use(build_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
 
-    def _prepare(self, engine: Engine, name: str) -> None:
-        """Build optimizers, groups and schedules for an engine, keeping the current state of training."""
+    def _use(self, engine: Engine, name: str) -> None:
+        """Build optimizers and schedules for an engine, keeping the current state of training."""
         captured_on = self.device if name in CAPTURING else None
         networks = dict(self.networks.items())
         optimizers = build_optimizers(self.recipe, networks, self._phases, captured_on)
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
-        context = partial(autocast, self.precision, self.device)
-        self.step_groups = [
-            StepGroup(
-                [
-                    PhaseStep(
-                        phase,
-                        self.networks,
-                        [optimizers[role].inner for role in phase.trains],
-                        context,
-                        self._replicas,
-                        self.meters,
-                        self._frozen,
-                    )
-                    for phase in group
-                ],
-                self.objective,
-                networks,
-                self._draw_latents,
-                context,
-            )
-            for group in self._groups
-        ]
         total = self.total_steps * self.images_per_step
         self.schedules = schedule_setters(self.recipe, self.objective, optimizers, self.ema, total, self.device)
-        self._step = self._prepared_step()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Build what a step works on, and let the engine make it faster."""
+        networks, context = dict(self.networks.items()), partial(autocast, self.precision, self.device)
+        self.step_groups = []
+        for group in self._groups:
+            steps = [
+                PhaseStep(phase, self.networks, [self.optimizers[role] for role in phase.trains], context, self._frozen)
+                for phase in group
+            ]
+            shares = group[0].shares_fakes
+            self.step_groups.append(StepGroup(steps, self.objective, networks, self._draw_latents, context, shares))
+        self.engine.prepare(self.step_groups)
+        self._step_state = TrainingState(
+            self.sampler,
+            self.step_groups,
+            self._replicas,
+            self.meters,
+            self.gradients,
+            self.ema,
+            batches_per_step(self._phases),
+            self.total_steps,
+        )
 
     def step(self) -> None:
         """Take one step: see ``training/step.py``. Nothing in it waits for the device.
@@ -196,7 +186,7 @@ class Trainer:
                 set_value(self.images)
             SyncedBatchNorm.exchanging = self.processes.size > 1
             try:
-                self._step(self.steps)
+                adversarial_step(self._step_state, self.steps)
             finally:
                 SyncedBatchNorm.exchanging = False
         self.steps += 1
@@ -218,17 +208,6 @@ class Trainer:
         """This process's rows of the next latent codes; every process draws the codes of the whole batch."""
         n = self.recipe.train.batch_size
         return self.objective.spec.prior.sample(n, self.latents, self.device)[self.processes.rows(n)]
-
-    def _prepared_step(self) -> TrainingStep:
-        return TrainingStep(
-            self.sampler,
-            self.step_groups,
-            [self.engine(group) for group in self.step_groups],
-            self.gradients,
-            self.ema,
-            self.total_steps,
-            batches_per_step(self._phases),
-        )
 
     @property
     def images_per_step(self) -> int:
@@ -336,7 +315,7 @@ class Trainer:
             self.steps = state["steps"]
             self._measured_after = None
             # Captured work reads and writes optimizer state that is no longer used.
-            self._step = self._prepared_step()
+            self._prepare()
             # For random generators of a device or process that the checkpoint does not include.
             otherwise = derive_seed(self.recipe.train.seed, str(self.steps))
             restore_stream(self.latents, tensors["latents"], derive_seed(otherwise, "latents"))
@@ -349,6 +328,44 @@ class Trainer:
                 f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",
                 "Resume with the versions of ganzoo and its plugins that wrote it.",
             ) from error
+
+
+def build_engine(
+    name: str, device: torch.device, latents: torch.Generator, log: Callable[[str], None], processes: int = 1
+) -> Engine:
+    """The engine with a name in ``train.engine``.
+
+    ``auto`` means eager here. On a CPU that is final: matrix products take most of the time, compiled or not, and
+    compiling takes longer than it saves in most runs. On a GPU, ``tuning.settle_engine`` measures and chooses.
+
+    Args:
+        name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``, ``compile-cudagraph``.
+        device: The networks' device.
+        latents: The generator that latent codes are drawn with.
+        log: Called with a message about what ``auto`` means, and about what an engine could not do.
+        processes: Number of processes that train together.
+
+    Raises:
+        GanzooError: The engine needs another device, or supports only one process.
+    """
+    if name in CAPTURING and processes > 1:
+        raise GanzooError(
+            f"The engine '{name}' trains in one process, but this run uses several.",
+            "Use train.engine=eager or compile, or start it without torchrun.",
+        )
+    if name in CAPTURING and device.type != "cuda":
+        raise GanzooError(
+            f"The engine '{name}' needs a CUDA device, but this run trains on {device.type}.",
+            "Use train.engine=auto, or train.device=cuda if torch sees a GPU.",
+        )
+    if name == "auto" and device.type == "cpu":
+        log("Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.")
+    engine: Engine = EagerEngine()
+    if name.startswith("compile"):
+        from ganzoo.training.compiling import CompileEngine
+
+        engine = CompileEngine(device, log)
+    return CaptureEngine(CudaGraphs(device, latents), device, latents, log, engine) if name in CAPTURING else engine
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,8 +11,8 @@ import machine
 import profile_step
 import scaling
 from ganzoo.config.loading import load_recipe
-from ganzoo.training.health import STEP, kind_of, shares_of_a_step
-from ganzoo.training.step import GradientWatch
+from ganzoo.training.cost import STEP, kind_of, shares_of_a_step
+from ganzoo.training.step import PhaseStep
 from ganzoo.training.trainer import Trainer
 from test_health import unwatched
 
@@ -79,10 +79,10 @@ def test_the_median_costs_of_training_on_the_first_images_are_compared(recipe, z
 
 
 def test_the_training_that_a_watched_one_is_compared_with_reads_no_gradients(recipe, zoo, mnist, monkeypatch):
-    def note(self, phase):
+    def read(self):
         raise AssertionError("read")
 
-    monkeypatch.setattr(GradientWatch, "note", note)
+    monkeypatch.setattr(PhaseStep, "gradient_norms", read)
     unwatched(recipe, zoo, mnist, torch.device("cpu")).step()
     with pytest.raises(AssertionError, match="read"):
         Trainer(recipe, zoo, dataset=mnist).step()

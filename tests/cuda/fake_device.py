@@ -46,7 +46,7 @@ WAYS, SWAPPED = (("fp32", "eager"), ("bf16", "cudagraph")), (("bf16", "eager"), 
 """Precision and engine; ``--swap`` takes the other two, and ``--captured`` the second alone."""
 NO_SYMBOLS = 3
 """The exit code where this build of torch has not what ``install`` needs."""
-MACHINERY = ("cudagraph.py", "base.py")
+MACHINERY = ("engines.py",)
 """Writes to a graph's inputs, and undoes a try-out."""
 GUARDS, GUARD_TYPES = "_ZN3c104impl26device_guard_impl_registryE", {"cuda": 1, "lazy": 17}
 HOOKS, IS_BUILT, HAS_CONTEXT = "_ZN2at6detail12getCUDAHooksEv", 2, 4
@@ -94,15 +94,14 @@ def pretending(captured: bool) -> Iterator[None]:
 
     from ganzoo import reproducibility
     from ganzoo.reproducibility import seeded_state, stream
-    from ganzoo.training import optim, trainer
-    from ganzoo.training.engines import cudagraph
+    from ganzoo.training import engines, optim, trainer
 
     stand_ins: list[tuple[Any, str, Any]] = [
         (trainer, "stream", lambda seed, purpose, device: stream(seed, purpose, CPU)),
-        (trainer, "choose_engine", choose_engine),
+        (trainer, "build_engine", build_engine),
         # One mode is enough; the engine's own would not take tensors of this one.
-        (cudagraph, "FakeTensorMode", lambda **options: nullcontext()),
-        (cudagraph, "WARM_UP", 1),
+        (engines, "FakeTensorMode", lambda **options: nullcontext()),
+        (engines, "WARM_UP", 1),
         (torch.cuda, "mem_get_info", lambda device=None: (2**35, 2**36)),
         (reproducibility, "seeded_state", lambda seed, device: seeded_state(seed, CPU)),
         (torch.cuda, "get_rng_state", lambda device="cuda": torch.zeros(16, dtype=torch.uint8)),
@@ -138,15 +137,15 @@ def deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     return memo[id(tensor)]
 
 
-def choose_engine(
+def build_engine(
     name: str, device: torch.device, latents: torch.Generator, log: Callable[[str], None], processes: int = 1
 ) -> Any:
     """The real engines; ``cudagraph`` with a recorder for tensors without values."""
-    from ganzoo.training.engines.choice import choose_engine
-    from ganzoo.training.engines.cudagraph import CaptureEngine
+    from ganzoo.training.engines import CaptureEngine
+    from ganzoo.training.trainer import build_engine
 
     if name != "cudagraph":
-        return choose_engine(name, device, latents, log, processes)
+        return build_engine(name, device, latents, log, processes)
     return CaptureEngine(Recorder(), device, latents, log)
 
 

@@ -10,9 +10,8 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.distributed import ALONE, Processes
-from ganzoo.training.engines.choice import choose_engine
-from ganzoo.training.engines.cudagraph import WARM_UP, CaptureEngine
-from ganzoo.training.trainer import Trainer
+from ganzoo.training.engines import WARM_UP, CaptureEngine
+from ganzoo.training.trainer import Trainer, build_engine
 
 ZOO = load_zoo()
 RECIPES = [entry.name for entry in ZOO.recipes if not entry.name.endswith("-gpu")]
@@ -41,11 +40,11 @@ def tapes(monkeypatch, make_tape, told):
 
     def choose(name, device, latents, log, processes):
         if name != "cudagraph":
-            return choose_engine(name, device, latents, log, processes)
+            return build_engine(name, device, latents, log, processes)
         made.append(make_tape(latents))
         return CaptureEngine(made[-1], device, latents, told.append)
 
-    monkeypatch.setattr(training, "choose_engine", choose)
+    monkeypatch.setattr(training, "build_engine", choose)
     return made
 
 

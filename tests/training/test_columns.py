@@ -13,7 +13,7 @@ from ganzoo.registry.registry import Entry
 from ganzoo.runs.generator import load
 from ganzoo.runs.start import resume, start
 from ganzoo.training import trainer as training
-from ganzoo.training.engines.cudagraph import CaptureEngine
+from ganzoo.training.engines import CaptureEngine
 from ganzoo.training.trainer import Trainer
 
 SETTINGS = [
@@ -93,7 +93,7 @@ def test_captured_training_matches_eager_training_to_the_bit(zoo, monkeypatch, m
         tapes.append(make_tape(latents))
         return CaptureEngine(tapes[-1], device, latents, pytest.fail)
 
-    monkeypatch.setattr(training, "choose_engine", choose)
+    monkeypatch.setattr(training, "build_engine", choose)
     captured, found = trained(zoo, "cudagraph")
     assert found == wanted
     assert tapes[0].captured == 2

@@ -11,12 +11,12 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.training import trainer as training
+from ganzoo.training import tuning as engine_choice
+from ganzoo.training.compiling import CompileEngine
 from ganzoo.training.distributed import Processes
-from ganzoo.training.engines import choice as engine_choice
-from ganzoo.training.engines.choice import CAPTURING, choose_engine, measure_engines, recorded_engine, settle_engine
-from ganzoo.training.engines.compile import CompileEngine
-from ganzoo.training.engines.cudagraph import CaptureEngine
-from ganzoo.training.trainer import Trainer
+from ganzoo.training.engines import CAPTURING, CaptureEngine
+from ganzoo.training.trainer import Trainer, build_engine
+from ganzoo.training.tuning import measure_engines, recorded_engine, settle_engine
 
 ZOO = load_zoo()
 SMALL = [
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 def choose_on(recorder):
     def choose(name, device, latents, log, processes):
         if name not in CAPTURING:
-            return choose_engine(name, device, latents, log, processes)
+            return build_engine(name, device, latents, log, processes)
         inner = CompileEngine(device, log) if name.startswith("compile") else None
         return CaptureEngine(recorder(latents), device, latents, log, inner)
 
@@ -49,7 +49,7 @@ def few(mnist):
 @pytest.fixture
 def tapes(monkeypatch, make_tape):
     """Makes engines capture on tapes instead of a GPU."""
-    monkeypatch.setattr(training, "choose_engine", choose_on(make_tape))
+    monkeypatch.setattr(training, "build_engine", choose_on(make_tape))
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ class Again:
 def test_compiled_losses_are_captured_if_training_is_long_enough(begin, monkeypatch):
     """As far as a CPU can show: the captured losses are the compiled ones, and their values agree."""
     monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)
-    monkeypatch.setattr(training, "choose_engine", choose_on(Again))
+    monkeypatch.setattr(training, "build_engine", choose_on(Again))
     costs = {"eager": 0.01, "cudagraph": 0.005, "compile-cudagraph": 0.001}
     trainer = begin("train.share_fakes=false", costs=costs)
     choice = measure_engines(trainer)

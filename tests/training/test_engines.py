@@ -10,8 +10,7 @@ from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.engines.choice import choose_engine
-from ganzoo.training.trainer import Trainer
+from ganzoo.training.trainer import Trainer, build_engine
 
 SMALL = [
     "networks.generator.hidden=[16, 16]",
@@ -133,7 +132,7 @@ def test_a_loss_that_cannot_be_traced_runs_as_written(begin, told):
 
 
 def chosen(name, told):
-    return choose_engine(name, torch.device("cpu"), torch.Generator(), told.append)
+    return build_engine(name, torch.device("cpu"), torch.Generator(), told.append)
 
 
 def test_auto_falls_back_to_eager_and_says_why(told):

@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch, variety
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.health import broken_networks
-from ganzoo.training.step import WATCH_EVERY, GradientWatch
+from ganzoo.training.optim import broken_networks
+from ganzoo.training.phases import Meters
+from ganzoo.training.step import WATCH_EVERY, PhaseStep
 from ganzoo.training.trainer import Trainer
 
 SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]
@@ -25,39 +27,43 @@ def one_hot_logits(*classes):
     return torch.eye(10)[list(classes)]
 
 
+def phase_step(name, networks, frozen=()):
+    """A phase that trains all networks, none of which is ever asked for a loss."""
+    return PhaseStep(Phase(name, tuple(networks), lambda networks, batch: {}), networks, (), nullcontext, frozen)
+
+
 def test_norms_cover_all_gradients_of_a_network_together():
-    networks = {"generator": torch.nn.Linear(2, 1), "encoder": torch.nn.Linear(1, 1, bias=False)}
-    phase = Phase("both", ("generator", "encoder"), lambda networks, batch: {})
-    watch = GradientWatch([phase], networks)
+    networks = torch.nn.ModuleDict({"generator": torch.nn.Linear(2, 1), "encoder": torch.nn.Linear(1, 1, bias=False)})
+    phase = phase_step("both", networks)
+    watch = Meters()
     networks["generator"].weight.grad, networks["generator"].bias.grad = (
         torch.tensor([[3.0, 4.0]]),
         torch.tensor([12.0]),
     )
     networks["encoder"].weight.grad = torch.tensor([[-2.0]])
-    watch.note(phase)
+    watch.add("both", phase.gradient_norms())
     networks["encoder"].weight.grad = torch.tensor([[6.0]])
-    watch.note(phase)
+    watch.add("both", phase.gradient_norms())
     assert watch.flush() == {"both.generator": 13.0, "both.encoder": 4.0}
     assert watch.flush() == {}
 
 
 def test_a_network_that_is_frozen_as_a_whole_is_left_out_and_one_frozen_in_part_is_not():
-    networks = {name: torch.nn.Linear(2, 1) for name in ("frozen", "partly")}
-    phase = Phase("step", ("frozen", "partly"), lambda networks, batch: {})
-    watch = GradientWatch([phase], networks, [*networks["frozen"].parameters(), networks["partly"].bias])
+    networks = torch.nn.ModuleDict({name: torch.nn.Linear(2, 1) for name in ("frozen", "partly")})
+    phase = phase_step("step", networks, [*networks["frozen"].parameters(), networks["partly"].bias])
     for network in networks.values():
         for parameter in network.parameters():
             parameter.grad = torch.full_like(parameter, 3.0)
-    watch.note(phase)
-    assert watch.flush() == {"step.partly": pytest.approx(18**0.5)}
+    norms = phase.gradient_norms()
+    assert list(norms) == ["partly"]
+    assert norms["partly"].item() == pytest.approx(18**0.5)
 
 
 def test_networks_without_gradients_or_parameters_are_accepted():
-    networks = {"generator": torch.nn.Linear(2, 1), "tanh": torch.nn.Tanh()}
-    phases = [Phase("both", ("generator", "tanh"), lambda n, b: {}), Phase("nothing", ("tanh",), lambda n, b: {})]
-    watch = GradientWatch(phases, networks)
-    for phase in phases:
-        watch.note(phase)
+    networks = torch.nn.ModuleDict({"generator": torch.nn.Linear(2, 1), "tanh": torch.nn.Tanh()})
+    watch = Meters()
+    watch.add("both", phase_step("both", networks).gradient_norms())
+    watch.add("nothing", phase_step("nothing", torch.nn.ModuleDict({"tanh": torch.nn.Tanh()})).gradient_norms())
     assert watch.flush() == {"both.generator": 0.0}
 
 
@@ -81,10 +87,7 @@ def test_every_phase_is_watched_on_some_steps_only(mnist):
 
 
 def test_watching_changes_no_bit_of_anything(mnist, monkeypatch):
-    watched = trainer(mnist)
-    monkeypatch.setattr(GradientWatch, "note", lambda self, phase: None)
-    unwatched = trainer(mnist)
-    monkeypatch.undo()
+    watched, unwatched = trainer(mnist), trainer(mnist)
     judge = VarietyWatch(mnist.images[:64], "pixels", None, torch.device("cpu"))
     for step in range(2 * WATCH_EVERY):
         watched.step()
@@ -93,7 +96,7 @@ def test_watching_changes_no_bit_of_anything(mnist, monkeypatch):
             broken_networks(dict(watched.networks.items()))
             judge.measure(mnist.images[:8])
     with monkeypatch.context() as patch:
-        patch.setattr(GradientWatch, "note", lambda self, phase: None)
+        patch.setattr(PhaseStep, "gradient_norms", lambda self: {})
         for _ in range(2 * WATCH_EVERY):
             unwatched.step()
     first, second = watched.checkpoint()[0], unwatched.checkpoint()[0]

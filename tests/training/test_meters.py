@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.training.step import Meters
+from ganzoo.training.phases import Meters, check_losses
 
 
 def test_means_by_phase_since_the_last_flush():
@@ -32,7 +32,7 @@ def test_adding_keeps_no_graph():
 )
 def test_a_phase_that_logs_no_scalar_tensor_is_refused(value, what):
     with pytest.raises(GanzooError) as caught:
-        Meters().add("main", {"loss": torch.tensor(1.0), "weight": value})
+        check_losses("main", {"loss": torch.tensor(1.0, requires_grad=True), "weight": value})
     assert str(caught.value) == f"The phase 'main' logs 'weight', {what}. Log scalar tensors."
 
 

@@ -11,7 +11,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import ScheduleConfig
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
-from ganzoo.training.engines.cudagraph import CaptureEngine
+from ganzoo.training.engines import CaptureEngine
 from ganzoo.training.optim import _buffer_setter
 from ganzoo.training.trainer import Trainer
 
@@ -257,14 +257,14 @@ def test_resumed_training_continues_its_schedules(begin):
 
 
 def test_captured_steps_follow_their_schedules(begin, make_tape, monkeypatch):
-    told, choose = [], training.choose_engine
+    told, choose = [], training.build_engine
 
     def on_tape(name, device, latents, log, processes):
         if name == "cudagraph":
             return CaptureEngine(make_tape(latents), device, latents, told.append)
         return choose(name, device, latents, log, processes)
 
-    monkeypatch.setattr(training, "choose_engine", on_tape)
+    monkeypatch.setattr(training, "build_engine", on_tape)
     # torch captures betas as tensors only on a GPU.
     settings = (*R3GAN, "optimizers.default.betas=[0.0, 0.9]")
     eager = begin(*settings, "train.engine=eager")

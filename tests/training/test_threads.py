@@ -12,11 +12,11 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import _resume_threads, resume, start
-from ganzoo.training import threads
+from ganzoo.training import tuning as threads
 from ganzoo.training.device import VARIABLES, available_cores
 from ganzoo.training.distributed import ALONE, Processes
-from ganzoo.training.threads import ThreadTuner, settle_threads
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.tuning import ThreadTuner, settle_threads
 
 TINY = [
     "networks.generator.hidden=[32]",

@@ -1,21 +1,82 @@
-"""The engine that captures whole groups of phases as CUDA graphs, and then replays them."""
+"""Engines: faster ways to execute a step's work. The eager one executes it as it is written.
+
+``CaptureEngine`` captures whole groups of phases as CUDA graphs, and then replays them. The engine that compiles losses
+has its own module, because torch's compiler takes a long time to import.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganzoo.api.objective import Batch
 from ganzoo.errors import RunError, is_out_of_memory
-from ganzoo.training.engines.base import Engine, fallback_message, first_line, name_with_fallbacks, snapshot
+from ganzoo.reproducibility import global_state, restore_global_state
 from ganzoo.training.step import StepFn, StepGroup
 
+CAPTURING = ("cudagraph", "compile-cudagraph")
+"""Engines that capture optimizer steps too."""
 WARM_UP = 3
 """Calls before a group is captured, in which libraries choose their kernels and optimizers create their state."""
+LONGEST_REASON = 160
+
+
+class Engine(Protocol):
+    """Makes groups of phases faster, which then do the same."""
+
+    @property
+    def name(self) -> str:
+        """Its name in a recipe, with the phases that it could not handle: ``compile without generator``."""
+        ...
+
+    def prepare(self, groups: Sequence[StepGroup]) -> None:
+        """Called before training, and again with new groups when a checkpoint is restored."""
+        ...
+
+
+class EagerEngine:
+    """Leaves the groups as they are."""
+
+    name = "eager"
+
+    def prepare(self, groups: Sequence[StepGroup]) -> None:
+        """Change nothing."""
+
+
+def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:
+    """Save the modules' buffers and the random state; returns a function that restores them."""
+    buffers = [buffer for module in modules for buffer in module.buffers()]
+    values, random = [buffer.clone() for buffer in buffers], global_state(device)
+
+    def rollback() -> None:
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+        restore_global_state(random, device)
+
+    return rollback
+
+
+def name_with_fallbacks(engine: str, taken: Mapping[str, bool]) -> str:
+    """An engine's name with the phases that run eagerly, given whether the engine could handle each phase."""
+    eager = [phase for phase, worked in taken.items() if not worked]
+    if not eager:
+        return engine
+    return f"{engine} without {', '.join(eager)}" if any(taken.values()) else "eager"
+
+
+def fallback_message(phase: str, what: str, error: Exception) -> str:
+    """Why a phase runs eagerly: torch cannot do ``what``."""
+    return f"The phase '{phase}' runs eagerly, because torch cannot {what} ({first_line(error)})."
+
+
+def first_line(error: BaseException) -> str:
+    """An error's class and the first line of its message, without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")
 
 
 class Recorder(Protocol):
@@ -42,7 +103,7 @@ class CaptureEngine:
         device: The networks' device.
         latents: The generator that latent codes are drawn with.
         log: Called with a message about what could not be captured.
-        inner: Makes the function to capture, for instance one with compiled losses; None captures the group itself.
+        inner: Prepares the work to capture, for instance with compiled losses.
     """
 
     def __init__(
@@ -53,60 +114,66 @@ class CaptureEngine:
         log: Callable[[str], None],
         inner: Engine | None = None,
     ) -> None:
-        self._recorder = recorder
-        self._device = device
-        self._latents = latents
-        self._log = log
-        self._inner = inner
+        self._recorder, self._device, self._latents, self._log = recorder, device, latents, log
+        self._inner = inner or EagerEngine()
         self._captured: dict[str, bool] = {}
 
     @property
     def name(self) -> str:
         """``cudagraph`` or ``compile-cudagraph``, with the phases that run eagerly."""
-        inner = "eager" if self._inner is None else self._inner.name
         if self._captured and not any(self._captured.values()):
-            return inner
-        return name_with_fallbacks("cudagraph" if inner == "eager" else "compile-cudagraph", self._captured)
+            return self._inner.name
+        return name_with_fallbacks("cudagraph" if self._inner.name == "eager" else "compile-cudagraph", self._captured)
 
-    def __call__(self, group: StepGroup) -> StepFn:
-        """The group, captured at its fourth call."""
-        work = group if self._inner is None else self._inner(group)
-        best: StepFn | None = None
-        taken = 0
+    def prepare(self, groups: Sequence[StepGroup]) -> None:
+        """Make each group's fourth call capture it."""
+        self._inner.prepare(groups)
+        for group in groups:
+            self._prepare(group)
 
-        def run(columns: Mapping[str, Tensor]) -> None:
-            nonlocal best, taken
-            if taken < WARM_UP:
-                taken += 1
-                self._recorder.warm_up(lambda: work(columns))
+    def _prepare(self, group: StepGroup) -> None:
+        calls = 0
+        replay: StepFn | None = None
+
+        def execute(train: StepFn, columns: Mapping[str, Tensor]) -> None:
+            nonlocal calls, replay
+            calls += 1
+            if calls <= WARM_UP:
+                self._recorder.warm_up(lambda: train(columns))
                 return
-            best = best or self.attempt(group, work, columns) or work
-            best(columns)
+            if replay is None:
+                replay = self._capture(group, train, columns) if self._can_capture(group, columns) else train
+            replay(columns)
 
-        return run
+        group.execute = execute
 
-    def attempt(self, group: StepGroup, work: StepFn, columns: Mapping[str, Tensor]) -> StepFn | None:
-        """A function that replays work; None, with the state restored, if the group cannot be captured.
+    def _can_capture(self, group: StepGroup, columns: Mapping[str, Tensor]) -> bool:
+        """Whether no loss needs to know a value, or a size that depends on one. The state is the same afterwards."""
+        rollback, latents = snapshot(group.modules, self._device), self._latents.get_state()
+        try:
+            batch = Batch.of(columns, group.latents())
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                group.forward_and_backward(batch)
+            self._captured[group.name] = True
+        except Exception as error:
+            self._captured[group.name] = False
+            self._log(fallback_message(group.name, "capture its work", error))
+        finally:
+            for phase in group.phases:
+                phase.begin()  # drops gradients, which have no values
+            rollback()
+            self._latents.set_state(latents)
+        return self._captured[group.name]
+
+    def _capture(self, group: StepGroup, train: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
+        """A function that replays the group's work.
 
         Raises:
             RunError: The capture failed on the device.
         """
-        rollback, latents = snapshot(group.modules, self._device), self._latents.get_state()
-
-        def undo() -> None:
-            rollback()
-            self._latents.set_state(latents)
-
+        inputs = {name: column.clone() for name, column in columns.items()}
         try:
-            self._try_out(group, columns)
-        except Exception as error:
-            undo()
-            self._captured[group.name] = False
-            self._log(fallback_message(group.name, "capture its work", error))
-            return None
-        undo()
-        try:
-            replayed = self._capture(group, work, columns)
+            replay = self._recorder.capture(lambda: train(inputs))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -118,25 +185,6 @@ class CaptureEngine:
                 f"Capturing the phase '{group.name}' as a CUDA graph failed: {first_line(first)}.",
                 "Train with train.engine=eager; resume a saved run with --set train.engine=eager.",
             ) from error
-        self._captured[group.name] = True
-        return replayed
-
-    def _try_out(self, group: StepGroup, columns: Mapping[str, Tensor]) -> None:
-        """Raise if a loss needs to know a value, or a size that depends on one."""
-        batch = Batch.of(columns, group.latents())
-        try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
-                batch = group.with_fakes(batch)
-                for step in group.phases:
-                    step.begin()
-                    step.loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
-        finally:
-            for step in group.phases:
-                step.begin()  # drops gradients, which have no values
-
-    def _capture(self, group: StepGroup, work: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
-        inputs = {name: column.clone() for name, column in columns.items()}
-        replay = self._recorder.capture(lambda: work(inputs))
         # Keep them, so that they stay where the graph writes them, and set them for code that reads gradients.
         gradients = [parameter.grad for parameter in group.trained]
 
@@ -163,8 +211,7 @@ class CudaGraphs:
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
-        self._device = device
-        self._generator = generator
+        self._device, self._generator = device, generator
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, work: Callable[[], None]) -> None:

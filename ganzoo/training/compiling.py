@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,11 +17,9 @@ from torch import Tensor, nn
 
 from ganzoo.api.dataset import cache_folder
 from ganzoo.api.objective import Batch, Losses
-from ganzoo.training.engines.base import fallback_message, name_with_fallbacks, snapshot
-from ganzoo.training.step import PhaseStep, StepFn, StepGroup
+from ganzoo.training.engines import fallback_message, name_with_fallbacks, snapshot
+from ganzoo.training.step import PhaseStep, StepGroup
 
-CompiledLoss = Callable[[dict[str, Tensor], Tensor], Losses]
-"""From a batch's columns and latent codes to losses."""
 COMPILATIONS = 256
 """The most compilations of one function: all phases' losses are the same code, for which torch's own limit is 8."""
 
@@ -41,8 +39,7 @@ class CompileEngine:
 
     def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_private_cache(log))
-        self._device = device
-        self._log = log
+        self._device, self._log = device, log
         self._compiled: dict[str, bool] = {}
 
     @property
@@ -50,72 +47,52 @@ class CompileEngine:
         """``compile``, with the phases that run eagerly."""
         return name_with_fallbacks("compile", self._compiled)
 
-    def __call__(self, group: StepGroup) -> StepFn:
-        """The group with compiled losses; the compiler starts at its first call."""
-        steps = [self._phase(step, group.modules) for step in group.phases]
+    def prepare(self, groups: Sequence[StepGroup]) -> None:
+        """Compile the groups' losses; the compiler starts at each one's first call."""
+        for group in groups:
+            group.shares_fakes = False
+            for phase in group.phases:
+                self._prepare(phase, group.modules)
 
-        def run(columns: Mapping[str, Tensor]) -> None:
-            named, z = dict(columns), group.latents()
-            for step in steps:
-                step(named, z)
+    def _prepare(self, phase: PhaseStep, modules: Sequence[nn.Module]) -> None:
+        def loss(real: Tensor, label: Tensor, z: Tensor, source: Tensor | None, extra: Mapping[str, Tensor]) -> Losses:
+            return phase.eager_loss(Batch(real, label, z, source, extra=extra))
 
-        return run
-
-    def _phase(self, step: PhaseStep, modules: Sequence[nn.Module]) -> Callable[[dict[str, Tensor], Tensor], None]:
         # All or nothing: a gradient penalty cannot be differentiated through half-compiled code.
-        loss = torch.compile(
-            lambda columns, z: step.loss(Batch.of(columns, z)),
-            fullgraph=True,
-            dynamic=False,
-            options={"fallback_random": True},
-        )
-        tried = failed = False
+        compiled = torch.compile(loss, fullgraph=True, dynamic=False, options={"fallback_random": True})
+        tried = False
 
-        def run(columns: dict[str, Tensor], z: Tensor) -> None:
-            nonlocal tried, failed
-            rollback = None if tried else snapshot(modules, self._device)
-            losses = None if failed else self._attempt(step, loss, columns, z, rollback)
-            tried, failed = True, losses is None
-            if losses is None:
-                step(Batch.of(columns, z))
-            else:
-                step.update(losses)
+        def forward(batch: Batch) -> Losses:
+            nonlocal tried
+            columns = batch.real, batch.label, batch.z, batch.source, batch.extra
+            if not tried:
+                tried, self._compiled[phase.name] = True, self._compiles(phase, lambda: compiled(*columns), modules)
+            if self._compiled[phase.name]:
+                try:
+                    return compiled(*columns)
+                except torch._dynamo.exc.TorchDynamoException as error:  # something has changed, so torch recompiles
+                    self._fall_back(phase, error)
+            return phase.eager_loss(batch)
 
-        return run
+        phase.forward = forward
 
-    def _attempt(
-        self,
-        step: PhaseStep,
-        loss: CompiledLoss,
-        columns: dict[str, Tensor],
-        z: Tensor,
-        rollback: Callable[[], None] | None,
-    ) -> Losses | None:
-        """Losses, after their backward pass; None, with the state restored, if compiling fails.
-
-        Args:
-            step: The phase's step.
-            loss: The phase's compiled loss.
-            columns: The batch.
-            z: The batch's latent codes.
-            rollback: Undoes what the first attempt changed; None in later ones.
-        """
+    def _compiles(self, phase: PhaseStep, loss: Callable[[], Losses], modules: Sequence[nn.Module]) -> bool:
+        """Whether a phase's loss and its gradient can be compiled. Training's state is the same afterwards."""
+        rollback = snapshot(modules, self._device)
         try:
-            step.begin()
-            with _compiling() if rollback is not None else nullcontext():
-                losses = loss(columns, z)
-                losses["loss"].backward()  # type: ignore[no-untyped-call]
+            with _compiling():
+                loss()["loss"].backward()  # type: ignore[no-untyped-call]
+            return True
         except Exception as error:
-            # A later call recompiles if something has changed, and computes nothing before that.
-            if rollback is None and not isinstance(error, torch._dynamo.exc.TorchDynamoException):
-                raise
-            if rollback is not None:
-                rollback()
-            self._compiled[step.phase.name] = False
-            self._log(fallback_message(step.phase.name, "compile its loss", error))
-            return None
-        self._compiled[step.phase.name] = True
-        return losses
+            self._fall_back(phase, error)
+            return False
+        finally:
+            phase.begin()  # drops the gradients
+            rollback()
+
+    def _fall_back(self, phase: PhaseStep, error: Exception) -> None:
+        self._compiled[phase.name] = False
+        self._log(fallback_message(phase.name, "compile its loss", error))
 
 
 def _private_cache(log: Callable[[str], None]) -> Path:

@@ -1,0 +1,342 @@
+"""What a run measures where it trains: the fastest engine on a GPU, and the number of CPU threads.
+
+On a GPU, ``train.engine: auto`` times a few steps with each engine, undoes them, and uses the fastest. Which one is
+fastest depends on the GPU, on the CPU that launches its kernels and on the networks. The previous state is restored bit
+for bit, and a resumed run keeps its recorded engine, because engines round differently.
+
+On a CPU, the threads of one operation wait for one another at its end, thousands of times a second. If another program
+uses one of the cores, each wait lasts until the system schedules the late thread: with a thread on every core, a step
+takes many times as long; with fewer threads, it slows down only in proportion. So a run times its own steps with
+various numbers of threads: once at its start, again when steps become slow, and from time to time while it uses fewer
+threads than it could. Those steps are undone too. A different number of threads changes weights in the last bits,
+because sums are added in another order; the run records each change with its step, and a resumed run repeats it.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import Any, Final, TypeVar, get_args
+
+import torch
+
+from ganzoo.config.schema import EngineName
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.training.device import threads_set_by_user, use_available_cores
+from ganzoo.training.engines import CAPTURING, LONGEST_REASON, WARM_UP
+from ganzoo.training.trainer import Trainer
+
+K = TypeVar("K", int, str)
+MARGIN: Final = 0.9
+"""An engine or a number of threads is chosen if its steps take less than this share of the current one's time."""
+MIN_STEPS: Final = 200
+"""A run with fewer steps left stays eager: measuring takes about as many."""
+COMPILED_SECONDS: Final = 600.0
+"""Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
+BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
+"""An engine's time is the median of this many blocks, each of this many seconds or steps, whichever is less."""
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """The engine that ``auto`` chose, and why."""
+
+    engine: str  # as in train.engine
+    seconds: Mapping[str, float]  # per step, by engine
+    left_out: Mapping[str, str]  # why an engine was not considered, by engine
+
+    @property
+    def sentence(self) -> str:
+        """The choice as a message for the user."""
+        times = [f"{seconds * 1e3:.3g} ms with {name}" for name, seconds in self.seconds.items()]
+        reasons = [f" Not {name}: {reason}." for name, reason in self.left_out.items()]
+        return f"Engine {self.engine}: a step takes {', '.join(times)}.{''.join(reasons)}"
+
+    def plain(self) -> dict[str, Any]:
+        """The choice as JSON, for run.json."""
+        times = {name: round(1e3 * seconds, 4) for name, seconds in self.seconds.items()}
+        return {"engine": self.engine, "milliseconds_a_step": times, "left_out": dict(self.left_out)}
+
+
+def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> EngineChoice | None:
+    """Choose the engine for ``train.engine=auto``, and make the trainer use it.
+
+    Args:
+        trainer: A trainer at its first step, or restored.
+        log: Called with a message about what ``auto`` chose on a GPU.
+
+    Returns:
+        The choice; None if nothing is measured: the recipe names an engine, or the run is not on a GPU, has several
+        processes, or ends soon.
+
+    Raises:
+        RunError: Trying an engine left the GPU unusable.
+    """
+    if trainer.recipe.train.engine != "auto" or trainer.device.type != "cuda":
+        return None
+    if trainer.processes.size > 1:
+        log("Engine eager: CUDA graphs need a run with a single process.")
+        return None
+    if trainer.total_steps - trainer.steps < MIN_STEPS:
+        log("Engine eager: measuring other engines would take about as many steps as are left.")
+        return None
+    choice = measure_engines(trainer)
+    log(choice.sentence)
+    return choice
+
+
+def measure_engines(trainer: Trainer) -> EngineChoice:
+    """Time each engine from the same state, and use the fastest; training continues as if nothing had happened.
+
+    Raises:
+        RunError: Trying an engine left the GPU unusable.
+    """
+    left_out: dict[str, str] = {}
+    with trainer.rehearsal():
+        trainer.use_engine("eager")
+        seconds = {"eager": _seconds_a_step(trainer)}
+    for name in CAPTURING:
+        left = (trainer.total_steps - trainer.steps) * min(seconds.values())
+        if name.startswith("compile") and trainer.recipe.train.share_fakes:
+            left_out[name] = "compiled phases that share fakes generate them twice"
+        elif name.startswith("compile") and left < COMPILED_SECONDS:
+            left_out[name] = "the run is too short for compiling to pay off"
+        else:
+            _try(trainer, name, seconds, left_out)
+    best = _choice(seconds, "eager")
+    trainer.use_engine(best)
+    _free()
+    return EngineChoice(best, seconds, left_out)
+
+
+def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
+    """The engine that a run recorded, as in ``train.engine``; None if the resumed run cannot use it.
+
+    Args:
+        info: The content of run.json.
+        device: The device that the run continues on; if it is of another kind than before, ``auto`` chooses again.
+        processes: Number of processes that continue the run.
+    """
+    name = str(info.get("engine")).partition(" ")[0]  # without the phases that ran eagerly
+    before = str((info.get("environment") or {}).get("device")).partition(":")[0]
+    if name not in get_args(EngineName) or before != device.type or (processes > 1 and name != "eager"):
+        return None
+    return name
+
+
+def _try(trainer: Trainer, name: str, seconds: dict[str, float], left_out: dict[str, str]) -> None:
+    """Note the seconds per step with this engine, or why it is left out."""
+    messages: list[str] = []
+    try:
+        with trainer.rehearsal():
+            try:
+                trainer.use_engine(name, messages.append)
+                measured = _seconds_a_step(trainer)
+                if trainer.engine.name == "eager":
+                    left_out[name] = messages[0].rstrip(".") if messages else "every phase ran eagerly"
+                else:
+                    seconds[name] = measured
+            except Exception as error:
+                sentence = error.sentence if isinstance(error, GanzooError) else f"{type(error).__name__}: {error}"
+                left_out[name] = " ".join(sentence.split())[:LONGEST_REASON].rstrip(".")
+            finally:
+                trainer.use_engine("eager")
+                _free()
+    except (RuntimeError, GanzooError) as error:
+        raise RunError(
+            f"Trying the engine '{name}' left the GPU unusable: {' '.join(str(error).split())[:LONGEST_REASON]}.",
+            "Train with train.engine=eager.",
+        ) from error
+
+
+def _seconds_a_step(trainer: Trainer) -> float:
+    for _ in range(WARM_UP + 2):  # capturing and compiling happen in the first of these
+        trainer.step()
+    steps = max(1, min(BLOCK_STEPS, int(BLOCK_SECONDS / max(_seconds(trainer, 1), 1e-9))))
+    return statistics.median(_seconds(trainer, steps) / steps for _ in range(BLOCKS))
+
+
+def _seconds(trainer: Trainer, steps: int) -> float:
+    """How long some steps take."""
+    started_at = _now(trainer.device)
+    for _ in range(steps):
+        trainer.step()
+    return _now(trainer.device) - started_at
+
+
+def _now(device: torch.device) -> float:
+    """The time, once the device has finished its queued work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter()
+
+
+def _free() -> None:
+    """Free the memory of graphs that are no longer used."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+SLOW = 1.5
+"""The numbers of threads are measured again if steps take this many times as long as when last measured."""
+GIVE_UP_RATIO = 3.0
+"""A number of threads, and smaller ones, are not measured further if a step takes this many times as long as with the
+best number."""
+MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
+"""A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
+RECENT = 8
+"""The number of most recent steps, which decide whether steps have become slow."""
+WARM_UP_STEPS = 3
+"""Steps before the first measurement: the first ones allocate memory."""
+SHARE, LONGEST_WAIT = 40, 120.0
+"""Measuring takes at most 1 / ``SHARE`` of a run's time, unless steps keep becoming slow. It is repeated after at most
+``LONGEST_WAIT`` seconds, or ``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times
+its cost."""
+
+
+def settle_threads() -> None:
+    """Choose the number of threads for work other than training steps, such as scoring, by a short measurement.
+
+    It takes a tenth of a second for each number tried, and no time if the environment sets the number or there is only
+    one core.
+    """
+    use_available_cores()
+    most = torch.get_num_threads()
+    if threads_set_by_user() or most == 1:
+        return
+    left, right = torch.ones(64, 512), torch.ones(512, 512)
+    times: dict[int, float] = {}
+    for threads in _ladder(most):
+        torch.set_num_threads(threads)
+        times[threads] = statistics.median(_timed(lambda: torch.mm(left, right).tanh_(), MEASURED_SECONDS, 10_000))
+    torch.set_num_threads(_choice(times, most))
+
+
+def _ladder(most: int) -> list[int]:
+    """1, 2, 4, ..., all but one (for one other busy program), and all."""
+    return sorted({most, max(1, most - 1), *(2**k for k in range(most.bit_length()) if 2**k < most)})
+
+
+def _choice(times: Mapping[K, float], current: K) -> K:
+    """The fastest, if it is clearly faster than the current one."""
+    best = min(times, key=lambda key: times[key])
+    return best if times[best] < MARGIN * times.get(current, float("inf")) else current
+
+
+def _timed(step: Callable[[], object], seconds: float, most: int, limit: float = float("inf")) -> list[float]:
+    """Seconds that each call takes; the first one is left out if there are others, because it wakes the threads.
+
+    Args:
+        step: The function to call.
+        seconds: The most time for all calls.
+        most: The most calls.
+        limit: A call that takes this many seconds is the last one.
+    """
+    times: list[float] = []
+    while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:
+        started_at = perf_counter()
+        step()
+        times.append(perf_counter() - started_at)
+    return times[1:] or times
+
+
+class ThreadTuner:
+    """Chooses how many CPU threads a run uses, and changes the number when the machine becomes busy or free.
+
+    It changes nothing if the recipe or the environment sets the number, nor with several processes, on devices other
+    than the CPU, or with engines that would have to prepare their steps again.
+
+    Args:
+        trainer: A trainer at its first step, or restored.
+        most: The most threads to use; by default, the current number.
+        planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
+            from then on. They are repeated at the same steps; nothing is measured before the last of them.
+        log: Called with a message for each change.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        most: int | None = None,
+        planned: Sequence[tuple[int, int]] = (),
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._trainer, self._planned, self._log = trainer, sorted(planned), log
+        self.most = most or torch.get_num_threads()
+        self._adapts = (
+            trainer.recipe.train.threads == "auto"
+            and not threads_set_by_user()
+            and trainer.processes.size == 1
+            and trainer.device.type == "cpu"
+            and trainer.engine.name == "eager"
+            and self.most > 1
+        )
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._expected = self._due = float("inf")
+        self._not_before = self._wait = 0.0
+        self._left_to_warm_up = WARM_UP_STEPS
+
+    def after_step(self, seconds: float) -> int | None:
+        """Record a step.
+
+        Args:
+            seconds: How long it took.
+
+        Returns:
+            The number of threads from now on if it changes, otherwise None.
+        """
+        current = torch.get_num_threads()
+        if self._planned:  # repeat what the run did at this step before it was interrupted
+            threads = current
+            while self._planned and self._planned[0][0] <= self._trainer.images:
+                threads = self._planned.pop(0)[1]
+            torch.set_num_threads(threads)
+            return threads if threads != current else None
+        if not self._adapts:
+            return None
+        self._recent.append(seconds)
+        if self._left_to_warm_up:
+            self._left_to_warm_up -= 1
+            return None if self._left_to_warm_up else self._measure(current)
+        now = monotonic()
+        slow = len(self._recent) == RECENT and sum(self._recent) > SLOW * RECENT * self._expected
+        if (slow and now > self._not_before) or now > self._due:
+            return self._measure(current)
+        return None
+
+    def _measure(self, current: int) -> int | None:
+        started_at = monotonic()
+        times: dict[int, float] = {}
+        # The most first: with few threads, a step of large networks on many cores takes very long.
+        for threads in reversed(_ladder(self.most)):
+            limit = GIVE_UP_RATIO * min(times.values(), default=float("inf"))
+            if times and times[min(times)] > limit:
+                break  # fewer would be slower still
+            torch.set_num_threads(threads)
+            # Each starts from the same step, because phases that do not run in every step make some steps longer.
+            with self._trainer.rehearsal():
+                times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))
+        chosen = _choice(times, current)
+        torch.set_num_threads(chosen)
+        now = monotonic()
+        cost = now - started_at
+        self._wait = SHARE * cost if chosen != current else max(SHARE * cost, min(2 * self._wait, LONGEST_WAIT))
+        self._not_before = now + SHARE / 4 * cost
+        self._due = now + self._wait if chosen < self.most else float("inf")
+        self._expected = times[chosen]
+        self._recent.clear()
+        if chosen == current:
+            return None
+        if chosen == self.most:
+            self._log(f"Training with all {chosen} CPU threads again.")
+        else:
+            ratio = times[self.most] / times[chosen]
+            self._log(
+                f"Training with {chosen} of {self.most} CPU threads: with all of them, a step now takes {ratio:.1f} "
+                "times as long, because other programs use this machine or the networks are small."
+            )
+        return chosen
