@@ -298,7 +298,7 @@ def test_regularizers_are_shown_the_networks_once() -> None:
 @pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
 def test_a_turn_can_draw_and_judge_more_than_its_batch(spec: Spec) -> None:
     nets, seen = networks(), batch()
-    context = game(spec=spec, augmentation=Shift()).discriminator_context((), nets, seen)
+    context = game(spec=spec, augmentation=Shift()).context("discriminator", (), nets, seen)
     assert len(context.condition) == (1 if spec.classes else 0)
     assert torch.equal(context.generate(seen.z), nets["generator"](seen.z, *context.condition))
     assert torch.equal(context.discriminate_real(), context.critic(context.real))
@@ -311,11 +311,11 @@ def test_a_turn_can_draw_and_judge_more_than_its_batch(spec: Spec) -> None:
 def test_a_context_knows_images_before_the_augmentation_and_a_critic_through_it() -> None:
     nets, seen = networks(), batch()
     made = game(augmentation=Shift())
-    for context in (made.discriminator_context((), nets, seen), made.generator_context((), nets, seen)):
+    for context in (made.context("discriminator", (), nets, seen), made.context("generator", (), nets, seen)):
         assert torch.equal(context.clean_fake, nets["generator"](seen.z))
         assert torch.equal(context.fake, context.clean_fake + 100)
         assert torch.equal(context.augmented_critic(seen.real), context.critic(context.real))
-    plain = game().discriminator_context((), nets, seen)
+    plain = game().context("discriminator", (), nets, seen)
     assert plain.clean_fake is plain.fake
     assert torch.equal(plain.augmented_critic(seen.real), plain.critic(seen.real))
 
@@ -433,14 +433,14 @@ def test_a_regularizer_may_judge_both_kinds_in_one_pass_with_their_labels(reads_
     terms = [ReadsFeatures()] if reads_features else []
     shared = AdversarialGame(Difference(), terms)
     shared.bind(CONDITIONAL, nets)
-    context = shared.discriminator_context(terms, nets, seen)
+    context = shared.context("discriminator", terms, nets, seen)
     both = context.critic(torch.cat([context.real, context.fake]))
     assert torch.equal(both, torch.cat([context.critic(context.real), context.critic(context.fake)]))
 
 
 def test_features_of_other_images_are_their_own() -> None:
     nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
-    context = game().discriminator_context((), nets, seen)
+    context = game().context("discriminator", (), nets, seen)
     first = context.features(context.real)
     assert context.features(context.real) is first
     assert torch.equal(context.features(context.real + 1), first + 2)

@@ -705,8 +705,8 @@ SHORT = ["train.images=16", "train.batch_size=8", "evaluate.metrics=[]", "train.
         ("loss={name: faulty, fault: a float}", "The loss in the phase 'discriminator' is of type float;"),
         ("loss={name: faulty, fault: nothing}", "The loss in the phase 'discriminator' is of type NoneType;"),
         ("loss={name: faulty, fault: no gradient}", "The loss in the phase 'discriminator' is a number without a"),
-        ("regularizers=[vectors]", "The penalty of the regularizer 'vectors' is a tensor of shape (8,), not a scalar"),
-        ("regularizers=[{name: vectors, every_steps: 2}]", "The penalty of the regularizer 'vectors' is a tensor of"),
+        ("regularizers=[vectors]", "The phase 'discriminator' logs 'vectors', a tensor of shape (8,)."),
+        ("regularizers=[{name: vectors, every_steps: 2}]", "The phase 'discriminator/vectors' logs 'penalty',"),
     ],
 )
 def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, change, sentence):

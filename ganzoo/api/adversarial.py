@@ -227,7 +227,36 @@ class Augmentation(nn.Module):
 
 
 PlayerLoss = Callable[[Sequence[Regularizer], Networks, Batch], Losses]
-ContextFn = Callable[[Sequence[Regularizer], Networks, Batch], RegularizerContext]
+
+
+class _Critic:
+    """The discriminator as a function of images alone, which computes the features of each tensor once."""
+
+    def __init__(
+        self, discriminator: nn.Module, condition: tuple[Tensor, ...], n: int, terms: Sequence[Regularizer]
+    ) -> None:
+        self._discriminator, self._condition, self._n = discriminator, condition, n
+        self._features: dict[Tensor, Tensor] = {}
+        self.reads_features = any(term.reads_features for term in terms)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Float32 logits (n,) of images (n, c, h, w)."""
+        if self.reads_features:
+            head: Callable[..., Tensor] = self._discriminator.head  # type: ignore[assignment]
+            return head(self.features(images), *self._labels(images)).float()
+        logits: Tensor = self._discriminator(images, *self._labels(images))
+        return logits.float()
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        if images not in self._features:  # a tensor's hash is its identity
+            features: Callable[..., Tensor] = self._discriminator.features  # type: ignore[assignment]
+            self._features[images] = features(images, *self._labels(images))
+        return self._features[images]
+
+    def _labels(self, images: Tensor) -> Sequence[Tensor]:
+        times = len(images) // self._n  # 2 if real images and fakes are judged in one pass
+        return self._condition if times == 1 else [label.repeat(times) for label in self._condition]
 
 
 class AdversarialGame(Objective):
@@ -268,16 +297,20 @@ class AdversarialGame(Objective):
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Record the sizes, and bind the regularizers, which may add networks."""
         added = dict(super().bind(spec, networks))
-        if self.augmentation is not None and self.augmentation.images_only:
-            _require_images(spec, "The augmentation")
+        for what, part in [
+            ("The augmentation", self.augmentation),
+            *((f"The regularizer '{term.label}'", term) for term in self._terms),
+        ]:
+            if part is not None and part.images_only and not isinstance(spec.modality, Images):
+                raise GanzooError(
+                    f"{what} transforms images, but the dataset has {spec.modality.name}.", "Remove it from the recipe."
+                )
         for term in self._terms:
-            if term.images_only:
-                _require_images(spec, f"The regularizer '{term.label}'")
-            for part in ("features", "head") if term.reads_features else ():
-                if not hasattr(networks["discriminator"], part):
+            for name in ("features", "head") if term.reads_features else ():
+                if not hasattr(networks["discriminator"], name):
                     raise GanzooError(
                         f"The regularizer '{term.label}' reads the discriminator's features, and "
-                        f"'{type(networks['discriminator']).__module__}' has no '{part}'.",
+                        f"'{type(networks['discriminator']).__module__}' has no '{name}'.",
                         "Use a discriminator with features() and head, such as 'dcgan' or 'mlp'.",
                     )
             with foreign_code(
@@ -303,11 +336,11 @@ class AdversarialGame(Objective):
         if not hasattr(self, "spec"):
             raise GanzooError("The AdversarialGame is not bound to its networks.", "Call bind(spec, networks) first.")
         return [
-            *self._player("discriminator", self.discriminator_loss, self.discriminator_context),
-            *self._player("generator", self.generator_loss, self.generator_context),
+            *self._player("discriminator", self.discriminator_loss),
+            *self._player("generator", self.generator_loss),
         ]
 
-    def _player(self, player: Player, loss: PlayerLoss, context_of: ContextFn) -> list[Phase]:
+    def _player(self, player: Player, loss: PlayerLoss) -> list[Phase]:
         terms = [term for term in self._terms if term.side in (player, "both")]
         every_step = [term for term in terms if term.every_steps == 1]
 
@@ -315,17 +348,17 @@ class AdversarialGame(Objective):
             for term in terms:
                 term.after_step(networks)
 
-        def lazy_phase(term: Regularizer) -> Phase:
-            name = f"{player}/{term.label}"
-            # As much in total as in the player's own updates, however many of those a step has.
-            factor = term.every_steps * self.turns.get(player, 1) / self.turns.get(name, 1)
-            loss = partial(_lazy_loss, term, factor, partial(context_of, [term]))
-            return Phase(name, self._trained(player, [term]), loss, every_steps=term.every_steps, after=after)
-
-        lazy = [lazy_phase(term) for term in terms if term.every_steps > 1]
         trained = self._trained(player, every_step)
-        main = Phase(player, trained, partial(loss, every_step), after=after, shares_fakes=self.share_fakes)
-        return [main, *lazy]
+        phases = [Phase(player, trained, partial(loss, every_step), after=after, shares_fakes=self.share_fakes)]
+        for term in terms:
+            if term.every_steps > 1:
+                name = f"{player}/{term.label}"
+                # As much in total as in the player's own updates, however many of those a step has.
+                factor = term.every_steps * self.turns.get(player, 1) / self.turns.get(name, 1)
+                lazy = partial(self._lazy_loss, player, term, factor)
+                trained = self._trained(player, [term])
+                phases.append(Phase(name, trained, lazy, every_steps=term.every_steps, after=after))
+        return phases
 
     def _trained(self, player: Player, terms: Sequence[Regularizer]) -> tuple[str, ...]:
         """The player and the networks that its terms added."""
@@ -334,8 +367,8 @@ class AdversarialGame(Objective):
 
     def discriminator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
         """The discriminator's loss on one batch, with its regularizers."""
-        context = self.discriminator_context(terms, networks, batch)
-        if _reads_features(terms) or not getattr(networks["discriminator"], "per_image", False):
+        context = self.context("discriminator", terms, networks, batch)
+        if any(term.reads_features for term in terms) or not getattr(networks["discriminator"], "per_image", False):
             real, fake = context.critic(context.real), context.critic(context.fake)
         else:  # if the discriminator judges each image separately, one pass is faster than two
             real, fake = context.critic(torch.cat([context.real, context.fake])).chunk(2)
@@ -347,7 +380,7 @@ class AdversarialGame(Objective):
 
     def generator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
         """The generator's loss on one batch, with its regularizers."""
-        context = self.generator_context(terms, networks, batch)
+        context = self.context("generator", terms, networks, batch)
         real = context.critic(context.real) if self.loss.pairs else None
         fake = context.critic(context.fake)
         context.real_logits, context.fake_logits = real, fake
@@ -355,60 +388,20 @@ class AdversarialGame(Objective):
             fake = term.select(fake)
         return _total(self.loss.generator(real, fake), terms, context)
 
-    def discriminator_context(
-        self, terms: Sequence[Regularizer], networks: Networks, batch: Batch
+    def context(
+        self, player: Player, terms: Sequence[Regularizer], networks: Networks, batch: Batch
     ) -> RegularizerContext:
-        """The context of a discriminator phase with these regularizers: fakes carry no graph."""
+        """The context of a player's phase with these regularizers; only the generator's fakes carry its graph."""
 
         def fakes() -> Tensor:
-            with torch.no_grad():
-                return self.fakes(networks, batch) if batch.fake is None else batch.fake.detach()
+            # Even if a regularizer reads them first where it needs no gradients itself.
+            with torch.set_grad_enabled(player == "generator"):
+                fake = self.fakes(networks, batch) if batch.fake is None else batch.fake
+            return fake if player == "generator" else fake.detach()
 
-        return self._context("discriminator", terms, networks, batch, fakes)
-
-    def generator_context(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> RegularizerContext:
-        """The context of a generator phase with these regularizers: fakes carry the generator's graph."""
-
-        def fakes() -> Tensor:
-            with torch.enable_grad():  # even if a regularizer reads them first where it needs no gradients itself
-                return self.fakes(networks, batch) if batch.fake is None else batch.fake
-
-        return self._context("generator", terms, networks, batch, fakes)
-
-    def _context(
-        self,
-        player: Player,
-        terms: Sequence[Regularizer],
-        networks: Networks,
-        batch: Batch,
-        fakes: Callable[[], Tensor],
-    ) -> RegularizerContext:
         condition = self.condition(batch.label)
-        discriminator = networks["discriminator"]
-        reads_features = _reads_features(terms)
-        seen: list[tuple[Tensor, Tensor]] = []
-
-        def labels(images: Tensor) -> Sequence[Tensor]:
-            times = len(images) // len(batch.label)  # 2 if real images and fakes are judged in one pass
-            return condition if times == 1 else [label.repeat(times) for label in condition]
-
-        def features(images: Tensor) -> Tensor:
-            for judged, values in seen:
-                if judged is images:
-                    return values
-            seen.append((images, discriminator.features(images, *labels(images))))  # type: ignore[operator]
-            return seen[-1][1]
-
-        def critic(images: Tensor) -> Tensor:
-            if reads_features:
-                head: Callable[..., Tensor] = discriminator.head  # type: ignore[assignment]
-                return head(features(images), *labels(images)).float()
-            logits: Tensor = discriminator(images, *labels(images))
-            return logits.float()
-
-        def generate(z: Tensor) -> Tensor:
-            return self.generate_from(networks, z, batch.label, batch.columns(self.generates_from))
-
+        critic = _Critic(networks["discriminator"], condition, len(batch.label), terms)
+        columns = batch.columns(self.generates_from)
         return RegularizerContext(
             networks,
             critic,
@@ -416,21 +409,16 @@ class AdversarialGame(Objective):
             fakes,
             augment=self.augmentation,
             condition=condition,
-            generate=generate,
-            features=features,
+            generate=lambda z: self.generate_from(networks, z, batch.label, columns),
+            features=critic.features,
             player=player,
         )
 
-
-def _reads_features(terms: Sequence[Regularizer]) -> bool:
-    return any(term.reads_features for term in terms)
-
-
-def _require_images(spec: Spec, what: str) -> None:
-    if not isinstance(spec.modality, Images):
-        raise GanzooError(
-            f"{what} transforms images, but the dataset has {spec.modality.name}.", "Remove it from the recipe."
-        )
+    def _lazy_loss(self, player: Player, term: Regularizer, factor: float, networks: Networks, batch: Batch) -> Losses:
+        penalty = term.penalty(self.context(player, [term], networks, batch))
+        if penalty is None:
+            raise GanzooError(f"The regularizer '{term.label}' has no penalty to apply lazily.", "Set every_steps: 1.")
+        return {"loss": term.weight * factor * penalty, "penalty": penalty}
 
 
 def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: RegularizerContext) -> dict[str, Tensor]:
@@ -438,32 +426,8 @@ def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: Regulariz
     penalties: dict[str, Tensor] = {}
     for term in terms:
         # Two terms may share a name (one regularizer with two settings): both are added, only the last is logged.
-        penalty = _penalty(term, context)
+        penalty = term.penalty(context)
         if penalty is not None:
             total = total + term.weight * penalty
             penalties[term.label] = penalty
     return {**penalties, "loss": total}
-
-
-def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:
-    penalty: Tensor | None = term.penalty(context)
-    if penalty is not None and (not isinstance(penalty, Tensor) or penalty.ndim):
-        what = f"a tensor of shape {tuple(penalty.shape)}" if isinstance(penalty, Tensor) else type(penalty).__name__
-        raise GanzooError(
-            f"The penalty of the regularizer '{term.label}' is {what}, not a scalar tensor.",
-            "Return its mean over the batch, or None if there is no penalty.",
-        )
-    return penalty
-
-
-def _lazy_loss(
-    term: Regularizer,
-    factor: float,
-    context_of: Callable[[Networks, Batch], RegularizerContext],
-    networks: Networks,
-    batch: Batch,
-) -> Losses:
-    penalty = _penalty(term, context_of(networks, batch))
-    if penalty is None:
-        raise GanzooError(f"The regularizer '{term.label}' has no penalty to apply lazily.", "Set every_steps: 1.")
-    return {"loss": term.weight * factor * penalty, "penalty": penalty}

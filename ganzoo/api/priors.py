@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from ganzoo.api.bounds import Width
-from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.errors import GanzooError
 from ganzoo.functional import one_hot
 
@@ -145,17 +144,3 @@ class CodesPrior(Prior):
     def truncate(self, codes: Tensor, truncation: float) -> Tensor:
         """Codes (n, width) with their noise scaled towards 0; the structured codes stay, since they mean something."""
         return torch.cat([codes[:, : self.dim] * truncation, codes[:, self.dim :]], dim=1)
-
-
-@hookimpl
-def register_priors(register: Register[Prior]) -> None:
-    """The three built-in priors."""
-    register("gaussian", GaussianPrior, summary="Standard normal latent codes")
-    register("uniform", UniformPrior, summary="Latent codes uniform in [-1, 1)")
-    register(
-        "codes",
-        CodesPrior,
-        summary="Noise with categorical and continuous codes",
-        paper="Chen et al. 2016, InfoGAN: Interpretable Representation Learning by Information Maximizing Generative "
-        "Adversarial Nets, arXiv:1606.03657",
-    )

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 CORE = (
-    EntryPoint("ganzoo-priors", "ganzoo.api.priors", "ganzoo"),
+    EntryPoint("ganzoo-priors", "ganzoo.registry.priors", "ganzoo"),
     EntryPoint("ganzoo-metrics", "ganzoo.evaluation.requests", "ganzoo"),
 )
 """ganzoo's own modules that register something, through the same hooks as plugins. They are always loaded."""

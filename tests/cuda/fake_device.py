@@ -37,6 +37,7 @@ from torch.utils._pytree import tree_leaves
 
 import ganzoo
 import ganzoo_plugins
+from ganzoo.training.trainer import build_engine as real_engine
 
 DEVICE = torch.device("cuda:0")
 CPU = torch.device("cpu")
@@ -142,10 +143,9 @@ def build_engine(
 ) -> Any:
     """The real engines; ``cudagraph`` with a recorder for tensors without values."""
     from ganzoo.training.engines import CaptureEngine
-    from ganzoo.training.trainer import build_engine
 
     if name != "cudagraph":
-        return build_engine(name, device, latents, log, processes)
+        return real_engine(name, device, latents, log, processes)
     return CaptureEngine(Recorder(), device, latents, log)
 
 
