@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.utils import data
 
 from ganzoo import Dataset
-from ganzoo.data import ResidentSampler
+from ganzoo.data import Sampler
 from summary import throughput
 
 BATCH = 128
@@ -35,7 +35,7 @@ class Normalised(data.Dataset[torch.Tensor]):
 def test_resident_sampler_against_a_dataloader(
     benchmark: BenchmarkFixture, mnist: Dataset, device: torch.device, finished: Callable[[], None], rounds: int
 ) -> None:
-    sampler = ResidentSampler(mnist, BATCH, seed=0, device=device)
+    sampler = Sampler(mnist, BATCH, seed=0, device=device)
     # One iterator for all rounds, because each epoch begins by permuting all images.
     batches = endless(data.DataLoader(Normalised(mnist.images), batch_size=BATCH, shuffle=True))
     their_times: list[float] = []

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -234,9 +232,6 @@ def _levels(images: Tensor) -> Tensor:
 
 SHARE = 0.5
 """The share of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
-SLOTS = 8
-"""Host buffers of a streamed dataset: one is filled while the others, enough for a step of seven batches, wait to be
-copied to the device."""
 
 ALL = slice(None)
 """Every row of a batch; if several processes train together, each takes its own rows."""
@@ -246,21 +241,101 @@ Columns = dict[str, Tensor]
 """A batch by name: ``image`` float32 in [-1, 1], ``label`` int64, and the dataset's additional columns."""
 
 
-class Sampler(Protocol):
-    """Returns batches in random order; each epoch contains each row exactly once."""
+class Sampler:
+    """Returns batches in random order; each epoch contains each row exactly once.
+
+    A batch may extend into the next epoch, so that all batches have the same size. The order is always drawn on the
+    CPU, so it is the same for every device, and a run can be resumed on another kind of device. The dataset stays in
+    its stored form on the device, or, if a GPU has no room for it, in the host's memory, from where each batch is
+    streamed to the device.
+
+    Args:
+        dataset: The dataset, in the host's memory.
+        batch_size: Rows in a batch.
+        seed: The same seed gives the same batches on every device.
+        device: The device of the batches.
+        rows: Which rows of each batch to return; the others are not gathered.
+        streamed: Whether to stream the dataset. None means only if it takes more than half of a GPU's free memory.
+        log: Called with a message if the dataset does not fit.
+
+    Raises:
+        GanzooError: The dataset has fewer rows than a batch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        seed: int,
+        device: torch.device | str,
+        rows: slice = ALL,
+        streamed: bool | None = None,
+        log: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        if not 1 <= batch_size <= len(dataset):
+            raise GanzooError(
+                f"batch_size {batch_size} exceeds the {len(dataset)} {dataset.split} images of dataset "
+                f"'{dataset.name}'.",
+                f"Set train.batch_size to a number between 1 and {len(dataset)}.",
+            )
+        self._batch_size, self._rows, self._modality = batch_size, rows, dataset.modality
+        self._device = torch.device(device)
+        self._gpu = self._device.type == "cuda"
+        labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
+        columns = {"image": dataset.images, "label": labels, **dataset.columns}
+        size = sum(column.nbytes for column in columns.values())
+        if streamed is None:
+            streamed = self._gpu and size > SHARE * torch.cuda.mem_get_info(self._device)[0]
+            if streamed:
+                log(
+                    f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB exceed half of the GPU's free "
+                    "memory."
+                )
+        self.streamed = streamed
+        self._place = torch.device("cpu") if streamed else self._device
+        self._columns = {name: column.contiguous().to(self._place) for name, column in columns.items()}
+        self._generator = torch.Generator().manual_seed(seed)
+        self._cursor = 0
+        self._use(torch.randperm(len(dataset), generator=self._generator))
+
+    def _use(self, order: Tensor) -> None:
+        """Use a new order, on the CPU. It must be in new memory, because states taken earlier hold the old one."""
+        self._order = order
+        pinned = order.pin_memory() if self._place.type == "cuda" else order
+        self._order_in_place = pinned.to(self._place, non_blocking=True)
+
+    def _next_rows(self) -> Tensor:
+        """The indices of the next batch, int64 (batch_size,)."""
+        chosen = self._order_in_place[self._cursor : self._cursor + self._batch_size]
+        self._cursor += self._batch_size
+        missing = self._batch_size - len(chosen)
+        if missing:
+            self._use(torch.randperm(len(self._order), generator=self._generator))
+            self._cursor = missing
+            chosen = torch.cat([chosen, self._order_in_place[:missing]])
+        return chosen
 
     def next(self) -> Columns:
-        """The next batch, in new memory on the device.
+        """The next batch, in new memory on the device, which is not waited for.
 
         Returns:
             ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros if the dataset has
             none; and the dataset's additional columns, unchanged.
         """
-        ...
+        chosen = self._next_rows()[self._rows]
+        batch = {}
+        for name, column in self._columns.items():
+            gathered = None
+            if self.streamed and self._gpu:  # torch reuses pinned memory only after it has been copied
+                gathered = torch.empty(len(chosen), *column.shape[1:], dtype=column.dtype, pin_memory=True)
+            rows = torch.index_select(column, 0, chosen, out=gathered)
+            batch[name] = rows.to(self._device, non_blocking=True)
+        return batch | {"image": self._modality.to_network(batch["image"])}
 
     def state_dict(self) -> State:
-        """Everything that the next batches depend on, apart from the dataset: tensors and integers."""
-        ...
+        """Everything that the next batches depend on: tensors that are never changed in place, and integers."""
+        return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
         """Continue with the batches that would have come next when ``state`` was taken.
@@ -268,227 +343,12 @@ class Sampler(Protocol):
         Raises:
             GanzooError: The state belongs to a dataset of another size.
         """
-        ...
-
-
-def build_sampler(
-    dataset: Dataset,
-    batch_size: int,
-    *,
-    seed: int,
-    device: torch.device,
-    log: Callable[[str], None],
-    rows: slice = ALL,
-) -> Sampler:
-    """A dataset's sampler: resident on the device, or streamed if the dataset does not fit on a GPU.
-
-    Args:
-        dataset: The dataset, in the host's memory.
-        batch_size: Rows in a batch.
-        seed: Seed of the order; the same seed gives the same batches on every device.
-        device: The device of the batches.
-        log: Called with a message if the dataset is streamed.
-        rows: Which rows of each batch to return; the others are not gathered.
-
-    Raises:
-        GanzooError: The dataset has fewer rows than a batch.
-    """
-    size = dataset.images.nbytes + sum(column.nbytes for column in dataset.columns.values())
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    if free is None or size <= SHARE * free:
-        return ResidentSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
-    log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB exceed half of the GPU's free memory.")
-    return StreamedSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
-
-
-class Order:
-    """The random order in which a dataset's rows are shown, batch after batch.
-
-    Each epoch contains each row exactly once; a batch may extend into the next epoch, so that all batches have the same
-    size. The order is always drawn on the CPU, so it is the same for every device, and a run can be resumed on another
-    kind of device, or with a dataset that is now streamed instead of resident. The device gets a copy once per epoch;
-    CPU and device do not wait for each other.
-
-    Args:
-        count: Number of rows.
-        batch_size: Rows in a batch.
-        seed: The same seed gives the same order.
-        device: The device of the indices.
-    """
-
-    def __init__(self, count: int, batch_size: int, *, seed: int, device: torch.device | str) -> None:
-        self._count = count
-        self._batch_size = batch_size
-        self._device = torch.device(device)
-        self._generator = torch.Generator().manual_seed(seed)
-        self._cursor = 0
-        self._use(self._shuffled())
-
-    def _shuffled(self) -> Tensor:
-        return torch.randperm(self._count, generator=self._generator)
-
-    def _use(self, order: Tensor) -> None:
-        """Use a new order, on the CPU. It must be in new memory, because states taken earlier hold the old one."""
-        self._order = order
-        pinned = order.pin_memory() if self._device.type == "cuda" else order
-        self._on_device = pinned.to(self._device, non_blocking=True)
-
-    def next(self) -> Tensor:
-        """The indices of the next batch, int64 (batch_size,), on the device."""
-        end = self._cursor + self._batch_size
-        if end <= self._count:
-            chosen = self._on_device[self._cursor : end]
-            self._cursor = end
-            return chosen
-        rest = self._on_device[self._cursor :]
-        self._use(self._shuffled())
-        self._cursor = self._batch_size - len(rest)
-        return torch.cat([rest, self._on_device[: self._cursor]])
-
-    def state_dict(self) -> State:
-        """Everything that the next indices depend on: tensors that are never changed in place, and integers."""
-        return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
-
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """Continue with the indices that would have come next when ``state`` was taken.
-
-        Raises:
-            GanzooError: The state belongs to a dataset of another size, or is damaged.
-        """
         order = torch.as_tensor(state["order"], device="cpu")
         if order.shape != self._order.shape:
             raise GanzooError(
-                f"The saved order is for {len(order)} images, but the dataset has {self._count}.",
+                f"The saved order is for {len(order)} images, but the dataset has {len(self._order)}.",
                 "Resume with the dataset that the run started with.",
             )
-        if order.sort().values.ne(torch.arange(len(order))).any():
-            raise GanzooError("The saved order is damaged: it does not contain each image exactly once.")
         self._use(order.to(torch.int64))
         self._generator.set_state(torch.as_tensor(state["generator"], device="cpu"))
-        self._cursor = min(max(0, int(state["cursor"])), len(order))
-
-
-class ResidentSampler:
-    """Batches from a dataset on the device, where samples stay in their stored form until they are drawn.
-
-    Args:
-        dataset: The dataset.
-        batch_size: Rows in a batch.
-        seed: Seed of the order; the same seed gives the same batches on every device.
-        device: The device of the dataset and the batches.
-        rows: Which rows of each batch to gather.
-
-    Raises:
-        GanzooError: The dataset has fewer rows than a batch.
-    """
-
-    def __init__(
-        self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str, rows: slice = ALL
-    ) -> None:
-        self._modality = dataset.modality
-        self._rows = rows
-        self._columns = {name: column.to(device) for name, column in _columns(dataset, batch_size).items()}
-        self._order = Order(len(dataset), batch_size, seed=seed, device=device)
-
-    def next(self) -> Columns:
-        """See ``Sampler``; does not wait for the device."""
-        chosen = self._order.next()[self._rows]
-        batch = {name: column.index_select(0, chosen) for name, column in self._columns.items()}
-        return batch | {"image": self._modality.to_network(batch["image"])}
-
-    def state_dict(self) -> State:
-        """See ``Sampler``."""
-        return self._order.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """See ``Sampler``."""
-        self._order.load_state_dict(state)
-
-
-class _Slot:
-    """A host buffer for one batch, pinned for a GPU, and the event that records when it has been copied."""
-
-    def __init__(self, columns: Columns, batch_size: int, device: torch.device) -> None:
-        gpu = device.type == "cuda"
-        self.columns = {
-            name: torch.empty(batch_size, *column.shape[1:], dtype=column.dtype, pin_memory=gpu)
-            for name, column in columns.items()
-        }
-        self.copied = torch.cuda.Event() if gpu else None  # type: ignore[no-untyped-call]
-
-
-class StreamedSampler:
-    """Batches of a dataset that stays in the host's memory, each gathered while the device trains on the one before.
-
-    Order and batches are those of a ``ResidentSampler``, and each can continue from the other's state.
-
-    Args:
-        dataset: The dataset.
-        batch_size: Rows in a batch.
-        seed: Seed of the order.
-        device: The device of the batches.
-        rows: Which rows of each batch to gather.
-
-    Raises:
-        GanzooError: The dataset has fewer rows than a batch.
-    """
-
-    def __init__(
-        self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str, rows: slice = ALL
-    ) -> None:
-        self._modality = dataset.modality
-        self._rows = rows
-        self._columns = _columns(dataset, batch_size)
-        self._device = torch.device(device)
-        self._order = Order(len(dataset), batch_size, seed=seed, device="cpu")
-        own_rows = len(range(*rows.indices(batch_size)))
-        self._slots = cycle([_Slot(self._columns, own_rows, self._device) for _ in range(SLOTS)])
-        self._worker = ThreadPoolExecutor(1, "ganzoo-stream")
-        self._prefetch()
-
-    def _prefetch(self) -> None:
-        """Choose the next batch, and start gathering it."""
-        self._state = self._order.state_dict()
-        self._next = self._worker.submit(self._gather, next(self._slots), self._order.next()[self._rows])
-
-    def _gather(self, slot: _Slot, chosen: Tensor) -> _Slot:
-        if slot.copied is not None:
-            slot.copied.synchronize()
-        for name, column in self._columns.items():
-            torch.index_select(column, 0, chosen, out=slot.columns[name])
-        return slot
-
-    def next(self) -> Columns:
-        """See ``Sampler``; waits for the host, and for the device only if it is ``SLOTS`` batches behind."""
-        slot = self._next.result()
-        batch = {name: column.to(self._device, non_blocking=True, copy=True) for name, column in slot.columns.items()}
-        if slot.copied is not None:
-            slot.copied.record(torch.cuda.current_stream(self._device))
-        self._prefetch()
-        return batch | {"image": self._modality.to_network(batch["image"])}
-
-    def state_dict(self) -> State:
-        """See ``Sampler``; the state from before the prefetched batch was chosen."""
-        return dict(self._state)
-
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """See ``Sampler``."""
-        self._order.load_state_dict(state)
-        self._next.result()
-        self._prefetch()
-
-
-def _columns(dataset: Dataset, batch_size: int) -> Columns:
-    """All columns of a dataset, with zeros as labels if it has none.
-
-    Raises:
-        GanzooError: It has fewer rows than a batch.
-    """
-    if not 1 <= batch_size <= len(dataset):
-        raise GanzooError(
-            f"batch_size {batch_size} exceeds the {len(dataset)} {dataset.split} images of dataset '{dataset.name}'.",
-            f"Set train.batch_size to a number between 1 and {len(dataset)}.",
-        )
-    labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
-    further = {name: column.contiguous() for name, column in dataset.columns.items()}
-    return {"image": dataset.images.contiguous(), "label": labels, **further}
+        self._cursor = int(state["cursor"])

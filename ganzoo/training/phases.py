@@ -111,7 +111,8 @@ def check_losses(phase: str, losses: object) -> None:
         raise GanzooError(
             f"The phase '{phase}' returns a {type(losses).__name__}, not a mapping.", 'Return {"loss": ...}.'
         )
-    for name, value in {**losses, "loss": losses.get("loss")}.items():
+    for name in [*(name for name in losses if name != "loss"), "loss"]:  # a penalty's own name says more
+        value = losses.get(name)
         what = ""
         if not isinstance(value, Tensor):
             what = f"of type {type(value).__name__}"

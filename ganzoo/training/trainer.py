@@ -16,7 +16,7 @@ from ganzoo.api.dataset import Dataset
 from ganzoo.api.objective import Networks, Objective
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe, initial
-from ganzoo.data import build_sampler
+from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import derive_seed, full_precision, restore_stream, seeded, stream
@@ -111,7 +111,7 @@ class Trainer:
         self.ema = Ema(averaged, initial(config.ema), ramp=ramp) if config.ema is not None else None
 
         data_seed = derive_seed(config.seed, "data")
-        self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
+        self.sampler = Sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self._sources = {name: dataset.columns[name] for name in self.objective.generates_from}
         self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels

@@ -219,7 +219,7 @@ def problems(device: Any, recipe: Any, zoo: Any, dataset: Any, plant: str | None
     found += [f"{name} is {value}" for name, value in trainer.flush().items() if not abs(value) < 1e30]
     if captured and trainer.engine.name != "cudagraph":
         found += [f"not captured: {trainer.engine.name}", *told]
-    if any(pool is not None for pool in Graph.pools) or type(trainer.sampler).__name__ != "ResidentSampler":
+    if any(pool is not None for pool in Graph.pools) or trainer.sampler.streamed:
         found.append("graphs share memory, or the dataset is streamed")
     saved, state = trainer.checkpoint()
     saved = {name: value.clone() for name, value in saved.items()}

@@ -1,15 +1,16 @@
 """Batches from a dataset on the device, and from one that is streamed to it: the same ones."""
 
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 import torch
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.data import SHARE, ResidentSampler, StreamedSampler, build_sampler
+from ganzoo.data import SHARE, Sampler
 from ganzoo.errors import GanzooError
 
+ResidentSampler, StreamedSampler = (partial(Sampler, streamed=streamed) for streamed in (False, True))
 PAIR = ((ResidentSampler, "cpu"), (StreamedSampler, "cuda"))
 
 
@@ -186,40 +187,19 @@ def test_streamed_batches_are_the_resident_ones():
         )
 
 
-def test_a_buffer_is_filled_again_only_after_its_batch_has_been_copied():
-    sampler = StreamedSampler(numbered(50), 12, seed=0, device="cpu")
-    sampler._next.result()
-    slot, waited = next(sampler._slots), []
-    slot.copied = SimpleNamespace(synchronize=lambda: waited.append(slot.columns["label"].tolist()))
-    sampler._gather(slot, torch.arange(12))
-    assert waited != [slot.columns["label"].tolist()]
-    assert len(waited) == 1
-
-
-def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted():
-    sampler = StreamedSampler(numbered(50), 12, seed=0, device="cpu")
-    sampler._next.result()
-    sampler._columns["image"] = sampler._columns["image"][:3]
-    sampler.next()
-    with pytest.raises((IndexError, RuntimeError)):
-        [sampler.next() for _ in range(5)]
-
-
 @pytest.mark.parametrize("room", [True, False])
 def test_a_dataset_is_streamed_where_a_gpu_has_no_room_for_it(monkeypatch, room):
-    dataset, told, made = replace(numbered(50), columns={"source": torch.zeros(50, 4)}), [], []
-    for name in ("ResidentSampler", "StreamedSampler"):
-        monkeypatch.setattr(f"ganzoo.data.{name}", lambda *given, name=name, **options: made.append(name))
-    free = int((dataset.images.nbytes + 50 * 4 * 4) / SHARE) + (1 if room else -8)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
-    build_sampler(dataset, 5, seed=0, device=torch.device("cuda"), log=told.append)
-    assert made == ["ResidentSampler" if room else "StreamedSampler"]
+    dataset, told = replace(numbered(50), columns={"source": torch.zeros(50, 4)}), []
+    size = dataset.images.nbytes + dataset.labels.nbytes + 50 * 4 * 4
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(size / SHARE) + (1 if room else -8), 2**30))
+    monkeypatch.setattr(Sampler, "_use", lambda self, order: None)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *given, **options: self)  # there may be no GPU
+    assert Sampler(dataset, 5, seed=0, device="cuda", log=told.append).streamed is not room
     assert len(told) == (0 if room else 1)
 
 
 def test_on_a_cpu_nothing_is_streamed():
-    sampler = build_sampler(numbered(50), 5, seed=0, device=torch.device("cpu"), log=pytest.fail)
-    assert isinstance(sampler, ResidentSampler)
+    assert not Sampler(numbered(50), 5, seed=0, device="cpu", log=pytest.fail).streamed
 
 
 def test_points_come_as_they_are_to_the_last_bit():

@@ -6,7 +6,7 @@ from torch.nn.functional import mse_loss, softplus
 
 from ganzoo import Dataset, Objective, Phase
 from ganzoo.config.loading import load_recipe
-from ganzoo.data import ResidentSampler, StreamedSampler
+from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
@@ -112,8 +112,8 @@ def test_compiled_training_follows_the_eager_curve(zoo):
 
 
 def test_the_source_is_used_and_stays_with_its_image(zoo):
-    for kind in (ResidentSampler, StreamedSampler):
-        sampler = kind(inverted("train", None), 10, seed=1, device="cpu")
+    for streamed in (False, True):
+        sampler = Sampler(inverted("train", None), 10, seed=1, device="cpu", streamed=streamed)
         for _ in range(12):
             batch = sampler.next()
             assert batch.keys() == {"image", "label", "source"}
