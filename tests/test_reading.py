@@ -31,24 +31,6 @@ def test_memory_is_the_machines_or_that_of_the_tightest_control_group(tmp_path, 
     assert reading.machine_memory(tmp_path) == memory
 
 
-@pytest.mark.parametrize(
-    ("most", "sentence"), [(19, "more than 19 files"), (1, r"The list of files in .*x\.zip is too large")]
-)
-def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch, most, sentence):
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for number in range(20):
-            archive.writestr(f"{number}.png", b"")
-    with reading.ZippedFiles(tmp_path / "x.zip") as opened:
-        assert len(opened.names) == 20
-    monkeypatch.setattr(reading, "MAX_ZIPPED", most)
-    with pytest.raises(GanzooError, match=sentence):
-        reading.ZippedFiles(tmp_path / "x.zip")
-    with pytest.raises(GanzooError, match=sentence):
-        reading.read_npz(tmp_path / "x.zip", ["images"])
-    with pytest.raises(GanzooError, match=sentence):
-        reading.check_torch_file(tmp_path / "x.zip")
-
-
 def test_an_encrypted_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.png", b"secret")
