@@ -84,22 +84,17 @@ def assemble(
     spec = build_spec(recipe, zoo, modality, classes, columns)
     objective = build_objective(recipe, zoo)
     networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
-    loss = f"loss '{recipe.loss.name}'"
-    with contained(f"The {loss} could not build its own networks", CHECK_OPTIONS), memory_guard(loss):
+    loss = f"The loss '{recipe.loss.name}'"
+    with contained(f"{loss} could not build its own networks", CHECK_OPTIONS), memory_guard(loss):
         networks.update(objective.bind(spec, dict(networks.items())))
     if not hasattr(objective, "spec"):
-        raise GanzooError(f"The {loss} has no spec after bind().", "Call super().bind(spec, networks) first in bind().")
-    for attribute in ("samples_with", "generates_from"):
-        if isinstance(value := getattr(objective, attribute), str):
-            raise GanzooError(f"The {loss} has {attribute} = {value!r}.", f"Write ({value!r},).")
-    require_roles(f"The {loss} samples with", objective.samples_with, networks)
+        raise GanzooError(f"{loss} has no spec after bind().", "Call super().bind(spec, networks) first in bind().")
+    require_roles(f"{loss} samples with", objective.samples_with, networks)
     assembly = Assembly(spec, objective, networks)
-    _probe(assembly, recipe)
-    unusable = _fail_on_images(assembly)
+    unusable = _probe(assembly, recipe)
 
     def probe() -> None:
-        _probe(assembly, recipe)
-        if not _fail_on_images(assembly) <= unusable:
+        if not _probe(assembly, recipe) <= unusable:
             raise GanzooError("A discriminator or encoder fails.")
 
     use_channels_last(networks, probe)
@@ -229,7 +224,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     layers are rejected just like a single huge one.
 
     Args:
-        name: What the ``with`` block builds, for the message.
+        name: What the ``with`` block builds, as the start of a sentence.
         memory: Available bytes; default: this machine's memory.
 
     Raises:
@@ -238,14 +233,17 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     memory = memory or machine_memory() or 2**40  # if unknown on this system, more than today's machines have
     limit = memory // BYTES_PER_WEIGHT
     weights = tensors = 0
-    too_large = False
+    too_many = ""
 
     def count(module: nn.Module, attribute: str, tensor: Tensor | None) -> None:
-        nonlocal weights, tensors, too_large
+        nonlocal weights, tensors, too_many
         weights += 0 if tensor is None else tensor.numel()
         tensors += 1
-        too_large = weights > limit or tensors > MAX_TENSORS
-        if too_large:
+        if weights > limit:
+            too_many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
+        elif tensors > MAX_TENSORS:
+            too_many = f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
+        if too_many:
             raise _TooLarge
 
     hooks: list[Any] = [
@@ -255,17 +253,13 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     try:
         yield
     except (_TooLarge, Exception):  # Entry.create turns any exception into a GanzooError
-        if not too_large:
+        if not too_many:
             raise
     finally:
         for hook in hooks:
             hook.remove()
-    if too_large:
-        if weights > limit:
-            many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
-        else:
-            many = f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
-        raise GanzooError(f"The {name} would have more than {many}.", "Reduce its sizes.") from None
+    if too_many:
+        raise GanzooError(f"{name} would have more than {too_many}.", "Reduce its sizes.") from None
 
 
 class _Unfilled(TorchFunctionMode):
@@ -294,7 +288,7 @@ def check_memory(name: str, build: Callable[[], object], memory: int | None = No
         GanzooError: The network is too large.
     """
     alone = torch.random.fork_rng(devices=[])
-    with memory_guard(name, memory), suppress(Exception), alone, torch.device("meta"), _Unfilled():
+    with memory_guard(f"The {name}", memory), suppress(Exception), alone, torch.device("meta"), _Unfilled():
         build()
 
 
@@ -340,8 +334,11 @@ def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
 
 
 @torch.no_grad()
-def _probe(assembly: Assembly, recipe: Recipe) -> None:
+def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
     """Pass two fakes through the networks, so that a wrong shape gives an error message now, not a traceback later.
+
+    Returns:
+        The roles of discriminators and encoders that do not accept two images, some because they need further inputs.
 
     Raises:
         GanzooError: A network fails or returns a wrong shape, or the dataset lacks a column.
@@ -396,6 +393,14 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
             expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
             if objective.augmentation is not None and recipe.augmentation is not None:
                 _probe_augmentation(objective.augmentation, f"The augmentation '{recipe.augmentation.name}'", fake)
+        unusable = set()
+        for role, kind in objective.roles.items():
+            if kind in ("discriminator", "encoder"):
+                try:
+                    networks[role](torch.zeros(2, *spec.shape), *objective.condition(label))
+                except Exception:
+                    unusable.add(role)
+    return unusable
 
 
 def _probe_augmentation(augmentation: Augmentation, who: str, images: Tensor) -> None:
@@ -409,21 +414,6 @@ def _probe_augmentation(augmentation: Augmentation, who: str, images: Tensor) ->
         what = f"a {type(augmented).__name__}" if shape is None else f"shape {tuple(shape)}"
         sentence = f"{who} returns {what} for images of shape {tuple(images.shape)}."
         raise GanzooError(sentence, "Return as many images of the same size.")
-
-
-@torch.no_grad()
-def _fail_on_images(assembly: Assembly) -> set[str]:
-    """The roles of discriminators and encoders that do not accept two images, some because they need further inputs."""
-    spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
-    label, failing = objective.condition(torch.zeros(2, dtype=torch.int64)), set()
-    with evaluating(networks), torch.random.fork_rng(devices=[]):
-        for role, kind in objective.roles.items():
-            if kind in ("discriminator", "encoder"):
-                try:
-                    networks[role](torch.zeros(2, *spec.shape), *label)
-                except Exception:
-                    failing.add(role)
-    return failing
 
 
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:

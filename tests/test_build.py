@@ -15,7 +15,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo.training.optim import RoleOptimizer
-from ganzoo.training.step import phase_groups
+from ganzoo.training.phases import phase_groups
 
 
 def network():
@@ -344,7 +344,7 @@ class Forgetful(Objective):
 
     @property
     def samples_with(self):
-        return {"misspelt": ("generater",), "text": "generator"}.get(self.slip, ("generator",))
+        return ("generater",) if self.slip == "misspelt" else ("generator",)
 
     def bind(self, spec, networks):
         return {} if self.slip == "bind" else super().bind(spec, networks)
@@ -360,7 +360,6 @@ class Forgetful(Objective):
     ("slip", "sentence"),
     [
         ("bind", "The loss 'forgetful' has no spec after bind(). Call super().bind(spec, networks) first in bind()."),
-        ("text", "The loss 'forgetful' has samples_with = 'generator'. Write ('generator',)."),
         (
             "misspelt",
             "The loss 'forgetful' samples with 'generater', but there is no such network. Did you mean 'generator'?",

@@ -31,6 +31,10 @@ FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, even on CPUs; the others are faster with ``foreach``."""
 
 
+Setter = tuple[ScheduleConfig, Callable[[float], object]]
+"""A schedule, and the function that sets its value for the next step."""
+
+
 class RoleOptimizer:
     """The optimizer of one network.
 
@@ -38,7 +42,7 @@ class RoleOptimizer:
         network: The network that it updates.
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
         options: Keyword arguments of torch's class, including ``lr``. ``lr`` and each of the betas may be a schedule,
-            see ``schedule_setters``.
+            see ``schedules``.
         captured_on: The device that an engine captures steps on; the learning rate is then a tensor there.
             None if steps are not captured.
         lazy_scale: c, as returned by the function ``lazy_scale``: every learning rate is multiplied by c, and every
@@ -59,8 +63,15 @@ class RoleOptimizer:
         self._name, self.lazy_scale = name, lazy_scale
         kind = known()[name]
         accepted = inspect.signature(kind).parameters
-        betas = options.get("betas", ())
-        scheduled = any(isinstance(beta, ScheduleConfig) for beta in betas)
+        lr, betas = options["lr"], options.get("betas", ())
+        self.schedules: list[Setter] = [
+            (beta, partial(self.set_beta, index))
+            for index, beta in enumerate(betas)
+            if isinstance(beta, ScheduleConfig)
+        ]
+        scheduled = bool(self.schedules)
+        if isinstance(lr, ScheduleConfig):
+            self.schedules.append((lr, self.set_lr))
         options = {key: initial(value) for key, value in options.items()}
         options["lr"] = options["lr"] * lazy_scale
         if betas:
@@ -116,11 +127,12 @@ class RoleOptimizer:
             else:
                 group["lr"] = value
 
-    def set_betas(self, values: Sequence[float]) -> None:
-        """Set the betas, before lazy scaling."""
-        values = [beta**self.lazy_scale for beta in values]
+    def set_beta(self, index: int, value: float) -> None:
+        """Set one of the betas, before lazy scaling."""
         for group in self.inner.param_groups:
-            group["betas"] = tuple(values)
+            betas = list(group["betas"])
+            betas[index] = value**self.lazy_scale
+            group["betas"] = tuple(betas)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors, named ``<parameter index>.<entry>``."""
@@ -210,6 +222,9 @@ def build_optimizers(
                 f"Add optimizers.{role}, or optimizers.default for every role that is not listed.",
             )
         options = {key: value for key, value in config.options.items() if key not in OWN}
+        decay = config.options.get("decay")
+        if decay in ("linear", "cosine") and not isinstance(options["lr"], ScheduleConfig):
+            options["lr"] = ScheduleConfig(start=options["lr"], end=0.0, shape=decay)
         scale = lazy_scale(role, phases) if config.options.get("lazy_scaling") else 1.0
         optimizers[role] = RoleOptimizer(network, config.name, options, captured_on, scale)
     return optimizers
@@ -258,20 +273,20 @@ class Ema:
             with foreign_code(sentence, f"{COPYABLE} Without train.ema, no copy is made."):
                 self.networks[role] = copy.deepcopy(network)
         self.networks.eval().requires_grad_(False)
-        followed = list(networks.values())
-        self._averages: list[Tensor] = list(self.networks.parameters())
-        self._sources: list[Tensor] = [p.detach() for network in followed for p in network.parameters()]
-        pairs = zip(self.networks.modules(), nn.ModuleDict(networks).modules(), strict=True)
-        measured = [pair for pair in pairs if isinstance(pair[0], MEASURED) and list(pair[0].buffers(recurse=False))]
-        self._measured: list[nn.Module] = [module for module, _ in measured]
-        self._measured_buffers = [b for module, _ in measured for b in module.buffers(recurse=False)]
-        self._trained_buffers = [b for _, source in measured for b in source.buffers(recurse=False)]
-        self._reached = True
-        own = {id(buffer) for buffer in self._measured_buffers}
-        copied = zip(self.networks.buffers(), (b for network in followed for b in network.buffers()), strict=True)
-        others = [pair for pair in copied if id(pair[0]) not in own]
-        self._buffers: list[Tensor] = [buffer for buffer, _ in others]
-        self._source_buffers: list[Tensor] = [source for _, source in others]
+        followed = nn.ModuleDict(networks)
+        self._averages, self._sources = list(self.networks.parameters()), [p.detach() for p in followed.parameters()]
+        self._measured: list[nn.Module] = []
+        measured: list[tuple[Tensor, Tensor]] = []
+        copied: list[tuple[Tensor, Tensor]] = []
+        for own, source in zip(self.networks.modules(), followed.modules(), strict=True):
+            pairs = list(zip(own.buffers(recurse=False), source.buffers(recurse=False), strict=True))
+            if isinstance(own, MEASURED) and pairs:
+                self._measured.append(own)
+                measured += pairs
+            else:
+                copied += pairs
+        self._measured_buffers, self._trained_buffers = [own for own, _ in measured], [source for _, source in measured]
+        self._buffers, self._source_buffers = [own for own, _ in copied], [source for _, source in copied]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -296,12 +311,6 @@ class Ema:
         if not self._measured:
             return
         torch._foreach_copy_(self._measured_buffers, self._trained_buffers)
-        if not self._reached:
-            return
-        calls: list[nn.Module] = []
-        hooks = [
-            module.register_forward_pre_hook(lambda module, inputs: calls.append(module)) for module in self._measured
-        ]
         norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for module in self._measured:
@@ -313,12 +322,7 @@ class Ema:
                     # this, a momentum of None, waits for the device.
                     norm.momentum = 1 / (index + 1)
                 run(index)
-                if not calls:  # all are in a discriminator, so more batches, which may be slow, would be useless
-                    self._reached = False
-                    break
         finally:
-            for hook in hooks:
-                hook.remove()
             for module in self._measured:
                 module.eval()
             for norm, momentum in zip(norms, momenta, strict=True):
@@ -330,83 +334,39 @@ def schedule_setters(
     objective: Objective,
     optimizers: Mapping[str, RoleOptimizer],
     ema: Ema | None,
-    total: int,
     device: torch.device,
-) -> list[Callable[[int], None]]:
+) -> list[Setter]:
     """Connect a recipe's schedules with the values that they change.
 
     Scheduled options of regularizers and augmentations become buffers here, so call it before an engine prepares any
     phase.
 
-    Args:
-        recipe: A validated recipe.
-        objective: The recipe's objective.
-        optimizers: The recipe's optimizers, by role.
-        ema: The moving average, if there is one.
-        total: Number of real images shown in the complete run.
-        device: The objective's device.
-
-    Returns:
-        Functions, each of which takes the number of real images shown so far and sets one value for the next step.
-
     Raises:
         GanzooError: A module has no numeric attribute with the name of a scheduled option.
     """
-    setters: list[Callable[[int], None]] = []
-    for role, optimizer in optimizers.items():
-        config = recipe.optimizers.get(role) or recipe.optimizers["default"]
-        setters += _optimizer_setters(optimizer, config.options, total)
-    if recipe.regularizers or recipe.augmentation:
-        assert isinstance(objective, AdversarialGame), "no other objective takes them"
+    setters = [setter for optimizer in optimizers.values() for setter in optimizer.schedules]
+    if isinstance(objective, AdversarialGame):
         modules = [*objective.regularizers, objective.augmentation]
         for module, component in zip(modules, [*recipe.regularizers, recipe.augmentation], strict=True):
             if module is not None and component is not None:
                 for name, schedule in component.schedules().items():
-                    at = partial(schedule.at, total=total)
-                    setters.append(_buffer_setter(module, component.name, name, at, device))
+                    setters.append((schedule, scheduled_buffer(module, component.name, name, device).fill_))
     if ema is not None and isinstance(recipe.train.ema, ScheduleConfig):
-        decay_at = partial(recipe.train.ema.at, total=total)
-
-        def set_decay(images: int) -> None:
-            ema.decay = decay_at(images)
-
-        setters.append(set_decay)
+        setters.append((recipe.train.ema, partial(setattr, ema, "decay")))
     return setters
 
 
-def _optimizer_setters(
-    optimizer: RoleOptimizer, options: Mapping[str, object], total: int
-) -> list[Callable[[int], None]]:
-    setters: list[Callable[[int], None]] = []
-    lr, decay, betas = options["lr"], options.get("decay", "constant"), options.get("betas")
-    if isinstance(lr, float | int) and decay in ("linear", "cosine"):
-        lr = ScheduleConfig(start=lr, end=0.0, shape=decay)
-    if isinstance(lr, ScheduleConfig):
-        rate = lr
-        setters.append(lambda images: optimizer.set_lr(rate.at(images, total)))
-    if isinstance(betas, Sequence) and any(isinstance(beta, ScheduleConfig) for beta in betas):
-        each = [b if isinstance(b, ScheduleConfig) else ScheduleConfig(start=b, shape="constant") for b in betas]
-        setters.append(lambda images: optimizer.set_betas([beta.at(images, total) for beta in each]))
-    return setters
-
-
-def _buffer_setter(
-    module: nn.Module, label: str, name: str, at: Callable[[int], float], device: torch.device
-) -> Callable[[int], None]:
-    """Make a module's number a buffer, which captured steps read; returns a function that sets it in place."""
+def scheduled_buffer(module: nn.Module, label: str, name: str, device: torch.device) -> Tensor:
+    """A module's number as a scalar buffer, which captured steps read."""
     value = getattr(module, name, None)
     if name in vars(module) and isinstance(value, float | int):
         delattr(module, name)
+        value = torch.tensor(float(value), device=device)
         # Not persistent: it depends only on the images shown, so checkpoints do not need it.
-        module.register_buffer(name, torch.tensor(float(value), device=device), persistent=False)
-    elif not isinstance(value, Tensor) or value.dim() != 0:
+        module.register_buffer(name, value, persistent=False)
+    if not isinstance(value, Tensor) or value.dim() != 0:
         raise GanzooError(
             f"'{label}' cannot schedule {name}: it has no numeric attribute of that name.",
             f"Set self.{name} in its constructor, and read it from there.",
         )
-
-    def setter(images: int) -> None:
-        buffer: Tensor = getattr(module, name)
-        buffer.fill_(at(images))
-
-    return setter
+    return value

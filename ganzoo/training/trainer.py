@@ -146,8 +146,7 @@ class Trainer:
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
-        total = self.total_steps * self.images_per_step
-        self.schedules = schedule_setters(self.recipe, self.objective, optimizers, self.ema, total, self.device)
+        self.schedules = schedule_setters(self.recipe, self.objective, optimizers, self.ema, self.device)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -182,8 +181,8 @@ class Trainer:
             RunError: The engine ``cudagraph`` could not capture a phase.
         """
         with numerics(self.recipe.train, self.precision, self.device):
-            for set_value in self.schedules:
-                set_value(self.images)
+            for schedule, set_value in self.schedules:
+                set_value(schedule.at(self.images, self.total_steps * self.images_per_step))
             SyncedBatchNorm.exchanging = self.processes.size > 1
             try:
                 adversarial_step(self._step_state, self.steps)

@@ -12,7 +12,7 @@ from ganzoo.config.schema import ScheduleConfig
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.engines import CaptureEngine
-from ganzoo.training.optim import _buffer_setter
+from ganzoo.training.optim import scheduled_buffer
 from ganzoo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -78,8 +78,8 @@ def begin(mnist):
 
 def set_for(trainer, images):
     """Every scheduled value for the step that begins after this many images."""
-    for set_value in trainer.schedules:
-        set_value(images)
+    for schedule, set_value in trainer.schedules:
+        set_value(schedule.at(images, trainer.total_steps * trainer.images_per_step))
 
 
 @pytest.mark.parametrize("decay", ["linear", "cosine"])
@@ -283,13 +283,11 @@ def test_an_augmentation_without_the_number_that_it_declares_is_a_one_line_error
         scheduled = ("level",)
 
     with pytest.raises(GanzooError, match="'noise' cannot schedule level: it has no numeric attribute of that name"):
-        _buffer_setter(Forgets(), "noise", "level", float, CPU)
+        scheduled_buffer(Forgets(), "noise", "level", CPU)
 
 
 def test_an_existing_buffer_is_set_in_place():
     module = nn.Module()
     module.register_buffer("level", torch.tensor(0.5))
     before = module.level
-    _buffer_setter(module, "noise", "level", lambda images: images / 10, CPU)(4)
-    assert module.level is before
-    assert before.item() == pytest.approx(0.4)
+    assert scheduled_buffer(module, "noise", "level", CPU) is before
