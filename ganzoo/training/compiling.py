@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from ganzoo.api.dataset import cache_folder
 from ganzoo.api.objective import Batch, Losses
-from ganzoo.training.engines import fallback_message, name_with_fallbacks, snapshot
+from ganzoo.training.engines import Engine, snapshot
 from ganzoo.training.step import PhaseStep, StepGroup
 
 COMPILATIONS = 256
 """The most compilations of one function: all phases' losses are the same code, for which torch's own limit is 8."""
 
 
-class CompileEngine:
+class CompileEngine(Engine):
     """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
 
     A loss that cannot be compiled runs eagerly from the start, with a message. Random numbers are those of eager
@@ -37,15 +37,12 @@ class CompileEngine:
         log: Called with a message about what could not be compiled.
     """
 
-    def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_private_cache(log))
-        self._device, self._log = device, log
-        self._compiled: dict[str, bool] = {}
+    requested = "compile"
 
-    @property
-    def name(self) -> str:
-        """``compile``, with the phases that run eagerly."""
-        return name_with_fallbacks("compile", self._compiled)
+    def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
+        super().__init__(log)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_private_cache(log))
+        self._device = device
 
     def prepare(self, groups: Sequence[StepGroup]) -> None:
         """Compile the groups' losses; the compiler starts at each one's first call."""
@@ -66,12 +63,12 @@ class CompileEngine:
             nonlocal tried
             columns = batch.real, batch.label, batch.z, batch.source, batch.extra
             if not tried:
-                tried, self._compiled[phase.name] = True, self._compiles(phase, lambda: compiled(*columns), modules)
-            if self._compiled[phase.name]:
+                tried, self._taken[phase.name] = True, self._compiles(phase, lambda: compiled(*columns), modules)
+            if self._taken[phase.name]:
                 try:
                     return compiled(*columns)
                 except torch._dynamo.exc.TorchDynamoException as error:  # something has changed, so torch recompiles
-                    self._fall_back(phase, error)
+                    self.fall_back(phase.name, "compile its loss", error)
             return phase.eager_loss(batch)
 
         phase.forward = forward
@@ -84,15 +81,11 @@ class CompileEngine:
                 loss()["loss"].backward()  # type: ignore[no-untyped-call]
             return True
         except Exception as error:
-            self._fall_back(phase, error)
+            self.fall_back(phase.name, "compile its loss", error)
             return False
         finally:
             phase.begin()  # drops the gradients
             rollback()
-
-    def _fall_back(self, phase: PhaseStep, error: Exception) -> None:
-        self._compiled[phase.name] = False
-        self._log(fallback_message(phase.name, "compile its loss", error))
 
 
 def _private_cache(log: Callable[[str], None]) -> Path:

@@ -7,7 +7,6 @@ has its own module, because torch's compiler takes a long time to import.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,26 +24,34 @@ WARM_UP = 3
 LONGEST_REASON = 160
 
 
-class Engine(Protocol):
-    """Makes groups of phases faster, which then do the same."""
+class Engine:
+    """Executes groups of phases as they are written. Subclasses make them faster, which then do the same.
+
+    Args:
+        log: Called with a message about what could not be made faster.
+    """
+
+    requested = "eager"  # as in train.engine
+
+    def __init__(self, log: Callable[[str], None] = lambda sentence: None) -> None:
+        self._log = log
+        self._taken: dict[str, bool] = {}  # whether it could handle each phase
 
     @property
     def name(self) -> str:
-        """Its name in a recipe, with the phases that it could not handle: ``compile without generator``."""
-        ...
+        """Its name in a recipe, with the phases that run eagerly: ``compile without generator``."""
+        eager = [phase for phase, worked in self._taken.items() if not worked]
+        if not eager:
+            return self.requested
+        return f"{self.requested} without {', '.join(eager)}" if any(self._taken.values()) else "eager"
 
     def prepare(self, groups: Sequence[StepGroup]) -> None:
         """Called before training, and again with new groups when a checkpoint is restored."""
-        ...
 
-
-class EagerEngine:
-    """Leaves the groups as they are."""
-
-    name = "eager"
-
-    def prepare(self, groups: Sequence[StepGroup]) -> None:
-        """Change nothing."""
+    def fall_back(self, phase: str, what: str, error: Exception) -> None:
+        """Note that a phase runs eagerly, because torch cannot do ``what``."""
+        self._taken[phase] = False
+        self._log(f"The phase '{phase}' runs eagerly, because torch cannot {what} ({first_line(error)}).")
 
 
 def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:
@@ -60,36 +67,13 @@ def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[],
     return rollback
 
 
-def name_with_fallbacks(engine: str, taken: Mapping[str, bool]) -> str:
-    """An engine's name with the phases that run eagerly, given whether the engine could handle each phase."""
-    eager = [phase for phase, worked in taken.items() if not worked]
-    if not eager:
-        return engine
-    return f"{engine} without {', '.join(eager)}" if any(taken.values()) else "eager"
-
-
-def fallback_message(phase: str, what: str, error: Exception) -> str:
-    """Why a phase runs eagerly: torch cannot do ``what``."""
-    return f"The phase '{phase}' runs eagerly, because torch cannot {what} ({first_line(error)})."
-
-
 def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")
 
 
-class Recorder(Protocol):
-    """The interface of ``CudaGraphs``; tests have an implementation for CPUs."""
-
-    def warm_up(self, work: Callable[[], None]) -> None:
-        """Run work in a way that prepares its capture."""
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record work without running it on the device; returns a function that runs it on the same memory."""
-
-
-class CaptureEngine:
+class CaptureEngine(Engine):
     """Replays each group as one graph: latent codes, forward, backward, optimizer step and the recording of its losses.
 
     None of this then runs in Python. The host still sets schedules, chooses the real rows, which are copied to where
@@ -108,22 +92,22 @@ class CaptureEngine:
 
     def __init__(
         self,
-        recorder: Recorder,
+        recorder: CudaGraphs,
         device: torch.device,
         latents: torch.Generator,
         log: Callable[[str], None],
         inner: Engine | None = None,
     ) -> None:
-        self._recorder, self._device, self._latents, self._log = recorder, device, latents, log
-        self._inner = inner or EagerEngine()
-        self._captured: dict[str, bool] = {}
+        super().__init__(log)
+        self._recorder, self._device, self._latents = recorder, device, latents
+        self._inner = inner or Engine()
 
     @property
     def name(self) -> str:
         """``cudagraph`` or ``compile-cudagraph``, with the phases that run eagerly."""
-        if self._captured and not any(self._captured.values()):
-            return self._inner.name
-        return name_with_fallbacks("cudagraph" if self._inner.name == "eager" else "compile-cudagraph", self._captured)
+        self.requested = "cudagraph" if self._inner.name == "eager" else "compile-cudagraph"
+        name = super().name
+        return self._inner.name if name == "eager" else name
 
     def prepare(self, groups: Sequence[StepGroup]) -> None:
         """Make each group's fourth call capture it."""
@@ -154,16 +138,15 @@ class CaptureEngine:
             batch = Batch.of(columns, group.latents())
             with FakeTensorMode(allow_non_fake_inputs=True):
                 group.forward_and_backward(batch)
-            self._captured[group.name] = True
+            self._taken[group.name] = True
         except Exception as error:
-            self._captured[group.name] = False
-            self._log(fallback_message(group.name, "capture its work", error))
+            self.fall_back(group.name, "capture its work", error)
         finally:
             for phase in group.phases:
                 phase.begin()  # drops gradients, which have no values
             rollback()
             self._latents.set_state(latents)
-        return self._captured[group.name]
+        return self._taken[group.name]
 
     def _capture(self, group: StepGroup, train: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
         """A function that replays the group's work.

@@ -37,7 +37,7 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines import CAPTURING, CaptureEngine, CudaGraphs, EagerEngine, Engine
+from ganzoo.training.engines import CAPTURING, CaptureEngine, CudaGraphs, Engine
 from ganzoo.training.optim import Ema, RoleOptimizer, build_optimizers, schedule_setters
 from ganzoo.training.phases import Meters, batches_per_step, frozen_parameters, phase_groups
 from ganzoo.training.step import PhaseStep, StepGroup, TrainingState, adversarial_step
@@ -359,7 +359,7 @@ def build_engine(
         )
     if name == "auto" and device.type == "cpu":
         log("Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.")
-    engine: Engine = EagerEngine()
+    engine = Engine()
     if name.startswith("compile"):
         from ganzoo.training.compiling import CompileEngine
 

@@ -192,15 +192,14 @@ def test_averaged_weights_have_their_own_statistics():
     assert network[1].num_batches_tracked == 40
 
 
-def test_if_drawing_reaches_no_batch_norm_it_stops_and_trained_statistics_are_kept():
-    encoder, drawn = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), []
+def test_if_drawing_reaches_no_batch_norm_trained_statistics_are_kept():
+    encoder = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     ema = Ema({"generator": nn.Linear(3, 2), "encoder": encoder}, decay=0.9)
     for step in range(3):
         encoder(torch.randn(5, 2))
         ema.update(step)
-        ema.measure(lambda index: drawn.append(ema.networks["generator"](torch.randn(4, 3))), 20)
+        ema.measure(lambda index: ema.networks["generator"](torch.randn(4, 3)), 20)
         assert torch.equal(ema.networks["encoder"][1].running_mean, encoder[1].running_mean)
-    assert len(drawn) == 1
 
 
 def test_ema_networks_are_frozen_and_in_evaluation_mode():
