@@ -85,12 +85,6 @@ def test_a_context_made_by_hand_names_what_it_lacks(name: str) -> None:
     assert str(caught.value) == "This context was created without the function that was called."
 
 
-def test_the_roles_of_a_phase_are_a_tuple():
-    with pytest.raises(GanzooError) as caught:
-        Phase("main", "generator", lambda networks, batch: {})
-    assert str(caught.value) == "The phase 'main' trains 'generator', not a tuple. Write ('generator',)."
-
-
 def test_a_regularizer_applies_at_least_every_some_steps():
     with pytest.raises(GanzooError, match="every_steps must be at least 1, not 0"):
         Regularizer(every_steps=0)

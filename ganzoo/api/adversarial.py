@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -50,10 +50,6 @@ def _not_given(inputs: Tensor) -> Tensor:
     raise AssertionError("This context was created without the function that was called.")
 
 
-def _unchanged(images: Tensor) -> Tensor:
-    return images
-
-
 class RegularizerContext:
     """What a regularizer receives from one phase. ``real``, ``fake`` and ``clean_fake`` are made when first read.
 
@@ -77,9 +73,6 @@ class RegularizerContext:
 
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
-    _real: Tensor | None = None
-    _fake: Tensor | None = None
-    _clean_fake: Tensor | None = None
 
     def __init__(
         self,
@@ -95,29 +88,23 @@ class RegularizerContext:
         player: Player = "discriminator",
     ) -> None:
         self.networks, self.critic, self.batch, self._fakes = networks, critic, batch, fakes
-        self.augment = augment or _unchanged
+        self.augment = augment or (lambda images: images)
         self.condition, self.generate, self.features, self.player = condition, generate, features, player
 
-    @property
+    @cached_property
     def real(self) -> Tensor:
         """Real images (n, c, h, w) as the discriminator sees them, after augmentation."""
-        if self._real is None:
-            self._real = self.augment(self.batch.real)
-        return self._real
+        return self.augment(self.batch.real)
 
-    @property
+    @cached_property
     def clean_fake(self) -> Tensor:
         """Fake images (n, c, h, w) before augmentation; only in a generator phase do they carry its graph."""
-        if self._clean_fake is None:
-            self._clean_fake = self._fakes()
-        return self._clean_fake
+        return self._fakes()
 
-    @property
+    @cached_property
     def fake(self) -> Tensor:
         """The same fake images as the discriminator sees them, after augmentation."""
-        if self._fake is None:
-            self._fake = self.augment(self.clean_fake)
-        return self._fake
+        return self.augment(self.clean_fake)
 
     def augmented_critic(self, images: Tensor) -> Tensor:
         """Augment images (n, c, h, w), and return their logits (n,).

@@ -169,11 +169,6 @@ class Phase:
     after: Callable[[Networks], None] | None = None
     shares_fakes: bool = False
 
-    def __post_init__(self) -> None:
-        if isinstance(self.trains, str):
-            sentence = f"The phase '{self.name}' trains {self.trains!r}, not a tuple."
-            raise GanzooError(sentence, f"Write ({self.trains!r},).")
-
 
 class Objective(nn.Module, ABC):
     """A list of phases over named networks. State that the phases need is kept in registered buffers.

@@ -224,7 +224,16 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
         with _opened(path) as (file, n_bytes), warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             picture = Image.open(file, formats=tuple(formats))
-            _check_picture(path, picture, n_bytes)
+            pixels, size = prod(picture.size), "x".join(map(str, picture.size))
+            if pixels > MAX_PIXELS:
+                raise GanzooError(
+                    f"The picture {path} is {size}, but at most {MAX_PIXELS:,} pixels are read.", "Make it smaller."
+                )
+            if pixels > max(MAX_FLAT_PIXELS, PIXELS_PER_BYTE * n_bytes):
+                raise GanzooError(
+                    f"The picture {path} claims to be {size}, in a file of only {n_bytes:,} bytes.",
+                    "Remove it, or make it smaller.",
+                )
             verdict = "is damaged"
             yield picture
     except (GanzooError, MemoryError):
@@ -238,20 +247,6 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
     except Exception as error:  # Pillow's readers let each other's exceptions through
         reason = str(error).rstrip(".") or type(error).__name__
         raise GanzooError(f"The picture {path} {verdict} ({reason}).", "Remove it or write it again.") from error
-
-
-def _check_picture(path: Path | ZippedFile, picture: Image.Image, n_bytes: int) -> None:
-    pixels = prod(picture.size)
-    size = "x".join(map(str, picture.size))
-    if pixels > MAX_PIXELS:
-        raise GanzooError(
-            f"The picture {path} is {size}, but at most {MAX_PIXELS:,} pixels are read.", "Make it smaller."
-        )
-    if pixels > max(MAX_FLAT_PIXELS, PIXELS_PER_BYTE * n_bytes):
-        raise GanzooError(
-            f"The picture {path} claims to be {size}, in a file of only {n_bytes:,} bytes.",
-            "Remove it, or make it smaller.",
-        )
 
 
 def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, np.ndarray[Any, Any]]:

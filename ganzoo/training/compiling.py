@@ -7,8 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -77,7 +76,8 @@ class CompileEngine(Engine):
         """Whether a phase's loss and its gradient can be compiled. Training's state is the same afterwards."""
         rollback = snapshot(modules, self._device)
         try:
-            with _compiling():
+            with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
+                warnings.simplefilter("ignore", DeprecationWarning)  # torch's, about its own code
                 loss()["loss"].backward()  # type: ignore[no-untyped-call]
             return True
         except Exception as error:
@@ -105,11 +105,3 @@ def _private_cache(log: Callable[[str], None]) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="ganzoo-compiled-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-@contextmanager
-def _compiling() -> Iterator[None]:
-    """Allow enough compilations for all phases, and silence torch's deprecation warnings about its own code."""
-    with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield

@@ -90,7 +90,16 @@ def keep_freed_memory() -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """``auto`` is bf16 if the hardware multiplies it faster than fp32, else fp32."""
+    """``auto`` is bf16 if the hardware multiplies it faster than fp32, else fp32.
+
+    Raises:
+        GanzooError: TF32 is requested on a device other than a CUDA GPU.
+    """
+    if name == "tf32" and device.type != "cuda":
+        raise GanzooError(
+            f"train.precision=tf32 is a number format of CUDA GPUs, but this run trains on {device.type}.",
+            "Use train.precision=auto, or fp32.",
+        )
     if name != "auto":
         return name
     return "bf16" if _fast_bf16(device) else "fp32"
@@ -132,19 +141,6 @@ def _faster_on_this_cpu() -> bool:
     finally:
         torch.set_num_threads(threads)
     return best[torch.bfloat16] < MAX_BF16_TIME * best[torch.float32]
-
-
-def refuse_tf32_elsewhere(precision: str, device: torch.device) -> None:
-    """Check that TF32 is requested only on CUDA devices.
-
-    Raises:
-        GanzooError: TF32 is requested on another device.
-    """
-    if precision == "tf32" and device.type != "cuda":
-        raise GanzooError(
-            f"train.precision=tf32 is a number format of CUDA GPUs, but this run trains on {device.type}.",
-            "Use train.precision=auto, or fp32.",
-        )
 
 
 def fix_workspace() -> None:

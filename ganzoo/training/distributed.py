@@ -225,15 +225,10 @@ class Replicas:
         parameters = [p.detach() for module in modules for p in module.parameters()]
         processes.broadcast([*parameters, *(b for module in modules for b in module.buffers())])
         # Buffers that a checkpoint contains; the others are constants.
-        names = [module.state_dict().keys() for module in modules]
-        kept = [
-            b
-            for module, saved in zip(modules, names, strict=True)
-            for name, b in module.named_buffers()
-            if name in saved
-        ]
-        self._averaged = [b for b in kept if b.is_floating_point()]
-        self._whole = [b for b in kept if not b.is_floating_point()]
+        self._averaged = []
+        for module in modules:
+            saved = module.state_dict().keys()
+            self._averaged += [b for name, b in module.named_buffers() if name in saved and b.is_floating_point()]
 
     def average_gradients(self, trained: Sequence[nn.Parameter], *, buffers: bool = True) -> None:
         """Average the gradients of these parameters after a backward pass, in one exchange.
@@ -253,24 +248,6 @@ class Replicas:
         means = torch.tensor(list(values.values()), dtype=torch.float64)
         self._processes.all_reduce_mean([means])
         return dict(zip(values, means.tolist(), strict=True))
-
-    def refuse_diverging_integers(self) -> None:
-        """Check that integer buffers, which have no mean, are the same in all processes; waits for the device.
-
-        Raises:
-            RunError: They differ between processes.
-        """
-        if self._processes.size == 1 or not self._whole:
-            return
-        # Weighted by position, so that swapped values are detected too.
-        places = [1 + torch.arange(b.numel(), device=b.device).view(b.shape) % 997 for b in self._whole]
-        sums = torch.stack([(b.double() * place).sum() for b, place in zip(self._whole, places, strict=True)]).tolist()
-        extremes = self._processes.all_reduce_max([*sums, *(-one for one in sums)])
-        if any(a != -b for a, b in zip(extremes[: len(sums)], extremes[len(sums) :], strict=True)):
-            raise RunError(
-                "This recipe keeps integers that depend on the images of one process, and integers have no mean.",
-                "Train it in one process.",
-            )
 
 
 def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:
@@ -352,16 +329,12 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return _summed(gradient)
-
-
-def _summed(x: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(x.contiguous())  # type: ignore[no-untyped-call]
-    return total
+        return _Sum.apply(gradient.contiguous())  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _mean_of_all(x: Tensor) -> Tensor:
-    return _summed(x) / dist.get_world_size()
+    total: Tensor = _Sum.apply(x.contiguous())  # type: ignore[no-untyped-call]
+    return total / dist.get_world_size()
 
 
 def sync_batch_norm(network: nn.Module) -> None:

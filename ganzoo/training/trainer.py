@@ -24,7 +24,6 @@ from ganzoo.training.device import (
     autocast,
     keep_freed_memory,
     numerics,
-    refuse_tf32_elsewhere,
     resolve_precision,
 )
 from ganzoo.training.distributed import (
@@ -85,7 +84,6 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.precision = resolve_precision(config.precision, self.device)
-        refuse_tf32_elsewhere(self.precision, self.device)
         self.latents = stream(config.seed, "latents", self.device)
         engine = build_engine(config.engine, self.device, self.latents, log, processes.size)
 
@@ -224,12 +222,7 @@ class Trainer:
         return math.ceil(self.recipe.train.images / self.images_per_step)
 
     def flush(self) -> dict[str, float]:
-        """The mean losses of all processes since the last flush; waits for the device.
-
-        Raises:
-            RunError: A network or the objective keeps integers that depend on one process's data.
-        """
-        self._replicas.refuse_diverging_integers()
+        """The mean losses of all processes since the last flush; waits for the device."""
         return self._replicas.mean(self.meters.flush())
 
     @property

@@ -5,9 +5,9 @@ import torch
 
 from ganzoo import Dataset, Phase
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import GanzooError, RunError
+from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.distributed import Processes, Replicas, SyncedBatchNorm, sync_batch_norm
+from ganzoo.training.distributed import Processes, SyncedBatchNorm, sync_batch_norm
 from ganzoo.training.step import PhaseStep
 from ganzoo.training.trainer import Trainer
 
@@ -222,14 +222,6 @@ def test_image_counters_account_for_other_processes(mnist):
     trained = Trainer(recipe, zoo, dataset=mnist, processes=Pair(0, 2))
     assert (trained.objective.augmentation.processes, trained.objective.regularizers[0].processes) == (2, 2)
     assert trainer(mnist, *settings).objective.augmentation.processes == 1
-
-
-def test_integers_that_differ_between_processes_are_refused(monkeypatch):
-    module = torch.nn.Module()
-    module.register_buffer("seen", torch.tensor([3]))
-    monkeypatch.setattr(Pair, "all_reduce_max", lambda self, numbers: [number + 1 for number in numbers], raising=False)
-    with pytest.raises(RunError, match="integers"):
-        Replicas(Pair(0, 2), (module,)).refuse_diverging_integers()
 
 
 def test_a_device_too_full_for_a_checkpoint_is_not_reported_as_a_misfit(mnist):
