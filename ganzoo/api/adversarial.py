@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -73,6 +73,9 @@ class RegularizerContext:
 
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
+    _real: Tensor | None = None
+    _fake: Tensor | None = None
+    _clean_fake: Tensor | None = None
 
     def __init__(
         self,
@@ -91,20 +94,26 @@ class RegularizerContext:
         self.augment = augment or (lambda images: images)
         self.condition, self.generate, self.features, self.player = condition, generate, features, player
 
-    @cached_property
+    @property
     def real(self) -> Tensor:
         """Real images (n, c, h, w) as the discriminator sees them, after augmentation."""
-        return self.augment(self.batch.real)
+        if self._real is None:
+            self._real = self.augment(self.batch.real)
+        return self._real
 
-    @cached_property
+    @property
     def clean_fake(self) -> Tensor:
         """Fake images (n, c, h, w) before augmentation; only in a generator phase do they carry its graph."""
-        return self._fakes()
+        if self._clean_fake is None:
+            self._clean_fake = self._fakes()
+        return self._clean_fake
 
-    @cached_property
+    @property
     def fake(self) -> Tensor:
         """The same fake images as the discriminator sees them, after augmentation."""
-        return self.augment(self.clean_fake)
+        if self._fake is None:
+            self._fake = self.augment(self.clean_fake)
+        return self._fake
 
     def augmented_critic(self, images: Tensor) -> Tensor:
         """Augment images (n, c, h, w), and return their logits (n,).
