@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn.modules.module import (
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.overrides import TorchFunctionMode
 
-from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation
+from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.dataset import Modality
 from ganzoo.api.metric import evaluating
 from ganzoo.api.objective import Objective, Spec
@@ -345,7 +346,6 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
     """
     spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
     named = {f"{role} '{config.name}'": networks[role] for role, config in recipe.networks.items()}
-    listed = ", ".join(named)
     shapes = dict(spec.columns)
     for column in objective.generates_from:
         if column not in shapes:
@@ -355,11 +355,29 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 "Choose a dataset with this column.",
             )
     needing = [] if spec.classes else [name for name, network in named.items() if needs_label(network)]
-
-    def expect(what: str, shape: tuple[int, ...], forward: Callable[[], Tensor]) -> Tensor:
+    networks_of = f"The networks {', '.join(named)}"
+    unusable = set()
+    with evaluating(networks), torch.random.fork_rng(devices=[]):
+        z = _expect(
+            f"The prior '{spec.prior.name}'",
+            "codes",
+            (2, spec.latent),
+            lambda: spec.prior.sample(2, torch.Generator(), torch.device("cpu")),
+            f"Implement sample(n, generator, device), which returns float32 codes (n, {spec.latent}).",
+        )
+        label = torch.zeros(2, dtype=torch.int64)
+        columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
         try:
-            with foreign_code(f"The networks {listed} fail to produce {what}", SIZES_FROM_SPEC):
-                output = forward()
+            fake = _expect(
+                networks_of,
+                "images",
+                (2, *spec.shape),
+                lambda: objective.generate_from(networks, z, label, columns),
+                SIZES_FROM_SPEC,
+            )
+            if isinstance(objective, AdversarialGame):
+                judge = partial(networks["discriminator"], fake, *objective.condition(label))
+                _expect(networks_of, "logits", (2,), judge, SIZES_FROM_SPEC)
         except GanzooError as error:
             if not needing or not isinstance(error.__cause__, TypeError):
                 raise
@@ -367,33 +385,16 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 f"The {needing[0]} needs labels, but the recipe '{recipe.name}' is unconditional.",
                 "Set conditional: true, or choose another network.",
             ) from error
-        if not isinstance(output, Tensor):
-            raise GanzooError(
-                f"The networks {listed} produce {what} of type {type(output).__name__}.", "Return a tensor."
+        if isinstance(objective, AdversarialGame) and objective.augmentation is not None and recipe.augmentation:
+            before = {name: tensor.clone() for name, tensor in objective.augmentation.state_dict().items()}
+            _expect(
+                f"The augmentation '{recipe.augmentation.name}'",
+                "images",
+                tuple(fake.shape),
+                partial(objective.augmentation, fake),
+                "Return as many images of the same size.",
             )
-        if tuple(output.shape) != shape:
-            raise GanzooError(
-                f"The networks {listed} produce {what} of shape {tuple(output.shape)}, not {shape}.", SIZES_FROM_SPEC
-            )
-        return output
-
-    with evaluating(networks), torch.random.fork_rng(devices=[]):
-        remedy = "Implement sample(n, generator, device), which returns float32 codes (n, width)."
-        with foreign_code(f"The prior '{spec.prior.name}' fails to draw codes", remedy):
-            z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
-        shape = tuple(getattr(z, "shape", ()))
-        if shape != (2, spec.latent) or z.dtype != torch.float32:
-            kind = getattr(z, "dtype", type(z).__name__)
-            sentence = f"The prior '{spec.prior.name}' draws codes of shape {shape} and type {kind}."
-            raise GanzooError(sentence, f"Its width is {spec.latent}, so it returns float32 (n, {spec.latent}).")
-        label = torch.zeros(2, dtype=torch.int64)
-        columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
-        fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))
-        if isinstance(objective, AdversarialGame):
-            expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
-            if objective.augmentation is not None and recipe.augmentation is not None:
-                _probe_augmentation(objective.augmentation, f"The augmentation '{recipe.augmentation.name}'", fake)
-        unusable = set()
+            objective.augmentation.load_state_dict(before)
         for role, kind in objective.roles.items():
             if kind in ("discriminator", "encoder"):
                 try:
@@ -403,17 +404,20 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
     return unusable
 
 
-def _probe_augmentation(augmentation: Augmentation, who: str, images: Tensor) -> None:
-    """Augment images once, which must keep their shape; what the augmentation changes in its buffers is undone."""
-    before = {name: tensor.clone() for name, tensor in augmentation.state_dict().items()}
-    with foreign_code(f"{who} fails on images of shape {tuple(images.shape)}", "Take sizes from the images."):
-        augmented = augmentation(images)
-    augmentation.load_state_dict(before)
-    shape = getattr(augmented, "shape", None)
-    if shape != images.shape:
-        what = f"a {type(augmented).__name__}" if shape is None else f"shape {tuple(shape)}"
-        sentence = f"{who} returns {what} for images of shape {tuple(images.shape)}."
-        raise GanzooError(sentence, "Return as many images of the same size.")
+def _expect(who: str, what: str, shape: tuple[int, ...], produce: Callable[[], Tensor], remedy: str) -> Tensor:
+    """What ``produce`` returns: a floating-point tensor of this shape.
+
+    Raises:
+        GanzooError: It fails, or returns something else.
+    """
+    with foreign_code(f"{who} failed to produce {what}", remedy):
+        output = produce()
+    if not isinstance(output, Tensor):
+        raise GanzooError(f"{who} produced {what} of type {type(output).__name__}, not a tensor.", remedy)
+    if output.shape != shape or not output.is_floating_point():
+        kind = str(output.dtype).removeprefix("torch.")
+        raise GanzooError(f"{who} produced {what} of shape {tuple(output.shape)} and type {kind}, not {shape}.", remedy)
+    return output
 
 
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:

@@ -232,8 +232,8 @@ def test_spectral_norm_refuses_a_weight_that_is_no_parameter():
 @pytest.mark.parametrize(
     ("forward", "words"),
     [
-        (lambda self, z: {}["image"], "fail to produce images: KeyError: 'image'"),
-        (lambda self, z: [z], "produce images of type list"),
+        (lambda self, z: {}["image"], "failed to produce images: KeyError: 'image'"),
+        (lambda self, z: [z], "produced images of type list"),
         (
             lambda self, z, label: z,
             "generator 'mistaken' needs labels, but the recipe 'vanilla-mnist' is unconditional. Set conditional: true",
@@ -265,15 +265,16 @@ class Cropping(Augmentation):
         return None if self.rows < 0 else images[..., self.rows :, :]
 
 
-@pytest.mark.parametrize(("rows", "returned"), [(1, "shape (2, 1, 27, 28)"), (-1, "a NoneType")])
+@pytest.mark.parametrize(
+    ("rows", "returned"),
+    [(1, "shape (2, 1, 27, 28) and type float32, not (2, 1, 28, 28)"), (-1, "type NoneType, not a tensor")],
+)
 def test_an_augmentation_that_changes_the_size_is_blamed_before_training(own_zoo, rows, returned):
     own_zoo.augmentations.add(Entry("augmentation", "cropping", Cropping, "Crops", "Someone 2020", "tests", "0"))
     recipe = load_recipe("vanilla-mnist", own_zoo, [f"augmentation={{name: cropping, rows: {rows}}}"])
     with pytest.raises(GanzooError) as caught:
         assemble(recipe, own_zoo, Images(1, 28, 28), 10)
-    assert (
-        caught.value.sentence == f"The augmentation 'cropping' returns {returned} for images of shape (2, 1, 28, 28)."
-    )
+    assert caught.value.sentence == f"The augmentation 'cropping' produced images of {returned}."
     fitting = load_recipe("vanilla-mnist", own_zoo, ["augmentation={name: cropping, rows: 0}"])
     assert assemble(fitting, own_zoo, Images(1, 28, 28), 10).objective.augmentation.calls == 0
 
@@ -325,7 +326,7 @@ def test_a_prior_is_called_by_its_registered_name(own_zoo):
             return torch.randn(n, 3, generator=generator, device=device)
 
     own_zoo.priors.add(Entry("prior", "short", Short, "Too short", None, "tests", "0"))
-    with pytest.raises(GanzooError, match="The prior 'short' draws codes of shape"):
+    with pytest.raises(GanzooError, match="The prior 'short' produced codes of shape"):
         assemble(load_recipe("vanilla-mnist", own_zoo, ["prior=short"]), own_zoo, Images(1, 28, 28), 10)
 
 

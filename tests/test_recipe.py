@@ -745,7 +745,10 @@ class Deviceless(GaussianPrior):
 
 @pytest.mark.parametrize(
     ("prior", "sentence"),
-    [(Sloppy, r"draws codes of shape \(2, 8\) and type"), (Deviceless, "fails to draw codes: TypeError")],
+    [
+        (Sloppy, r"produced codes of shape \(2, 8\) and type float32, not \(2, 9\)"),
+        (Deviceless, "failed to produce codes: TypeError"),
+    ],
 )
 def test_a_prior_at_fault_is_named_and_not_the_networks(own_zoo, prior, sentence):
     own_zoo.priors.add(Entry("prior", "faulty", prior, "Faulty", None, "mine", "mine 1.0"))

@@ -73,7 +73,7 @@ def data() -> Dataset:
 
 def assert_names_a_part(parts: dict[str, Any], message: str) -> None:
     """The message names a part that does not fit; one that quotes a crash would name parts as well."""
-    assert "fail to produce" not in message, (parts, message)
+    assert "failed to produce" not in message, (parts, message)
     assert "could not build" not in message, (parts, message)
     names = [parts[kind] for kind in ("loss", "generator", "discriminator", "augmentation") if parts[kind]]
     assert any(f"'{name}'" in message for name in [*names, *parts["regularizers"]]), (parts, message)
