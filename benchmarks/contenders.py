@@ -19,9 +19,9 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.schema import Recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.cost import flops_per_image
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.tuning import settle_engine
+from ganzoo_studies.cost import flops_per_image
 from machine import wait
 from peers.catalogue import Package
 from peers.talk import PeerProcess

@@ -29,8 +29,8 @@ from ganzoo.files import default_folder, write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment, hardware_in_words, now
-from ganzoo.training.cost import flops_per_image
 from ganzoo.training.device import resolve_precision, use_available_cores
+from ganzoo_studies.cost import flops_per_image
 from ganzoo_studies.matrix import Job, jobs_of
 from ganzoo_studies.progress import BenchProgress
 from ganzoo_studies.records import Ledger

@@ -20,9 +20,10 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment, in_words
-from ganzoo.training.cost import flops_per_image, shares_of_a_step
 from ganzoo.training.device import use_available_cores
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.tuning import shares_of_a_step
+from ganzoo_studies.cost import flops_per_image
 from machine import gemm_peak
 
 STEPS, WARM_UP = 40, 5

@@ -17,9 +17,9 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.cost import flops_per_image
 from ganzoo.training.engines import WARM_UP
 from ganzoo.training.trainer import Trainer
+from ganzoo_studies.cost import flops_per_image
 from machine import gemm_peak
 from summary import throughput
 

@@ -30,11 +30,10 @@ from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import as_argument, write_atomically
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.scores import SAMPLE_SEED
-from ganzoo.training.cost import shares_of_a_step
 from ganzoo.training.optim import broken_networks
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import ThreadTuner
+from ganzoo.training.tuning import ThreadTuner, shares_of_a_step
 
 GRID_ROWS, GRID_CLASSES = 8, 40
 """A grid of samples has a column for each class, but at most ``GRID_CLASSES``."""

@@ -110,10 +110,9 @@ class Trainer:
 
         data_seed = derive_seed(config.seed, "data")
         self.sampler = Sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
-        self._sources = {name: dataset.columns[name] for name in self.objective.generates_from}
         self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
-        self._encoded = {"image": dataset.images, "label": labels} if self._encoders else {}
+        self._real = {"image": dataset.images, "label": labels, **dataset.columns}
         self.steps = 0
         self._measured_after: int | None = None
         self.meters, self.gradients = Meters(), Meters()
@@ -249,23 +248,17 @@ class Trainer:
         random = torch.Generator().manual_seed(derive_seed(0, "statistics"))
         n = MEASURED_SAMPLES
 
-        def spread(columns: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-            """Rows of the index-th batch. Each is spread over the whole dataset, which may be sorted."""
-            place = torch.arange(n) * MEASURED_BATCHES + index
-            return {
-                name: column[place * len(column) // (n * MEASURED_BATCHES)].to(self.device)
-                for name, column in columns.items()
-            }
-
         def run(index: int) -> None:
-            if self._encoders:
-                real = spread(self._encoded, index)
+            # Each batch is spread over the whole dataset, which may be sorted.
+            rows = (torch.arange(n) * MEASURED_BATCHES + index) * len(self._real["image"]) // (n * MEASURED_BATCHES)
+            real = {name: column[rows].to(self.device) for name, column in self._real.items()}
+            for role in self._encoders:
                 images = spec.modality.to_network(real["image"])
-                for role in self._encoders:
-                    networks[role](images, *objective.condition(real["label"]))
+                networks[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
-            objective.generate_from(networks, codes, label.to(self.device), spread(self._sources, index))
+            columns = {name: real[name] for name in objective.generates_from}
+            objective.generate_from(networks, codes, label.to(self.device), columns)
 
         with seeded(derive_seed(0, "statistics"), self.device), full_precision(self.device):
             self.ema.measure(run, MEASURED_BATCHES)

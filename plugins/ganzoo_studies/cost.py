@@ -1,18 +1,31 @@
-"""The cost of a study on this machine: images, scorings, and seconds, estimated from a few timed steps of each row."""
+"""What training costs.
+
+A study's images, scorings and seconds on this machine, estimated from a few timed steps of each row; and the
+floating-point operations of a recipe's step, which are counted.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from ganzoo.api.dataset import Dataset
+from ganzoo.api.objective import Batch
+from ganzoo.build import assemble
+from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.device import available_cores
+from ganzoo.training.phases import batches_per_step, frozen_parameters, phase_groups
+from ganzoo.training.step import PhaseStep, StepGroup, require_gradients
 from ganzoo.training.trainer import Trainer
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.study import Study
@@ -115,3 +128,52 @@ def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, 
         return (clock() - started_at) / share / steps / trainer.images_per_step
     finally:
         torch.set_num_threads(usual_threads)
+
+
+def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
+    """Floating-point operations of a training step per real image shown.
+
+    Matrix products and convolutions count, forward and backward, with a multiplication and an addition as two;
+    elementwise operations, norms and optimizers are left out, as is customary. Each phase is weighted by the share of
+    steps that it runs in. Nothing is computed: the tensors are fake tensors, which have only shapes, and torch's random
+    state is unchanged.
+
+    Args:
+        recipe: A validated recipe.
+        zoo: The registries in which its names are looked up.
+        dataset: The training images, for their sizes and types.
+    """
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
+        assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
+        networks, objective = assembly.networks, assembly.objective
+        groups = phase_groups(objective.phases(), recipe, networks)
+        phases = [phase for group in groups for phase in group]
+        frozen = frozen_parameters(networks, phases, recipe)
+        require_gradients((), frozen)
+        n, spec = recipe.train.batch_size, assembly.spec
+        z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
+        columns = {name: torch.zeros(n, *one.shape[1:], dtype=one.dtype) for name, one in dataset.columns.items()}
+        images, label = torch.zeros(n, *spec.shape), torch.zeros(n, dtype=torch.int64)
+        batch = Batch.of({"image": images, "label": label, **columns}, z)
+        total = 0.0
+        for first, *others in groups:
+            steps = [PhaseStep(phase, networks, (), nullcontext, frozen) for phase in (first, *others)]
+            group = StepGroup(steps, objective, dict(networks.items()), lambda: z, nullcontext, first.shares_fakes)
+            counter = FlopCounterMode(display=False)
+            counter.mod_tracker = _NoTracker()
+            with counter:
+                group.forward_and_backward(batch)
+            # How often a group runs per step, on average over the run.
+            share = first.repeat / first.every_steps * (first.end - first.begin)
+            total += share * counter.get_total_flops()
+    return total / (n * batches_per_step(phases))
+
+
+class _NoTracker(ModuleTracker):
+    """Turns off counts by module, whose hooks in torch forbid the input gradients that penalties take."""
+
+    def __enter__(self) -> _NoTracker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None

@@ -27,7 +27,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
 from ganzoo.runs.schemas import LARGEST, Count, Name, Seconds
 from ganzoo.runs.scores import final_scores, own_protocol
-from ganzoo.training.cost import flops_per_image
+from ganzoo_studies.cost import flops_per_image
 from ganzoo_studies.matrix import Job, job_folder
 
 RUNS: Final = "runs.jsonl"

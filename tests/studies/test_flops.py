@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganzoo.config.loading import load_recipe
-from ganzoo.training.cost import flops_per_image
+from ganzoo_studies.cost import flops_per_image
 
 LATENT, HIDDEN, PIXELS = 100, 16, 784
 SMALL = [f"networks.generator.hidden=[{HIDDEN}]", f"networks.discriminator.hidden=[{HIDDEN}]", "train.batch_size=32"]
