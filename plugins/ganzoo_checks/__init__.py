@@ -1,5 +1,4 @@
-"""The plugin contract: checks that say what to change.
+"""The plugin contract: functions that check a registered entry, and say what to change.
 
-``ganzoo check NAME``, ``pytest --ganzoo-plugin NAME`` and our own tests/contract run them. A check is a function of a
-registered entry that raises ``CheckFailed``; ``catalogue`` says which checks apply to which kind.
+``ganzoo check NAME``, ``pytest --ganzoo-plugin NAME`` and our own tests/contract run them.
 """

@@ -34,45 +34,40 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check everything that a plugin registers, and report what to change. Exits with 1 if a check fails."""
-    from rich.progress import Progress
+    from rich.progress import track
     from rich.text import Text
 
     from ganzoo.cli.console import Console
+    from ganzoo.errors import GanzooError
     from ganzoo.registry.loading import load_zoo
-    from ganzoo_checks.catalogue import BASIC, STEPS, plugin_checks
-    from ganzoo_checks.entries import CheckFailed
+    from ganzoo_checks.contract import BASIC, plugin_checks
+    from ganzoo_checks.training import STEPS
 
     checks = plugin_checks(name, load_zoo())
     failures: list[dict[str, str]] = []
-    basic, left_out = set[str](), 0
-    console, bar = Console(soft_wrap=True), Console(stderr=True)
-    with Progress(console=bar, transient=True, disable=as_json or not bar.is_terminal) as progress:
-        for case in progress.track(checks, description="checking"):
-            if case.thing in basic and case.check in STEPS:
-                left_out += 1
-                continue
-            try:
-                with redirect_stdout(sys.stderr):  # a plugin's prints must not mix with results or JSON
-                    case.run()
-            except CheckFailed as error:
-                what = {"plugin": case.plugin, "thing": case.thing, "check": case.check}
-                if case.check in BASIC:
-                    basic.add(case.thing)
-                failures.append({**what, "sentence": error.sentence, "remedy": error.remedy})
-                if as_json:
-                    continue
-                if not progress.disable:  # the bar may be on the same terminal, in another stream
-                    progress.stop()
-                place = Text(f"{case.thing} {case.check}: ", "red")
-                console.print(place + Text(f"{error.sentence} {error.remedy}"))
-                progress.start()
+    broken, left_out = set[str](), 0
+    console = Console(soft_wrap=True)
+    hidden = as_json or not console.is_terminal
+    for case in track(checks, "checking", console=console, transient=True, disable=hidden):
+        if case.thing in broken and case.name in STEPS:
+            left_out += 1
+            continue
+        try:
+            with redirect_stdout(sys.stderr):  # a plugin's prints must not mix with results or JSON
+                case.run()
+        except GanzooError as error:
+            if case.name in BASIC:
+                broken.add(case.thing)
+            place = {"plugin": case.plugin, "thing": case.thing, "check": case.name}
+            failures.append({**place, "sentence": error.sentence, "remedy": error.remedy})
+            if not as_json:
+                console.print(Text(f"{case.thing} {case.name}: ", "red") + Text(f"{error.sentence} {error.remedy}"))
     if as_json:
         print_json({"plugin": name, "checks": len(checks), "left_out": left_out, "failures": failures}, indent=1)
+    elif failures:
+        others = f", {left_out} were left out" if left_out else ""
+        console.print(Text(f"{len(failures)} of {len(checks)} checks failed{others}.", "red"))
     else:
-        verdict = f"All {len(checks)} checks passed."
-        if failures:
-            others = f", {left_out} were left out" if left_out else ""
-            verdict = f"{len(failures)} of {len(checks)} checks failed{others}."
-        console.print(Text(verdict, "red" if failures else "green"))
+        console.print(Text(f"All {len(checks)} checks passed.", "green"))
     if failures:
         raise typer.Exit(1)

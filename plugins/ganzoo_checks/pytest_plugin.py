@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ganzoo_checks.catalogue import PluginCheck
+    from ganzoo_checks.checking import Check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,48 +28,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Append the checks to the collected tests."""
     for name in config.getoption("--ganzoo-plugin"):
-        items += PluginChecks.from_parent(session, name=name, nodeid=f"ganzoo-plugin[{name}]").collect()
-
-
-class PluginChecks(pytest.Collector):
-    """The checks of one plugin."""
-
-    def collect(self) -> list[CheckItem]:
-        """One item per check, in catalogue order.
-
-        Raises:
-            pytest.UsageError: The plugin is unknown.
-        """
         from ganzoo.errors import GanzooError
         from ganzoo.registry.loading import load_zoo
-        from ganzoo_checks.catalogue import plugin_checks
+        from ganzoo_checks.contract import plugin_checks
 
         try:
-            checks = plugin_checks(self.name, load_zoo())
+            checks = plugin_checks(name, load_zoo())
         except GanzooError as error:
             raise pytest.UsageError(f"--ganzoo-plugin: {error}") from error
-        return [CheckItem.from_parent(self, name=f"{case.thing}::{case.check}", case=case) for case in checks]
+        for check in checks:
+            test = f"{check.thing}::{check.name}"
+            items.append(
+                CheckItem.from_parent(session, name=test, nodeid=f"ganzoo-plugin[{name}]::{test}", check=check)
+            )
 
 
 class CheckItem(pytest.Item):
     """One check."""
 
-    def __init__(self, *, case: PluginCheck, **options: Any) -> None:
+    def __init__(self, *, check: Check, **options: Any) -> None:
         super().__init__(**options)
-        self.case = case
+        self.check = check
 
     def runtest(self) -> None:
-        """Run the check."""
-        self.case.run()
+        """Run it; its failure needs no traceback."""
+        from ganzoo.errors import GanzooError
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A failed check without a traceback."""
-        from ganzoo_checks.entries import CheckFailed
-
-        if isinstance(excinfo.value, CheckFailed):
-            return f"{excinfo.value.sentence}\n{excinfo.value.remedy}"
-        return super().repr_failure(excinfo, style)
+        try:
+            self.check.run()
+        except GanzooError as error:
+            pytest.fail(f"{error.sentence}\n{error.remedy}", pytrace=False)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Named after the plugin rather than a file."""
-        return self.path, None, f"{self.case.plugin}: {self.name}"
+        return self.path, None, f"{self.check.plugin}: {self.name}"

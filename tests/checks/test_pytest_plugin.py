@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import ganzoo_checks.catalogue  # noqa: F401 - pytester forgets what is imported first within it, and torch loads only once
+import ganzoo_checks.contract  # noqa: F401 - pytester forgets what is imported first within it, and torch loads only once
 
 pytest_plugins = "pytester"
 WORDS = "summary or docstring"

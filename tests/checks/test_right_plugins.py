@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from typer import Exit
 
 from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, GaussianPrior, Images, Objective, Phase, Points
+from ganzoo.config.loading import load_recipe
 from ganzoo.layers import ConditionalBatchNorm
 from ganzoo.registry.loading import PluginInfo, Zoo, load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo_checks import commands as authors
-from ganzoo_checks import data_checks, entries, networks, recipes
-from ganzoo_checks.catalogue import CHECKS, PluginCheck, _checks_of
-from ganzoo_checks.entries import CheckFailed
+from ganzoo_checks import contract, training
+from ganzoo_checks.checking import CHECKS, Check, Function
 
 
 class Sized(nn.Module):
@@ -219,12 +220,12 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
 
 def failures(zoo: Zoo, kind: str, name: str) -> list[str]:
     entry, found = zoo.registry(kind).get(name), []
-    for check in CHECKS:
-        if kind in check.kinds:
+    for check, kinds, function in CHECKS:
+        if kind in kinds:
             try:
-                PluginCheck("right", f"{kind}-{name}", check.name, partial(check.function, entry, zoo)).run()
-            except CheckFailed as error:
-                found.append(f"{check.name}: {error}")
+                Check("right", f"{kind}-{name}", check, function, entry, zoo).run()
+            except GanzooError as error:
+                found.append(f"{check}: {error}")
     return found
 
 
@@ -245,7 +246,7 @@ def test_it_passes_every_check(zoo: Zoo, kind: str, name: str) -> None:
 
 def test_a_recipe_is_built_for_what_its_dataset_has_or_else_its_networks_take(zoo: Zoo) -> None:
     names = ("sounds", "recordings", "vanilla-mnist")
-    built = [recipes.build(zoo.recipes.get(name), zoo).spec.modality for name in names]
+    built = [training.recipe_game(load_recipe(name, zoo), zoo).spec.modality for name in names]
     assert built == [Audio(1, 64), Audio(1, 4096), Images(1, 28, 28)]
 
 
@@ -255,49 +256,46 @@ def test_a_network_that_takes_images_of_some_size_is_checked_with_images_alone(z
             raise GanzooError("Grey images only.")
         return nn.Sequential(nn.Flatten(), nn.Linear(spec.pixels, 1), nn.Flatten(0))
 
-    entry = Entry("discriminator", "grey", grey, "Grey images only", None, "right", "right 1.0")
-    networks.output_shape(entry)
-    with pytest.raises(CheckFailed, match="to build for 3x32x32 images: GanzooError: Grey images only"):
-        networks.output_shape(entry, networks.SHAPES[1])
+    with pytest.raises(GanzooError, match="The discriminator 'mine' fails in the check 'shape': Grey images only"):
+        run(training.shape, checked("discriminator", grey))
 
 
 def test_options_without_defaults_are_told_apart_beyond_the_first_few() -> None:
-    entry = Entry("loss", "six", six_options, "Six options", "Someone 2020", "right", "right 1.0")
-    entries.types(entry)
+    run(contract.options_types, checked("loss", six_options))
 
 
 @pytest.mark.parametrize("ended", [KeyboardInterrupt(), SystemExit(130), SystemExit(143)], ids=repr)
 def test_signals_end_the_checks(ended: BaseException) -> None:
-    def check() -> None:
+    def check(entry: Any, zoo: Any) -> None:
         raise ended
 
     with pytest.raises(type(ended)):
-        PluginCheck("right", "loss-right", "finite", check).run()
+        run(check, checked("loss", six_options))
 
 
 @pytest.mark.parametrize("ended", [SystemExit(0), SystemExit(2), MemoryError(), AssertionError("no")], ids=repr)
 def test_whatever_else_ends_a_check_is_its_failure(ended: BaseException) -> None:
-    def check() -> None:
+    def check(entry: Any, zoo: Any) -> None:
         raise ended
 
-    with pytest.raises(CheckFailed, match=r"The loss 'right' fails in the check 'finite': \w+.*test_right_plugins\.py"):
-        PluginCheck("right", "loss-right", "finite", check).run()
+    with pytest.raises(GanzooError, match=rf"The loss 'mine' fails in the check 'shape': {type(ended).__name__}"):
+        run(check, checked("loss", six_options))
 
 
 def test_failures_are_printed_as_they_occur(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
-        raise CheckFailed("It fails.", "Mend it.")
+    def fail(entry: Any, zoo: Any) -> None:
+        raise GanzooError("The loss 'slow' fails.", "Mend it.")
 
-    def interrupt() -> None:
+    def interrupt(entry: Any, zoo: Any) -> None:
         raise KeyboardInterrupt
 
-    both = [PluginCheck("slow", "loss-slow", "finite", fail), PluginCheck("slow", "loss-slow", "lazy", interrupt)]
-    monkeypatch.setattr("ganzoo_checks.catalogue.plugin_checks", lambda name, zoo: both)
+    both = [Check("slow", "loss-slow", name, what, None, Zoo()) for name, what in (("a", fail), ("b", interrupt))]
+    monkeypatch.setattr("ganzoo_checks.contract.plugin_checks", lambda name, zoo: both)
     with pytest.raises(KeyboardInterrupt):
         authors.check("slow")
-    assert capsys.readouterr().out == "loss-slow finite: It fails. Mend it.\n"
+    assert capsys.readouterr().out == "loss-slow a: The loss 'slow' fails. Mend it.\n"
 
 
 def test_the_command_after_a_new_plugin_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,16 +303,29 @@ def test_the_command_after_a_new_plugin_can_be_pasted(tmp_path: Path, capsys: py
     assert f"pip install -e '{tmp_path.resolve() / 'my plugins'}'" in capsys.readouterr().err
 
 
-def test_an_invalid_recipe_is_reported_once(zoo, tmp_path):
+def test_an_invalid_recipe_is_reported_once(
+    zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bad-mnist.yaml"
     path.write_text("loss: nosuch\n")
     entry = Entry("recipe", "bad-mnist", lambda: path, "A recipe", None, "tests", "tests 0")
-    plugin = PluginInfo("tests", "tests 0", [entry], "tests")
-    assert [check.check for check in _checks_of(plugin, zoo)][-1] == "valid"
+    own = Zoo(plugins=[PluginInfo("tests", "tests 0", [entry], "nowhere")])
+    own.recipes.add(entry)
+    monkeypatch.setattr("ganzoo.registry.loading.load_zoo", lambda: own)
+    monkeypatch.setattr(contract, "import_problems", lambda plugins: {"tests": []})
+    with pytest.raises(Exit):
+        authors.check("tests", as_json=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert [failure["check"] for failure in answer["failures"]] == ["valid"]
+    assert answer["left_out"] == len(training.STEPS)
 
 
 def checked(kind: str, factory: Any) -> Entry[Any]:
     return Entry(kind, "mine", factory, "Mine", None, "mine", "mine 1.0")
+
+
+def run(check: Function, entry: Entry[Any]) -> None:
+    Check("mine", f"{entry.kind}-mine", "shape", check, entry, Zoo()).run()
 
 
 class Late(nn.Module):
@@ -334,8 +345,8 @@ class Late(nn.Module):
 
 def test_a_network_may_start_from_zeros_and_from_the_same_values_for_all_labels() -> None:
     entry = checked("generator", Late)
-    for check in (networks.labels, networks.input_gradients, networks.round_trip, networks.odd_shape):
-        check(entry)
+    for check in (training.labels, training.input_gradients, training.checkpointable, training.odd_shape):
+        run(check, entry)
 
 
 def squeezing(spec: Any) -> nn.Module:
@@ -351,8 +362,8 @@ def squeezing(spec: Any) -> nn.Module:
 
 
 def test_one_image_has_one_logit() -> None:
-    with pytest.raises(CheckFailed, match=r"returns shape \(\), not \(1,\)"):
-        networks.output_shape(checked("discriminator", squeezing))
+    with pytest.raises(GanzooError, match=r"returns shape \(\), not \(1,\)"):
+        run(training.shape, checked("discriminator", squeezing))
 
 
 def swapped(spec: Any) -> nn.Module:
@@ -362,9 +373,9 @@ def swapped(spec: Any) -> nn.Module:
 
 
 def test_height_and_width_are_not_the_same() -> None:
-    networks.output_shape(checked("generator", swapped))
-    with pytest.raises(CheckFailed, match=r"returns shape \(2, 3, 34, 21\), not \(2, 3, 21, 34\)"):
-        networks.odd_shape(checked("generator", swapped))
+    run(training.shape, checked("generator", swapped))
+    with pytest.raises(GanzooError, match=r"returns shape \(2, 3, 34, 21\), not \(2, 3, 21, 34\)"):
+        run(training.odd_shape, checked("generator", swapped))
 
 
 def generated(split: str, folder: Path | None) -> Dataset:
@@ -378,9 +389,9 @@ def mislabelled(split: str, folder: Path | None) -> Dataset:
 
 
 def test_an_invalid_dataset_is_none_whose_files_are_missing() -> None:
-    data_checks.without_files(checked("dataset", generated))
+    run(contract.without_files, checked("dataset", generated))
     with pytest.raises(GanzooError, match="labels of type torch.int32"):
-        data_checks.without_files(checked("dataset", mislabelled))
+        run(contract.without_files, checked("dataset", mislabelled))
 
 
 def overlapping(split: str, folder: Path | None) -> Dataset:
@@ -389,8 +400,8 @@ def overlapping(split: str, folder: Path | None) -> Dataset:
 
 
 def test_splits_that_share_most_samples_are_no_splits() -> None:
-    with pytest.raises(CheckFailed, match="has 98 of the 99 samples of its test split in its train split too"):
-        data_checks.without_files(checked("dataset", overlapping))
+    with pytest.raises(GanzooError, match="has 98 of the 99 samples of its test split in its train split too"):
+        run(contract.without_files, checked("dataset", overlapping))
 
 
 def test_a_prior_draws_n_codes_and_not_one_n_times() -> None:
@@ -398,8 +409,8 @@ def test_a_prior_draws_n_codes_and_not_one_n_times() -> None:
         def sample(self, n, generator, device):
             return torch.randn(1, self.dim, generator=generator, device=device).expand(n, -1).clone()
 
-    with pytest.raises(CheckFailed, match="draws one code and repeats it"):
-        data_checks.prior(checked("prior", Repeating))
+    with pytest.raises(GanzooError, match="draws one code and repeats it"):
+        run(contract.draws, checked("prior", Repeating))
 
 
 @pytest.mark.parametrize("fault", ["mask", "decomposition"])
@@ -417,5 +428,5 @@ def test_what_waits_for_a_gpu_is_found_without_one(fault: str) -> None:
                 return found[:, 0]
             return found[:, 0] * torch.linalg.svdvals(found).sum()
 
-    with pytest.raises(CheckFailed, match="boolean mask" if fault == "mask" else "waits for the device"):
-        networks.capturable(checked("discriminator", Waiting))
+    with pytest.raises(GanzooError, match="boolean mask" if fault == "mask" else "waits for the device"):
+        run(training.capturable, checked("discriminator", Waiting))

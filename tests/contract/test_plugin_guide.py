@@ -26,9 +26,8 @@ train: {images: 1000}
 USE = """\
 import json, sys, torch
 from pathlib import Path
-from ganzoo.api.metric import Features, MetricInputs
-from ganzoo_checks.catalogue import plugin_checks
-from ganzoo_checks.entries import CheckFailed
+from ganzoo import Features, GanzooError, MetricInputs
+from ganzoo_checks.contract import plugin_checks
 from ganzoo_checks.isolation import import_problems
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
@@ -38,11 +37,11 @@ zoo, folder = load_zoo(), Path(sys.argv[1])
 mine = [plugin for plugin in zoo.plugins if plugin.name[:3] == "my-"]
 failures = [problem for problems in import_problems(mine).values() for problem in problems]
 for check in plugin_checks("my-gan", zoo):
-    if check.check == "import":  # a process for each
+    if check.name == "import":  # a process for each
         continue
     try:
         check.run()
-    except CheckFailed as error:
+    except GanzooError as error:
         failures.append(str(error))
 
 train, test = (zoo.datasets.get("my-letters").create(split, folder) for split in ("train", "test"))

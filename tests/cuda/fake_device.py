@@ -246,7 +246,7 @@ def fault(name: str | None, loss: Any) -> Any:
 def problems(recipe: Any, zoo: Any, dataset: Any, plant: str | None) -> list[str]:
     """What goes wrong in a recipe's training on the device."""
     from ganzoo.training.trainer import Trainer
-    from ganzoo_checks.toys import hidden_state
+    from ganzoo_checks.checking import hidden_state
 
     told: list[str] = []
     # Statistics of averaged weights are the same operations over and over.

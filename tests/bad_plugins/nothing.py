@@ -1,8 +1,0 @@
-"""Implements a hook that registers nothing."""
-
-from ganzoo import hookimpl
-
-
-@hookimpl
-def register_losses(register):
-    pass

@@ -1,3 +1,0 @@
-"""Raises an exception on import."""
-
-raise RuntimeError("a cable is loose")
