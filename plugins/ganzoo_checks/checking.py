@@ -142,8 +142,10 @@ class Game(nn.Module):
 def toy_game(loss: Any = None, regularizer: Any = None, augmentation: Any = None) -> Game:
     """A conditional game of two perceptrons, always from the same seed."""
     seed(5)
-    networks = {"generator": mlp.Generator(SPEC, hidden=(16,)), "discriminator": mlp.Discriminator(SPEC, hidden=(16,))}
+    generator = mlp.Generator(SPEC, hidden=(16,))
+    discriminator = mlp.Discriminator(SPEC, hidden=(16,), conditioning="none")  # some penalties predict its classes
     regularizers = [] if regularizer is None else [regularizer]
+    networks = {"generator": generator, "discriminator": discriminator}
     return Game(AdversarialGame(loss or NonSaturating(), regularizers, augmentation), networks, SPEC)
 
 
@@ -201,8 +203,8 @@ def fake_device() -> Iterator[torch.device]:
             patch.object(torch.autocast, "__init__", autocast),
             patch.object(logging.getLogger(torch._subclasses.fake_tensor.__name__), "disabled", True),
             # A tensor in a plain attribute stays on the CPU; mixed with those on the device, it is refused as on a GPU.
-            FakeTensorMode(allow_non_fake_inputs=True),  # type: ignore[no-untyped-call]
-            _NoCopies(),
+            FakeTensorMode(allow_non_fake_inputs=True),
+            _NoCopies(),  # type: ignore[no-untyped-call]
         ):
             yield DEVICE
     except NotImplementedError as error:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, writing
 from ganzoo.files import sweep, temporary_name
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.packages import OURS, distribution_name, installed, normal
@@ -75,33 +75,25 @@ def write(name: str, folder: Path) -> list[Path]:
     """
     if folder.exists() or folder.is_symlink():
         raise GanzooError(f"{folder} already exists.", "Choose another name, or another folder with --out.")
-    prepared = temporary_name(folder)
-    written = []
+    prepared, files = temporary_name(folder), dict(rendered(name))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        sweep(folder.parent, folder.name)
-        for path, text in rendered(name):
-            (prepared / path).parent.mkdir(parents=True, exist_ok=True)
-            (prepared / path).write_text(text, encoding="utf-8")
-            written.append(folder / path)
-        prepared.rename(folder)
-    except OSError as error:
-        raise GanzooError(
-            f"Could not create {folder}: {error.strerror}.", "Choose another folder with --out."
-        ) from error
+        with writing(f"Could not create {folder}", "Choose another folder with --out."):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            sweep(folder.parent, folder.name)
+            for path, text in files.items():
+                (prepared / path).parent.mkdir(parents=True, exist_ok=True)
+                (prepared / path).write_text(text, encoding="utf-8")
+            prepared.rename(folder)
     finally:
         shutil.rmtree(prepared, ignore_errors=True)
-    return written
+    return [folder / path for path in files]
 
 
 def rendered(name: str) -> Iterator[tuple[Path, str]]:
     """Each file's path in the folder, and its text."""
-    words = {
-        "name": name,
-        "package": package_of(name),
-        "requirement": f"{OURS}>={version(OURS)}",
-    }
+    package = package_of(name)
+    words = {"name": name, "package": package, "requirement": f"{OURS}>={version(OURS)}"}
     for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
         path = template.relative_to(TEMPLATES).as_posix().removesuffix(SUFFIX)
-        path = path.replace("PACKAGE", words["package"]).replace("NAME", name)
+        path = path.replace("PACKAGE", package).replace("NAME", name)
         yield Path(path), Template(template.read_text(encoding="utf-8")).substitute(words)

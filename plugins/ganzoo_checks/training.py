@@ -457,7 +457,7 @@ def gradients(entry: Entry[Any], zoo: Zoo) -> None:
     """Use every parameter, keep fixed tensors in buffers, and let a phase train exactly the roles that it names."""
     for game in games(entry, zoo):
         idle = set(game.networks)
-        for phase, losses in take_steps(game):
+        for phase, losses in take_steps(game, steps=1):
             idle -= set(phase.trains)
             where = f"in the phase '{phase.name}'"
             for name, value in losses.items():
