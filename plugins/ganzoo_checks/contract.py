@@ -179,7 +179,8 @@ def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
         "Divide them by the split it is given: scores compare with samples that were never trained on."
     )
     for what in ("modality", "classes", "column_shapes"):
-        assert getattr(train, what) == getattr(test, what), f"has different {what} in its test split."
+        is_same = getattr(train, what) == getattr(test, what)
+        assert is_same, f"has different {what} in its test split.\nGive both splits the same."
 
 
 @check("features", "extractor")
