@@ -108,7 +108,7 @@ def measure(
     real = validation if reference == "validation" else entry.create("test", None)
 
     names = list(dict.fromkeys(map(extractor_name, views)))
-    extractors = {n: Pixels(fitted.images) if n == "pixels" else find_extractor(n, zoo, pool.shape) for n in names}
+    extractors = {n: Pixels(fitted.images) if n == "pixels" else find_extractor(n, zoo) for n in names}
     scores = {view: scorer(view, real, extractors, zoo) for view in views}
 
     measured: dict[str, Any] = dict(known or {})

@@ -102,7 +102,7 @@ def test_torch_fidelity_once_for_each_metric(
     from torch_fidelity import calculate_metrics
 
     images, test = mnist.images[:SAMPLES], zoo.datasets.get("mnist").create("test", None).images
-    name = register("mnist-cnn", find_extractor("mnist-cnn", zoo, (1, 28, 28)))
+    name = register("mnist-cnn", find_extractor("mnist-cnn", zoo))
 
     def theirs() -> None:
         for metric in ("fid", "kid", "prc"):

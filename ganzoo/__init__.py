@@ -14,13 +14,21 @@ if TYPE_CHECKING:
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
     from ganzoo.api.dataset import Audio, Dataset, Images, Modality, Points, Split, cache_folder
     from ganzoo.api.hookspecs import Register, RegisterPretrained, RegisterRecipe, RegisterStudy, beside, hookimpl
-    from ganzoo.api.metric import Extractor, Features, Metric, MetricInputs, ModelMetric, TrainedModel
+    from ganzoo.api.metric import (
+        Extractor,
+        Features,
+        Metric,
+        MetricInputs,
+        ModelMetric,
+        TrainedModel,
+        check_code_allowed,
+    )
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
     from ganzoo.api.reading import ZippedFile, ZippedFiles, check_bytes, open_picture, open_regular, read_idx
     from ganzoo.api.tracker import Tracker
     from ganzoo.config.schema import Recipe
-    from ganzoo.errors import Diverged, GanzooError, Interrupted
+    from ganzoo.errors import Diverged, GanzooError, Interrupted, foreign_code
     from ganzoo.evaluation.evaluate import evaluate
     from ganzoo.evaluation.image_io import read_pictures
     from ganzoo.evaluation.intervals import share_interval
@@ -35,13 +43,13 @@ _HOME = {
         "ganzoo.api.bounds": "EverySteps ImageCount Scale Share Shift Weight",
         "ganzoo.api.dataset": "Audio Dataset Images Modality Points Split cache_folder",
         "ganzoo.api.hookspecs": "Register RegisterPretrained RegisterRecipe RegisterStudy beside hookimpl",
-        "ganzoo.api.metric": "Extractor Features Metric MetricInputs ModelMetric TrainedModel",
+        "ganzoo.api.metric": "Extractor Features Metric MetricInputs ModelMetric TrainedModel check_code_allowed",
         "ganzoo.api.objective": "Batch Losses Networks Objective Phase Spec",
         "ganzoo.api.priors": "CodesPrior GaussianPrior Prior UniformPrior",
         "ganzoo.api.reading": "ZippedFile ZippedFiles check_bytes open_picture open_regular read_idx",
         "ganzoo.api.tracker": "Tracker",
         "ganzoo.config.schema": "Recipe",
-        "ganzoo.errors": "Diverged GanzooError Interrupted",
+        "ganzoo.errors": "Diverged GanzooError Interrupted foreign_code",
         "ganzoo.evaluation.evaluate": "evaluate",
         "ganzoo.evaluation.image_io": "read_pictures",
         "ganzoo.evaluation.intervals": "share_interval",
@@ -104,7 +112,9 @@ __all__ = [
     "beside",
     "cache_folder",
     "check_bytes",
+    "check_code_allowed",
     "evaluate",
+    "foreign_code",
     "functional",
     "hookimpl",
     "layers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ganzoo.errors import Diverged
+from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import canonical_order, full_precision, seeded
 
 if TYPE_CHECKING:
@@ -22,6 +23,36 @@ if TYPE_CHECKING:
     from ganzoo.api.objective import Networks, Objective
 
     Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
+
+
+_code_is_allowed = ContextVar("code_is_allowed", default=False)
+
+
+@contextmanager
+def allowing_code(allowed: bool = True) -> Iterator[None]:
+    """Let extractors run downloaded code in this block. Only the user may decide this, never a file."""
+    token = _code_is_allowed.set(allowed or _code_is_allowed.get())
+    try:
+        yield
+    finally:
+        _code_is_allowed.reset(token)
+
+
+def check_code_allowed(extractor: str, code: str) -> None:
+    """Refuse to run code that is part of no plugin, unless the user allowed it.
+
+    Args:
+        extractor: The name of the extractor that needs it.
+        code: What it is, and where it comes from.
+
+    Raises:
+        GanzooError: The user did not allow it.
+    """
+    if not _code_is_allowed.get():
+        raise GanzooError(
+            f"The extractor '{extractor}' runs code that is not part of ganzoo: {code}.",
+            "If you trust it, add --allow-code (in Python: allow_code=True).",
+        )
 
 
 class Extractor(nn.Module):
@@ -36,6 +67,8 @@ class Extractor(nn.Module):
         batch_size: Images per batch: as many as fit into a small GPU's memory.
         domains: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only if the user insists
             (``--anyway``). Empty if it is meant for any images.
+        downloads: Whether its weights are downloaded, so that checks do not build it. If users may name a file instead
+            (``--extractor-weights``), its factory takes ``*, weights: Path | None = None``.
     """
 
     shape: ClassVar[tuple[int, ...]]
@@ -45,6 +78,7 @@ class Extractor(nn.Module):
     resizing: str = "none"
     batch_size: ClassVar[int] = 500
     domains: ClassVar[tuple[str, ...]] = ()
+    downloads: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -58,6 +92,19 @@ class Extractor(nn.Module):
         Only Fréchet distances use it; everything else uses the features unchanged. None if Fréchet distances do too.
         """
         return None
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of libraries that its features depend on: part of the key of cached features."""
+        return {}
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether it accepts images of a shape. One that resizes images itself also accepts others than ``shape``."""
+        return tuple(self.shape) == shape
+
+    def resizing_of(self, shape: tuple[int, ...]) -> str:
+        """How it resizes images of a shape that it accepts, as a score's protocol records it."""
+        return self.resizing
 
     @abstractmethod
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -72,9 +72,9 @@ WhichWeights = Annotated[
 
 def _allow_code(context: typer.Context, allowed: bool) -> bool:
     if allowed:
-        from ganzoo.evaluation import pretrained
+        from ganzoo.api.metric import allowing_code
 
-        context.with_resource(pretrained.allow_code())
+        context.with_resource(allowing_code())
     return allowed
 
 

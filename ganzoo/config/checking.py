@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from ganzoo.api.objective import Objective
 from ganzoo.config.schema import Component, Recipe, ScheduleConfig, is_schedule
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Options, check_scheduled
+from ganzoo.registry.registry import HEADLINE, NETWORK_KINDS, Options, check_scheduled
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
 
 if TYPE_CHECKING:
@@ -242,8 +242,9 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
     elif not extractor:
         remedy = "Write <metric>@<extractor>, such as fid@mnist-cnn."
         yield GanzooError(f"The metric '{name}' does not name an extractor.", remedy)
-    if extractor and extractor not in zoo.extractors and extractor not in FOREIGN_EXTRACTORS:
-        yield unknown_extractor(extractor, zoo)
+    if extractor and extractor not in zoo.extractors:
+        known = [entry.name for entry in zoo.extractors]
+        yield unknown("extractor", extractor, known, zoo.extractors.hint, zoo.extractors.aliases)
 
 
 def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: Zoo) -> str:
@@ -262,12 +263,6 @@ def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: 
     if above is not None and better in ("lower", "neither"):
         return f"waits for '{metric}' to rise, but higher is not better for it"
     return ""
-
-
-def unknown_extractor(name: str, zoo: Zoo) -> GanzooError:
-    """The error for an extractor that neither a plugin nor torch-fidelity provides."""
-    known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-    return unknown("extractor", name, known, zoo.extractors.hint, zoo.extractors.aliases)
 
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
@@ -479,13 +474,11 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
     fitting = list(extractors_of(dataset, zoo))
     if fitting:
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
-    broken = []
+    for_any, broken = "", ""
     for entry in zoo.extractors.in_order():
         try:
-            _ = entry.domains
+            if not entry.domains:
+                for_any = for_any or f", or name an extractor for any images, such as fid@{entry.name}"
         except GanzooError as error:
-            broken.append(f" {error}")
-    return (
-        f"Install a plugin whose extractor was fitted to it, or name an extractor for any images, such as "
-        f"fid@{FOREIGN_EXTRACTORS[0]}.{''.join(broken)}"
-    )
+            broken += f" {error}"
+    return f"Install a plugin whose extractor was fitted to it{for_any}.{broken}"

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Images, Part
+from ganzoo.api.metric import allowing_code
 from ganzoo.config.checking import required_headline
 from ganzoo.config.loading import find_dataset
 from ganzoo.data import VALIDATION, as_dataset
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor, read_pictures
 from ganzoo.evaluation.protocol import Protocol, Score
@@ -105,7 +105,7 @@ def evaluate(
     where = resolve_device("auto" if device is None else str(device))
     if metrics is None:
         metrics = required_headline(real.domain if isinstance(real, Dataset) else real.name, zoo)
-    with pretrained.allow_code(allow_code):
+    with allowing_code(allow_code):
         evaluator = Evaluator(
             metrics,
             real,

@@ -13,21 +13,13 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.metric import MetricInputs, ModelMetric, TrainedModel
-from ganzoo.config.checking import how_to_score
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.protocol import Score
 from ganzoo.evaluation.reference import ReferenceData, finite
-from ganzoo.evaluation.requests import (
-    MetricRequest,
-    code_of,
-    find_extractor,
-    fits,
-    parse_metrics,
-    refuse_other_shape,
-)
+from ganzoo.evaluation.requests import MetricRequest, code_of, find_extractor, fits, parse_metrics, unfit
 from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.files import without_folders
 from ganzoo.reproducibility import canonical_order, preserved_global_state, seeded
@@ -73,12 +65,11 @@ class Evaluator:
         extractor_weights: The weights file of a downloaded extractor; None means the one in torch-fidelity's cache.
         reference: Whether to load real images. A process that only computes features for the main process needs none.
         objective: The objective that is trained, with its ``spec``; required by metrics of the trained model itself.
-        extractors: Extractors that are already loaded, by name, because they may be large; others are loaded on first
-            use.
+        extractors: Extractors that are already loaded, by name, because they may be large.
 
     Attributes:
         requests: The metrics to compute, in order.
-        extractors: By name, on ``device``, in evaluation mode; loaded on first use.
+        extractors: By name, on ``device``, in evaluation mode.
 
     Raises:
         GanzooError: A name is unknown; or an extractor does not accept the dataset's images, was fitted to another
@@ -105,45 +96,37 @@ class Evaluator:
     ) -> None:
         self.requests = parse_metrics(metrics, zoo)
         self.device = device
-        self._zoo = zoo
-        self._extractor_weights = extractor_weights
-        self._names = tuple(dict.fromkeys(request.extractor for request in self.requests if request.extractor))
         self._objective = objective
-        self.extractors = {name: one.to(device) for name, one in (extractors or {}).items()}
-        self._reference: ReferenceData | None = None
-        self._out_of_domain: frozenset[str] = frozenset()
-        self._validation = 0
         self._count = count
-        if reference:
-            real: Dataset
-            part: Callable[[str], Dataset] | None
-            if isinstance(dataset, Dataset):
-                options = {}
-                part = _parts(partial(_part_in_memory, dataset), validation, count) if validation else None
-                real = dataset if part is None else part("validation")
-            else:
-                options = dataset.check(options)
-                part = _parts(partial(load_part, dataset, options, data_dir), validation, count)
-                real = part(split)
-            extractors = self._extractors_for(real.shape)
-            self._out_of_domain = frozenset(name for name in self._names if not fits(extractors[name], real.domain))
-            if self._out_of_domain and not anyway:
-                name = min(self._out_of_domain)
-                raise GanzooError(
-                    f"The extractor '{name}' was fitted to {' and '.join(extractors[name].domains)}, not to "
-                    f"'{real.domain}': its features mean little for such images.",
-                    f"{how_to_score(real.domain, zoo)} To use it anyway, add --anyway (in Python anyway=True, in a "
-                    "recipe evaluate.anyway: true), which marks the scores permanently.",
-                )
-            self._validation = validation if real.split == "validation" else 0
-            code = {name: code_of(name, zoo) for name in self._names}
-            if len(real) < 2:
-                sentence = (
-                    f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2."
-                )
-                raise GanzooError(sentence, "Provide more real images.")
-            self._reference = ReferenceData(real, options, part, extractors, device, code)
-            self.requests = [request for request in self.requests if self._applies(request)]
+        loaded = extractors or {}
+        self.extractors = {
+            name: (loaded.get(name) or find_extractor(name, zoo, extractor_weights)).to(device)
+            for name in dict.fromkeys(request.extractor for request in self.requests if request.extractor)
+        }
+        self._reference: ReferenceData | None = None
+        if not reference:
+            return
+        part: Callable[[str], Dataset] | None
+        if isinstance(dataset, Dataset):
+            options = {}
+            part = _parts(partial(_part_in_memory, dataset), validation, count) if validation else None
+            real = part("validation") if part else dataset
+        else:
+            options = dataset.check(options)
+            part = _parts(partial(load_part, dataset, options, data_dir), validation, count)
+            real = part(split)
+        for name, extractor in self.extractors.items():
+            if (error := unfit(name, extractor, real, zoo, anyway=anyway)) is not None:
+                raise error
+        if len(real) < 2:
+            sentence = (
+                f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2."
+            )
+            raise GanzooError(sentence, "Provide more real images.")
+        self._validation = validation if real.split == "validation" else 0
+        code = {name: code_of(name, zoo) for name in self.extractors}
+        self._reference = ReferenceData(real, options, part, self.extractors, device, code)
+        self.requests = [request for request in self.requests if self._allows(request, self._obstacle(request))]
 
     def prepare(self) -> None:
         """Compute the real images' features and Gaussians now, but radii and real vs real only for the first score."""
@@ -178,7 +161,7 @@ class Evaluator:
         ordered, back = images[order], order.argsort()
         part = WHOLE if processes is None else (processes.rank, processes.size)
         by_extractor = {}
-        for name, extractor in self._extractors_for(tuple(images.shape[1:])).items():
+        for name, extractor in self.extractors.items():
             features = extract(name, extractor, ordered, self.device, part=part)
             for tensor in (features.values, features.logits):
                 if tensor is not None and processes is not None:
@@ -215,20 +198,25 @@ class Evaluator:
             GanzooError: There are too few images, they have the wrong type or shape, or a metric needs labels that they
                 lack.
         """
-        chosen = self.requests if requests is None else requests
-        self._refuse_unfit(images, labels, chosen)
+        modality, n = self.reference.dataset.modality, len(images)
+        if images.dtype != modality.stored or images.shape[1:] != self.shape:
+            raise GanzooError(
+                f"Images of type {_plain(images.dtype)} and shape {tuple(images.shape)} cannot be scored.",
+                f"Give {_plain(modality.stored)} (n, {', '.join(map(str, self.shape))}), like the dataset's.",
+            )
+        chosen = [
+            request
+            for request in (self.requests if requests is None else requests)
+            if self._allows(request, self._lack_of_images(request, n) or self._lack_of_labels(request, n, labels))
+        ]
         features = self.features(images) if features is None else features
         # A metric's random choices must not depend on the order of the samples.
         order = canonical_order(images)
         labels = None if labels is None else labels[order]
-        n = len(images)
-        by_extractor = {name: self._inputs(name, n, features[name][order], labels, model) for name in self._names}
+        by_extractor = {name: self._inputs(name, n, some[order], labels, model) for name, some in features.items()}
         by_extractor[""] = self._inputs("", n, None, labels, model)
         scores = []
         for request in chosen:
-            # The metric came from `all`: one requested by name would have been refused.
-            if (request.metric.needs_labels and labels is None) or self._too_few(request, n):
-                continue
             inputs = by_extractor[request.extractor]
             protocol = self.protocol(request, n, sample_seed, weights)
             with _isolated(request, inputs):
@@ -237,10 +225,8 @@ class Evaluator:
                 ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
                 if ends is not None and math.isclose(*ends, rel_tol=1e-12):
                     ends = None  # it would suggest certainty
-                floor = sd = None
-                if not isinstance(request.metric, ModelMetric):
-                    floor = self.reference.real_vs_real(request, n)
-                    sd = self.reference.deviation(request, n)
+                of_model = isinstance(request.metric, ModelMetric)
+                floor, sd = (None, None) if of_model else self.reference.real_vs_real(request, n)
             scores.append(Score(request.name, value, floor, protocol, ends, sd))
         return scores
 
@@ -256,15 +242,18 @@ class Evaluator:
             weights: As for ``score``.
         """
         real, extractor = self.reference.real(request.extractor), self.extractors.get(request.extractor)
-        of_model, code = isinstance(request.metric, ModelMetric), self.reference.code.get(request.extractor, {})
+        code, of_samples = self.reference.code.get(request.extractor), {}
+        if not isinstance(request.metric, ModelMetric):
+            of_samples = {"n_fake": n, "n_floor": self._floor(request, n).n, "sample_seed": sample_seed}
+        out_of_domain = extractor is not None and not fits(extractor, real.dataset.domain)
         return {
             "metric": request.entry.name,
             # A plugin's metric may change with the version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             **({} if extractor is None else {"extractor": request.extractor, "extractor_digest": extractor.digest}),
             # Features of a plugin's extractor depend on its code too.
-            **({"extractor_code": dict(code)} if "source" in code else {}),
-            **({"anyway": True} if request.extractor in self._out_of_domain else {}),
+            **({"extractor_code": dict(code)} if code else {}),
+            **({"anyway": True} if out_of_domain else {}),
             "dataset": real.key["dataset"],
             "dataset_options": without_folders(real.key["options"]),
             "split": real.key["split"],
@@ -272,12 +261,11 @@ class Evaluator:
             **({"trained_on": self._count} if self._count and request.metric.sees_training else {}),
             "reference_digest": real.key["content"],
             "n_real": real.key["count"],
-            **({} if extractor is None else {"resizing": extractor.resizing}),
+            **({} if extractor is None else {"resizing": extractor.resizing_of(self.shape)}),
             "quantised": real.dataset.modality.quantisation,
             **({} if extractor is None else {"torch_fidelity": torch_fidelity.version()}),
             **request.metric.settings(self._inputs(request.extractor, n, None, None)),
-            **({} if of_model else {"n_fake": n, "n_floor": self.reference.first_draw(request, n).n}),
-            **({} if of_model else {"sample_seed": sample_seed}),
+            **of_samples,
             "weights": weights,
         }
 
@@ -299,67 +287,38 @@ class Evaluator:
         real, train = self.reference.real(extractor), partial(self.reference.train, extractor)
         return MetricInputs(n, of_samples, labels, real, train, self.device, model, real.see if extractor else None)
 
-    def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
-        """All extractors, loaded on first use."""
-        for name in self._names:
-            if name in self.extractors:
-                refuse_other_shape(name, self.extractors[name], shape)
-                continue
-            extractor = find_extractor(name, self._zoo, shape, self._extractor_weights).to(self.device)
-            self.extractors[name] = extractor
-        return self.extractors
+    def _floor(self, request: MetricRequest, n: int) -> MetricInputs:
+        drawn = self.reference.draw(request, n)
+        assert drawn is not None, "there are at least two real images"
+        return drawn[0]
 
-    def _applies(self, request: MetricRequest) -> bool:
-        """Whether a metric can be computed; if it was requested by name and cannot, this raises."""
-        if isinstance(request.metric, ModelMetric):
-            obstacle = request.metric.obstacle_in_model(self._objective, self.reference.dataset)
-        else:
-            obstacle = request.metric.obstacle(self.extractors[request.extractor], self.reference.dataset)
-        if request.metric.held_out and self.reference.part is None:
-            obstacle = f"'{self.reference.dataset.name}' has no other split"
-        if obstacle and request.by_name:
-            raise GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.")
-        return obstacle is None
-
-    def _refuse_unfit(self, images: Tensor, labels: Tensor | None, requests: Sequence[MetricRequest]) -> None:
-        modality = self.reference.dataset.modality
-        if images.dtype != modality.stored or images.dim() != 1 + len(modality.shape):
-            raise GanzooError(
-                f"Images of type {_plain(images.dtype)} and shape {tuple(images.shape)} cannot be scored.",
-                f"Give {_plain(modality.stored)} (n, {', '.join(map(str, modality.shape))}), like the dataset's.",
-            )
-        n = len(images)
-        if n < 2:
-            raise GanzooError(f"Too few images to score: {n}.", "Scores need at least two.")
-        self._extractors_for(tuple(images.shape[1:]))
-        self.refuse_too_few(n, requests)
-        for request in requests:
-            if not request.metric.needs_labels or (labels is None and not request.by_name):
-                continue
-            if labels is None:
-                raise GanzooError(
-                    f"'{request.name}' needs to know which class each image was meant to be, but these have no labels.",
-                    "Score a conditional run or an .npz file with `labels`, or leave this metric out.",
-                )
-            classes = self.extractors[request.extractor].classes
-            if labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
-                raise GanzooError(
-                    f"'{request.name}' needs one label from 0 to {classes - 1} for each of the {n} images, but got "
-                    f"{len(labels)} from {labels.min()} to {labels.max()}.",
-                    "Give the class that each image was meant to be.",
-                )
-
-    def refuse_too_few(self, n: int, requests: Sequence[MetricRequest] | None = None) -> None:
+    def refuse_too_few(self, n: int) -> None:
         """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name.
 
         Raises:
             GanzooError: They are too few for one of them.
         """
-        for request in self.requests if requests is None else requests:
-            if request.by_name and (error := self._too_few(request, n)) is not None:
-                raise error
+        for request in self.requests:
+            self._allows(request, self._lack_of_images(request, n))
 
-    def _too_few(self, request: MetricRequest, n: int) -> GanzooError | None:
+    def _allows(self, request: MetricRequest, error: GanzooError | None) -> bool:
+        """Whether a metric can be computed; if it was requested by name and cannot, the error is raised."""
+        if error is not None and request.by_name:
+            raise error
+        return error is None
+
+    def _obstacle(self, request: MetricRequest) -> GanzooError | None:
+        """Why a metric cannot be computed, whatever the samples are; None if it can."""
+        real = self.reference.dataset
+        if request.metric.held_out and self.reference.part is None:
+            obstacle: str | None = f"'{real.name}' has no other split"
+        elif isinstance(request.metric, ModelMetric):
+            obstacle = request.metric.obstacle_in_model(self._objective, real)
+        else:
+            obstacle = request.metric.obstacle(self.extractors[request.extractor], real)
+        return GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.") if obstacle else None
+
+    def _lack_of_images(self, request: MetricRequest, n: int) -> GanzooError | None:
         """Why ``n`` samples, or the real images, are too few for a metric; None if they are enough.
 
         Real vs real needs as many images as the score itself; if only the reference is known, each side has half of it.
@@ -368,18 +327,39 @@ class Evaluator:
         if n < least:
             sentence = f"'{name}' needs at least {least} images, but there are only {n}."
             return GanzooError(sentence, "Score more samples, or leave this metric out.")
-        if real < least:
-            sentence = f"'{name}' needs at least {least} real images, but there are only {real}."
-            return GanzooError(sentence, "Provide more real images, or leave this metric out.")
         if isinstance(request.metric, ModelMetric):
+            sides, sentence = (real,), f"'{name}' needs at least {least} real images, but there are only {real}."
+        else:
+            floor = self._floor(request, n)
+            sides = floor.n, len(floor.real.dataset)
+            sentence = (
+                f"Real vs real of '{name}' needs at least {least} images on each side, but there are {sides[0]} and "
+                f"{sides[1]}."
+            )
+        if min(sides) >= least:
             return None
-        inputs = self.reference.first_draw(request, n)
-        if min(inputs.n, len(inputs.real.dataset)) >= least:
+        return GanzooError(sentence, "Provide more real images, or leave this metric out.")
+
+    def _lack_of_labels(self, request: MetricRequest, n: int, labels: Tensor | None) -> GanzooError | None:
+        """Why a metric cannot be computed without labels; None if it can.
+
+        Raises:
+            GanzooError: There are labels, but not one of the extractor's classes for each sample.
+        """
+        if not request.metric.needs_labels:
             return None
-        return GanzooError(
-            f"Real vs real of '{name}' needs at least {least} images on each side, but there are {inputs.n} and "
-            f"{len(inputs.real.dataset)}.",
-            "Provide more real images, or leave this metric out.",
+        if labels is None:
+            return GanzooError(
+                f"'{request.name}' needs to know which class each image was meant to be, but these have no labels.",
+                "Score a conditional run or an .npz file with `labels`, or leave this metric out.",
+            )
+        classes = self.extractors[request.extractor].classes
+        if labels.shape == (n,) and labels.min() >= 0 and labels.max() < classes:
+            return None
+        raise GanzooError(
+            f"'{request.name}' needs one label from 0 to {classes - 1} for each of the {n} images, but got "
+            f"{len(labels)} from {labels.min()} to {labels.max()}.",
+            "Give the class that each image was meant to be.",
         )
 
 

@@ -48,29 +48,16 @@ def content_digest(images: Tensor) -> str:
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images with one extractor's features of them, which are cached.
-
-    Attributes:
-        dataset: The images.
-        options: The recipe's options for their dataset.
-        name: The extractor's name; empty if there is none.
-        extractor: On ``device``, in evaluation mode; None if no features are needed.
-        device: The device to compute features on.
-        code: The version of the code that computes features, as returned by ``requests.code_of``.
-        digest: The digest of the images; empty if it has not been computed yet.
-        among: If these images are a subset of others: the others, and the indices of these among them. Their features
-            are looked up there.
-    """
+    """Real images with one extractor's features of them, which are cached."""
 
     dataset: Dataset
-    options: Mapping[str, Any]
-    name: str
-    extractor: Extractor | None
+    options: Mapping[str, Any]  # the recipe's, for their dataset
+    name: str  # the extractor's; empty if there is none
+    extractor: Extractor | None  # on `device`, in evaluation mode
     device: torch.device
-    code: Mapping[str, str] = field(default_factory=dict)
-    digest: str = ""
-    among: tuple[RealImages, Tensor] | None = None
-    _radii: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    code: Mapping[str, str] = field(default_factory=dict)  # what `requests.code_of` returned
+    digest: str = ""  # the images' digest, if it is known
+    among: tuple[RealImages, Tensor] | None = None  # those that these are a subset of, and the rows of these
 
     @cached_property
     def key(self) -> Key:
@@ -83,9 +70,11 @@ class RealImages:
             "content": self.digest or content_digest(self.dataset.images),
         }
         if self.extractor is not None:
-            key |= {"extractor": self.name, "extractor_digest": self.extractor.digest, **self.code}
-            if self.extractor.resizing != "none":
-                key["resizing"] = self.extractor.resizing
+            key |= {"extractor": self.name, "extractor_digest": self.extractor.digest}
+            key |= {**self.code, **self.extractor.versions}
+            resizing = self.extractor.resizing_of(self.dataset.shape)
+            if resizing != "none":
+                key["resizing"] = resizing
         return key
 
     def see(self, images: Tensor) -> Features:
@@ -96,10 +85,10 @@ class RealImages:
     @cached_property
     def features(self) -> Features:
         """The features, from the cache if it has them."""
-        assert self.extractor is not None, "features come from an extractor"
         if self.among is not None:
             others, rows = self.among
             return others.features[rows]
+        assert self.extractor is not None, "features come from an extractor"
 
         def compute() -> dict[str, Tensor]:
             computed = self.see(self.dataset.images)
@@ -111,28 +100,21 @@ class RealImages:
 
     def radii(self, k: int) -> Tensor:
         """The distance from each image to the k-th nearest of the others, (n,) float64, cached like the features."""
-        if k not in self._radii:
-
-            def compute() -> dict[str, Tensor]:
-                return {"radii": radii(self.features.values, k, device=self.device)}
-
-            self._radii[k] = remembered(f"radii{k}", self.key, compute)["radii"]
-        return self._radii[k]
+        return remembered(f"radii{k}", self.key, lambda: {"radii": radii(self.features.values, k, device=self.device)})[
+            "radii"
+        ]
 
 
 def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The result of ``compute``, from the cache if it holds it intact.
 
     If the cached file is damaged, the result is computed again, with a warning. A cache that cannot be written is not
-    an error, unless its folder is a link.
+    an error.
 
     Args:
         kind: What the result is, for the file's name.
         key: Everything that the result depends on.
         compute: Returns named tensors on the CPU.
-
-    Raises:
-        GanzooError: The cache's folder is a link.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -141,8 +123,6 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     try:
         path = cache_folder("references") / f"{name}-{short}.safetensors"
     except GanzooError as error:
-        if not isinstance(error.__cause__, OSError):
-            raise  # the folder is a link
         logger.warning("Could not cache the reference %s: %s", name, error)
         return compute()
     if path.exists():
@@ -185,25 +165,17 @@ Which = str | tuple[str, int, int]
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """Real images with the extractors' features of them; features and scores come from the cache if it has them.
+    """Real images with the extractors' features of them; features and scores come from the cache if it has them."""
 
-    Attributes:
-        dataset: The part of a dataset that samples are compared with.
-        options: The dataset's options, for the protocol.
-        part: Returns another part of the dataset, the same object each time. ``all`` is every training image; ``rest``
-            is every training image that is not held out for validation, whether it was trained on or not. None if
-            only the reference is known.
-        extractors: By name, on ``device``, in evaluation mode.
-        device: The device to compute features on.
-        code: The version of each extractor's code, as returned by ``requests.code_of``.
-    """
-
-    dataset: Dataset
-    options: Mapping[str, Any]
+    dataset: Dataset  # what samples are compared with
+    options: Mapping[str, Any]  # the dataset's, for the protocol
     part: Callable[[str], Dataset] | None
-    extractors: Mapping[str, Extractor]
+    """Returns another part of the dataset, the same object each time. ``all`` is every training image; ``rest`` is
+    every training image that is not held out for validation, whether it was trained on or not. None if only the
+    reference is known."""
+    extractors: Mapping[str, Extractor]  # by name, on `device`, in evaluation mode
     device: torch.device
-    code: Mapping[str, Mapping[str, str]]
+    code: Mapping[str, Mapping[str, str]]  # by extractor, what `requests.code_of` returned
     _datasets: dict[Which, tuple[Dataset, str]] = field(default_factory=dict)
     _images: dict[tuple[str, Which], RealImages] = field(default_factory=dict)
     _draws: dict[tuple[str, bool, int, int], tuple[MetricInputs, RealImages] | None] = field(default_factory=dict)
@@ -221,41 +193,32 @@ class ReferenceData:
         """
         return self._seen(extractor, "train", lambda: self._part("train"))
 
-    def real_vs_real(self, request: MetricRequest, n: int, number: int = 0) -> float:
-        """The score of ``n`` real images instead of samples, or of all of them if there are fewer.
+    def real_vs_real(self, request: MetricRequest, n: int) -> tuple[float, float | None]:
+        """The score of ``n`` real images instead of samples, or of all of them if there are fewer; and its deviation.
 
-        ``number`` is that of a set for which ``draw`` returns images.
+        The standard deviation is that of up to ``MAX_DRAWS`` disjoint sets of real images. If there are fewer than
+        ``MIN_DRAWS`` sets, it comes from the interval of the first one; None if there is no such interval.
         """
-        return self._number("floor", request, n, number, lambda inputs: finite(request, request.metric.compute(inputs)))
 
-    def deviation(self, request: MetricRequest, n: int) -> float | None:
-        """The standard deviation of ``real_vs_real`` over draws of as many real images.
+        def score(inputs: MetricInputs) -> float:
+            return finite(request, request.metric.compute(inputs))
 
-        It is taken over up to ``MAX_DRAWS`` disjoint sets of real images; if there are fewer than ``MIN_DRAWS``
-        sets, it comes from the interval of the first one. None if there is no such interval.
-        """
         draws = [
-            self.real_vs_real(request, n, number)
+            self._number("floor", request, n, number, score)
             for number in range(MAX_DRAWS)
             if self.draw(request, n, number) is not None
         ]
         if len(draws) >= MIN_DRAWS:
-            return float(np.std(draws, ddof=1))
+            return draws[0], float(np.std(draws, ddof=1))
 
-        def compute(inputs: MetricInputs) -> float:
+        def deviation(inputs: MetricInputs) -> float:
             ends = request.metric.interval(inputs, draws[0])
             return math.nan if ends is None else intervals.deviation(ends)
 
-        sd = self._number("deviation", request, n, 0, compute)
-        return sd if math.isfinite(sd) else None
+        sd = self._number("deviation", request, n, 0, deviation)
+        return draws[0], sd if math.isfinite(sd) else None
 
-    def first_draw(self, request: MetricRequest, n: int) -> MetricInputs:
-        """The first set of ``n`` real images to score instead of samples, or of all of them if there are fewer."""
-        drawn = self.draw(request, n, 0)
-        assert drawn is not None, "there are at least two real images"
-        return drawn[0]
-
-    def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
+    def draw(self, request: MetricRequest, n: int, number: int = 0) -> tuple[MetricInputs, RealImages] | None:
         """A set of real images to score instead of samples: from another part, or half of the reference vs the rest.
 
         Args:
@@ -300,24 +263,23 @@ class ReferenceData:
         if which in self._numbers:
             return self._numbers[which]
         drawn = self.draw(request, n, number)
-        assert drawn is not None
+        assert drawn is not None, "real_vs_real asks for sets that exist"
         inputs, images = drawn
-        if not request.is_ours:
-            # A plugin's code may change while its metric keeps its name, so its numbers are not cached.
+        if request.is_ours:
+            key = {
+                **images.key,
+                "metric": request.entry.name,
+                "formulas": FORMULAS,
+                **({"intervals": INTERVALS} if kind == "deviation" else {}),
+                **({"labels": _labels_digest(inputs.labels)} if request.metric.needs_labels else {}),
+                "reference": dict(inputs.real.key),
+                "torch_fidelity": torch_fidelity.version(),
+                **request.metric.settings(inputs),
+            }
+            tensors = remembered(kind, key, lambda: {"value": torch.tensor([compute(inputs)], dtype=torch.float64)})
+            self._numbers[which] = float(tensors["value"])
+        else:  # a plugin's code may change while its metric keeps its name
             self._numbers[which] = compute(inputs)
-            return self._numbers[which]
-        key = {
-            **images.key,
-            "metric": request.entry.name,
-            "formulas": FORMULAS,
-            **({"intervals": INTERVALS} if kind == "deviation" else {}),
-            **({"labels": _labels_digest(inputs.labels)} if request.metric.needs_labels else {}),
-            "reference": dict(inputs.real.key),
-            "torch_fidelity": torch_fidelity.version(),
-            **request.metric.settings(inputs),
-        }
-        tensors = remembered(kind, key, lambda: {"value": torch.tensor([compute(inputs)], dtype=torch.float64)})
-        self._numbers[which] = float(tensors["value"])
         return self._numbers[which]
 
     def _part(self, part: str) -> Dataset:
@@ -334,7 +296,7 @@ class ReferenceData:
 
         Args:
             extractor: Its name; empty for none.
-            which: Identifies the images, so that they are loaded only once.
+            which: Identifies the images.
             load: Returns the images.
             rows: Their indices in the reference, if they are a subset of it.
         """

@@ -16,9 +16,8 @@ import torch
 
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
-from ganzoo.config.checking import headline, how_to_score, unknown_extractor, wrong_metric
+from ganzoo.config.checking import headline, how_to_score, wrong_metric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import pretrained, torch_fidelity
 from ganzoo.evaluation.metrics import (
     Accuracy,
     ClassCoverage,
@@ -37,8 +36,9 @@ from ganzoo.evaluation.metrics import (
     Recall,
     ReconstructionDistance,
 )
+from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.packages import OURS as GANZOO
-from ganzoo.registry.registry import ALL, FOREIGN_EXTRACTORS
+from ganzoo.registry.registry import ALL
 
 if TYPE_CHECKING:
     from ganzoo.api.dataset import Dataset
@@ -113,33 +113,20 @@ def better(name: str, zoo: Zoo | None = None) -> Better:
 
     Args:
         name: The part before the ``@``.
-        zoo: Where plugins' metrics are looked up; the installed plugins by default.
+        zoo: Where it is looked up; the installed plugins by default.
     """
-    ours = {name: metric.better for name, metric, _, _ in OURS}
-    if name in ours:
-        return ours[name]
-    if zoo is None:
-        from ganzoo.registry.loading import load_zoo
-
-        zoo = load_zoo()
+    zoo = zoo or load_zoo()
     return zoo.metric(name).better if name in zoo.metrics else "lower"
 
 
 @dataclass(frozen=True)
 class MetricRequest:
-    """A request for a metric in an extractor's features.
-
-    Attributes:
-        entry: The metric's registration.
-        metric: The metric to compute.
-        extractor: The name of the extractor that it is computed with; empty for a metric that needs no features.
-        by_name: Whether it was requested by its own name, not as one of ``all``.
-    """
+    """A request for a metric in an extractor's features."""
 
     entry: Entry[Metric]
     metric: Metric
-    extractor: str
-    by_name: bool = True
+    extractor: str  # empty for a metric that needs no features
+    by_name: bool = True  # not as one of `all`
 
     @property
     def name(self) -> str:
@@ -152,27 +139,24 @@ class MetricRequest:
         return any(type(self.metric) is ours for _, ours, _, _ in OURS)
 
 
-def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
-    """Parse ``<metric>@<extractor>``; ``all@<extractor>`` gives a request for each metric that needs an extractor.
+def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
+    """Parse ``<metric>@<extractor>``; ``all@<extractor>`` requests each metric that needs an extractor.
+
+    A metric that is requested twice is returned once.
 
     Raises:
-        GanzooError: It does not have that form, or names an unknown metric or extractor.
+        GanzooError: A name does not have that form, or names an unknown metric or extractor.
     """
-    for error in wrong_metric(name, zoo, ALL):
-        raise error
-    metric, _, extractor = name.partition("@")
-    if metric == ALL:
-        known_metrics = [(entry, zoo.metric(entry.name)) for entry in zoo.metrics.in_order()]
-        return [MetricRequest(e, one, extractor, by_name=False) for e, one in known_metrics if one.needs_features]
-    return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), extractor)]
-
-
-def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
-    """Parse several names; a metric that is requested twice is returned once."""
     requests: dict[str, MetricRequest] = {}
-    for request in (one for name in names for one in parse_metric(name, zoo)):
-        if request.name not in requests or request.by_name:
-            requests[request.name] = request
+    for name in names:
+        for error in wrong_metric(name, zoo, ALL):
+            raise error
+        metric, _, extractor = name.partition("@")
+        by_name = metric != ALL
+        for entry in [zoo.metrics.get(metric)] if by_name else zoo.metrics.in_order():
+            request = MetricRequest(entry, zoo.metric(entry.name), extractor, by_name)
+            if by_name or (request.metric.needs_features and request.name not in requests):
+                requests[request.name] = request
     return list(requests.values())
 
 
@@ -182,8 +166,6 @@ def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
     Empty for ganzoo's own extractors, whose features stay the same from version to version. A plugin's code may change
     within a version while its author works on it.
     """
-    if extractor not in zoo.extractors:
-        return {"torch_fidelity": torch_fidelity.version()}
     entry = zoo.extractors.get(extractor)
     if entry.distribution.partition(" ")[0] == GANZOO:
         return {}
@@ -205,50 +187,55 @@ def _source(module: str) -> str:
     return digest.hexdigest()
 
 
-Shape = tuple[int, ...]
-
-
-def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
+def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extractor:
     """The extractor with the given name, on the CPU, in evaluation mode.
 
     Args:
-        name: A registered name, or one of torch-fidelity's.
-        zoo: Where registered extractors are looked up.
-        shape: The shape of the images to score.
-        weights: The weights file of one of torch-fidelity's extractors; None means the one in its cache.
+        name: Its registered name.
+        zoo: Where it is looked up.
+        weights: A file with its weights, if it accepts one; None means its own.
 
     Raises:
-        GanzooError: The name is unknown, the extractor does not accept such images, or its weights are not available.
+        GanzooError: The name is unknown, or its weights are not available.
     """
-    extractor = _load(name, zoo, shape, weights)
-    refuse_other_shape(name, extractor, shape)
-    return extractor
-
-
-def _load(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
-    """Like ``find_extractor``, also if it does not accept such images."""
-    registered = name in zoo.extractors
-    if not registered and name not in FOREIGN_EXTRACTORS:
-        raise unknown_extractor(name, zoo)
-    if registered and weights is not None:
-        raise GanzooError(
-            f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
-            f"These accept a file: {', '.join(FOREIGN_EXTRACTORS)}.",
-        )
+    entry, options = zoo.extractors.get(name), {}
+    if weights is not None:
+        if "weights" not in entry.options.types:
+            accepting = [one.name for one in zoo.extractors.in_order() if "weights" in one.options.types]
+            raise GanzooError(
+                f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
+                f"These accept a file: {', '.join(accepting)}." if accepting else "",
+            )
+        options = entry.check({"weights": str(weights)})
     # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
     with torch.random.fork_rng(devices=[]):
-        extractor = zoo.extractors.get(name).create() if registered else pretrained.build(name, shape, weights)
-    return extractor.eval().requires_grad_(False)
+        return entry.create(**options).eval().requires_grad_(False)
 
 
-def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
-    """Raise unless the extractor accepts images of the given shape: images are never resampled to fit."""
-    if tuple(extractor.shape) != shape:
-        accepted = written(extractor.shape)
-        raise GanzooError(
-            f"The extractor '{name}' accepts {accepted} images, but these are {written(shape)}.",
+def unfit(name: str, extractor: Extractor, dataset: Dataset, zoo: Zoo, *, anyway: bool = False) -> GanzooError | None:
+    """Why an extractor cannot judge a dataset's samples; None if it can.
+
+    Args:
+        name: Its registered name.
+        extractor: The extractor.
+        dataset: The dataset.
+        zoo: Where extractors that fit are looked up, for the remedy.
+        anyway: Whether one that was fitted to another dataset is accepted too.
+    """
+    if not extractor.accepts(dataset.shape):
+        return GanzooError(
+            f"The extractor '{name}' accepts {written(extractor.shape)} images, but these are "
+            f"{written(dataset.shape)}.",
             "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
         )
+    if fits(extractor, dataset.domain) or anyway:
+        return None
+    return GanzooError(
+        f"'{name}' was fitted to {' and '.join(extractor.domains)}, not to '{dataset.domain}': its features mean "
+        "little for such images.",
+        f"{how_to_score(dataset.domain, zoo)} To use it anyway, add --anyway (in Python anyway=True, in a recipe "
+        "evaluate.anyway: true), which marks the scores permanently.",
+    )
 
 
 def fits(extractor: Extractor, domain: str) -> bool:
@@ -272,48 +259,31 @@ def fitting_metrics(
         remedy; and the extractors of the metrics that fit, on the CPU.
     """
     kept, sentences, extractors = [], [], dict[str, Extractor]()
-    by_extractor: dict[str, list[str]] = {}
+    refused: dict[str, list[str]] = {}
     for name in metrics:
-        by_extractor.setdefault(name.partition("@")[2], []).append(name)
-    for extractor, names in by_extractor.items():
-        if not extractor:  # metrics of the trained model, which need no extractor
-            kept += names
-            continue
-        try:
-            loaded = _load(extractor, zoo, dataset.shape)
-            # Images of the extractor's shape would not help a metric that it cannot score on this dataset.
-            for name in list(names) if tuple(loaded.shape) != dataset.shape else ():
-                obstacles = [one.metric.obstacle(loaded, dataset) for one in parse_metric(name, zoo)]
-                if all(obstacles):
-                    sentences.append(f"Not scored by {name}: {obstacles[0]}.")
-                    names.remove(name)
-            if not names:
-                continue
-            refuse_other_shape(extractor, loaded, dataset.shape)
-        except GanzooError as error:
-            if extractor not in zoo.extractors:
-                raise  # its weights are missing; it is not that it does not fit
-            sentences.append(f"Not scored by {', '.join(names)}: {error.sentence}")
-            continue
-        if anyway or fits(loaded, dataset.domain):
-            kept += names
-            extractors[extractor] = loaded
+        metric, _, extractor = name.partition("@")
+        if extractor and extractor not in extractors:
+            extractors[extractor] = find_extractor(extractor, zoo)
+        error = unfit(extractor, extractors[extractor], dataset, zoo, anyway=anyway) if extractor else None
+        if error is None:
+            kept.append(name)
+        # An extractor that fits would not help a metric that cannot score this dataset in any.
+        elif obstacle := zoo.metric(metric).obstacle(extractors[extractor], dataset):
+            sentences.append(f"Not scored by {name}: {obstacle}.")
         else:
-            domains = " and ".join(loaded.domains)
-            sentences.append(
-                f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {domains}, not to '{dataset.domain}' "
-                "(evaluate.anyway: true scores by them anyway, and marks the scores permanently)."
-            )
+            refused.setdefault(str(error), []).append(name)
+    sentences += [f"Not scored by {', '.join(names)}: {sentence}" for sentence, names in refused.items()]
     if not kept:
         fault = f"no metric of its recipe fits the dataset '{dataset.domain}'. {how_to_score(dataset.domain, zoo)}"
         if not metrics and headline(dataset.domain, zoo):  # without a headline, it may have been [headline]
             remedy = "Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
             fault = f"evaluate.metrics is empty. {remedy}"
         sentences.append(f"This run gets no scores: {fault}")
-    return [name for name in metrics if name in kept], sentences, extractors
+    used = {name.partition("@")[2] for name in kept}
+    return kept, sentences, {name: one for name, one in extractors.items() if name in used}
 
 
-def written(shape: Shape) -> str:
+def written(shape: tuple[int, ...]) -> str:
     """A shape in words: ``28x28 grey``."""
     if len(shape) != 3:
         return "x".join(map(str, shape))

@@ -24,31 +24,13 @@ from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 RESERVED = ("name", "options")
 """Keys of a component that are ganzoo's own."""
 
-FOREIGN_EXTRACTORS = (
-    "inception-v3-compat",
-    "dinov2-vit-s-14",
-    "dinov2-vit-b-14",
-    "dinov2-vit-l-14",
-    "dinov2-vit-g-14",
-    "clip-rn50",
-    "clip-rn101",
-    "clip-rn50x4",
-    "clip-rn50x16",
-    "clip-rn50x64",
-    "clip-vit-b-32",
-    "clip-vit-b-16",
-    "clip-vit-l-14",
-    "clip-vit-l-14-336px",
-)
-"""Extractors that torch-fidelity provides instead of a plugin."""
-
 HEADLINE = "headline"
 """As a metric: the headline metrics of the recipe's dataset."""
 
 ALL = "all"
 """As a metric: every metric that applies, as in ``all@mnist-cnn``."""
 
-OWN_NAMES: Mapping[str, tuple[str, ...]] = {"extractor": FOREIGN_EXTRACTORS, "metric": (HEADLINE, ALL)}
+OWN_NAMES: Mapping[str, tuple[str, ...]] = {"metric": (HEADLINE, ALL)}
 """By kind, names that no plugin can register, since they already mean something."""
 
 DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}

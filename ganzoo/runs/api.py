@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ganzoo.api.metric import allowing_code
 from ganzoo.config.checking import headline
 from ganzoo.config.identity import same_training
 from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.registry import HEADLINE
 from ganzoo.registry.strict import quoted
@@ -179,7 +179,7 @@ def train(
         Interrupted: Ctrl-C; the run is saved.
     """
     where = None if data_dir is None else Path(data_dir)
-    with pretrained.allow_code(allow_code), reading(where, anywhere=allow_paths):
+    with allowing_code(allow_code), reading(where, anywhere=allow_paths):
         zoo = load_zoo()
         callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
         in_memory = None

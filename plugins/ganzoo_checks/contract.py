@@ -188,6 +188,8 @@ def features(entry: Entry[Extractor], zoo: Zoo) -> None:
     """Declare shape (one image's), width and classes, and return float32 features (n, width) and logits (n, classes)
     or None, computed from each image alone. Load weights from a file, or draw them from a torch.Generator with a seed.
     """
+    if getattr(entry.factory, "downloads", False):
+        return
     first, second = (create(entry).eval() for _ in range(2))
     assert first.domains == entry.domains, (
         f"has domains = {first.domains!r}, but its class has {entry.domains!r}.\n"

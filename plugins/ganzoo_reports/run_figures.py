@@ -21,7 +21,7 @@ from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
 from ganzoo.evaluation.reference import RealImages
-from ganzoo.evaluation.requests import code_of, find_extractor
+from ganzoo.evaluation.requests import code_of, find_extractor, unfit
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.generator import TrainedGenerator
 from ganzoo_reports.plots import Line, curves, spread_out
@@ -395,7 +395,9 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
         return Absent("None of the recipe's metrics has an extractor, so there are no features to compare.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)
     dataset = generator.run.dataset(recipe, zoo)
-    extractor = find_extractor(named[0], zoo, dataset.shape).to(generator.device)
+    extractor = find_extractor(named[0], zoo).to(generator.device)
+    if (error := unfit(named[0], extractor, dataset, zoo, anyway=True)) is not None:
+        raise error
     code = code_of(named[0], zoo)
     real = RealImages(dataset, recipe.dataset.options, named[0], extractor, generator.device, code)
     seen = real.see(samples).values

@@ -791,18 +791,6 @@ class NotANumber(WholeLogits):
         return features, features - torch.inf + torch.inf
 
 
-@bad("extractor", "in-place")
-class InPlace(Extractor):
-    """Scales the points it is given."""
-
-    shape = (1, 1, 2)
-    width = 2
-    digest = "0123456789abcdef"
-
-    def forward(self, images):
-        return images.mul_(2).flatten(1), None
-
-
 @bad("extractor", "centred")
 class CentredPixels(Extractor):
     """The pixels, less the batch's mean."""

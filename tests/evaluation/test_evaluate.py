@@ -204,37 +204,24 @@ def raises(features, logits, images):
     raise ValueError("no luck today")
 
 
-def paints(features, logits, images):
-    images.fill_(0)
-    return features, logits
-
-
 ODD = [
     (raises, "The extractor 'tiny' failed: ValueError: no luck today."),
-    (paints, "The extractor 'tiny' changes the images it is given. Work on a copy"),
-    (lambda features, logits, images: features, "The extractor 'tiny' returned Tensor()."),
-    (lambda features, logits, images: None, "The extractor 'tiny' returned NoneType()."),
-    (lambda features, logits, images: (features, logits, 3), "returned tuple(Tensor, Tensor, int)."),
-    (lambda features, logits, images: (features.numpy(), logits), "returned tuple(ndarray, Tensor)."),
-    (lambda features, logits, images: ((row for row in features), logits), "returned tuple(generator, Tensor)."),
-    (lambda features, logits, images: (features.long(), logits), "returned a tensor of type torch.int64 on cpu."),
-    (lambda features, logits, images: (features + 1j, logits), "returned a tensor of type torch.complex64"),
-    (
-        lambda features, logits, images: (features.to("meta"), logits),
-        "returned a tensor of type torch.float32 on meta.",
-    ),
-    (
-        lambda features, logits, images: (features.to_sparse(), logits),
-        "returned a tensor of type torch.float32 on cpu.",
-    ),
-    (lambda features, logits, images: (features[:0], logits), "returned features of shape (0, 12)"),
-    (lambda features, logits, images: (features[:, 1:], logits), "returned features of shape"),
+    (lambda features, logits, images: None, "The extractor 'tiny' failed: TypeError: 'NoneType' object"),
+    (lambda features, logits, images: features, "The extractor 'tiny' returned features of type torch.float32 of"),
+    (lambda features, logits, images: (features.numpy(), logits), "returned features of type ndarray."),
+    (lambda features, logits, images: ((row for row in features), logits), "returned features of type generator."),
+    (lambda features, logits, images: (features.long(), logits), "returned features of type torch.int64 of shape"),
+    (lambda features, logits, images: (features + 1j, logits), "returned features of type torch.complex64"),
+    (lambda features, logits, images: (features.to("meta"), logits), "The extractor 'tiny' failed: "),
+    (lambda features, logits, images: (features.to_sparse(), logits), "The extractor 'tiny' failed: RuntimeError"),
+    (lambda features, logits, images: (features[:0], logits), "returned features of type torch.float32 of shape (0, 1"),
+    (lambda features, logits, images: (features[:, 1:], logits), "Its plugin declares 12 floats for each image."),
     (lambda features, logits, images: (features * float("nan"), logits), "returned features that are NaN or infinite."),
     (lambda features, logits, images: (features * float("inf"), logits), "returned features that are NaN or infinite."),
     (lambda features, logits, images: (features.double() * 1e300, logits), "features that are NaN or infinite."),
     (lambda features, logits, images: (features, logits * float("nan")), "returned logits that are NaN or infinite."),
-    (lambda features, logits, images: (features, None), "returned no logits"),
-    (lambda features, logits, images: (features, logits[:, 1:]), "returned logits of shape"),
+    (lambda features, logits, images: (features, None), "returned logits of type NoneType"),
+    (lambda features, logits, images: (features, logits[:, 1:]), "Its plugin declares 4 floats for each image."),
 ]
 
 

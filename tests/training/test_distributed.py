@@ -185,7 +185,7 @@ with joined() as processes:
     images, _ = draw(trainer.objective, networks, n, seed=0, device=cpu, batch_size=batch, part=part)
     assert sizes == ([batch, 7] if processes.is_main else [batch]), sizes
     processes.all_reduce_sum(images)
-    reader = find_extractor("mnist-cnn", zoo, (1, 28, 28))
+    reader = find_extractor("mnist-cnn", zoo)
     seen = extract("mnist-cnn", reader, images, cpu, batch, part)
     processes.all_reduce_sum(seen.values)
     processes.all_reduce_sum(seen.logits)

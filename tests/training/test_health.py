@@ -168,7 +168,7 @@ def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
 
 
 def test_unseen_real_images_are_as_varied_as_training_images(mnist, mnist_test):
-    extractors = {name: find_extractor(name, load_zoo(), mnist.shape) for name in ("mnist-ae", "mnist-cnn")}
+    extractors = {name: find_extractor(name, load_zoo()) for name in ("mnist-ae", "mnist-cnn")}
     watch = VarietyWatch.of(extractors, mnist, torch.device("cpu"))
     assert watch.name == "mnist-cnn"
     measured = watch.measure(mnist_test.images[:1000])

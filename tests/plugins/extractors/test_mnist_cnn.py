@@ -169,5 +169,5 @@ class TestTraining:
 def test_making_an_extractor_moves_no_random_numbers_of_a_training(zoo):
     """Other processes than the main one make theirs in the middle of it."""
     before = torch.get_rng_state()
-    find_extractor("mnist-cnn", zoo, (1, 28, 28))
+    find_extractor("mnist-cnn", zoo)
     assert torch.equal(torch.get_rng_state(), before)

@@ -17,14 +17,29 @@ from torch_fidelity import feature_extractor_clip as clip
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 from ganzoo import Dataset
+from ganzoo.api.metric import allowing_code
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.requests import find_extractor
-from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import FOREIGN_EXTRACTORS, Entry
+from ganzoo.evaluation.reference import RealImages
+from ganzoo.evaluation.requests import code_of, find_extractor
+from ganzoo.evaluation.torch_fidelity import version
+from ganzoo.registry.registry import Entry
+from ganzoo_plugins.extractors import torch_fidelity as module
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+
+
+def noise(n, seed=0, channels=1, size=8):
+    """uint8 images (n, c, h, w)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, channels, size, size), generator=generator).to(torch.uint8)
+
+
 FILE = "weights-inception-2015-12-05-{}.pth"
 
 
@@ -58,10 +73,10 @@ def offer(monkeypatch, tmp_path, content, checksum=None):
     return name
 
 
-def test_grey_images_are_tiled_and_keep_their_own_size(network, torch_cache, tmp_path, monkeypatch, noise):
+def test_grey_images_are_tiled_and_keep_their_own_size(network, torch_cache, tmp_path, monkeypatch, zoo):
     found, file = network
     name = offer(monkeypatch, tmp_path, file.read_bytes())
-    extractor = find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
+    extractor = find_extractor("inception-v3-compat", zoo)
     assert (torch_cache / name).read_bytes() == file.read_bytes()
     assert extractor.digest == hashlib.sha256(file.read_bytes()).hexdigest()
     images = noise(1, size=28)
@@ -72,21 +87,21 @@ def test_grey_images_are_tiled_and_keep_their_own_size(network, torch_cache, tmp
     assert logits.shape == (1, extractor.classes)
 
 
-def test_unavailable_weights_are_a_one_line_error_with_location_and_checksum(torch_cache):
+def test_unavailable_weights_are_a_one_line_error_with_location_and_checksum(torch_cache, zoo):
     with pytest.raises(GanzooError, match="'inception-v3-compat' could not be downloaded") as caught:
-        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", zoo)
     assert str(torch_cache / FILE.format("0" * 8)) in caught.value.remedy
     assert "SHA-256 begins with 00000000" in caught.value.remedy
 
 
-def test_a_download_with_another_checksum_is_not_kept(torch_cache, tmp_path, monkeypatch):
+def test_a_download_with_another_checksum_is_not_kept(torch_cache, tmp_path, monkeypatch, zoo):
     offer(monkeypatch, tmp_path, b"something else", checksum="12345678")
     with pytest.raises(GanzooError, match="could not be downloaded"):
-        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", zoo)
     assert not list(torch_cache.iterdir())
 
 
-def test_a_weights_file_that_would_run_code_is_refused(torch_cache):
+def test_a_weights_file_that_would_run_code_is_refused(torch_cache, zoo):
     class Bomb:
         def __reduce__(self):
             return (pytest.fail, ("a pickle was loaded",))
@@ -94,37 +109,37 @@ def test_a_weights_file_that_would_run_code_is_refused(torch_cache):
     torch_cache.mkdir(parents=True)
     torch.save({"fc.bias": Bomb()}, torch_cache / FILE.format("0" * 8))
     with pytest.raises(GanzooError, match="hold more than tensors"):
-        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", zoo)
 
 
 @pytest.mark.parametrize(
     ("error", "expected", "sentence"),
     [
-        (RuntimeError("CUDA out of memory"), RuntimeError, "out of memory"),
+        (RuntimeError("CUDA out of memory"), GanzooError, "out of memory.* Free some memory"),
         (ModuleNotFoundError("No module named 'xyz'"), GanzooError, r"cannot be imported \(No module named 'xyz'\)"),
         (RuntimeError("bad magic number"), GanzooError, "are damaged"),
     ],
 )
-def test_only_damage_is_reported_as_damage(network, monkeypatch, error, expected, sentence):
+def test_only_damage_is_reported_as_damage(network, monkeypatch, error, expected, sentence, zoo):
     def fail(*_arguments, **_options):
         raise error
 
-    monkeypatch.setattr(pretrained, "_network", fail)
+    monkeypatch.setattr(module.TorchFidelity, "build", fail)
     with pytest.raises(expected, match=sentence) as caught:
-        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28), network[1])
+        find_extractor("inception-v3-compat", zoo, network[1])
     assert ("Delete the file" in str(caught.value)) == (sentence == "are damaged")
 
 
-def test_weights_of_another_network_are_refused(torch_cache):
+def test_weights_of_another_network_are_refused(torch_cache, zoo):
     torch_cache.mkdir(parents=True)
     torch.save({"fc.bias": torch.zeros(1008)}, torch_cache / FILE.format("0" * 8))
     with pytest.raises(GanzooError, match="are damaged"):
-        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", zoo)
 
 
-def test_a_weights_file_may_be_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, noise):
+def test_a_weights_file_may_be_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, zoo):
     found, file = network
-    extractor = find_extractor("inception-v3-compat", Zoo(), (3, 8, 8), file)
+    extractor = find_extractor("inception-v3-compat", zoo, file)
     assert not torch_cache.exists()
     assert extractor.resizing == "bilinear to 299x299 as TensorFlow 1"
     assert "is not the published file of 'inception-v3-compat'" in caplog.text
@@ -133,41 +148,52 @@ def test_a_weights_file_may_be_anywhere_and_need_not_be_the_published_one(networ
         assert torch.equal(extractor(images)[0], found(images)[0])
 
 
-def test_a_score_from_inception_says_how_images_were_resized(network, noise, metrics):
+def test_a_score_from_inception_says_how_images_were_resized(network, zoo):
     def few(split, folder):
         return Dataset("few", split, noise(2, seed=len(split)))
 
     entry = Entry("dataset", "few", few, "Noise", None, "tests", "tests 0")
     names = ["kid@inception-v3-compat"]
-    evaluator = Evaluator(names, entry, {}, None, metrics, CPU, extractor_weights=network[1])
+    evaluator = Evaluator(names, entry, {}, None, zoo, CPU, extractor_weights=network[1])
     (score,) = evaluator.score(noise(2))
     assert score.protocol["resizing"] == "grey tiled to RGB, bilinear to 299x299 as TensorFlow 1"
     assert score.protocol["extractor_digest"] == hashlib.sha256(network[1].read_bytes()).hexdigest()
 
 
-def test_a_missing_weights_file_is_refused_with_its_source(tmp_path):
+def test_a_missing_weights_file_is_refused_with_its_source(tmp_path, zoo):
     with pytest.raises(GanzooError, match=r"No such file: .*nothing\.pth.*is published at http"):
-        find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "nothing.pth")
+        find_extractor("clip-vit-b-32", zoo, tmp_path / "nothing.pth")
 
 
-def test_extractors_with_built_in_weights_take_no_file(toy_zoo, tmp_path):
-    with pytest.raises(GanzooError, match="'tiny' has its own weights.*inception-v3-compat, dinov2-vit-s-14"):
-        find_extractor("tiny", toy_zoo, (1, 8, 8), tmp_path / "a.pth")
+def test_extractors_with_built_in_weights_take_no_file(zoo, tmp_path):
+    for name in ("mnist-cnn", "dinov2-vit-s-14"):
+        with pytest.raises(GanzooError, match=f"'{name}' has its own weights.*inception-v3-compat, .*clip-rn50"):
+            find_extractor(name, zoo, tmp_path / "a.pth")
 
 
-def test_every_name_is_torch_fidelity_s_with_the_file_it_looks_for():
+def test_every_name_is_torch_fidelity_s_with_the_file_it_looks_for(zoo):
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-    rows = pretrained._rows()
-    assert rows.keys() == set(FOREIGN_EXTRACTORS)
+    ours = {entry.name: entry.factory for entry in zoo.extractors if entry.plugin == "torch-fidelity"}
     brought = {
         name for name, kind in FEATURE_EXTRACTORS_REGISTRY.items() if kind.__module__.startswith("torch_fidelity")
     }
-    assert rows.keys() == brought - {"vgg16"}  # whose features are for perceptual distances
-    for row in rows.values():
-        network = FEATURE_EXTRACTORS_REGISTRY[row.name]
-        assert set(row.layers) <= set(network.get_provided_features_list())
-        assert row.checksum == "" or row.checksum in row.file
+    assert ours.keys() == brought - {"vgg16"}  # whose features are for perceptual distances
+    for name, kind in ours.items():
+        network = FEATURE_EXTRACTORS_REGISTRY[name]
+        assert set(kind.layers) <= set(network.get_provided_features_list())
+        url, file, checksum = kind.published(kind)
+        assert checksum == "" or checksum in file
+        assert (kind.name, kind.downloads, kind.domains, url[:8]) == (name, True, (), "https://")
+
+
+def test_the_version_of_torch_fidelity_is_part_of_the_key_of_cached_features(zoo, network):
+    extractor = find_extractor("inception-v3-compat", zoo, network[1])
+    assert (code_of("inception-v3-compat", zoo), extractor.versions) == ({}, {"torch_fidelity": version()})
+    images = Dataset("few", "test", noise(2))
+    key = RealImages(images, {}, "inception-v3-compat", extractor, CPU).key
+    assert key["torch_fidelity"] == version()
+    assert key["resizing"] == "grey tiled to RGB, bilinear to 299x299 as TensorFlow 1"
 
 
 class Whole(torch.nn.Module):
@@ -182,14 +208,14 @@ class Whole(torch.nn.Module):
         return x + self.text_projection.sum()
 
 
-def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, tmp_path, noise, caplog):
+def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, tmp_path, caplog, zoo):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # CLIP's files are TorchScript nevertheless
         torch.jit.save(torch.jit.trace(Whole().eval(), torch.zeros(1)), tmp_path / "clip.pt")
     with pytest.raises(GanzooError, match="a TorchScript program other than the published one.*--allow-code"):
-        find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
-    with pretrained.allow_code():
-        extractor = find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+        find_extractor("clip-vit-b-32", zoo, tmp_path / "clip.pt")
+    with allowing_code():
+        extractor = find_extractor("clip-vit-b-32", zoo, tmp_path / "clip.pt")
     with torch.no_grad():
         features, logits = extractor(noise(3, size=28))
     assert (extractor.width, features.shape, logits) == (10, (3, 10), None)
@@ -198,14 +224,14 @@ def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, 
     assert "is not the published file" in caplog.text
 
 
-def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path):
+def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path, zoo):
     class Bomb:
         def __reduce__(self):
             return (pytest.fail, ("a pickle was loaded",))
 
     torch.save({"visual.proj": Bomb()}, tmp_path / "clip.pt")
-    with pretrained.allow_code(), pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
-        find_extractor("clip-rn50", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+    with allowing_code(), pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
+        find_extractor("clip-rn50", zoo, tmp_path / "clip.pt")
 
 
 HUB = """
@@ -225,39 +251,32 @@ def dinov2_vits14():
 @pytest.fixture
 def dinov2_code(torch_cache, monkeypatch):
     """A repository with a smaller network and the same entry point, in torch.hub's cache and pinned as expected."""
-    repository = torch_cache.parent / f"facebookresearch_dinov2_{pretrained.DINOV2_COMMIT}"
+    repository = torch_cache.parent / f"facebookresearch_dinov2_{module.DINOV2_COMMIT}"
     (repository / "dinov2").mkdir(parents=True)
     (repository / "hubconf.py").write_text(HUB)
     (repository / "dinov2" / "__init__.py").write_text("")
     command = "find hubconf.py dinov2 -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
     digest = subprocess.run(command, shell=True, cwd=repository, capture_output=True, text=True, check=True).stdout
-    monkeypatch.setattr(pretrained, "DINOV2_DIGEST", digest.split()[0])
+    monkeypatch.setattr(module, "DINOV2_DIGEST", digest.split()[0])
     torch_cache.mkdir(parents=True)
     torch.save(torch.nn.Linear(48, 384).state_dict(), torch_cache / "dinov2_vits14_pretrain.pth")
     return repository
 
 
-def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp_path):
+def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, tmp_path, zoo):
     weights = torch_cache / "dinov2_vits14_pretrain.pth"
     with pytest.raises(GanzooError, match="runs code that is not part of ganzoo.*--allow-code"):
-        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
-    with pretrained.allow_code():
-        extractor = find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+        find_extractor("dinov2-vit-s-14", zoo)
+    with allowing_code():
+        extractor = find_extractor("dinov2-vit-s-14", zoo)
     with torch.no_grad():
         features, logits = extractor(noise(3, size=28))
     assert (features.shape, logits, extractor.width) == ((3, 384), None, 384)
     assert extractor.digest == hashlib.sha256(weights.read_bytes()).hexdigest()
-    elsewhere = tmp_path / "elsewhere.pth"
-    elsewhere.write_bytes(weights.read_bytes())
-    with (
-        pretrained.allow_code(),
-        pytest.raises(GanzooError, match=r"read only from torch's cache.*dinov2_vits14_pretrain\.pth"),
-    ):
-        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)
 
 
-@pytest.mark.parametrize("change", ["appended", "added", "removed", "pipe", "huge", "link"])
-def test_cached_code_that_differs_from_the_pinned_commit_is_not_run(dinov2_code, change):
+@pytest.mark.parametrize("change", ["appended", "added", "removed", "huge"])
+def test_cached_code_that_differs_from_the_pinned_commit_is_not_run(dinov2_code, change, zoo):
     hubconf, package = dinov2_code / "hubconf.py", dinov2_code / "dinov2"
     if change == "appended":
         hubconf.write_text(HUB + "import pytest\npytest.fail('ran')\n")
@@ -265,18 +284,24 @@ def test_cached_code_that_differs_from_the_pinned_commit_is_not_run(dinov2_code,
         (package / "os.pyc").write_bytes(b"")
     elif change == "removed":
         shutil.rmtree(package)
-    elif change == "pipe":
-        os.mkfifo(package / "pipe.py")
-    elif change == "huge":
+    else:
         with (package / "huge.py").open("wb") as file:
             file.truncate(2**40)
-    else:
-        (package / "loop.py").symlink_to("loop.py")
-    with pretrained.allow_code(), pytest.raises(GanzooError, match="is not DINOv2's at commit e1277af2.* is not run"):
-        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    with (
+        allowing_code(),
+        pytest.raises(GanzooError, match="is not DINOv2's at commit e1277af2.* is not run|is too large"),
+    ):
+        find_extractor("dinov2-vit-s-14", zoo)
 
 
-def test_bytecode_next_to_the_code_is_not_run_or_written(dinov2_code, monkeypatch):
+def test_only_regular_files_of_the_cached_code_are_read(dinov2_code, zoo):
+    os.mkfifo(dinov2_code / "dinov2" / "pipe.py")
+    (dinov2_code / "dinov2" / "loop.py").symlink_to("loop.py")
+    with allowing_code():
+        find_extractor("dinov2-vit-s-14", zoo)
+
+
+def test_bytecode_next_to_the_code_is_not_run_or_written(dinov2_code, monkeypatch, zoo):
     """Python uses it for a source file whose size and time it names."""
     hubconf, hostile = dinov2_code / "hubconf.py", "import pytest\npytest.fail('ran')\n"
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
@@ -285,25 +310,25 @@ def test_bytecode_next_to_the_code_is_not_run_or_written(dinov2_code, monkeypatc
     facts, code = hubconf.stat(), compile(hostile, str(hubconf), "exec")
     header = struct.pack("<4sLLL", importlib.util.MAGIC_NUMBER, 0, int(facts.st_mtime), facts.st_size)
     planted.write_bytes(header + marshal.dumps(code))
-    with pretrained.allow_code():
-        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    with allowing_code():
+        find_extractor("dinov2-vit-s-14", zoo)
     assert [path.name for path in dinov2_code.rglob("*.pyc")] == [planted.name]
 
 
-def test_the_code_is_downloaded_once_and_checked(dinov2_code, monkeypatch, tmp_path):
-    made = tmp_path / f"dinov2-{pretrained.DINOV2_COMMIT}"
+def test_the_code_is_downloaded_once_and_checked(dinov2_code, monkeypatch, tmp_path, zoo):
+    made = tmp_path / f"dinov2-{module.DINOV2_COMMIT}"
     shutil.copytree(dinov2_code, made)
     shutil.rmtree(dinov2_code)
     archive = shutil.make_archive(str(tmp_path / "code"), "zip", tmp_path, made.name)
-    monkeypatch.setattr(pretrained, "DINOV2_URL", Path(archive).as_uri())
-    with pretrained.allow_code():
-        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    monkeypatch.setattr(module, "DINOV2_URL", Path(archive).as_uri())
+    with allowing_code():
+        find_extractor("dinov2-vit-s-14", zoo)
         Path(archive).unlink()
-        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+        find_extractor("dinov2-vit-s-14", zoo)
         shutil.rmtree(dinov2_code)
         with pytest.raises(
             GanzooError,
             match="code of 'dinov2-vit-s-14' could not be downloaded.*Unpack file:.* and move the folder in it to ",
         ):
-            find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+            find_extractor("dinov2-vit-s-14", zoo)
     assert [path.name for path in dinov2_code.parent.iterdir()] == ["checkpoints"]
