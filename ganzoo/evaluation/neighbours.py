@@ -1,31 +1,29 @@
 """Exact nearest neighbours in feature space, block by block: the complete distance matrix is never held in memory.
 
-Distances come from float32 matrix products, |a|² - 2ab + |b|², of points that were centred together, because a common
-offset would cost float32 digits. Whatever rounding could decide (which neighbour is nearer, whether a point is inside a
-ball) is decided by distances computed pair by pair in float64. So results do not depend on blocks, threads or device.
+Distances come from float64 matrix products, |a|² - 2ab + |b|², of points that were centred together, because a common
+offset would cost digits. Points that such a product cannot tell apart count as equally near, and the distances that are
+returned are computed pair by pair. So results do not depend on blocks, threads or device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
-from ganzoo.reproducibility import full_precision
 
-BLOCK = 2**22
-"""Distances per block on a CPU: 16 MB of float32. Smaller blocks would read all other points for only a few rows."""
-BLOCK_GPU = 2**26
+BLOCK = 2**21
+"""Distances per block on a CPU: 16 MB. Smaller blocks would read all other points for only a few rows."""
+BLOCK_GPU = 2**25
 GROUPS = 100
 """Groups that samples are split into for the jackknife."""
 SEED = 2020
 """Seeds the split into groups."""
 SPARE = 2
-"""Neighbours beyond the k-th to compare in float64 too, in case float32 put them in the wrong order."""
+"""Neighbours beyond the k-th to compare pair by pair too, in case rounding put them in the wrong order."""
 FOLD = 32
 """Groups of this many columns are reduced to their minima first, before the k smallest of all are found."""
 TIE = 1e-12
@@ -36,20 +34,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Manifolds:
-    """Which of n samples lie in balls around real images, and which of m real images in balls around samples.
+    """Which of n samples lie in balls around real images, and which of m real images in balls around samples."""
 
-    Attributes:
-        held: The number of real images' balls, reaching to their k-th neighbours, that hold each sample: (n,) int64.
-        covered: Whether each real image's ball, to its k-th neighbour, holds a sample of each group: (groups, m) bool.
-        precise: Whether each sample lies in the ball of some real image, to its j-th neighbour: (n,) bool.
-        recalled: Whether each real image lies in the ball of a sample of each group, to its j-th neighbour:
-            (groups, m) bool.
-    """
-
-    held: Tensor
-    covered: Tensor
-    precise: Tensor
-    recalled: Tensor
+    held: Tensor  # (n,) int64: the number of real images' balls, to their k-th neighbours, that hold each sample
+    covered: Tensor  # (groups, m) bool: whether each real image's ball, to its k-th neighbour, holds one of a group
+    precise: Tensor  # (n,) bool: whether each sample lies in the ball of some real image, to its j-th neighbour
+    recalled: Tensor  # (groups, m) bool: whether each real image lies in such a ball of a sample of a group
 
 
 def manifolds(
@@ -74,7 +64,6 @@ def manifolds(
         device: The device to compute distances on.
     """
     device = _with_float64(device)
-    pairs = _Pairs(fake, real, device)
     nearer = coverage_radii.to(device).square() * (1 - TIE)
     nearer[nearer == 0] = -torch.inf  # nothing is nearer than a duplicate, not even another duplicate
     among_real, among_fake = (radii.to(device).square() * (1 + TIE) for radii in (precision_radii, recall_radii))
@@ -84,13 +73,13 @@ def manifolds(
     held = torch.zeros(len(fake), dtype=torch.int64, device=device)
     precise = torch.zeros(len(fake), dtype=torch.bool, device=device)
     covered, recalled = (torch.zeros(len(groups), len(real), dtype=torch.bool, device=device) for _ in range(2))
-    for number, group in enumerate(groups):
-        for rows, gaps in pairs.blocks(group):
-            inside = pairs.below(gaps, rows, nearer)
-            held[rows] = inside.sum(1)
-            covered[number] |= inside.any(0)
-            precise[rows] = pairs.below(gaps, rows, among_real).any(1)
-            recalled[number] |= pairs.below(gaps, rows, among_fake[rows, None]).any(0)
+    for number, rows, gaps, doubt in _blocks(fake, real, device, groups):
+        inside = gaps < nearer - doubt
+        held[rows] = inside.sum(1)
+        covered[number] |= inside.any(0)
+        gaps -= doubt
+        precise[rows] = (gaps <= among_real).any(1)
+        recalled[number] |= (gaps <= among_fake[rows, None]).any(0)
     return Manifolds(held.cpu(), covered.cpu(), precise.cpu(), recalled.cpu())
 
 
@@ -137,22 +126,13 @@ def _nearest(
         sentence = f"{k} nearest neighbour{'' if k == 1 else 's'} cannot be found among {others} other images."
         raise GanzooError(sentence, "Provide more images.")
     device = _with_float64(device)
-    pairs = _Pairs(points, among, device)
-    candidates = min(k + SPARE, others)
+    points, among = points.to(device), among.to(device)
     distances, indices = [], []
-    for rows, gaps in pairs.blocks(torch.arange(len(points), device=device)):
-        own = None if without is None else without.to(device)[rows, None]
-        if own is not None:
-            gaps.scatter_(1, own, torch.inf)
-        columns = _smallest(gaps, candidates)
-        unclear = pairs.unclear(gaps, rows, columns, k)
-        if unclear.any():
-            better = pairs.in_float64(rows[unclear])
-            if own is not None:
-                better.scatter_(1, own[unclear], torch.inf)
-            columns[unclear] = better.topk(candidates, dim=1, largest=False).indices
-        columns = columns.sort(1).values  # by index, so that ties keep their order
-        exact = pairs.exact(rows[:, None].expand_as(columns).flatten(), columns.flatten()).view_as(columns)
+    for _, rows, gaps, _ in _blocks(points, among, device, [torch.arange(len(points), device=device)]):
+        if without is not None:
+            gaps.scatter_(1, without.to(device)[rows, None], torch.inf)
+        columns = _smallest(gaps, min(k + SPARE, others)).sort(1).values  # by index, so that ties keep their order
+        exact = (points[rows, None].double() - among[columns].double()).square().sum(2)
         order = exact.sort(dim=1, stable=True)
         distances.append(order.values.sqrt().cpu())
         indices.append(columns.gather(1, order.indices).cpu())
@@ -164,73 +144,31 @@ def _with_float64(device: torch.device) -> torch.device:
     return device if device.type in ("cpu", "cuda") else CPU
 
 
-class _Pairs:
-    """Squared distances between two sets of points: of blocks in float32, or of single pairs in float64."""
+def _blocks(
+    points: Tensor, among: Tensor, device: torch.device, groups: Iterable[Tensor]
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Squared distances in float64, block by block.
 
-    def __init__(self, a: Tensor, b: Tensor, device: torch.device) -> None:
-        self._device = device
-        self._exact_a, self._exact_b = a.to(device), b.to(device)
-        self._centre = centre = self._exact_b.mean(0)
-        self._a, centred = self._exact_a - centre, self._exact_b - centre
-        self._columns = centred.T.contiguous()
-        self._a_lengths, self._b_lengths = self._a.square().sum(1), centred.square().sum(1)
-        self._rounding = torch.finfo(torch.float32).eps * (4 + a.shape[1] ** 0.5)
-        block = BLOCK_GPU if device.type == "cuda" else BLOCK
-        self._rows = max(1, block // len(b))
+    Args:
+        points: (n, width) float32.
+        among: (m, width) float32.
+        device: The device to compute on.
+        groups: Indices of points.
 
-    def blocks(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The given rows of ``a``, block by block, with their squared distances (rows, m), exact up to rounding."""
-        for some in torch.split(rows, self._rows):
-            with full_precision(self._device):
-                gaps = torch.addmm(self._b_lengths, self._a[some], self._columns, alpha=-2)
-            yield some, gaps.add_(self._a_lengths[some, None])
-
-    def below(self, gaps: Tensor, rows: Tensor, limits: Tensor) -> Tensor:
-        """Which squared distances of a block are at most a limit, (rows, m) bool; float64 decides close cases.
-
-        Args:
-            gaps: As returned by ``blocks``.
-            rows: The rows that they belong to.
-            limits: (m,), or (rows, 1), float64.
-        """
-        doubt = self._rounding * (self._b_lengths + self._a_lengths[rows].max())
-        surely: Tensor
-        perhaps: Tensor
-        surely, perhaps = gaps < limits.float() - doubt, gaps <= limits.float() + doubt
-        if surely.sum() != perhaps.sum():
-            row, column = (surely ^ perhaps).nonzero(as_tuple=True)
-            bound = limits[column] if limits.dim() == 1 else limits[row, 0]
-            surely[row, column] = self.exact(rows[row], column) <= bound
-        return surely
-
-    def unclear(self, gaps: Tensor, rows: Tensor, columns: Tensor, k: int) -> Tensor:
-        """Whether rounding may have hidden one of a row's k nearest neighbours, (rows,) bool.
-
-        Args:
-            gaps: As returned by ``blocks``.
-            rows: The rows that they belong to.
-            columns: Those of the smallest distances, (rows, k or more). No other column is nearer than the farthest of
-                them, so if even that one is clearly too far, the others need not be checked.
-            k: How many neighbours must be among them.
-        """
-        doubt = 2 * self._rounding * (self._b_lengths.max() + self._a_lengths[rows])
-        nearest = gaps.gather(1, columns)
-        unclear: Tensor = nearest.amax(1) <= nearest.kthvalue(k, dim=1).values + doubt
-        return unclear
-
-    def in_float64(self, rows: Tensor) -> Tensor:
-        """Squared distances of the given rows of ``a``, (rows, m), from float64 matrix products."""
-        a, b = self._exact_a[rows].double() - self._centre.double(), self._centred_in_float64
-        return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1, keepdim=True))
-
-    @cached_property
-    def _centred_in_float64(self) -> Tensor:
-        return self._exact_b.double() - self._centre.double()
-
-    def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Squared distances of paired points (n,), in float64, without a float64 copy of all points."""
-        some = zip(torch.split(rows, 4096), torch.split(columns, 4096), strict=True)
-        return torch.cat([(self._exact_a[i].double() - self._exact_b[j].double()).square().sum(1) for i, j in some])
+    Yields:
+        The number of a group, some of its indices (rows,), their squared distances (rows, m), and how far rounding may
+        have moved these, (m,).
+    """
+    a, b = points.to(device).double(), among.to(device).double()
+    centre = b.mean(0)
+    a, b = a - centre, b - centre
+    a_lengths, b_lengths = a.square().sum(1), b.square().sum(1)
+    rounding = torch.finfo(torch.float64).eps * (4 + a.shape[1] ** 0.5)
+    block = BLOCK_GPU if device.type == "cuda" else BLOCK
+    for number, group in enumerate(groups):
+        for rows in torch.split(group, max(1, block // len(b))):
+            gaps = torch.addmm(b_lengths, a[rows], b.T, alpha=-2).add_(a_lengths[rows, None])
+            yield number, rows, gaps, rounding * (b_lengths + a_lengths[rows].max())
 
 
 def _smallest(gaps: Tensor, k: int) -> Tensor:
