@@ -24,8 +24,6 @@ SEED = 2020
 """Seeds the split into groups."""
 SPARE = 2
 """Neighbours beyond the k-th to compare pair by pair too, in case rounding put them in the wrong order."""
-FOLD = 32
-"""Groups of this many columns are reduced to their minima first, before the k smallest of all are found."""
 TIE = 1e-12
 """Squared distances that differ by less than this fraction count as equal."""
 
@@ -131,7 +129,8 @@ def _nearest(
     for _, rows, gaps, _ in _blocks(points, among, device, [torch.arange(len(points), device=device)]):
         if without is not None:
             gaps.scatter_(1, without.to(device)[rows, None], torch.inf)
-        columns = _smallest(gaps, min(k + SPARE, others)).sort(1).values  # by index, so that ties keep their order
+        columns = gaps.topk(min(k + SPARE, others), dim=1, largest=False).indices
+        columns = columns.sort(1).values  # by index, so that ties keep their order
         exact = (points[rows, None].double() - among[columns].double()).square().sum(2)
         order = exact.sort(dim=1, stable=True)
         distances.append(order.values.sqrt().cpu())
@@ -169,18 +168,3 @@ def _blocks(
         for rows in torch.split(group, max(1, block // len(b))):
             gaps = torch.addmm(b_lengths, a[rows], b.T, alpha=-2).add_(a_lengths[rows, None])
             yield number, rows, gaps, rounding * (b_lengths + a_lengths[rows].max())
-
-
-def _smallest(gaps: Tensor, k: int) -> Tensor:
-    """The columns of each row's k smallest values, (rows, k), in no particular order."""
-    rows, m = gaps.shape
-    width = m // FOLD
-    if width <= 2 * k:
-        return gaps.topk(k, dim=1, largest=False).indices
-    # The k smallest of all are among the columns of the k folds with the smallest minima, or among the remaining ones.
-    folds = gaps[:, : width * FOLD].view(rows, FOLD, width).amin(1).topk(k, dim=1, largest=False).indices
-    start = torch.arange(FOLD, device=gaps.device) * width
-    columns = (folds[:, :, None] + start).view(rows, -1)
-    left = torch.arange(width * FOLD, m, device=gaps.device).expand(rows, -1)
-    columns = torch.cat([columns, left], 1)
-    return columns.gather(1, gaps.gather(1, columns).topk(k, dim=1, largest=False).indices)

@@ -148,7 +148,7 @@ def test_what_float32_cannot_distinguish_is_decided_in_float64(block):
 
 
 @pytest.mark.parametrize("n", [640, 641, 700])
-def test_the_smallest_of_many_columns_are_found_by_folding_them(n):
+def test_the_nearest_of_many_points_are_found(n):
     points = torch.randn(50, 3)
     among = torch.cat([points[:20] + 1e-3, torch.randn(n - 20, 3)])
     distances, indices = nearest_neighbours(points, among)
