@@ -18,7 +18,7 @@ from ganzoo.config.loading import find_dataset
 from ganzoo.data import VALIDATION, as_dataset
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor, read_pictures
+from ganzoo.evaluation.image_io import Pictures, as_labels, as_samples, read_pictures
 from ganzoo.evaluation.protocol import Protocol, Score
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reproducibility import default_modes, resolve_device
@@ -120,13 +120,9 @@ def evaluate(
         )
     modality = evaluator.reference.dataset.modality
     if isinstance(images, str | Path):
-        pictures = read_pictures(Path(images))
-    elif isinstance(images, Pictures):
-        pictures = images
-    elif isinstance(modality, Images):
-        pictures = Pictures(as_pictures(images, SUBJECT))
+        pictures = read_pictures(images)
     else:
-        pictures = Pictures(as_tensor(images, SUBJECT, modality.stored))
+        pictures = images if isinstance(images, Pictures) else Pictures(as_samples(images, SUBJECT, modality))
     if labels is not None:
         pictures = replace(pictures, labels=as_labels(labels, len(pictures.images), SUBJECT))
     wrong = modality.check(pictures.images) if pictures.images.dtype == modality.stored else None

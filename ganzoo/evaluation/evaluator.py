@@ -327,9 +327,9 @@ class Evaluator:
         if n < least:
             sentence = f"'{name}' needs at least {least} images, but there are only {n}."
             return GanzooError(sentence, "Score more samples, or leave this metric out.")
-        if isinstance(request.metric, ModelMetric):
-            sides, sentence = (real,), f"'{name}' needs at least {least} real images, but there are only {real}."
-        else:
+        sides = real, real
+        sentence = f"'{name}' needs at least {least} real images, but there are only {real}."
+        if not isinstance(request.metric, ModelMetric):
             floor = self._floor(request, n)
             sides = floor.n, len(floor.real.dataset)
             sentence = (

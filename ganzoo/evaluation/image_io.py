@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 import re
 import sys
-from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from math import prod
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import reading
-from ganzoo.errors import GanzooError, foreign_code, nearest
+from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.evaluation.requests import written
 from ganzoo.files import similar
 from ganzoo.reproducibility import preserved_global_state
@@ -24,23 +23,18 @@ from ganzoo.reproducibility import preserved_global_state
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from PIL import Image
+
+    from ganzoo.api.dataset import Modality
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images to score.
+    """Images to score."""
 
-    Attributes:
-        images: uint8 (n, c, h, w), or points, float32 (n, 1, 1, d).
-        labels: int64 (n,), or None.
-        notes: Sentences about what was done to them.
-    """
-
-    images: Tensor
-    labels: Tensor | None = None
-    notes: tuple[str, ...] = ()
+    images: Tensor  # uint8 (n, c, h, w), or points, float32 (n, 1, 1, d)
+    labels: Tensor | None = None  # int64 (n,)
+    notes: tuple[str, ...] = ()  # sentences about what was done to them
 
     def noted(self, sentence: str, images: Tensor, labels: Tensor | None) -> Pictures:
         """A copy with other images and labels, and one more note."""
@@ -109,47 +103,6 @@ class Pictures:
 
 
 NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w), (n, h, w, c) or (n, c, h, w)."
-
-
-def read_npz(path: Path) -> Pictures:
-    """Pictures from the array ``images`` and, if present, the array ``labels``.
-
-    Raises:
-        GanzooError: The arrays are damaged, too large, or not pictures.
-    """
-    arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
-    if "images" not in arrays:
-        raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
-    images, labels = arrays["images"], arrays.get("labels")
-    tensor = _images(images, path)
-    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
-        raise GanzooError(
-            f"The labels in {path} are {labels.dtype} {labels.shape}.",
-            "Labels must be integers, one for each image.",
-        )
-    size = f"images, {written(tensor.shape[1:])}" if tensor.dtype == torch.uint8 else "points"
-    return Pictures(
-        tensor, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(tensor):,} {size}.",)
-    )
-
-
-def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
-    """Images (n, c, h, w) from an array that ``as_pictures`` accepts, or points (n, 1, 1, d) from (n, 1, d)."""
-    # Points, as ``ganzoo sample`` writes them.
-    if array.dtype == "float32" and array.ndim == 3 and array.shape[1] == 1 and 0 not in array.shape:
-        points = torch.from_numpy(array)
-        if not bool((points.abs() <= 1).all()):
-            raise GanzooError(
-                f"Some points in {path} are outside [-1, 1] or NaN.",
-                "Scale them as the dataset does.",
-            )
-        return points[:, None]
-    channels = array.ndim == 4 and {array.shape[1], array.shape[3]} & {1, 3}
-    if array.dtype != "uint8" or not (array.ndim == 3 or channels) or 0 in array.shape:
-        raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
-    return as_pictures(array, f"The file {path} holds images of")
-
-
 OTHER_PICTURES = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
@@ -164,19 +117,28 @@ def read_pictures(path: str | Path) -> Pictures:
         if path.is_dir():
             return _read_folder(path)
         if path.suffix.lower() == ".npz" and path.is_file():
-            return read_npz(path)
+            return _read_npz(path)
         exists = path.exists()
     except OSError as error:
         raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
-    except MemoryError as error:
-        raise GanzooError(f"Out of memory while reading {path}.", "Use fewer images.") from error
-    if not exists:
-        raise GanzooError(
-            f"No such file or folder: {path}.",
-            similar(path, lambda entry: entry.suffix.lower() == ".npz" or entry.is_dir())
-            or "Give a folder of PNGs or an .npz file; `ganzoo eval` also takes a run folder or module:function.",
-        )
-    raise GanzooError(f"{path} is not a run, a folder of PNGs or an .npz file.", NPZ_REMEDY)
+    if exists:
+        raise GanzooError(f"{path} is not a run, a folder of PNGs or an .npz file.", NPZ_REMEDY)
+    raise GanzooError(
+        f"No such file or folder: {path}.",
+        similar(path, lambda entry: entry.suffix.lower() == ".npz" or entry.is_dir())
+        or "Give a folder of PNGs or an .npz file; `ganzoo eval` also takes a run folder or module:function.",
+    )
+
+
+def _read_npz(path: Path) -> Pictures:
+    """Pictures from the array ``images`` and, if present, the array ``labels``."""
+    arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
+    if "images" not in arrays:
+        raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
+    who = f"The file {path} holds"
+    images = as_samples(arrays["images"], who)
+    labels = as_labels(arrays["labels"], len(images), who) if "labels" in arrays else None
+    return Pictures(images, labels, (f"{len(images):,} {', '.join(_described(images))}.",))
 
 
 def _read_folder(folder: Path) -> Pictures:
@@ -190,13 +152,11 @@ def _read_folder(folder: Path) -> Pictures:
             f"{folder} holds {len(others):,} pictures that are not PNGs, such as {others[0]}.",
             "Other formats, lossy or not, are not scored; keep only PNGs in the folder.",
         )
-    if not pngs and (folder / "run.json").exists():  # the command has scored it as a run
-        raise GanzooError(
-            f"{folder} is a run, not a folder of PNGs.",
-            "Score ganzoo.load(...).sample(n), or use `ganzoo eval`.",
-        )
     if not pngs:
-        raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")
+        raise GanzooError(
+            f"{folder} holds no PNGs.",
+            "Subfolders are not searched. To score a run, use `ganzoo eval`, or ganzoo.load(...).sample(n).",
+        )
     with reading.open_picture(pngs[0], ("PNG",)) as first:
         shape = _shape_of(first, pngs[0])
     reading.check_bytes(folder, len(pngs) * prod(shape))
@@ -232,7 +192,6 @@ def _shape_of(picture: Image.Image, file: Path) -> tuple[int, int, int]:
 
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-LAYOUTS = "Images must be uint8, (n, h, w), (n, h, w, c) or (n, c, h, w), with c 1 or 3."
 REMEDY = "It is called as function(n, seed) and must return n uint8 images or float32 points, or (images, labels)."
 
 
@@ -252,46 +211,24 @@ def call(what: str, n: int, seed: int) -> Pictures:
     Raises:
         GanzooError: The function is missing or fails, or its result is not images or is ambiguous.
     """
-    import numpy as np
-
     with _working_folder(), preserved_global_state(), redirect_stdout(sys.stderr):
-        function = _function(what)
+        with foreign_code(f"{what} cannot be imported", "Give a module that Python finds from here."):
+            function = pkgutil.resolve_name(what)
         with foreign_code(f"{what}({n}, {seed}) failed", REMEDY):
             returned = function(n, seed)
     images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
-    # Float32 of shape (n, 1, 1, d), or (n, 1, d) as in .npz files, is points; images are never float32.
-    is_tensor = isinstance(images, Tensor) and images.dtype == torch.float32 and not images.is_nested
-    is_array = isinstance(images, np.ndarray) and images.dtype == np.float32
-    points = (is_tensor or is_array) and tuple(images.shape[1:-1]) in ((1,), (1, 1))
-    read = as_tensor(images, f"{what} returned", torch.float32) if points else as_pictures(images, f"{what} returned")
-    if len(read) != n:
-        raise GanzooError(f"{what} returned {len(read):,} images, but {n:,} were requested.", REMEDY)
-    kind = "points" if points else "images"
-    form = f"{read.shape[-1]} dimensions" if points else written(read.shape[1:])
-    note = f"{n:,} {kind} from {what}, seed {seed}, {form}."
-    return Pictures(
-        read.reshape(n, 1, 1, -1) if points else read,
-        None if labels is None else as_labels(labels, n, f"{what} returned"),
-        (note,),
-    )
+    samples = as_samples(images, f"{what} returned")
+    if len(samples) != n:
+        raise GanzooError(f"{what} returned {len(samples):,} images, but {n:,} were requested.", REMEDY)
+    labels = None if labels is None else as_labels(labels, n, f"{what} returned")
+    kind, form = _described(samples)
+    return Pictures(samples, labels, (f"{n:,} {kind} from {what}, seed {seed}, {form}.",))
 
 
-def _function(what: str) -> Callable[[int, int], Any]:
-    module, _, path = what.partition(":")
-    with foreign_code(f"The module '{module}' cannot be imported", "Give a module that Python finds from here."):
-        value: Any = importlib.import_module(module)
-    for name in path.split("."):
-        missing = object()
-        with foreign_code(f"'{name}' of {what} cannot be read", REMEDY):
-            attribute = getattr(value, name, missing)
-        if attribute is missing:
-            names = [other for other in vars(value) if not other.startswith("_")] if hasattr(value, "__dict__") else []
-            hint = nearest(name, names, listing=f"dir({module})")
-            raise GanzooError(f"The module '{module}' has no '{path}'.", hint)
-        value = attribute
-    if not callable(value):
-        raise GanzooError(f"{what} is not a function but of type {type(value).__name__}.", REMEDY)
-    return value  # type: ignore[no-any-return]
+def _described(samples: Tensor) -> tuple[str, str]:
+    if samples.dtype == torch.uint8:
+        return "images", written(samples.shape[1:])
+    return "points", f"{samples.shape[-1]} dimensions"
 
 
 @contextmanager
@@ -305,18 +242,43 @@ def _working_folder() -> Iterator[None]:
         sys.path[:] = before
 
 
-def as_pictures(images: Any, who: str) -> Tensor:
-    """Images (n, c, h, w), uint8, from a tensor or array whose shape shows which axis is which.
+LAYOUTS = (
+    "Give uint8 images, (n, h, w), (n, h, w, c) or (n, c, h, w) with c 1 or 3, quantised as for a picture file, since "
+    "scores depend on that; or float32 points, (n, 1, d)."
+)
+
+
+def as_samples(images: Any, who: str, modality: Modality | None = None) -> Tensor:
+    """Images or points on the CPU, from a tensor or array whose shape shows which axis is which.
 
     Args:
-        images: (n, h, w), (n, h, w, c) or (n, c, h, w), with c 1 or 3.
+        images: uint8 images (n, h, w), (n, h, w, c) or (n, c, h, w), with c 1 or 3; float32 points (n, 1, d) or
+            (n, 1, 1, d); or the modality's stored form.
         who: The start of a sentence for errors, such as ``made_up:noise returned``.
+        modality: The modality of the dataset, if it is known.
+
+    Returns:
+        uint8 (n, c, h, w), float32 (n, 1, 1, d), or the modality's stored form.
 
     Raises:
         GanzooError: They have another form, or could be read in two ways.
     """
-    tensor = as_tensor(images, who, torch.uint8)
-    shape = tuple(tensor.shape)
+    import numpy as np
+
+    if not isinstance(images, Tensor | np.ndarray):
+        raise GanzooError(f"{who} {type(images).__name__} instead of an array or tensor.", LAYOUTS)
+    with foreign_code(f"{who} images that cannot be read", LAYOUTS):
+        if isinstance(images, np.ndarray):
+            # A copy if it is read-only, as JAX's arrays are: torch would warn that writing to it is undefined.
+            images = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
+        tensor: Tensor = images.detach().cpu().to_dense()
+        shape = tuple(tensor.shape)
+    if modality is not None and tensor.dtype == modality.stored and shape[1:] == modality.shape:
+        return tensor
+    if tensor.dtype == torch.float32 and shape[1:-1] in ((1,), (1, 1)) and 0 not in shape:
+        return tensor.reshape(len(tensor), 1, 1, -1)
+    if tensor.dtype != torch.uint8:
+        raise GanzooError(f"{who} values of type {str(tensor.dtype).removeprefix('torch.')}.", LAYOUTS)
     if len(shape) == 3 and 0 not in shape:
         return tensor[:, None]
     first, last = len(shape) == 4 and shape[1] in (1, 3), len(shape) == 4 and shape[3] in (1, 3)
@@ -328,43 +290,6 @@ def as_pictures(images: Any, who: str) -> Tensor:
     if 0 in shape or not (first or last):
         raise GanzooError(f"{who} shape {shape}.", LAYOUTS)
     return tensor if first else tensor.permute(0, 3, 1, 2)
-
-
-def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
-    """A tensor on the CPU, from a tensor or array of the given type.
-
-    Raises:
-        GanzooError: The input has another type.
-    """
-    import numpy as np
-
-    def refuse_too_large(values: Tensor | np.ndarray[Any, Any]) -> None:
-        if values.nbytes > reading.max_bytes():
-            raise GanzooError(
-                f"{who} shape {tuple(values.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB cannot be scored."
-            )
-
-    name = str(dtype).removeprefix("torch.")
-    if isinstance(images, np.ndarray):
-        refuse_too_large(images)  # before a view that repeats its values is copied
-        if str(images.dtype) == name:
-            # A copy if it is read-only, as JAX's arrays are: torch would warn that writing to it is undefined.
-            images = torch.from_numpy(np.require(images, requirements=["C", "W", "E"]))
-    if not isinstance(images, Tensor):
-        kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
-        remedy = LAYOUTS if dtype == torch.uint8 else ""
-        raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
-    if images.dtype != dtype:
-        raise GanzooError(
-            f"{who} a tensor of type {str(images.dtype).removeprefix('torch.')}.",
-            "Quantise it to uint8 as for a picture file: scores depend on how that is done."
-            if name == "uint8"
-            else f"Give {name}, the type that the dataset is stored in.",
-        )
-    if images.is_nested or images.is_quantized or images.layout != torch.strided or images.device.type == "meta":
-        raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary dense tensor.")
-    refuse_too_large(images)
-    return images.detach().cpu()
 
 
 def as_labels(labels: Any, n: int, who: str) -> Tensor:

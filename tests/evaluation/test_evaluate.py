@@ -92,7 +92,7 @@ def test_protocols_are_checked_before_anything_is_computed(toy_zoo, noise, extra
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
-        (torch.zeros(5, 1, 8, 8), "Got a tensor of type float32"),
+        (torch.zeros(5, 1, 8, 8), "Got values of type float32"),
         (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), "9x9 grey, but the dataset's are 8x8 grey"),
     ],
 )
@@ -121,7 +121,7 @@ def test_a_folder_or_an_npz_file_is_read(toy_zoo, noise, tmp_path):
     with pytest.raises(GanzooError, match="No such file or folder: .*nothing. Give a folder of PNGs or an .npz file"):
         evaluate(str(tmp_path / "nothing"), toy_zoo)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(GanzooError, match="is a run, not a folder of PNGs. Score ganzoo.load"):
+    with pytest.raises(GanzooError, match="holds no PNGs.*To score a run, use `ganzoo eval`, or ganzoo.load"):
         evaluate(tmp_path, toy_zoo)
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ganzoo import cli
-from ganzoo.api.reading import max_bytes
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.image_io import call, is_function
 
@@ -115,21 +114,9 @@ def meta(n, seed):
     return torch.zeros(n, 1, 6, 8, dtype=torch.uint8, device="meta")
 
 
-def sparse(n, seed):
-    return torch.zeros(n, 6, 8, dtype=torch.uint8).to_sparse()
-
-
 def nested(n, seed):
     warnings.simplefilter("ignore")
     return torch.nested.nested_tensor([torch.zeros(6, 8, dtype=torch.uint8)] * n)
-
-
-def vast(n, seed):
-    return torch.zeros(1, 1, 1, dtype=torch.uint8).expand(n, 10**6, 10**6)
-
-
-def vast_array(n, seed):
-    return np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (n, 10**6, 10**6))
 
 
 def named_labels(n, seed):
@@ -176,9 +163,6 @@ def reckless(n, seed):
     os.chdir("/")
     return careful(n, seed)
 """
-
-
-VAST = f"returned shape (5, 1000000, 1000000). More than {max_bytes() / 1e9:.0f} GB cannot be scored."
 
 
 @pytest.fixture(autouse=True)
@@ -249,15 +233,15 @@ def test_labels_may_be_returned_with_the_images(module):
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        ("made_down:grey", "module 'made_down' cannot be imported: ModuleNotFoundError: No module named 'made_down'"),
+        ("made_down:grey", "made_down:grey cannot be imported: ModuleNotFoundError: No module named 'made_down'"),
         ("made_wrong:grey", "cannot be imported: ModuleNotFoundError: No module named 'there_is_no_such_thing'"),
-        ("made_up:gray", "The module 'made_up' has no 'gray'. Did you mean 'grey'?"),
-        ("made_up:Made.there", "has no 'Made.there'. Did you mean 'here'?"),
-        ("made_up:number", "made_up:number is not a function but of type int"),
+        ("made_up:gray", "made_up:gray cannot be imported: AttributeError: module 'made_up' has no attribute 'gray'"),
+        ("made_up:Made.there", "has no attribute 'there'"),
+        ("made_up:number", r"made_up:number\(5, 0\) failed: TypeError: 'int' object is not callable"),
         ("made_up:ambiguous", r"shape \(5, 3, 8, 3\), in which the channels could be the second axis or the last"),
         ("made_up:few", "returned 4 images, but 5 were requested"),
-        ("made_up:floats", "a tensor of type float32"),
-        ("made_up:array_of_floats", "a float64 array instead of a uint8"),
+        ("made_up:floats", "values of type float32"),
+        ("made_up:array_of_floats", "values of type float64"),
         ("made_up:flat", r"returned shape \(5, 48\)"),
         ("made_up:five", r"returned shape \(5, 5, 6, 8\)"),
         ("made_up:nothing", "returned NoneType instead of"),
@@ -291,19 +275,13 @@ def command(module, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        ("made_main:grey", "The module 'made_main' cannot be imported: SystemExit: usage: made_main."),
+        ("made_main:grey", "made_main:grey cannot be imported: SystemExit: usage: made_main."),
         ("made_up:exits", "made_up:exits(5, 0) failed: SystemExit: 0."),
         ("made_up:silent", "made_up:silent(5, 0) failed: Silent."),
-        ("made_up:odd.there", "'there' of made_up:odd.there cannot be read: ValueError: no attributes."),
-        ("made_up:generator", "returned generator instead of a uint8 array or tensor."),
-        ("made_up:meta", "returned a nested, sparse or meta tensor."),
-        ("made_up:sparse", "returned a nested, sparse or meta tensor."),
-        ("made_up:nested", "returned a nested, sparse or meta tensor."),
-        ("made_up:vast", VAST),
-        (
-            "made_up:vast_array",
-            VAST,
-        ),
+        ("made_up:odd.there", "made_up:odd.there cannot be imported: ValueError: no attributes."),
+        ("made_up:generator", "returned generator instead of an array or tensor."),
+        ("made_up:meta", "returned images that cannot be read: NotImplementedError: "),
+        ("made_up:nested", "returned images that cannot be read: "),
         ("made_up:named_labels", "returned labels that cannot be read: ValueError: "),
         ("made_up:large_labels", "returned labels that cannot be read: "),
         ("made_up:ragged_labels", "returned labels that cannot be read: ValueError: "),

@@ -229,8 +229,8 @@ def test_a_truncated_archive_is_refused(tmp_path):
         ({"images": np.stack([GREY] * 2, axis=1)}, r"\(5, 2, 4, 6\)"),
         ({"images": np.zeros((5, 3, 6, 3), np.uint8)}, r"shape \(5, 3, 6, 3\), in which the channels could be"),
         ({"images": GREY[:0]}, r"\(0, 4, 6\)"),
-        ({"images": GREY, "labels": np.zeros(4, np.int64)}, r"labels in .* \(4,\)"),
-        ({"images": GREY, "labels": np.zeros(5)}, "labels in .* float64"),
+        ({"images": GREY, "labels": np.zeros(4, np.int64)}, r"holds labels .* \(4,\)"),
+        ({"images": GREY, "labels": np.zeros(5)}, "holds labels of type torch.float64"),
     ],
 )
 def test_malformed_arrays_are_refused(tmp_path, arrays, sentence):

@@ -181,7 +181,7 @@ class Clip(TorchFidelity):
         if not published:
             check_code_allowed(self.name, f"{weights} is a TorchScript program other than the published one")
         network: Any = self.build(feature_extractor_weights_path=str(weights))
-        self.width = int(network.model.visual.output_dim)  # type: ignore[misc] - of this file's network
+        self.width = int(network.model.visual.output_dim)  # type: ignore[misc]
         return network  # type: ignore[no-any-return]
 
 

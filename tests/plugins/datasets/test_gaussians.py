@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import GanzooError, Points
+from ganzoo import GanzooError, Points, evaluate
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import read_pictures
@@ -190,11 +190,11 @@ def test_points_in_a_file_are_read_as_they_were_drawn(tmp_path):
     read = read_pictures(tmp_path / "points.npz").fitted((1, 1, 2))
     assert read.images.shape == (50, 1, 1, 2)
     assert np.array_equal(read.images[:, 0].numpy(), points)
-    assert read.notes == ("50 points.",)
+    assert read.notes == ("50 points, 2 dimensions.",)
 
 
 @pytest.mark.parametrize("worst", [2.0, float("nan")])
 def test_points_on_another_scale_are_refused(tmp_path, worst):
     np.savez(tmp_path / "points.npz", images=np.array([[[0.5, worst]]], dtype="float32"))
-    with pytest.raises(GanzooError, match=r"outside \[-1, 1\]"):
-        read_pictures(tmp_path / "points.npz")
+    with pytest.raises(GanzooError, match=r"outside of \[-1, 1\]"):
+        evaluate(tmp_path / "points.npz", ["modes@ring"], "ring", device="cpu")
