@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -31,21 +31,7 @@ if TYPE_CHECKING:
     from ganzoo.api.objective import Objective
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
-
-
-class Processes(Protocol):
-    """The processes that run one evaluation together, all with the same images."""
-
-    @property
-    def rank(self) -> int:
-        """The index of this process, from 0."""
-
-    @property
-    def size(self) -> int:
-        """The number of processes."""
-
-    def all_reduce_sum(self, tensor: Tensor) -> None:
-        """Replace a tensor on the CPU by its sum over all processes."""
+    from ganzoo.training.distributed import Processes
 
 
 class Evaluator:
@@ -106,15 +92,20 @@ class Evaluator:
         self._reference: ReferenceData | None = None
         if not reference:
             return
-        part: Callable[[str], Dataset] | None
+        load: Callable[..., Dataset]
         if isinstance(dataset, Dataset):
-            options = {}
-            part = _parts(partial(_part_in_memory, dataset), validation, count) if validation else None
-            real = part("validation") if part else dataset
+            load, options, split = partial(_part_in_memory, dataset), {}, "validation"
         else:
             options = dataset.check(options)
-            part = _parts(partial(load_part, dataset, options, data_dir), validation, count)
-            real = part(split)
+            load = partial(load_part, dataset, options, data_dir)
+        load_once = cache(load)
+
+        def part(name: str) -> Dataset:
+            whole = {"all": ("train", 0, 0), "rest": ("train", validation, 0)}
+            return load_once(*whole.get(name, (name, validation, count)))
+
+        alone = isinstance(dataset, Dataset) and not validation
+        real = dataset if isinstance(dataset, Dataset) and alone else part(split)
         for name, extractor in self.extractors.items():
             if (error := unfit(name, extractor, real, zoo, anyway=anyway)) is not None:
                 raise error
@@ -125,7 +116,7 @@ class Evaluator:
             raise GanzooError(sentence, "Provide more real images.")
         self._validation = validation if real.split == "validation" else 0
         code = {name: code_of(name, zoo) for name in self.extractors}
-        self._reference = ReferenceData(real, options, part, self.extractors, device, code)
+        self._reference = ReferenceData(real, options, None if alone else part, self.extractors, device, code)
         self.requests = [request for request in self.requests if self._allows(request, self._obstacle(request))]
 
     def prepare(self) -> None:
@@ -381,26 +372,6 @@ def _isolated(request: MetricRequest, inputs: MetricInputs) -> Iterator[None]:
         raise GanzooError(
             f"The metric '{request.name}' changes the features it is given.", "Work on a copy: values.clone()."
         )
-
-
-def _parts(load: Callable[[Any, int, int], Dataset], validation: int, count: int) -> Callable[[str], Dataset]:
-    """A function that returns the parts of a dataset for ``ReferenceData``, loading each of them only once.
-
-    Args:
-        load: Returns a part, given its name and the ``validation`` and ``count`` to use for it.
-        validation: How many training images are held out for validation.
-        count: How many of the other training images were trained on; 0 means all.
-    """
-    once = cache(load)
-
-    def part(name: str) -> Dataset:
-        if name == "all":
-            return once("train", 0, 0)
-        if name == "rest":
-            return once("train", validation, 0)
-        return once(name, validation, count)
-
-    return part
 
 
 def _part_in_memory(dataset: Dataset, part: Part, validation: int, count: int) -> Dataset:

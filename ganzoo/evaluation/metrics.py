@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -80,25 +81,6 @@ def kl_to_uniform(counts: Tensor) -> float:
 
 def _shares(counts: Tensor) -> Tensor:
     return counts.double() / counts.sum().clamp(min=1)
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of images that the classifier assigns to the class that was requested.
-
-    Args:
-        logits: (n, classes).
-        labels: int64 (n,).
-    """
-    return float((logits.argmax(1) == labels).double().mean())
-
-
-def quality(logits: Tensor) -> float:
-    """The share of samples that belong to a mode (Srivastava et al. 2017, VEEGAN, section 4: high-quality samples).
-
-    Args:
-        logits: (n, modes).
-    """
-    return len(assigned(logits)) / len(logits)
 
 
 MARGIN, ERRORS = 0.02, 5
@@ -222,6 +204,42 @@ class ClassifierScore(Metric):
         return {"splits": torch_fidelity.score_splits(inputs.n), "metric_seed": torch_fidelity.SEED}
 
 
+class _Share(Metric):
+    """A share of samples, with Wilson's interval."""
+
+    range = "0 to 1"
+    scale = "share"
+
+    @abstractmethod
+    def counted(self, inputs: MetricInputs) -> Tensor:
+        """Which samples count, (n,) bool."""
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """The share of samples that count."""
+        return float(self.counted(inputs).double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Wilson's interval of a share of samples."""
+        return intervals.share_interval(int(self.counted(inputs).sum()), inputs.n)
+
+
+class _OfClasses(Metric):
+    """A statistic of how many samples each class has, with an interval from a bootstrap over the samples' classes."""
+
+    needs_logits = alone = True
+    statistic: ClassVar[staticmethod[[Tensor], float]]  # of counts (classes,)
+    largest: ClassVar[staticmethod[[int], float]]  # its largest value for a number of classes
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """The statistic of the samples' classes."""
+        return self.statistic(class_counts(inputs.fake.class_logits))
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
+        """From a bootstrap over the samples' classes."""
+        counts = class_counts(inputs.fake.class_logits)
+        return intervals.of_counts(counts, self.statistic, value, (0.0, self.largest(len(counts))))
+
+
 class _Neighbours(Metric):
     better = "higher"
     least = max(NEIGHBOURS, PRC_NEIGHBOURS) + 1
@@ -248,37 +266,54 @@ class _Neighbours(Metric):
         return {"neighbours": self.neighbours}
 
 
-class Precision(_Neighbours):
-    """Share of samples on the manifold of real images (Kynkäänniemi et al. 2019)."""
-
-    range = "0 to 1"
-    scale = "share"
-    neighbours = PRC_NEIGHBOURS
-
-    def compute(self, inputs: MetricInputs) -> float:
-        """The share of samples that lie in the ball of a real image."""
-        return float(self.manifolds(inputs).precise.double().mean())
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of a share of samples."""
-        return intervals.share_interval(int(self.manifolds(inputs).precise.sum()), inputs.n)
-
-
-class Recall(_Neighbours):
-    """Share of real images on the manifold of samples (Kynkäänniemi et al. 2019)."""
+class _Reached(_Neighbours):
+    """A share of real images, with an interval from a jackknife over groups of samples."""
 
     range = "0 to 1"
     scale = "share"
     share_of = "real images"
-    neighbours = PRC_NEIGHBOURS
+
+    @abstractmethod
+    def reached(self, inputs: MetricInputs) -> Tensor:
+        """Whether a sample of each group reaches each real image, (groups, m) bool."""
 
     def compute(self, inputs: MetricInputs) -> float:
-        """The share of real images that lie in the ball of a sample."""
-        return float(self.manifolds(inputs).recalled.any(0).double().mean())
+        """The share of real images that a sample reaches."""
+        return float(self.reached(inputs).any(0).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """From a jackknife over groups of samples, whose balls are not recomputed."""
-        return intervals.of_union(self.manifolds(inputs).recalled)
+        """From a jackknife over groups of samples, whose own balls are not recomputed."""
+        return intervals.of_union(self.reached(inputs))
+
+
+class Precision(_Neighbours, _Share):
+    """Share of samples on the manifold of real images (Kynkäänniemi et al. 2019)."""
+
+    neighbours = PRC_NEIGHBOURS
+
+    def counted(self, inputs: MetricInputs) -> Tensor:
+        """Those that lie in the ball of a real image."""
+        return self.manifolds(inputs).precise
+
+
+class Recall(_Reached):
+    """Share of real images on the manifold of samples (Kynkäänniemi et al. 2019)."""
+
+    neighbours = PRC_NEIGHBOURS
+
+    def reached(self, inputs: MetricInputs) -> Tensor:
+        """Real images that lie in the ball of a sample."""
+        return self.manifolds(inputs).recalled
+
+
+class Coverage(_Reached):
+    """Share of real neighbourhoods that hold a sample (Naeem et al. 2020)."""
+
+    neighbours = NEIGHBOURS
+
+    def reached(self, inputs: MetricInputs) -> Tensor:
+        """Real images whose ball holds a sample."""
+        return self.manifolds(inputs).covered
 
 
 class Density(_Neighbours):
@@ -294,23 +329,6 @@ class Density(_Neighbours):
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """The interval of a mean over samples."""
         return intervals.of_mean(self.manifolds(inputs).held / NEIGHBOURS, (0.0, math.inf))
-
-
-class Coverage(_Neighbours):
-    """Share of real neighbourhoods that hold a sample (Naeem et al. 2020)."""
-
-    range = "0 to 1"
-    scale = "share"
-    share_of = "real images"
-    neighbours = NEIGHBOURS
-
-    def compute(self, inputs: MetricInputs) -> float:
-        """The share of real images whose ball holds a sample."""
-        return float(self.manifolds(inputs).covered.any(0).double().mean())
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """From a jackknife over groups of samples."""
-        return intervals.of_union(self.manifolds(inputs).covered)
 
 
 class ClassCoverage(Metric):
@@ -336,59 +354,36 @@ class ClassCoverage(Metric):
         return intervals.of_counts(class_counts(inputs.fake.class_logits), covered, value, (0.0, 1.0))
 
 
-class ClassEntropy(Metric):
-    """Entropy of the samples' classes."""
+class ClassEntropy(_OfClasses):
+    """Entropy of the samples' classes, in nats."""
 
     better = "neither"
     range = "0 to the log of the number of classes"
-    needs_logits = alone = True
-
-    def compute(self, inputs: MetricInputs) -> float:
-        """In nats."""
-        return class_entropy(class_counts(inputs.fake.class_logits))
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From a bootstrap over the samples' classes."""
-        counts = class_counts(inputs.fake.class_logits)
-        return intervals.of_counts(counts, class_entropy, value, (0.0, math.log(len(counts))))
+    statistic = staticmethod(class_entropy)
+    largest = staticmethod(math.log)
 
 
-class Accuracy(Metric):
+class Accuracy(_Share):
     """Share of samples that the classifier assigns to the requested class."""
 
     better = "higher"
-    range = "0 to 1"
-    scale = "share"
     needs_logits = needs_labels = held_out = alone = True
 
-    def compute(self, inputs: MetricInputs) -> float:
-        """See ``accuracy``."""
+    def counted(self, inputs: MetricInputs) -> Tensor:
+        """Those whose largest logit is that of the requested class."""
         assert inputs.labels is not None
-        return accuracy(inputs.fake.class_logits, inputs.labels)
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of a share of samples."""
-        assert inputs.labels is not None
-        return intervals.share_interval(int(inputs.fake.class_logits.argmax(1).eq(inputs.labels).sum()), inputs.n)
+        return inputs.fake.class_logits.argmax(1) == inputs.labels
 
 
-class Memorisation(Metric):
+class Memorisation(_Share):
     """Share of samples closer to a training image than that image is to any other (Alaa et al. 2022)."""
 
     better = "lower"
     range = "0 to 1, 1 for copies"
-    scale = "share"
     held_out = sees_training = True
 
-    def compute(self, inputs: MetricInputs) -> float:
+    def counted(self, inputs: MetricInputs) -> Tensor:
         """See ``memorised``."""
-        return float(self._copied(inputs).double().mean())
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of a share of samples."""
-        return intervals.share_interval(int(self._copied(inputs).sum()), inputs.n)
-
-    def _copied(self, inputs: MetricInputs) -> Tensor:
         train = inputs.training_set().features.values
         return inputs.shared("memorised", lambda: memorised(inputs.fake.values, train, inputs.device))
 
@@ -398,59 +393,37 @@ class Memorisation(Metric):
         return {"n_train": key["count"], "train_digest": key["content"]}
 
 
-class Modes(Metric):
+class Modes(_OfClasses):
     """Number of modes with at least one sample (Srivastava et al. 2017)."""
 
     better = "higher"
     range = "0 to the number of modes"
-    needs_logits = alone = True
     rejecting = "takes"
     scale = "count"
-
-    def compute(self, inputs: MetricInputs) -> float:
-        """See ``modes_found``."""
-        return modes_found(class_counts(inputs.fake.class_logits))
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From a bootstrap over the samples' modes."""
-        counts = class_counts(inputs.fake.class_logits)
-        return intervals.of_counts(counts, modes_found, value, (0.0, float(len(counts))))
+    statistic = staticmethod(modes_found)
+    largest = staticmethod(float)
 
 
-class ModeDivergence(Metric):
-    """KL divergence of the samples' modes from the uniform distribution (Metz et al. 2017)."""
+class ModeDivergence(_OfClasses):
+    """KL divergence of the samples' modes from the uniform distribution, in nats (Metz et al. 2017)."""
 
     better = "lower"
     range = "0 to the log of the number of modes"
-    needs_logits = alone = True
     rejecting = "takes"
-
-    def compute(self, inputs: MetricInputs) -> float:
-        """In nats; see ``kl_to_uniform``."""
-        return kl_to_uniform(class_counts(inputs.fake.class_logits))
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From a bootstrap over the samples' modes."""
-        counts = class_counts(inputs.fake.class_logits)
-        return intervals.of_counts(counts, kl_to_uniform, value, (0.0, math.log(len(counts))))
+    statistic = staticmethod(kl_to_uniform)
+    largest = staticmethod(math.log)
 
 
-class Quality(Metric):
-    """Share of samples that belong to a mode (Srivastava et al. 2017)."""
+class Quality(_Share):
+    """Share of samples that belong to a mode (Srivastava et al. 2017, VEEGAN, section 4: high-quality samples)."""
 
     better = "higher"
-    range = "0 to 1"
-    scale = "share"
     needs_logits = alone = True
     rejecting = "needs"
 
-    def compute(self, inputs: MetricInputs) -> float:
-        """See ``quality``."""
-        return quality(inputs.fake.class_logits)
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of a share of samples."""
-        return intervals.share_interval(len(assigned(inputs.fake.class_logits)), inputs.n)
+    def counted(self, inputs: MetricInputs) -> Tensor:
+        """Those with a logit above -inf."""
+        return inputs.fake.class_logits.max(1).values > -math.inf
 
 
 class ReconstructionDistance(ModelMetric):

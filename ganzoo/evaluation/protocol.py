@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import GanzooError
 
 Protocol = Mapping[str, Any]
 
@@ -130,21 +129,6 @@ def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, 
     return {key: value for key, value in protocol.items() if key not in ignored}
 
 
-def comparable(a: Protocol, b: Protocol) -> None:
-    """Refuse to compare scores unless ``compared`` is the same for both protocols.
-
-    Args:
-        a: One score's protocol.
-        b: The other score's protocol.
-
-    Raises:
-        GanzooError: They differ; the message lists the differences.
-    """
-    differing = "; ".join(f"{key}: {_short(one)} and {_short(other)}" for key, (one, other) in _differing(a, b).items())
-    if differing:
-        raise GanzooError(f"These scores were measured differently and cannot be compared ({differing}).", SCORE_BOTH)
-
-
 def counterparts(
     coming: Sequence[tuple[str, Protocol]], others: Sequence[Mapping[str, Any]], where: Path
 ) -> tuple[list[float | None], list[str]]:
@@ -164,13 +148,13 @@ def counterparts(
     refused: dict[str, dict[str, None]] = {}
     missing: list[str] = []
     for metric, protocol in coming:
-        other, differing = _counterpart(metric, protocol, others)
+        other, different = _counterpart(metric, protocol, others)
         values.append(None if other is None else float(other["value"]))
-        if differing:
-            how = "; ".join(f"{k}: {_short(one)} here, {_short(its)} there" for k, (one, its) in differing.items())
+        if different:
+            how = "; ".join(f"{k}: {_short(one)} here, {_short(its)} there" for k, (one, its) in different.items())
             remedy = SCORE_BOTH
-            if differing.keys() <= OPTIONS.keys() and all(its is not None for _, its in differing.values()):
-                options = " ".join(f"{OPTIONS[key]} {_short(its)}" for key, (_, its) in differing.items())
+            if different.keys() <= OPTIONS.keys() and all(its is not None for _, its in different.values()):
+                options = " ".join(f"{OPTIONS[key]} {_short(its)}" for key, (_, its) in different.items())
                 remedy = f"Add {options} to measure as there."
             sentence = f"measured differently in {where}, so not compared ({how}). {remedy}"
             refused.setdefault(sentence, {})[metric] = None
@@ -206,14 +190,14 @@ def _counterpart(
     same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
     refusal: dict[str, tuple[Any, Any]] = {}
     for other in same:
-        differing = _differing(protocol, other["protocol"])
-        if not differing:
+        different = differing(protocol, other["protocol"])
+        if not different:
             return other, {}
-        refusal = refusal or differing
+        refusal = refusal or different
     return None, refusal
 
 
-def _differing(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
+def differing(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
     """The keys and values that keep two scores from being compared, without those that follow from others."""
     one, other = compared(a), compared(b)
     if one.get("reference_digest") != other.get("reference_digest"):  # different options may explain it

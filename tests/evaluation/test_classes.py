@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ganzoo.evaluation.metrics import accuracy, class_counts, class_coverage, class_entropy
+from ganzoo.evaluation.metrics import class_counts, class_coverage, class_entropy
 
 
 def logits(*classes, among=10):
@@ -39,7 +39,3 @@ def test_a_stray_sample_does_not_cover_a_class():
     real = counts(0, 1)
     assert class_coverage(counts(*[0] * 96, *[1] * 4), real) == 0.5  # less than a tenth of its share, one half
     assert class_coverage(counts(*[0] * 94, *[1] * 6), real) == 1
-
-
-def test_accuracy_is_the_share_of_samples_that_show_the_requested_class():
-    assert accuracy(logits(0, 1, 2, 3), torch.tensor([0, 1, 2, 9])) == 0.75

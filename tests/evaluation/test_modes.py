@@ -5,7 +5,12 @@ from math import inf, log
 import pytest
 import torch
 
-from ganzoo.evaluation.metrics import assigned, class_counts, kl_to_uniform, modes_found, quality
+from ganzoo.evaluation.metrics import assigned, class_counts, kl_to_uniform, modes_found
+
+
+def quality(logits):
+    """The share of samples that belong to a mode."""
+    return len(assigned(logits)) / len(logits)
 
 
 def logits_of(*modes: int | None, of: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from ganzoo import GanzooError, Points, evaluate
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import read_pictures
-from ganzoo.evaluation.metrics import class_counts, kl_to_uniform, modes_found, quality
+from ganzoo.evaluation.metrics import assigned, class_counts, kl_to_uniform, modes_found
 from ganzoo.runs.generator import load
 from ganzoo.runs.start import start
 from ganzoo_plugins.datasets.gaussians import GRID, RING, GridModes, RingModes
@@ -20,6 +20,11 @@ CPU = torch.device("cpu")
 domains = pytest.mark.parametrize(
     ("mixture", "extractor"), [(RING, RingModes), (GRID, GridModes)], ids=lambda value: getattr(value, "name", "")
 )
+
+
+def quality(logits):
+    """The share of samples that belong to a mode."""
+    return len(assigned(logits)) / len(logits)
 
 
 def at(mixture, *places):
