@@ -52,17 +52,14 @@ class Pictures:
         """
         if self.images.shape[2:] != shape[1:]:
             sizes = f"The pictures are {written(self.images.shape[1:])}, but the dataset's are {written(shape)}"
-            height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
-            if height < 0 or width < 0 or height % 2 or width % 2:
+            top, left = (self.images.shape[2] - shape[1]) / 2, (self.images.shape[3] - shape[2]) / 2
+            inner = self.images[:, :, int(top) : int(top) + shape[1], int(left) : int(left) + shape[2]]
+            bordered = top >= 0 and left >= 0 and top.is_integer() and left.is_integer()
+            if not bordered or inner.count_nonzero() != self.images.count_nonzero():
                 raise GanzooError(
-                    f"{sizes}.", "Nothing is resampled, because that alone changes a score; generate them at that size."
-                )
-            top, left = height // 2, width // 2
-            inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
-            if inner.count_nonzero() != self.images.count_nonzero():
-                raise GanzooError(
-                    f"{sizes}, and the border is not black in all pictures.",
-                    "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
+                    f"{sizes}{', and the border is not black in all pictures' if bordered else ''}.",
+                    "Nothing is resampled, because that alone changes a score, and nothing but black is cut off; "
+                    "generate them at the dataset's size.",
                 )
             if not crop:
                 raise GanzooError(

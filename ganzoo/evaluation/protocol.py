@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,7 @@ def counterparts(
 
     Returns:
         The values of the other scores, None if there is no counterpart; and messages: one for all scores that were
-        measured differently in the same way, and one for all metrics that the other run lacks, or if nothing was even
-        measured differently, a single one, because the other run was scored on another dataset or lacks these scores.
+        measured differently in the same way, and one for all metrics that the other run lacks.
     """
     values: list[float | None] = []
     refused: dict[str, dict[str, None]] = {}
@@ -161,24 +160,10 @@ def counterparts(
         elif other is None:
             missing.append(metric)
     sentences = [f"{', '.join(metrics)}: {sentence}" for sentence, metrics in refused.items()]
-    if missing and len(missing) < len(coming):
+    if missing:
         names = ", ".join(dict.fromkeys(missing))
         sentences.append(f"{where} has no score by {names}. Score it first with `ganzoo eval`.")
-    elif missing:
-        here, there = _datasets(protocol for _, protocol in coming), _datasets(other["protocol"] for other in others)
-        if here and there and not here & there:
-            theirs, ours = " and ".join(sorted(there)), " and ".join(sorted(here))
-            sentences.append(
-                f"{where} was scored on {theirs}, but this is scored on {ours}: scores of different datasets cannot be "
-                "compared. Name a run on the same dataset."
-            )
-        else:
-            sentences.append(f"{where} has none of these scores. Score it first with `ganzoo eval`.")
     return values, sentences
-
-
-def _datasets(protocols: Iterable[Protocol]) -> set[str]:
-    return {str(protocol["dataset"]) for protocol in protocols if "dataset" in protocol}
 
 
 def _counterpart(

@@ -18,20 +18,24 @@ SAMPLES = 500
 
 
 class VarietyWatch:
-    """Measures how much samples differ from one another, and as many real images in the same features.
+    """Measures how much samples differ from one another, and as many training images in the same features.
+
+    They are compared in the features of the first extractor that is a classifier; if none is, in those of the first
+    extractor; without any extractor, pixel by pixel.
 
     Args:
-        real: Real images (n, *shape) in their modality's stored form, in random order.
-        name: The extractor's registered name, or ``"pixels"``.
-        extractor: On ``device``, in evaluation mode; None to compare pixels.
-        device: The device of the extractor.
+        extractors: By name, on ``device``, in evaluation mode.
+        dataset: The training images.
+        device: The device of the extractors.
     """
 
-    def __init__(self, real: Tensor, name: str, extractor: Extractor | None, device: torch.device) -> None:
-        self.name = name
-        self._extractor = extractor
+    def __init__(self, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> None:
+        classifiers = [name for name, extractor in extractors.items() if extractor.classes]
+        self.name = next(iter([*classifiers, *extractors]), "pixels")
+        self._extractor = extractors.get(self.name)
         self._device = device
-        self._real = self._features(real[:SAMPLES])
+        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+        self._real = self._features(dataset.images[chosen])
 
     def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
         """The variety of samples and of as many real images.
@@ -46,17 +50,6 @@ class VarietyWatch:
         n = min(len(fake.values), len(self._real.values))
         first = torch.arange(n)
         return {"variety": variety(fake[first]), "real_variety": variety(self._real[first])}
-
-    @classmethod
-    def of(cls, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> VarietyWatch:
-        """Compare with training images, in the features of the first extractor that is a classifier.
-
-        If none is a classifier, the first extractor is used; without any extractor, pixels are compared.
-        """
-        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
-        classifiers = [name for name, extractor in extractors.items() if extractor.classes]
-        name = next(iter([*classifiers, *extractors]), "pixels")
-        return cls(dataset.images[chosen], name, extractors.get(name), device)
 
     def _features(self, images: Tensor) -> Features:
         if self._extractor is None:

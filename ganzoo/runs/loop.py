@@ -191,7 +191,7 @@ class TrainingLoop:
                     self.evaluator.prepare()
                     extractors = self.evaluator.extractors
                     if len(self._dataset) > 1:
-                        self._variety = VarietyWatch.of(extractors, self._dataset, trainer.device)
+                        self._variety = VarietyWatch(extractors, self._dataset, trainer.device)
             if trainer.images == 0:
                 self._draw_grid()
                 self._record_plane()

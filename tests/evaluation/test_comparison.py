@@ -89,21 +89,8 @@ def test_differing_options_of_a_dataset_are_reported():
 
 
 def test_having_nothing_in_common_is_reported():
-    sentence = "elsewhere has none of these scores. Score it first with `ganzoo eval`."
+    sentence = "elsewhere has no score by fid@tiny, is@tiny. Score it first with `ganzoo eval`."
     assert said([record(), record("is@tiny")], [record("kid@tiny")]) == sentence
-
-
-def test_scores_on_another_dataset_are_reported_as_such():
-    def on(dataset, metric):
-        one = record(metric)
-        return {**one, "protocol": {**one["protocol"], "dataset": dataset}}
-
-    assert said([on("mnist", "fid@mnist-cnn")], [on("ring", "modes@ring"), on("grid", "modes@grid")]) == (
-        "elsewhere was scored on grid and ring, but this is scored on mnist: scores of different datasets cannot be "
-        "compared. Name a run on the same dataset."
-    )
-    sentence = "elsewhere has none of these scores. Score it first with `ganzoo eval`."
-    assert said([on("mnist", "fid@mnist-cnn")], [on("mnist", "fid@mnist-ae"), on("ring", "modes@ring")]) == sentence
 
 
 def refused(read):

@@ -88,7 +88,7 @@ def test_every_phase_is_watched_on_some_steps_only(mnist):
 
 def test_watching_changes_no_bit_of_anything(mnist, monkeypatch):
     watched, unwatched = trainer(mnist), trainer(mnist)
-    judge = VarietyWatch(mnist.images[:64], "pixels", None, torch.device("cpu"))
+    judge = VarietyWatch({}, mnist, torch.device("cpu"))
     for step in range(2 * WATCH_EVERY):
         watched.step()
         if step % 8 == 0:
@@ -169,7 +169,7 @@ def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
 
 def test_unseen_real_images_are_as_varied_as_training_images(mnist, mnist_test):
     extractors = {name: find_extractor(name, load_zoo()) for name in ("mnist-ae", "mnist-cnn")}
-    watch = VarietyWatch.of(extractors, mnist, torch.device("cpu"))
+    watch = VarietyWatch(extractors, mnist, torch.device("cpu"))
     assert watch.name == "mnist-cnn"
     measured = watch.measure(mnist_test.images[:1000])
     assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == SAMPLES
@@ -178,15 +178,16 @@ def test_unseen_real_images_are_as_varied_as_training_images(mnist, mnist_test):
 
 
 def test_few_samples_are_compared_with_equally_few_real_images(mnist, mnist_test):
-    watch = VarietyWatch(mnist.images[:SAMPLES], "pixels", None, torch.device("cpu"))
+    watch = VarietyWatch({}, mnist, torch.device("cpu"))
     measured = watch.measure(mnist_test.images[:50])
     assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == 50
-    pixels = mnist.images[:50].flatten(1).double() / 255
+    chosen = torch.randperm(len(mnist), generator=torch.Generator().manual_seed(0))[:50]
+    pixels = mnist.images[chosen].flatten(1).double() / 255
     pairs = torch.nn.functional.pdist(pixels)
     assert measured["real_variety"]["distance"] == pytest.approx(pairs.mean().item(), rel=1e-5)
     assert "classes" not in measured["variety"]
 
 
 def test_without_metrics_pixels_are_compared(mnist):
-    watch = VarietyWatch.of({}, mnist, torch.device("cpu"))
+    watch = VarietyWatch({}, mnist, torch.device("cpu"))
     assert watch.name == "pixels"
