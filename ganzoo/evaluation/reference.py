@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,31 +159,46 @@ MIN_DRAWS = 3
 the interval of the first one."""
 
 
-Which = str | tuple[str, int, int]
-"""A part of a dataset; or a part, a number of its images, and the number of the set."""
+HALF, OTHER_HALF = "half", "other half"
+"""Parts of the reference that are compared with one another if nothing else is known."""
 
 
-@dataclass(frozen=True)
 class ReferenceData:
-    """Real images with the extractors' features of them; features and scores come from the cache if it has them."""
+    """Real images with the extractors' features of them; features and scores come from the cache if it has them.
 
-    dataset: Dataset  # what samples are compared with
-    options: Mapping[str, Any]  # the dataset's, for the protocol
-    part: Callable[[str], Dataset] | None
-    """Returns another part of the dataset, the same object each time. ``all`` is every training image; ``rest`` is
-    every training image that is not held out for validation, whether it was trained on or not. None if only the
-    reference is known."""
-    extractors: Mapping[str, Extractor]  # by name, on `device`, in evaluation mode
-    device: torch.device
-    code: Mapping[str, Mapping[str, str]]  # by extractor, what `requests.code_of` returned
-    _datasets: dict[Which, tuple[Dataset, str]] = field(default_factory=dict)
-    _images: dict[tuple[str, Which], RealImages] = field(default_factory=dict)
-    _draws: dict[tuple[str, bool, int, int], tuple[MetricInputs, RealImages] | None] = field(default_factory=dict)
-    _numbers: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
+    Args:
+        dataset: What samples are compared with.
+        options: The dataset's options, for the protocol.
+        part: Returns another part of the dataset. ``all`` is every training image; ``rest`` is every training image
+            that is not held out for validation, whether it was trained on or not. None if only the reference is known.
+        extractors: By name, on ``device``, in evaluation mode.
+        device: The device to compute features on.
+        code: By extractor, what ``requests.code_of`` returned.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        options: Mapping[str, Any],
+        part: Callable[[str], Dataset] | None,
+        extractors: Mapping[str, Extractor],
+        device: torch.device,
+        code: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self.dataset = dataset
+        self.part = part
+        self.code = code
+        self._options = options
+        self._extractors = extractors
+        self._device = device
+        self._loaded = cache(self._load)
+        self._seen = cache(self._see)
+        self._drawn = cache(self._draw)
+        self._numbers: dict[tuple[str, str, int, int], float] = {}
 
     def real(self, extractor: str) -> RealImages:
         """The reference, with one extractor's features."""
-        return self._seen(extractor, self.dataset.split, lambda: self.dataset)
+        return self._seen(extractor, self.dataset.split)
 
     def train(self, extractor: str) -> RealImages:
         """The training set, with one extractor's features.
@@ -191,7 +206,7 @@ class ReferenceData:
         Raises:
             GanzooError: The dataset has no training images.
         """
-        return self._seen(extractor, "train", lambda: self._part("train"))
+        return self._seen(extractor, "train")
 
     def real_vs_real(self, request: MetricRequest, n: int) -> tuple[float, float | None]:
         """The score of ``n`` real images instead of samples, or of all of them if there are fewer; and its deviation.
@@ -229,31 +244,21 @@ class ReferenceData:
         Returns:
             The inputs of the metric, and the images; None if there are not enough images for a later set.
         """
-        key = request.extractor, request.metric.held_out, n, number
-        if key not in self._draws:
-            self._draws[key] = self._draw(*key)
-        return self._draws[key]
+        return self._drawn(request.extractor, request.metric.held_out, n, number)
 
     def _draw(self, name: str, held_out: bool, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
-        real, own = self.real(name), self.dataset.split
+        real, part, own = self.real(name), HALF, self.dataset.split
         if self.part is None:
-            order = _shuffled(len(self.dataset))
-            order, rest = order[: len(order) // 2], order[len(order) // 2 :]
-            part, whole = "half", self.dataset
-            real = self._seen(name, "other half", lambda: whole.rows(rest), rest)
+            real = self._seen(name, OTHER_HALF)
+        elif held_out:  # images that nothing was trained on: the reference itself if it is a validation set
+            part = own if own == "validation" else "test"
         else:
-            # Images that nothing was trained on come from the reference itself if it is a validation set.
-            unseen = own if own == "validation" else "test"
-            part = unseen if held_out else {"test": "all", "validation": "rest", "train": "test"}[own]
-            whole = self._part(part)
-            order = _shuffled(len(whole))
-        chosen = order[number * n : (number + 1) * n]
-        if number and len(chosen) < n:
+            part = {"test": "all", "validation": "rest", "train": "test"}[own]
+        if number and len(self._rows(part)) < (number + 1) * n:
             return None
-        rows = chosen if whole is self.dataset else None
-        images = self._seen(name, (part, n, number), lambda: whole.rows(chosen), rows)
+        images = self._seen(name, part, n, number)
         fakes, train = images.dataset, partial(self.train, name)
-        return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
+        return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self._device), images
 
     def _number(
         self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[MetricInputs], float]
@@ -282,34 +287,41 @@ class ReferenceData:
             self._numbers[which] = compute(inputs)
         return self._numbers[which]
 
-    def _part(self, part: str) -> Dataset:
-        if part == self.dataset.split:
+    def _whole(self, part: str) -> Dataset:
+        if part in (self.dataset.split, HALF, OTHER_HALF):
             return self.dataset
         if self.part is None:
             raise GanzooError(f"'{self.dataset.name}' has no training images.", "Leave out metrics that need them.")
         return self.part(part)
 
-    def _seen(
-        self, extractor: str, which: Which, load: Callable[[], Dataset], rows: Tensor | None = None
-    ) -> RealImages:
-        """Real images with one extractor's features; the images are loaded and hashed once for all extractors.
+    def _rows(self, part: str) -> Tensor:
+        """The indices of a part's images, shuffled."""
+        m = len(self._whole(part))
+        order = torch.randperm(m, generator=torch.Generator().manual_seed(REAL_SEED))
+        return {HALF: order[: m // 2], OTHER_HALF: order[m // 2 :]}.get(part, order)
+
+    def _load(self, part: str, n: int, number: int) -> tuple[Dataset, str, Tensor | None]:
+        """Some images of a part, their digest and, if they are a subset of the reference, their rows in it."""
+        dataset, rows = self._whole(part), None
+        if n or part == OTHER_HALF:
+            chosen = self._rows(part)[number * n : (number + 1) * n or None]
+            rows = chosen if dataset is self.dataset else None
+            dataset = dataset.rows(chosen)
+        return dataset, content_digest(dataset.images), rows
+
+    def _see(self, extractor: str, part: str, n: int = 0, number: int = 0) -> RealImages:
+        """Real images with one extractor's features; they are loaded and hashed once for all extractors.
 
         Args:
             extractor: Its name; empty for none.
-            which: Identifies the images.
-            load: Returns the images.
-            rows: Their indices in the reference, if they are a subset of it.
+            part: The part of the dataset.
+            n: How many of it, at random; 0 means all.
+            number: The number of the set.
         """
-        if which not in self._datasets:
-            dataset = load()
-            self._datasets[which] = dataset, content_digest(dataset.images)
-        if (extractor, which) not in self._images:
-            dataset, digest = self._datasets[which]
-            network, code = self.extractors.get(extractor), self.code.get(extractor, {})
-            among = None if rows is None else (self.real(extractor), rows)
-            real = RealImages(dataset, self.options, extractor, network, self.device, code, digest, among)
-            self._images[extractor, which] = real
-        return self._images[extractor, which]
+        dataset, digest, rows = self._loaded(part, n, number)
+        network, code = self._extractors.get(extractor), self.code.get(extractor, {})
+        among = None if rows is None else (self.real(extractor), rows)
+        return RealImages(dataset, self._options, extractor, network, self._device, code, digest, among)
 
 
 def finite(request: MetricRequest, value: float) -> float:
@@ -328,7 +340,3 @@ def finite(request: MetricRequest, value: float) -> float:
 
 def _labels_digest(labels: Tensor | None) -> str | None:
     return None if labels is None else hashlib.sha256(labels.contiguous().numpy().data).hexdigest()
-
-
-def _shuffled(n: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(REAL_SEED))
