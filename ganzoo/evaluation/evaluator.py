@@ -195,6 +195,8 @@ class Evaluator:
                 f"Images of type {_plain(images.dtype)} and shape {tuple(images.shape)} cannot be scored.",
                 f"Give {_plain(modality.stored)} (n, {', '.join(map(str, self.shape))}), like the dataset's.",
             )
+        if n < 2:
+            raise GanzooError(f"Too few images to score: {n}.", "Scores need at least two.")
         chosen = [
             request
             for request in (self.requests if requests is None else requests)

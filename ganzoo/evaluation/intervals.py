@@ -162,8 +162,6 @@ def recentred(value: float, resampled: Sequence[float], bounds: Interval = ANY) 
 POINTS = 15
 SMALLEST = 5
 """FID-infinity fits a line through the scores of subsets, from 1/SMALLEST of the samples up to all of them."""
-FLOAT64_VALUES = 2**24
-"""Up to this many values, all features are held in float64 at the same time."""
 
 
 class DistanceTo:
@@ -205,7 +203,7 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
         The ends of the 95% interval.
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
-    fake = fake.double() if fake.numel() <= FLOAT64_VALUES else fake
+    fake = fake.double()
     n, resampled = len(fake), []
     for _ in range(FEW_ROUNDS if fake.shape[1] >= WIDE else ROUNDS):
         counts = torch.randint(n, (n,), generator=generator).bincount(minlength=n).double()

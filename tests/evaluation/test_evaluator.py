@@ -145,7 +145,7 @@ def test_scoring_is_deterministic_and_keeps_the_random_state(toy_zoo, noise):
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
         (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), r"\(5, 1, 9, 8\) cannot be scored.* \(n, 1, 8, 8\)"),
         (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), r"\(5, 3, 8, 8\)"),
-        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "'fid@tiny' needs at least 2 images, but there are only 1"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "Too few images to score: 1"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
