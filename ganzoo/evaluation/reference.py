@@ -109,12 +109,15 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     """The result of ``compute``, from the cache if it holds it intact.
 
     If the cached file is damaged, the result is computed again, with a warning. A cache that cannot be written is not
-    an error.
+    an error, unless its folder is a link.
 
     Args:
         kind: What the result is, for the file's name.
         key: Everything that the result depends on.
         compute: Returns named tensors on the CPU.
+
+    Raises:
+        GanzooError: The cache's folder is a link.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -123,6 +126,8 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     try:
         path = cache_folder("references") / f"{name}-{short}.safetensors"
     except GanzooError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise  # the folder is a link
         logger.warning("Could not cache the reference %s: %s", name, error)
         return compute()
     if path.exists():
