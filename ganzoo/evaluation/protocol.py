@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 Protocol = Mapping[str, Any]
 
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
