@@ -26,7 +26,7 @@ from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import CHECK_OPTIONS, Entry, contained
+from ganzoo.registry.registry import CHECK_OPTIONS, Entry
 
 BYTES_PER_WEIGHT = 4
 MAX_TENSORS = 3_000
@@ -86,7 +86,7 @@ def assemble(
     objective = build_objective(recipe, zoo)
     networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
     loss = f"The loss '{recipe.loss.name}'"
-    with contained(f"{loss} could not build its own networks", CHECK_OPTIONS), memory_guard(loss):
+    with foreign_code(f"{loss} could not build its own networks", CHECK_OPTIONS, plugin=True), memory_guard(loss):
         networks.update(objective.bind(spec, dict(networks.items())))
     if not hasattr(objective, "spec"):
         raise GanzooError(f"{loss} has no spec after bind().", "Call super().bind(spec, networks) first in bind().")

@@ -112,14 +112,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # Torch's host allocator, and CUDA libraries outside torch's allocator, raise plain RuntimeErrors.
     messages = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(message in _text(error) for message in messages)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # the error's class may come from a plugin
-        return ""
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
 
 
 def plugin_line(error: BaseException) -> str:
@@ -144,16 +137,15 @@ def plugin_line(error: BaseException) -> str:
 
 
 @contextmanager
-def foreign_code(sentence: str, remedy: str, *, locate: bool = False) -> Iterator[None]:
+def foreign_code(sentence: str, remedy: str = "", *, plugin: bool = False) -> Iterator[None]:
     """Convert any exception in plugin or library code into a ``GanzooError``.
 
-    Ctrl-C, requests to terminate, out-of-memory errors, disk-full errors and any ``GanzooError`` pass through
-    unchanged.
+    Ctrl-C, requests to terminate, disk-full errors and any ``GanzooError`` pass through unchanged.
 
     Args:
         sentence: What failed, without a full stop; the error's own text is appended.
         remedy: What to do about it.
-        locate: Whether to append the plugin's line as well.
+        plugin: Whether to append the plugin's line, and to convert out-of-memory errors too.
 
     Raises:
         GanzooError: The code raised an exception, or tried to end the process.
@@ -163,12 +155,16 @@ def foreign_code(sentence: str, remedy: str, *, locate: bool = False) -> Iterato
     except (GanzooError, KeyboardInterrupt, StopAtOnce):
         raise
     except BaseException as error:
-        if is_out_of_memory(error) or (isinstance(error, SystemExit) and error.code in STOPPED):
+        if isinstance(error, SystemExit) and error.code in STOPPED:
             raise
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
-        named = f"{type(error).__name__}: {_text(error)[:1000]}".strip().removesuffix(".").removesuffix(":")
-        raise GanzooError(f"{sentence}: {named}{plugin_line(error) if locate else ''}.", remedy) from error
+        if is_out_of_memory(error):
+            if not plugin:
+                raise
+            remedy = "Free some memory, or reduce its sizes."
+        named = f"{type(error).__name__}: {str(error)[:1000]}".strip().removesuffix(".").removesuffix(":")
+        raise GanzooError(f"{sentence}: {named}{plugin_line(error) if plugin else ''}.", remedy) from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Discovery over real distributions: metadata and modules on sys.path, as installers leave them there."""
 
 import importlib
+import pkgutil
 import re
 import sys
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.registry import loading
-from ganzoo.registry.loading import OURS, load_zoo, unused_modules
+from ganzoo.registry.loading import OURS, load_zoo
 from ganzoo.registry.registry import KINDS
 from ganzoo.training.trainer import Trainer
 from ganzoo_checks.contract import plugin_checks
@@ -92,20 +93,21 @@ def package(tmp_path, monkeypatch):
             del sys.modules[module]
 
 
-modules_in = loading._modules_in
+iter_modules = pkgutil.iter_modules
 FEW = ("losses", "losses.hinge", "losses.vanilla", "networks", "networks.mlp", "datasets", "datasets.datasets")
 
 
-def few_of_ours(package, root):
+def few_of_ours(path, prefix):
     """A handful, because each test loads them again: test_our_own_plugins_are_all_well has the rest."""
     ours = "ganzoo_plugins."
-    return (name for name in modules_in(package, root) if not name.startswith(ours) or name.removeprefix(ours) in FEW)
+    modules = iter_modules(path, prefix)
+    return (one for one in modules if not one.name.startswith(ours) or one.name.removeprefix(ours) in FEW)
 
 
 def zoo():
     """A fresh one: the shared one was loaded before the test's distributions were there. It has few of ours."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "_modules_in", few_of_ours)
+        patch.setattr(pkgutil, "iter_modules", few_of_ours)
         return load_zoo.__wrapped__()
 
 
@@ -184,9 +186,6 @@ def test_a_plugin_may_be_an_object_in_a_module(install):
 
 
 IMPORT = "from ganzoo import hookimpl\n"
-SPEECHLESS = (
-    "class Speechless({base}):\n    def __str__(self):\n        raise ValueError('no words')\nraise Speechless\n"
-)
 GOOD_THEN = 'register("good-loss", dict, summary="A loss")\n'
 
 
@@ -202,9 +201,6 @@ BROKEN = [
     ("raise SystemExit('gone')", ["could not be imported", "SystemExit: gone"]),
     ("import pytest\npytest.importorskip('not_there_at_all')", ["could not be imported", "Skipped"]),
     ("raise MemoryError('too much')", ["could not be imported", "MemoryError: too much"]),
-    (SPEECHLESS.format(base="Exception"), ["could not be imported: Speechless (broken"]),
-    (SPEECHLESS.format(base="RuntimeError"), ["could not be imported"]),
-    (SPEECHLESS.format(base="BaseException"), ["could not be imported: Speechless (broken"]),
     ("from ganzoo import GanzooError\nraise GanzooError('No jax here.', 'Install it.')", ["No jax here. Install"]),
     ("import not_there_at_all", ["ModuleNotFoundError", "not_there_at_all"]),
     ("def oops(:", ["SyntaxError"]),
@@ -218,18 +214,14 @@ BROKEN = [
     (IMPORT + "@hookimpl\ndef register_objectives(register): ...", ["Did you mean 'register_losses'?"]),
     (IMPORT + "@hookimpl\ndef register_critics(register): ...", ["Did you mean 'register_discriminators'?"]),
     (IMPORT + "@hookimpl\ndef register_callbacks(register): ...", ["Did you mean 'register_trackers'?"]),
-    (
-        IMPORT + "@hookimpl\ndef register_optimizers(register): ...",
-        ["Optimizers come from torch.optim; plugins cannot add"],
-    ),
     (IMPORT + "@hookimpl\ndef register_xyz(register): ...", ["Hooks are register_generators, "]),
     (
         IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
-        ["has register_losses(registrar). Its only parameter must be called 'register'."],
+        ["failed while registering", "register_losses(registrar)", "{'registrar'}"],
     ),
     (
         losses(GOOD_THEN, "raise ValueError('half way')"),
-        ["failed while registering", "ValueError: half way (broken_20_", ".py, line 6: `raise Val"],
+        ["failed while registering", "ValueError: half way (broken_16_", ".py, line 6: `raise Val"],
     ),
     (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
     (losses(GOOD_THEN, "raise BaseException('panic')"), ["failed while registering", "BaseException: panic"]),
@@ -238,7 +230,7 @@ BROKEN = [
         ["'bad'", "aliases='lsgan'", "Write aliases=('lsgan',)"],
     ),
     (losses(GOOD_THEN, 'register("Bad Name", dict, summary="A loss")'), ["'Bad Name'", "malformed"]),
-    (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
+    (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad' was registered with an instance of int"]),
     (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
     (
         losses(GOOD_THEN, 'register("bad", dict)'),
@@ -361,29 +353,6 @@ def test_a_package_with_hooks_is_one_plugin_and_its_modules_are_its_own_business
     assert external(found) == {"whole": ["whole-loss"]}
 
 
-def test_the_hooks_of_its_modules_that_nothing_calls_are_known_without_an_import(package):
-    imports = "from ant_modules.used import register_encoders\n"
-    hooked = IMPORT + "@hookimpl\ndef register_{}(register): ...\n"
-    folder = package(
-        "ant",
-        __init__=imports + dedent(LOSS.format(name="whole-loss")),
-        used=hooked.format("encoders"),
-        alone="raise RuntimeError('imported')\n" + hooked.format("losses"),
-        point=hooked.format("priors"),
-        _private=hooked.format("priors"),
-        helper="def register_losses(register): ...",
-        deep__in____init__=hooked.format("priors"),
-    )
-    points = folder.parent / "ant-1.0.dist-info" / "entry_points.txt"
-    points.write_text(f"{points.read_text()}point = ant_modules.point\n")
-    found = zoo()
-    (whole,) = plugin_named(found, "whole")
-    assert unused_modules(whole) == ["ant_modules.alone", "ant_modules.deep"]
-    (registers,) = [check for check in plugin_checks("whole", found) if check.name == "registers"]
-    with pytest.raises(GanzooError, match="The module ant_modules.alone has hooks that nothing calls"):
-        registers.run()
-
-
 @pytest.mark.parametrize("distribution", ["ant-package 1.0", "ant-package"])  # without a version: not installed
 def test_a_package_is_checked_by_its_name_whether_or_not_its_version_is_known(distribution):
     found = loading.Zoo(plugins=[loading.PluginInfo("ant", distribution, [], "ant_module")])
@@ -443,72 +412,14 @@ def test_two_modules_of_one_name_are_both_named(package):
     assert external(found) == {"twin": ["a"]}
 
 
-def test_the_allow_list_takes_modules_and_imports_no_others(package, monkeypatch):
-    package("ant", well_done=LOSS.format(name="well-loss"), torn="raise RuntimeError('imported all the same')")
-
-    def allowed(value):
-        monkeypatch.setenv("GANZOO_PLUGINS", value)
-        found = zoo()
-        assert "minimax" in found.losses
-        return external(found), [problem.plugin for problem in found.problems]
-
-    assert allowed("well-done") == ({"well-done": ["well-loss"]}, [])
-    assert allowed("hinge") == ({}, [])
-    assert allowed("whole") == allowed("ant") == ({"well-done": ["well-loss"]}, ["torn"])
-    monkeypatch.setenv("GANZOO_PLUGINS", "well-don")
-    with pytest.raises(GanzooError, match="Did you mean 'well-done'"):
-        zoo()
-
-
-def test_the_allow_list_imports_a_subpackage_only_for_what_is_wanted_in_it(package, monkeypatch):
-    package(
-        "ant",
-        well=LOSS.format(name="well-loss"),
-        deep__in____init__="",
-        deep__in__inner=LOSS.format(name="inner-loss"),
-        torn__in____init__="raise RuntimeError('imported all the same')",
-        torn__in__part=LOSS.format(name="part-loss"),
-    )
-    monkeypatch.setenv("GANZOO_PLUGINS", "well")
-    found = zoo()
-    assert (external(found), found.problems) == ({"well": ["well-loss"]}, [])
-    assert not {"ant_modules.deep", "ant_modules.torn"} & set(sys.modules)
-    monkeypatch.setenv("GANZOO_PLUGINS", "inner")
-    assert external(zoo()) == {"inner": ["inner-loss"]}
-    monkeypatch.setenv("GANZOO_PLUGINS", "part")
-    found = zoo()
-    assert external(found) == {}
-    assert only_problem(found).plugin == "torn"  # what is below it is unknown, so 'part' is no second problem
-    assert "imported all the same" in only_problem(found).sentence
-
-
-def test_the_allow_list_takes_a_module_by_its_own_spelling(package, monkeypatch):
-    package("ant", MyGan=LOSS.format(name="my-loss"))
-    monkeypatch.setenv("GANZOO_PLUGINS", "MyGan")
-    found = zoo()
-    assert (external(found), found.problems) == ({"MyGan": ["my-loss"]}, [])
-
-
-@pytest.mark.parametrize("word", ["part", "helper"])
-def test_a_module_in_the_allow_list_that_is_not_a_plugin_of_its_own_is_a_problem(package, monkeypatch, word):
-    package("ant", __init__=LOSS.format(name="whole-loss"), part=LOSS.format(name="part-loss"), helper="")
-    monkeypatch.setenv("GANZOO_PLUGINS", word)
-    found = zoo()
-    assert external(found) == {}
-    assert only_problem(found).sentence == (
-        f"GANZOO_PLUGINS names '{word}', a module of ant_modules that is not loaded as a separate plugin. "
-        "Name 'whole' to load all of its plugins."
-    )
-    monkeypatch.setenv("GANZOO_PLUGINS", f"whole,{word}")
-    found = zoo()
-    assert (external(found), found.problems) == ({"whole": ["whole-loss"]}, [])
-
-
-def test_reading_the_allow_list_imports_nothing(package, monkeypatch):
-    package("ant", __init__="raise RuntimeError('imported all the same')", part=LOSS.format(name="part-loss"))
-    monkeypatch.setenv("GANZOO_PLUGINS", "hinge")
+def test_the_allow_list_takes_entry_points_and_packages_and_imports_no_others(package, monkeypatch):
+    package("ant", __init__="raise RuntimeError('imported all the same')")
+    monkeypatch.setenv("GANZOO_PLUGINS", "ganzoo-bench")
     assert zoo().problems == []
     assert "ant_modules" not in sys.modules
+    for word in ("whole", "ant"):
+        monkeypatch.setenv("GANZOO_PLUGINS", word)
+        assert "imported all the same" in only_problem(zoo()).sentence
 
 
 def test_our_wheel_ships_recipes_and_data_with_the_modules():
@@ -536,7 +447,7 @@ def test_the_allow_list_concerns_others_alone(install, monkeypatch):
     assert allowed("ant") == {"ant-loss"}
     assert allowed(" ant , bee ,") == {"ant-loss", "bee-loss"}
     assert allowed("Bee_Package") == {"bee-loss", "fly-loss"}
-    assert allowed("ant-package,vanilla") == {"ant-loss"}
+    assert allowed("ant-package,ganzoo-bench") == {"ant-loss"}
     assert allowed("") == set()
 
 
@@ -545,8 +456,8 @@ def test_a_name_in_the_allow_list_that_matches_nothing(install, monkeypatch):
     monkeypatch.setenv("GANZOO_PLUGINS", "ant-packag")
     with pytest.raises(GanzooError, match=r"'ant-packag'\. Did you mean 'ant-package'\? GANZOO_PLUGINS names it\."):
         zoo()
-    monkeypatch.setenv("GANZOO_PLUGINS", "zzzz")  # no command would list them
-    with pytest.raises(GanzooError, match=r"'zzzz'\. GANZOO_PLUGINS names it\. Unset it, or correct it\."):
+    monkeypatch.setenv("GANZOO_PLUGINS", "zzzz")
+    with pytest.raises(GanzooError, match=r"'zzzz'\. Known: .*ant-package.*\. GANZOO_PLUGINS names it\. Unset it, or"):
         zoo()
 
 
@@ -606,18 +517,14 @@ def test_odd_modules_of_a_package_take_nobody_down(package):
     package(
         "ant",
         well=LOSS.format(name="well-loss"),
-        proxy=PROXY,
-        replaced="import sys\nsys.modules[__name__] = 3",
         tests__in____init__="",
         tests__in__test_gpu="import pytest\npytest.importorskip('not_there_at_all')",
-        text__in____init__="__path__ = 'text'",
     )
     found = zoo()
     assert external(found) == {"well": ["well-loss"]}
     sentences = {problem.plugin: problem.sentence for problem in found.problems}
-    assert sentences.keys() == {"test-gpu", "text"}
+    assert sentences.keys() == {"test-gpu"}
     assert "Skipped" in sentences["test-gpu"]
-    assert "ValueError" in sentences["text"]
 
 
 def test_a_plugin_s_object_that_breaks_when_it_is_looked_at_is_a_problem(install):
@@ -629,22 +536,12 @@ def test_a_plugin_s_object_that_breaks_when_it_is_looked_at_is_a_problem(install
     assert external(found) == {"well": ["well-loss"]}
 
 
-def test_a_package_with_damaged_metadata_is_a_problem_and_the_others_are_kept(install):
+@pytest.mark.parametrize("file", ["entry_points.txt", "METADATA"])
+def test_a_package_with_damaged_metadata_is_a_sentence(install, file):
     site = install("odd-package", odd=LOSS.format(name="odd-loss"))
-    install("well-package", well=LOSS.format(name="well-loss"))
-    (site / "odd_package-1.0.dist-info" / "entry_points.txt").write_bytes(b"[unrelated]\n\xff\xfe = x\n")
-    found = zoo()
-    problem = only_problem(found)
-    assert problem.plugin == "odd_package-1.0"
-    assert all(word in problem.sentence for word in ("odd_package-1.0.dist-info", "is damaged", "Reinstall it"))
-    assert "well-loss" in found.losses
-    assert "minimax" in found.losses
-
-
-def test_damaged_metadata_is_no_end_of_everything(install):
-    site = install("odd-package", odd=LOSS.format(name="odd-loss"))
-    (site / "odd_package-1.0.dist-info" / "METADATA").unlink()
-    assert zoo().losses.get("odd-loss").distribution == "unknown unknown"
+    (site / "odd_package-1.0.dist-info" / file).write_bytes(b"\xff\xfe = x\n")
+    with pytest.raises(GanzooError, match=r"The metadata of an installed package is damaged \(.*reinstall it"):
+        zoo()
 
 
 def test_the_zoo_is_loaded_once():
@@ -745,5 +642,5 @@ def test_a_plugin_below_a_folder_called_torch_is_named_with_its_line(tmp_path):
     module = tmp_path / "torch" / "mine.py"
     module.parent.mkdir()
     module.write_text("1 / 0\n")
-    with pytest.raises(GanzooError, match=r"\(mine\.py, line 1: `1 / 0`\)"), foreign_code("It failed", "", locate=True):
+    with pytest.raises(GanzooError, match=r"\(mine\.py, line 1: `1 / 0`\)"), foreign_code("It failed", "", plugin=True):
         exec(compile(module.read_text(), str(module), "exec"), {})

@@ -15,7 +15,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.files import parse_json, read_lines, temporary_name, write_atomically
-from ganzoo.registry.packages import installed, read_metadata
+from ganzoo.registry.packages import installed
 from ganzoo.registry.strict import ValidationFailed, parse
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
@@ -120,7 +120,7 @@ def test_pictures_of_results_come_from_their_folder_alone(where, shown, tmp_path
     assert ("data:image" in (results / "index.html").read_text()) == shown
 
 
-def test_a_damaged_distribution_is_named(tmp_path, monkeypatch):
+def test_a_damaged_distribution_is_a_sentence(tmp_path, monkeypatch):
     folder = tmp_path / "odd_plugin-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_bytes(b"Metadata-Version: 2.1\nName: ../../x\x1b[31m\nVersion: 1\n")
@@ -128,9 +128,8 @@ def test_a_damaged_distribution_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert [point.name for point in installed()][-1] == "../../x"
     (folder / "entry_points.txt").write_bytes(b"[ganzoo]\n\xff\xfe = x\n")
-    assert "../../x" not in [point.name for point in installed()]
-    (place,) = read_metadata()[1]
-    assert place.endswith("odd_plugin-1.0.dist-info")
+    with pytest.raises(GanzooError, match="metadata of an installed package is damaged"):
+        installed()
 
 
 # Links

@@ -82,8 +82,8 @@ def test_files(tmp_path):
         assert str(path) in str(caught.value)
         return str(caught.value)
 
-    assert "is empty" in refusal(b"")
-    assert "is empty" in refusal(b"# only a comment\n")
+    assert "it is empty" in refusal(b"")
+    assert "it is empty" in refusal(b"# only a comment\n")
     assert "a list" in refusal(b"- 1\n- 2\n")
     assert "a single value" in refusal(b"word\n")
     assert "not valid UTF-8" in refusal(b"a: \xff\n")

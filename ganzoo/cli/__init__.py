@@ -12,11 +12,11 @@ import io
 import linecache
 import logging
 import os
+import re
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint
 from itertools import pairwise
@@ -43,14 +43,7 @@ from ganzoo.errors import (
     is_out_of_memory,
     one_line,
 )
-from ganzoo.registry.packages import (
-    OURS,
-    distribution_name,
-    distribution_of,
-    installed,
-    installed_commands,
-    is_malformed,
-)
+from ganzoo.registry.packages import COMMANDS, OURS, PLUGINS, allowed, distribution_name, distribution_of, installed
 
 OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
 """Other names that people try for some commands. Misspellings are matched without it."""
@@ -61,7 +54,7 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for point in installed_commands():
+        for point in allowed(COMMANDS):
             if point.name not in self.commands:
                 self.commands[point.name] = _from_package(point)
 
@@ -97,6 +90,7 @@ app.command("doctor")(doctor)
 
 def _from_package(point: EntryPoint) -> Any:
     """The command that an entry point names; if it cannot be loaded, one that only says so."""
+    alone = typer.Typer(add_completion=False)
     failed, remedy = (
         f"'{point.value}' of {distribution_of(point)} cannot be loaded",
         "Update that package, or uninstall it.",
@@ -104,21 +98,19 @@ def _from_package(point: EntryPoint) -> Any:
     try:
         with foreign_code(failed, remedy), redirect_stdout(sys.stderr):  # standard output may be meant for JSON
             found = point.load()
-            command = typer.main.get_group(found) if isinstance(found, typer.Typer) else _built(point.name, found)
+            if isinstance(found, typer.Typer):
+                alone.add_typer(found, name=point.name)
+            else:
+                alone.command(point.name)(found)
+            return typer.main.get_group(alone).commands[point.name]
     except GanzooError as error:
         broken = error
 
-        def refuse(_words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
-            raise broken
+    def refuse(_words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+        raise broken
 
-        command = _built(point.name, refuse, help=str(broken), context_settings={"ignore_unknown_options": True})
-    command.name = point.name
-    return command
-
-
-def _built(name: str, function: Callable[..., Any], **settings: Any) -> Any:
     alone = typer.Typer(add_completion=False)
-    alone.command(name, **settings)(function)
+    alone.command(point.name, help=str(broken), context_settings={"ignore_unknown_options": True})(refuse)
     return typer.main.get_command(alone)
 
 
@@ -158,59 +150,81 @@ def main() -> None:
         try:
             # In standalone mode, typer would print its errors itself, with the user's input unescaped.
             code = app(standalone_mode=False)
-        except Exception as error:
-            # A library that is being imported may swallow the request to stop, and then fail because it is incomplete.
-            if not requests or isinstance(error, (Interrupted, Terminated)):
-                raise
-            if requests[0] == signal.SIGINT:
-                _exit("Interrupted.", INTERRUPTED)
-            sys.exit(128 + requests[0])
         finally:
             sys.excepthook = _show_bug  # only now, because typer installs its own
             # A full disk may only show when the buffer is flushed, so flush it before the interpreter shuts down.
             sys.stdout.flush()
         if code == INTERRUPTED:  # from typer, for Ctrl-C; a command with a message of its own raises a GanzooError
-            _exit("Interrupted.", INTERRUPTED)
-        sys.exit(code)
-    except ClickException as error:
-        _exit_with_usage(error)
-    except typer.Abort:
-        _exit("Aborted.", 1)
-    except GanzooError as error:
-        _exit(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _exit("Interrupted.", INTERRUPTED)
-    except BrokenPipeError as error:
-        _drop_output()
-        _exit_with_plugin(error)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno in NO_SPACE:
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        code, message = _explained(error)
+        # A library that is being imported may swallow the request to stop, and then fail because it is incomplete.
+        if requests and not isinstance(error, (Interrupted, Terminated)):
+            code, message = 128 + requests[0], "Interrupted." if requests[0] == signal.SIGINT else ""
+        if isinstance(error, OSError) and (isinstance(error, BrokenPipeError) or error.errno in NO_SPACE):
             _drop_output()
-            remedy = "Free some space, and try again."
-            if sys.argv[1:2] in (["run"], ["bench"]) or sys.argv[1:3] == ["study", "run"]:
-                remedy = "Everything saved is intact: free some space and resume the run."
-            _exit(f"{NO_SPACE[error.errno]}. {remedy}", 1)
-        if error.errno in NO_ACCESS:
-            what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
-            _exit(f"Cannot open {what}: {error.strerror}. {remedy}", 1)
-        if error.errno == errno.ENAMETOOLONG:
-            _exit(one_line(f"{error.filename or 'A file'}: the name is too long. Give a shorter one."), 2)
-        if error.filename is None:
-            _exit_with_plugin(error)
+        if code is None:
             raise
-        _exit(one_line(f"{error.filename} cannot be read or written: {error.strerror}."), 1)
-    except UnicodeEncodeError as error:  # a path or value that was to be written to a file
+        if message:
+            say(message, err=True, colour="red")
+    sys.exit(code)
+
+
+def _explained(error: BaseException) -> tuple[int | None, str]:
+    """The exit code and the message for an error; no code for a bug in ganzoo, which needs its traceback."""
+    if isinstance(error, GanzooError):
+        return error.exit_code, str(error)
+    if isinstance(error, ClickException):
+        return _usage(error)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "Interrupted."
+    if isinstance(error, UnicodeEncodeError):  # a path or value that was to be written to a file
         culprit = ascii(error.object[max(0, error.start - 40) : error.end + 20])
-        _exit(f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes.", 2)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            _exit_with_plugin(error)
-            raise
-        _exit("Out of memory. Request fewer samples, or use a device with more memory.", 1)
-    except Exception as error:
-        _exit_with_plugin(error)
-        raise
+        return 2, f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes."
+    if is_out_of_memory(error):
+        return 1, "Out of memory. Request fewer samples, or use a device with more memory."
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        remedy = "Free some space, and try again."
+        if sys.argv[1:2] in (["run"], ["bench"]) or sys.argv[1:3] == ["study", "run"]:
+            remedy = "Everything saved is intact: free some space and resume the run."
+        return 1, f"{NO_SPACE[error.errno]}. {remedy}"
+    if isinstance(error, OSError) and error.errno in NO_ACCESS:
+        what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
+        return 1, one_line(f"Cannot open {what}: {error.strerror}. {remedy}")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return 2, one_line(f"{error.filename or 'A file'}: the name is too long. Give a shorter one.")
+    if isinstance(error, OSError) and error.filename is not None:
+        return 1, one_line(f"{error.filename} cannot be read or written: {error.strerror}.")
+    if line := _line_of_a_plugin(error):
+        return 1, one_line(f"{type(error).__name__}: {error} ({line}).")
+    return (1 if isinstance(error, BrokenPipeError) else None), ""
+
+
+def _line_of_a_plugin(error: BaseException) -> str:
+    """The innermost line of a third-party plugin in an error's traceback; empty if there is none."""
+    points = [*installed(PLUGINS), *installed(COMMANDS)]
+    packages = {re.split("[.:]", point.value)[0] for point in points if distribution_name(point) != OURS}
+    for frame, number in reversed([*traceback.walk_tb(error.__traceback__)]):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages:
+            path = frame.f_code.co_filename
+            return f"{Path(path).name}, line {number}: `{linecache.getline(path, number).strip()}`"
+    return ""
+
+
+def _usage(error: Any) -> tuple[int, str]:
+    """For a mistake on the command line: one sentence, and where to read more."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its constructor has printed the help
+        return error.exit_code, ""
+    words = ["ganzoo"]
+    command: Any = typer.main.get_command(app)
+    for word in sys.argv[1:]:  # click reports some errors without their command
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    sentence = error.format_message()
+    end = "" if sentence.endswith((".", "?")) else "."
+    return error.exit_code, one_line(f"{sentence}{end} Try `{' '.join(words)} -h`.")
 
 
 def _prepare_streams() -> None:
@@ -258,11 +272,10 @@ def _stop_requests() -> Sequence[int]:
         # Not a GanzooError: code that tolerates failures, such as a cache, would swallow it.
         sys.exit(128 + number)
 
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            # What the parent process ignores, such as SIGHUP under nohup, stays ignored.
-            if hasattr(signal, name) and signal.getsignal(signal.Signals[name]) is not signal.SIG_IGN:
-                signal.signal(signal.Signals[name], stop)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        # What the parent process ignores, such as SIGHUP under nohup, stays ignored.
+        if hasattr(signal, name) and signal.getsignal(signal.Signals[name]) is not signal.SIG_IGN:
+            signal.signal(signal.Signals[name], stop)
     return requests
 
 
@@ -271,47 +284,3 @@ def _drop_output() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
-
-
-def _exit_with_plugin(error: Exception) -> None:
-    """Exit with one line if a third-party plugin failed. Otherwise return: a bug in ganzoo needs its traceback."""
-    points = (*installed(), *installed_commands())
-    theirs = [point for point in points if distribution_name(point) != OURS and not is_malformed(point)]
-    packages = {point.module.partition(".")[0] for point in theirs}
-    lines = [
-        (Path(frame.f_code.co_filename), number)
-        for frame, number in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages
-    ]
-    if lines:
-        path, number = lines[-1]
-        code = linecache.getline(str(path), number).strip()
-        _exit(one_line(f"{type(error).__name__}: {error} ({path.name}, line {number}: `{code}`)."), 1)
-
-
-def _exit_with_usage(error: Any) -> None:
-    """Exit as for any user error: with one sentence, and where to read more."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # its constructor has printed the help
-        sys.exit(error.exit_code)
-    context = getattr(error, "ctx", None)
-    sentence = error.format_message()
-    end = "" if sentence.endswith((".", "?")) else "."
-    command = context.command_path if context else _command()
-    _exit(one_line(f"{sentence}{end} Try `{command} -h`."), error.exit_code)
-
-
-def _command() -> str:
-    """The command as typed, such as ``ganzoo study run``, for errors that click reports without one."""
-    words, command = ["ganzoo"], typer.main.get_command(app)
-    for word in sys.argv[1:]:
-        subcommands: dict[str, Any] = getattr(command, "commands", {})
-        if word not in subcommands:
-            break
-        words.append(word)
-        command = subcommands[word]
-    return " ".join(words)
-
-
-def _exit(message: str, code: int) -> None:
-    say(message, err=True, colour="red")
-    sys.exit(code)

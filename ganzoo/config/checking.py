@@ -9,17 +9,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import torch
 from pydantic import Field, ValidationError
 
 from ganzoo.api.objective import Objective
-from ganzoo.config.schema import Component, Recipe, ScheduleConfig, is_schedule
-from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import HEADLINE, NETWORK_KINDS, Options, check_scheduled
-from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
+from ganzoo.config.schema import Component, Recipe, ScheduleConfig, initial, is_schedule
+from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.registry.registry import HEADLINE, NETWORK_KINDS, Entry, Options
+from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant, without_echoes
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
@@ -40,29 +40,22 @@ SECTIONS: Final[Mapping[str, str]] = {
 def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
     """The recipe's fields with every component's options filled in, and what is wrong with the recipe."""
     mistakes: list[ValidationIssue] = []
-    lists: dict[str, list[Component]] = {"regularizers": [], "trackers": []}
-    checked: dict[str, Any] = {}
-    for path, kind, component in recipe.components():
-        filled = _filled(component, kind, path, zoo, mistakes)
-        if len(path) == 1:
-            checked[str(path[0])] = filled
-        else:
-            lists[str(path[0])].append(filled)
-    roles = _roles(checked["loss"], zoo, mistakes)
-    if roles is None:  # the loss is refused, so its networks are unknown
-        roles = {role: kind for role, kind in Objective.roles.items() if role in recipe.networks}
-    else:
-        players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
-        missing, extra = roles.keys() - recipe.networks.keys(), recipe.networks.keys() - roles.keys()
-        hints = {role: meant(role, roles) for role in sorted(extra)}
-        for role in sorted(missing):
-            if f"Did you mean '{role}'?" not in hints.values():
-                mistakes.append(ValidationIssue(("networks",), f"needs the key '{role}'", players, role))
-        for role, hint in hints.items():
-            remedy = hint if hint.startswith("Did you mean") else players
-            mistakes.append(ValidationIssue(("networks",), f"has no key '{role}'", remedy, role))
+    fill = partial(_filled, zoo=zoo, mistakes=mistakes)
+    checked: dict[str, Any] = {
+        str(path[0]): fill(component, kind, path) for path, kind, component in recipe.components() if len(path) == 1
+    }
+    for section in ("regularizers", "trackers"):
+        found = [(path, kind, component) for path, kind, component in recipe.components() if path[0] == section]
+        checked[section] = tuple(fill(component, kind, path) for path, kind, component in found)
+    roles: Mapping[str, str] = {role: kind for role, kind in Objective.roles.items() if role in recipe.networks}
+    if not any(issue.path[0] == "loss" for issue in mistakes):  # otherwise its networks are unknown
+        try:
+            roles = _roles(checked["loss"], zoo)
+            mistakes += _wrong_roles(recipe, roles)
+        except GanzooError as error:
+            mistakes.append(ValidationIssue.of(error, "loss"))
     checked["networks"] = {
-        role: _filled(recipe.networks[role], kind, ("networks", role), zoo, mistakes)
+        role: fill(recipe.networks[role], kind, ("networks", role))
         for role, kind in roles.items()
         if role in recipe.networks
     }
@@ -75,31 +68,28 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
     ]
     checked["evaluate"] = recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(metrics))})
     mistakes += _wrong_metrics(recipe.model_copy(update={"evaluate": checked["evaluate"]}), zoo)
-    return {**checked, **{key: tuple(value) for key, value in lists.items()}}, mistakes
+    return checked, mistakes
 
 
-def _roles(loss: Component, zoo: Zoo, mistakes: list[ValidationIssue]) -> Mapping[str, str] | None:
-    """The networks that a loss trains, each with the kind that provides it; None if the loss is refused.
-
-    Args:
-        loss: The loss, with its options filled in unless ``mistakes`` says what is wrong with them.
-        zoo: Where it is looked up.
-        mistakes: Issues are added here.
-    """
-    if loss.name not in zoo.losses:
-        return None
-    entry = zoo.losses.get(loss.name)
-    if not isinstance(entry.factory, type) and any(issue.path[:1] == ("loss",) for issue in mistakes):
-        return None
-    try:
-        roles = getattr(entry.prototype(loss.initial_options()), "roles", Objective.roles)
-        if isinstance(roles, Mapping) and all(isinstance(r, str) and k in NETWORK_KINDS for r, k in roles.items()):
-            return roles
+def _roles(loss: Component, zoo: Zoo) -> Mapping[str, str]:
+    """The networks that a loss trains, each with the kind that provides it."""
+    roles = getattr(zoo.losses.get(loss.name).prototype(loss.initial_options()), "roles", Objective.roles)
+    if not isinstance(roles, Mapping) or not set(roles.values()) <= set(NETWORK_KINDS):
         remedy = f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}."
         raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", remedy)
-    except GanzooError as error:
-        mistakes.append(ValidationIssue.of(error, "loss"))
-    return None
+    return roles
+
+
+def _wrong_roles(recipe: Recipe, roles: Mapping[str, str]) -> list[ValidationIssue]:
+    players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
+    path, wrong = ("networks",), []
+    for role in sorted(roles.keys() - recipe.networks.keys()):
+        wrong.append(ValidationIssue(path, f"needs the key '{role}'", players, role))
+    for role in sorted(recipe.networks.keys() - roles.keys()):
+        hint = meant(role, roles)
+        remedy = hint if hint.startswith("Did you mean") else players
+        wrong.append(ValidationIssue(path, f"has no key '{role}'", remedy, role))
+    return without_echoes(wrong)
 
 
 def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: list[ValidationIssue]) -> Component:
@@ -118,17 +108,24 @@ def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: 
         return component
     scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
     if kind == "augmentation":
-        options = component.options.items()
-        first = {key: value.get("start", value) if isinstance(value, dict) else value for key, value in options}
-        made = None
-        with suppress(GanzooError):  # `_checked` reports what is wrong with the options
-            made = entry.prototype({} if isinstance(entry.factory, type) else entry.check(first))
         try:
-            scheduled = check_scheduled(entry, made)
+            scheduled = _scheduled(entry)
         except GanzooError as error:
             mistakes.append(ValidationIssue.of(error, *path))
             return component
     return _checked(component, entry.check, scheduled, path, mistakes)
+
+
+def _scheduled(augmentation: Entry[Any]) -> Sequence[str]:
+    """The options that an augmentation's class says a recipe may schedule."""
+    scheduled: Sequence[str] = getattr(augmentation.factory, "scheduled", ())
+    for option in scheduled:
+        if option not in augmentation.options.types:
+            sentence = (
+                f"The augmentation '{augmentation.name}' has scheduled = {scheduled!r}, but no option {option!r}."
+            )
+            raise GanzooError(sentence, nearest(option, augmentation.options.types) or "Remove it.")
+    return scheduled
 
 
 def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
@@ -174,47 +171,31 @@ def _checked(
         path: Where in the recipe it is.
         mistakes: Issues are added here.
     """
-    before = len(mistakes)
-    converted = {
-        key: _with_schedules(value, (*path, key), mistakes) if key in scheduled else value
-        for key, value in component.options.items()
-    }
-    if len(mistakes) > before:
-        return component
     try:
-        options = check(_at(converted, "start"))
+        converted = {
+            key: _with_schedules(value, (key,)) if key in scheduled else value
+            for key, value in component.options.items()
+        }
+        start = {key: initial(value) for key, value in converted.items()}
+        changing = {key: value for key, value in converted.items() if value != start[key]}
+        options = check(start)
+        if changing:
+            check({key: initial(value, at_end=True) for key, value in converted.items()})
     except ValidationFailed as error:
         mistakes += [issue.below(*path) for issue in error.issues]
         return component
-    has_schedule = {key: value for key, value in converted.items() if _at(value, "start") != value}
-    if has_schedule:
-        try:
-            check(_at(converted, "end"))
-        except ValidationFailed as error:
-            mistakes += [issue.below(*path) for issue in error.issues]
-    return component.model_copy(update={"options": {**options, **has_schedule}})
+    return component.model_copy(update={"options": {**options, **changing}})
 
 
-def _with_schedules(value: Any, path: KeyPath, mistakes: list[ValidationIssue]) -> Any:
+def _with_schedules(value: Any, path: KeyPath) -> Any:
     """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
-        return tuple(_with_schedules(item, (*path, index), mistakes) for index, item in enumerate(value))
+        return tuple(_with_schedules(item, (*path, index)) for index, item in enumerate(value))
     if is_schedule(value):
         try:
             return ScheduleConfig.model_validate(value)
         except ValidationError as error:
-            mistakes += [issue.below(*path) for issue in issues(error, ScheduleConfig, value)]
-    return value
-
-
-def _at(value: Any, key: str) -> Any:
-    """A value with each schedule replaced by its ``start`` or ``end``."""
-    if isinstance(value, ScheduleConfig):
-        return value.values().get(key, value.start)
-    if isinstance(value, (list, tuple)):
-        return [_at(item, key) for item in value] if any(isinstance(i, ScheduleConfig) for i in value) else value
-    if isinstance(value, dict):
-        return {name: _at(item, key) for name, item in value.items()}
+            raise ValidationFailed([issue.below(*path) for issue in issues(error, ScheduleConfig, value)]) from error
     return value
 
 
@@ -256,13 +237,18 @@ def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: 
         above: The threshold that it should rise above, or None.
         zoo: Where the metric is looked up.
     """
-    name = metric.partition("@")[0]
-    better = zoo.metric(name).better if name in zoo.metrics else None
+    better = _better(metric, zoo)
     if below is not None and better in ("higher", "neither"):
         return f"waits for '{metric}' to fall, but lower is not better for it"
     if above is not None and better in ("lower", "neither"):
         return f"waits for '{metric}' to rise, but higher is not better for it"
     return ""
+
+
+def _better(metric: str, zoo: Zoo) -> str | None:
+    """Which direction is better for a metric; None if it is unknown."""
+    name = metric.partition("@")[0]
+    return zoo.metric(name).better if name in zoo.metrics else None
 
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
@@ -277,19 +263,17 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
                 yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
     for until in recipe.train.conditions:
         section = ("train", "until")
-        name = until.metric.partition("@")[0]
-        better = zoo.metric(name).better if name in zoo.metrics else None
         wrong_way = wrong_threshold(until.metric, until.below, until.above, zoo)
         if until.metric not in recipe.evaluate.metrics:
             yield ValidationIssue(section, f"waits for '{until.metric}', which is not in evaluate.metrics", listed)
         elif wrong_way:
             yield ValidationIssue(section, wrong_way)
-        elif until.patience is not None and better == "neither":
+        elif until.patience is not None and _better(until.metric, zoo) == "neither":
             yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
     if (best := recipe.train.keep_best) is not None:
         if best not in recipe.evaluate.metrics:
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
-        elif (name := best.partition("@")[0]) in zoo.metrics and zoo.metric(name).better == "neither":
+        elif _better(best, zoo) == "neither":
             yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
 
 
@@ -321,6 +305,7 @@ BOUNDS: Mapping[str, Any] = {
     "weight_decay": Annotated[float, Field(ge=0, le=1e6)],
 }
 """Types and bounds of well-known options, which torch's annotations do not state."""
+Text = Annotated[str, Field(max_length=100)]
 ANY_NUMBER = Annotated[float, Field(ge=-1e12, le=1e12)]
 NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 
@@ -328,14 +313,11 @@ NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 @cache
 def known() -> Mapping[str, type[torch.optim.Optimizer]]:
     """Every optimizer that a recipe may name, by its name in lower case."""
-    optimizers = {}
-    for name, kind in vars(torch.optim).items():
-        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer:
-            step = inspect.signature(kind.step).parameters
-            needs_closure = "closure" in step and step["closure"].default is inspect.Parameter.empty
-            if not needs_closure and name.lower() not in REFUSED:
-                optimizers[name.lower()] = kind
-    return optimizers
+    named = {name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    refused = (*REFUSED, "optimizer")
+    return {
+        name: kind for name, kind in named.items() if issubclass(kind, torch.optim.Optimizer) and name not in refused
+    }
 
 
 def canonical(name: str) -> str:
@@ -366,13 +348,9 @@ def optimizer_options(name: str) -> Options:
         inspect.Parameter("decay", keyword, default="constant", annotation=Literal["constant", "linear", "cosine"]),
         inspect.Parameter("lazy_scaling", keyword, default=False, annotation=bool),
     ]
-    try:
-        hints = get_type_hints(vars(kind)["__init__"])
-    except (NameError, TypeError):  # names that torch imports for type checkers only
-        hints = {}
     for parameter in inspect.signature(kind).parameters.values():
         if parameter.name not in NOT_OPTIONS:
-            annotation = BOUNDS.get(parameter.name) or _type(parameter.default, hints.get(parameter.name))
+            annotation = BOUNDS.get(parameter.name) or _type(parameter.default)
             parameters.append(parameter.replace(kind=keyword, annotation=annotation))
 
     def factory(**options: Any) -> None:
@@ -395,20 +373,15 @@ def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in known.check(options).items() if v is not False or known.defaults.get(k) is not False}
 
 
-def _type(default: Any, hint: Any) -> Any:
-    """A type that a recipe's value can be checked against, from a default and torch's annotation."""
+def _type(default: Any) -> Any:
+    """A type that a recipe's value can be checked against, from torch's default."""
     if isinstance(default, bool):
         return bool
-    if isinstance(default, int) and hint is int:
-        return Annotated[int, Field(ge=0, le=10**9)]
     if isinstance(default, (int, float)):
         return NOT_NEGATIVE if default >= 0 else ANY_NUMBER
-    if isinstance(default, (tuple, list)):
-        items = [NOT_NEGATIVE | None if item is None else _type(item, None) for item in default]
-        return tuple[tuple(items)]  # type: ignore[misc]
-    if isinstance(default, str) or str in get_args(hint):
-        return Annotated[str, Field(max_length=100)] | None
-    return ANY_NUMBER | None
+    if isinstance(default, tuple):
+        return tuple[tuple(map(_type, default))]  # type: ignore[misc]
+    return NOT_NEGATIVE | Text | None
 
 
 HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -464,7 +437,7 @@ def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
-        with suppress(GanzooError):  # `how_to_score` reports why
+        with suppress(GanzooError):  # reported when it is named
             if dataset in entry.domains:
                 yield entry.name
 
@@ -474,11 +447,6 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
     fitting = list(extractors_of(dataset, zoo))
     if fitting:
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
-    for_any, broken = "", ""
-    for entry in zoo.extractors.in_order():
-        try:
-            if not entry.domains:
-                for_any = for_any or f", or name an extractor for any images, such as fid@{entry.name}"
-        except GanzooError as error:
-            broken += f" {error}"
-    return f"Install a plugin whose extractor was fitted to it{for_any}.{broken}"
+    for_any = next((entry.name for entry in zoo.extractors if not entry.domains), None)
+    named = f", or name an extractor for any images, such as fid@{for_any}" if for_any else ""
+    return f"Install a plugin whose extractor was fitted to it{named}."

@@ -21,7 +21,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import Entry, check_file_name, check_name
+from ganzoo.registry.registry import OWN_KEYS, Entry, check_file_name, check_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 logger = logging.getLogger(__name__)
@@ -82,23 +82,19 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")
     source = method
-    if method not in zoo.recipes and not method.endswith((".yaml", ".yml")):
-        named = []
-        for name in (entry.name for entry in zoo.recipes if entry.name.startswith(f"{method}-")):
-            with suppress(GanzooError):  # another plugin's recipe may be invalid
-                if name == f"{method}-{load_recipe(name, zoo).dataset.name}":
-                    named.append(name)
-        if len(named) == 1:
-            source = named[0]
-        elif f"{method}-mnist" in named:
+    if method not in zoo.recipes:
+        named = [name for name in (f"{method}-{entry.name}" for entry in zoo.datasets) if name in zoo.recipes]
+        if f"{method}-mnist" in named:
             source = f"{method}-mnist"
-    base = load_recipe(source, zoo)
-    own = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
+        elif len(named) == 1:
+            source = named[0]
+    recipe = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
+    without_dataset = min((recipe.name.removesuffix(f"-{entry.name}") for entry in zoo.datasets), key=len)
     slug = re.sub(r"[^a-z0-9]+", "-", place.stem.lower())[:60].strip("-") or "pictures"
-    return own.model_copy(
+    return recipe.model_copy(
         update={
-            "name": f"{base.name.removesuffix(f'-{base.dataset.name}')}-{slug}",
-            "summary": f"{base.name} on the pictures of {one_line(place.name)[:100]}",
+            "name": f"{without_dataset}-{slug}",
+            "summary": f"{recipe.name} on the pictures of {one_line(place.name)[:100]}",
         }
     )
 
@@ -177,11 +173,6 @@ def _recipe_of(
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
     """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
     data = dict(_with_own_pictures(data, zoo))
-    dataset = data.get("dataset")
-    if isinstance(dataset, dict) and "count" in dataset and _has_own_count(dataset.get("name"), zoo):
-        # The dataset's own option of this name replaces the core's ``count``.
-        core = {key: dataset[key] for key in dataset if key in ("name", "validation")}
-        data["dataset"] = {**core, "options": {key: dataset[key] for key in dataset if key not in core}}
     mistakes: list[ValidationIssue] = []
     if "name" in data:
         mistakes.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
@@ -210,10 +201,6 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
         )
     path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
     return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": path}}
-
-
-def _has_own_count(name: Any, zoo: Zoo) -> bool:
-    return isinstance(name, str) and name in zoo.datasets and "count" in zoo.datasets.get(name).options.types
 
 
 def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
@@ -301,7 +288,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
             depth = len(parents)
             earlier = [other.path for other in overrides[:index] if len(other.path) > depth]
             set_earlier = {path[depth] for path in earlier if path[:depth] == parents}
-            kept = _kept(override, inner.get("name"), zoo)
+            kept = _kept(override, zoo)
             for option in [key for key in inner if key not in set_earlier and key not in kept]:
                 del inner[option]
         inner[last] = override.value
@@ -343,7 +330,7 @@ def _index(inner: list[Any], override: Override, key: str) -> int:
     return int(key)
 
 
-def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
+def _kept(override: Override, zoo: Zoo) -> Container[str]:
     """The keys that mean the same under the new name as under the old one."""
     section, name = override.path[0], override.value
     if section == "prior" and isinstance(name, str) and name in zoo.priors:
@@ -351,7 +338,4 @@ def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
     if section == "optimizers" and isinstance(name, str):
         with suppress(GanzooError):  # an unknown name is refused later, with its place
             return optimizer_options(canonical(name)).types
-    if section == "dataset":
-        own = any(_has_own_count(dataset, zoo) for dataset in (before, name))
-        return ("validation",) if own else ("validation", "count")
-    return ("spectral_norm",) if section == "networks" else ()
+    return OWN_KEYS.get("generator" if section == "networks" else section, ())

@@ -167,11 +167,13 @@ class Component(Section):
         return {**flat, **options}
 
 
-def initial(value: Any) -> Any:
-    """A value at the start of training; schedules inside a list too."""
+def initial(value: Any, *, at_end: bool = False) -> Any:
+    """A value at the start of training, or at its end; schedules inside a list too."""
     if isinstance(value, (list, tuple)):
-        return type(value)(map(initial, value))
-    return value.start if isinstance(value, ScheduleConfig) else value
+        return type(value)(initial(item, at_end=at_end) for item in value)
+    if isinstance(value, ScheduleConfig):
+        return value.end if at_end and value.end is not None else value.start
+    return value
 
 
 def _schedules(value: Any) -> Iterator[ScheduleConfig]:
@@ -188,8 +190,7 @@ class DatasetConfig(Component):
 
     Attributes:
         validation: Number of training images to hold out and score against instead of the test images.
-        count: Train on only this many images, the first in a seeded order; 0 means all. A dataset's own option of this
-            name comes first.
+        count: Train on only this many images, the first in a seeded order; 0 means all.
     """
 
     validation: Annotated[int, Field(ge=0, le=10**9)] = 0

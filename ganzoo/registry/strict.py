@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -108,11 +107,9 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
         GanzooError: It is not valid YAML, or not a mapping.
     """
     value = parse(text, source)
-    if value is None:
-        raise GanzooError(f"{source} is empty.")
     if not isinstance(value, dict):
-        kind = "list" if isinstance(value, list) else "single value"
-        raise GanzooError(f"{source} must hold a mapping of keys to values, not a {kind}.", "Write `key: value` lines.")
+        kind = "nothing: it is empty" if value is None else "a list" if isinstance(value, list) else "a single value"
+        raise GanzooError(f"{source} must hold a mapping of keys to values, not {kind}.", "Write `key: value` lines.")
     return value
 
 
@@ -256,20 +253,12 @@ EXPECTED: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class ValidationIssue:
-    """One mistake in a mapping.
+    """One mistake in a mapping."""
 
-    Attributes:
-        path: The keys and list indices that lead to it.
-        verdict: What is wrong: a predicate whose subject is the value at ``path``, or a sentence if ``whole``.
-        remedy: What to do about it.
-        key: The missing or unknown key below ``path``, if that is the mistake.
-        whole: Whether ``verdict`` is a complete sentence.
-    """
-
-    path: KeyPath
-    verdict: str
+    path: KeyPath  # the keys and list indices that lead to it
+    verdict: str  # what is wrong: a predicate whose subject is the value at path, or a sentence if whole
     remedy: str = ""
-    key: str | None = None
+    key: str | None = None  # the missing or unknown key below path, if that is the mistake
     whole: bool = False
 
     @classmethod
@@ -300,10 +289,10 @@ class ValidationFailed(GanzooError):
 
     Args:
         issues: What is wrong, at least one.
-        sentences: The same in words, in the same order.
+        sentences: The same in words, in the same order; none if they are caught and reported later.
     """
 
-    def __init__(self, issues: Sequence[ValidationIssue], sentences: Sequence[str]) -> None:
+    def __init__(self, issues: Sequence[ValidationIssue], sentences: Sequence[str] = ()) -> None:
         more = len(sentences) - SHOWN
         shown = [*sentences[:SHOWN], *([f"... and {more} more."] if more > 0 else [])]
         super().__init__("")
@@ -331,45 +320,27 @@ def issues(
     """
     mistakes: list[ValidationIssue] = []
     expected: dict[KeyPath, list[str]] = {}
-    values: dict[KeyPath, Any] = {}
-    items: dict[KeyPath, int] = {}
     errors = error.errors(include_url=False)
     for details in errors:
         loc, kind = details["loc"], details["type"]
+        outer, key = loc[:-1], str(loc[-1]) if loc else ""
         if kind == "extra_forbidden":
-            known = [key for key in known_keys(model, loc[:-1]) if len(loc) > 1 or key not in filled_in]
-            hint = meant(str(loc[-1]), known)
-            mistakes.append(ValidationIssue(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
+            known = [other for other in known_keys(model, outer) if outer or other not in filled_in]
+            mistakes.append(ValidationIssue(path_in(data, outer), f"has no {noun} '{key}'", meant(key, known), key))
+        elif kind == "missing" and isinstance(loc[-1], int):
+            expected.setdefault(path_in(data, outer), []).append("longer")
         elif kind == "missing":
-            path, key = path_in(data, loc[:-1]), str(loc[-1])
-            if isinstance(loc[-1], int):  # an item of a list that is too short
-                items[path] = max(items.get(path, 0), loc[-1] + 1)
-                continue
-            mapping: Any = reduce(getitem, path, data)
-            # A component takes every other key for an option, even a misspelt 'name'.
-            typos = get_close_matches(key, map(str, mapping)) if key == "name" else []
-            if typos:
-                mistakes.append(
-                    ValidationIssue(path, f"has no {noun} '{typos[0]}'", f"Did you mean '{key}'?", typos[0])
-                )
-            else:
-                mistakes.append(ValidationIssue(path, f"needs the {noun} '{key}'", key=key))
+            mistakes.append(ValidationIssue(path_in(data, outer), f"needs the {noun} '{key}'", key=key))
         elif kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
             pass  # pydantic does not count the items that it refuses
         elif kind == "combination":
             verdict = details["msg"]
             mistakes.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
         else:
-            path = path_in(data, loc)
-            values[path] = reduce(getitem, path, data)
-            expected.setdefault(path, []).append(_expected(details))
-    for path, number in items.items():
-        value = reduce(getitem, path, data)
-        length = f"{number} item{'' if number == 1 else 's'}"
-        mistakes.append(ValidationIssue(path, f"must have {length}, not {shown(list(value))}"))
+            expected.setdefault(path_in(data, loc), []).append(_expected(details))
     # A union reports each of its members; together they are one mistake.
     for path, alternatives in expected.items():
-        value = values[path]
+        value: Any = reduce(getitem, path, data)
         is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15  # as in 1e5
         remedy = f"Write {value:.0f}." if is_whole and EXPECTED["int_type"] in alternatives else ""
         if isinstance(value, str) and value.lower() == "none" and not any(one.startswith("'") for one in alternatives):
@@ -377,7 +348,7 @@ def issues(
         elif isinstance(value, str) and EXPECTED["list_type"] in alternatives and len(value) <= 60:
             remedy = f"Write [{value}]."
         mistakes.append(ValidationIssue(path, f"must be {_any_of(alternatives)}, not {shown(value)}", remedy))
-    return _without_echoes(mistakes)
+    return without_echoes(mistakes)
 
 
 def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
@@ -424,7 +395,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _without_echoes(mistakes: list[ValidationIssue]) -> list[ValidationIssue]:
+def without_echoes(mistakes: list[ValidationIssue]) -> list[ValidationIssue]:
     """Count a misspelt key as one mistake, although the key that was meant is missing too."""
     hints = {(issue.path, issue.remedy) for issue in mistakes}
     return [

@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Networks, Objective, Phase, Spec
-from ganzoo.errors import plugin_line
+from ganzoo.errors import foreign_code, plugin_line
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import Entry, contained
+from ganzoo.registry.registry import Entry
 from ganzoo.reproducibility import preserved_global_state
 from ganzoo_plugins.losses.vanilla import NonSaturating
 from ganzoo_plugins.networks import mlp
@@ -77,7 +77,7 @@ class Check:
         with preserved_global_state(), torch.random.fork_rng(devices=[]):
             seed(0)
             try:
-                with contained(fails, advice):
+                with foreign_code(fails, advice, plugin=True):
                     self.function(self.subject, self.zoo)
             except GanzooError as error:
                 sentence, remedy, cause = error.sentence, error.remedy, error.__cause__

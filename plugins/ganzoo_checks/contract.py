@@ -24,12 +24,12 @@ from torch import Tensor
 from ganzoo import Dataset, Extractor, GanzooError, Metric, MetricInputs, ModelMetric, Split, Tracker
 from ganzoo.api.dataset import InvalidDataset
 from ganzoo.config.checking import SECTIONS
-from ganzoo.errors import unknown
+from ganzoo.errors import foreign_code, unknown
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
-from ganzoo.registry.loading import PluginInfo, Problem, Zoo, unused_modules
+from ganzoo.registry.loading import PluginInfo, Problem, Zoo
 from ganzoo.registry.packages import normal
-from ganzoo.registry.registry import KEYWORD_ONLY, KINDS, SUMMARIES, Entry, contained
+from ganzoo.registry.registry import KEYWORD_ONLY, KINDS, SUMMARIES, Entry
 from ganzoo.reproducibility import GlobalState
 from ganzoo_checks.checking import CHECKS, CPU, Check, assert_nothing_hidden, check, create, fake_device, seed
 from ganzoo_checks.isolation import import_problems
@@ -84,11 +84,6 @@ def loads(problem: Problem, zoo: Zoo) -> None:
 def registers(plugin: PluginInfo, zoo: Zoo) -> None:
     """Call register(...) in each hook."""
     assert plugin.registered, "registers nothing."
-    for module in unused_modules(plugin):
-        raise GanzooError(
-            f"The module {module} has hooks that nothing calls, because its package {plugin.value} has hooks itself.",
-            "Give it its own entry point, or move the package's hooks into modules.",
-        )
 
 
 @check("import", "plugin")
@@ -339,7 +334,7 @@ def global_state(entry: Entry[Any], zoo: Zoo) -> None:
     before, generator = GlobalState.now(), torch.default_generator
     # torch.manual_seed, under whatever name a plugin imported it, uses the generator in torch.random; checks do not.
     with patch.object(torch.random, "default_generator", wraps=generator) as watched:
-        with suppress(GanzooError), contained(""):  # the check itself reports these
+        with suppress(GanzooError), foreign_code("", plugin=True):  # the check itself reports these
             EXERCISES[entry.kind](entry, zoo)
         changed = [what for what in GlobalState.now().changed_since(before) if "torch's seed" not in what]
     changed += [f"calls torch.manual_seed({call.args[0]})" for call in watched.manual_seed.call_args_list[:1]]
