@@ -451,7 +451,7 @@ def normalised(*, spectral_norm: bool = False) -> bool:
         (bare, ["'size'", "Annotate"]),
         (hidden_type, ["'size'", "Fraction", "TYPE_CHECKING"]),
         (wrong_default, ["size", "whole number", "2.5"]),
-        (no_default_of_yaml, ["'size' with a default that a recipe cannot hold: Object of type object"]),
+        (no_default_of_yaml, ["an option with a default that a recipe cannot hold: Object of type object"]),
         (
             unchecked,
             ["option that cannot be checked", "Base'>. Use int, float, bool, str, Literal or Sequence."],

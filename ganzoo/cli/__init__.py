@@ -191,10 +191,9 @@ def _explained(error: BaseException) -> tuple[int | None, str]:
     if isinstance(error, OSError) and error.errno in NO_ACCESS:
         what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
         return 1, one_line(f"Cannot open {what}: {error.strerror}. {remedy}")
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return 2, one_line(f"{error.filename or 'A file'}: the name is too long. Give a shorter one.")
     if isinstance(error, OSError) and error.filename is not None:
-        return 1, one_line(f"{error.filename} cannot be read or written: {error.strerror}.")
+        code = 2 if error.errno == errno.ENAMETOOLONG else 1
+        return code, one_line(f"{error.filename} cannot be read or written: {error.strerror}.")
     if line := _line_of_a_plugin(error):
         return 1, one_line(f"{type(error).__name__}: {error} ({line}).")
     return (1 if isinstance(error, BrokenPipeError) else None), ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import shutil
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +18,6 @@ from ganzoo.errors import GanzooError, nearest, one_line, unknown, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
@@ -61,16 +60,8 @@ def list_(
         if len(registries) > 1:
             say(("\n" if index else "") + KINDS[kind])
         entries = [entry for entry in matches if entry.kind == kind]
-        if not long:
-            for line in _one_line_each(entries, shutil.get_terminal_size().columns):
-                say(line)
-            continue
-        for entry in entries:
-            say(entry.name)
-            say(f"  {entry.summary}")
-            if entry.paper:
-                say(f"  {entry.paper}")
-            say(f"  plugin {entry.plugin} ({entry.distribution})")
+        for line in _in_full(entries) if long else _one_line_each(entries, shutil.get_terminal_size().columns):
+            say(line)
 
 
 def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
@@ -83,16 +74,24 @@ def _hint(terms: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
     """What to do if nothing matches the terms."""
     from ganzoo.registry.registry import KINDS
 
-    for term in terms:
-        if term.lower() in {*KINDS, *KINDS.values()}:
-            return f"Name only one kind, before any other words: `ganzoo list {term.lower()}`."
-    known = {entry.name for registry in registries for entry in registry} | {*KINDS.values()}
-    aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
-    near = nearest(terms[0], known, aliases)
-    if near.startswith("Did you mean"):
-        return near
+    if kinds := {term.lower() for term in terms} & {*KINDS, *KINDS.values()}:
+        return f"Name only one kind, before any other words: `ganzoo list {kinds.pop()}`."
+    known, aliases = _names(registries)
+    near = nearest(terms[0], {*known, *KINDS.values()}, aliases)
     kind = f" {KINDS[registries[0].kind]}" if len(registries) == 1 else ""
-    return f"`ganzoo list{kind}` shows all {sum(1 for registry in registries for _ in registry):,}."
+    return near if near.startswith("Did you mean") else f"`ganzoo list{kind}` shows all {sum(map(len, registries)):,}."
+
+
+def _names(registries: Sequence[Registry[Any]]) -> tuple[set[str], dict[str, str]]:
+    """Every registered name, and those that have aliases by alias."""
+    aliases = {alias: name for registry in registries for alias, name in registry.aliases.items()}
+    return {entry.name for registry in registries for entry in registry}, aliases
+
+
+def _in_full(entries: Sequence[Entry[Any]]) -> Iterator[str]:
+    for entry in entries:
+        facts = [entry.name, entry.summary, entry.paper, f"plugin {entry.plugin} ({entry.distribution})"]
+        yield "\n  ".join(fact for fact in facts if fact)
 
 
 def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
@@ -129,9 +128,7 @@ def plugins(as_json: AsJson = False) -> None:
         refused = [vars(problem) for problem in zoo.problems]
         print_json({"plugins": loaded, "problems": refused}, indent=1)
     else:
-        table = Table()
-        for heading in ("plugin", "package", "registers"):
-            table.add_column(heading)
+        table = Table("plugin", "package", "registers")
         for plugin in zoo.plugins:
             offers = ", ".join(f"{entry.kind} {entry.name}" for entry in plugin.registered)
             table.add_row(plugin.name, plugin.distribution, offers)
@@ -157,31 +154,28 @@ def show(
 
     zoo = load_zoo()
     warn_of_problems(zoo)
-    if (pretrained := zoo_name(name)) is not None:
-        if set_:
-            raise GanzooError(f"--set only changes recipes, not the pretrained generator {name}.", "Leave it out.")
+    pretrained = zoo_name(name)
+    entries = [] if pretrained is not None else _entries_named(name, kind, zoo)
+    recipes = [entry for entry in entries if entry.kind == "recipe"]
+    if set_ and (pretrained is not None or (entries and not recipes)):
+        raise GanzooError(f"--set only changes recipes, not {name}.", "Leave it out.")
+    if pretrained is not None:
         _show_pretrained(pretrained, zoo, as_json)
-        return
-    entries = _entries_named(name, kind, zoo)
-    if recipes := [entry for entry in entries if entry.kind == "recipe"]:
+    elif recipes or not entries:
         for other in entries:  # a pretrained generator has its recipe's name
             if other not in recipes:
                 there = f"zoo:{name}" if other.kind == "pretrained" else f"{name} --kind {other.kind}"
                 say(f"This is the recipe; see also `ganzoo show {there}`.", err=True)
-    if recipes or not entries:
-        equation = _equation(recipes[0], zoo) if recipes else ""
-        _show_recipe(name, equation, zoo, list(set_ or ()), data_dir, as_json)
-        return
-    if as_json and len(entries) > 1:
+        _show_recipe(name, _equation(recipes[0], zoo) if recipes else "", zoo, list(set_ or ()), data_dir, as_json)
+    elif as_json and len(entries) > 1:
         kinds = ", ".join(entry.kind for entry in entries)
         raise GanzooError(f"Several kinds have the name '{name}': {kinds}.", "Choose with --kind.")
-    if set_:
-        raise GanzooError(f"--set only changes recipes, not the {entries[0].kind} '{name}'.", "Leave it out.")
-    shown = ""
-    for entry in entries:
-        equation = _equation(entry, zoo)
-        _show_component(entry, "" if equation == shown else equation, as_json)
-        shown = equation
+    else:
+        shown = ""
+        for entry in entries:
+            equation = _equation(entry, zoo)
+            _show_component(entry, "" if equation == shown else equation, as_json)
+            shown = equation
 
 
 def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
@@ -189,12 +183,11 @@ def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     registries = [zoo.registry(kind)] if kind else zoo.registries()
     entries = [registry.get(name) for registry in registries if name in registry]
     # As in `run`, which also suggests a file whose suffix was left out.
-    is_file = name.endswith((".yaml", ".yml")) or any(os.path.isfile(name + end) for end in ("", ".yaml", ".yml"))  # noqa: PTH113
+    is_file = name.endswith((".yaml", ".yml")) or any(Path(name + end).is_file() for end in ("", ".yaml", ".yml"))
     if not entries and not is_file:
         if kind:
             registries[0].get(name)
-        known = {entry.name for registry in registries for entry in registry}
-        aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
+        known, aliases = _names(registries)
         raise unknown("name", name, known, zoo.recipes.hint, aliases)
     return entries
 

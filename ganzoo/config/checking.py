@@ -17,8 +17,8 @@ from pydantic import Field, ValidationError
 
 from ganzoo.api.objective import Objective
 from ganzoo.config.schema import Component, Recipe, ScheduleConfig, initial, is_schedule
-from ganzoo.errors import GanzooError, nearest, unknown
-from ganzoo.registry.registry import HEADLINE, NETWORK_KINDS, Entry, Options
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.registry.registry import HEADLINE, NETWORK_KINDS, Options
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant, without_echoes
 
 if TYPE_CHECKING:
@@ -82,14 +82,16 @@ def _roles(loss: Component, zoo: Zoo) -> Mapping[str, str]:
 
 def _wrong_roles(recipe: Recipe, roles: Mapping[str, str]) -> list[ValidationIssue]:
     players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
-    path, wrong = ("networks",), []
-    for role in sorted(roles.keys() - recipe.networks.keys()):
-        wrong.append(ValidationIssue(path, f"needs the key '{role}'", players, role))
-    for role in sorted(recipe.networks.keys() - roles.keys()):
-        hint = meant(role, roles)
-        remedy = hint if hint.startswith("Did you mean") else players
-        wrong.append(ValidationIssue(path, f"has no key '{role}'", remedy, role))
-    return without_echoes(wrong)
+    hints = {role: meant(role, roles) for role in sorted(recipe.networks.keys() - roles.keys())}
+    missing = [
+        ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
+        for role in sorted(roles.keys() - recipe.networks.keys())
+    ]
+    unknown_ones = [
+        ValidationIssue(("networks",), f"has no key '{role}'", players if hint.startswith("Known") else hint, role)
+        for role, hint in hints.items()
+    ]
+    return without_echoes([*missing, *unknown_ones])
 
 
 def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: list[ValidationIssue]) -> Component:
@@ -100,32 +102,8 @@ def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: 
             error = GanzooError(error.sentence, "Write null for no augmentation.")
         mistakes.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
         return component
-    # Datasets and networks also have ganzoo's own keys.
-    if type(component) is Component and not entry.options.types:
-        none = f"The {kind} '{component.name}' takes no options"
-        hints = {key: entry.options.unknown(key, f"Remove '{key}'.") for key in component.options}
-        mistakes += [ValidationIssue(path, none, hint, key, whole=True) for key, hint in hints.items()]
-        return component
-    scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
-    if kind == "augmentation":
-        try:
-            scheduled = _scheduled(entry)
-        except GanzooError as error:
-            mistakes.append(ValidationIssue.of(error, *path))
-            return component
+    scheduled = {"regularizer": ("weight",), "augmentation": getattr(entry.factory, "scheduled", ())}.get(kind, ())
     return _checked(component, entry.check, scheduled, path, mistakes)
-
-
-def _scheduled(augmentation: Entry[Any]) -> Sequence[str]:
-    """The options that an augmentation's class says a recipe may schedule."""
-    scheduled: Sequence[str] = getattr(augmentation.factory, "scheduled", ())
-    for option in scheduled:
-        if option not in augmentation.options.types:
-            sentence = (
-                f"The augmentation '{augmentation.name}' has scheduled = {scheduled!r}, but no option {option!r}."
-            )
-            raise GanzooError(sentence, nearest(option, augmentation.options.types) or "Remove it.")
-    return scheduled
 
 
 def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:

@@ -109,7 +109,7 @@ def find_dataset(name: str | Path, zoo: Zoo) -> tuple[Entry[Dataset], dict[str, 
     Raises:
         GanzooError: There is no such dataset, folder or archive.
     """
-    known = str(name) in zoo.datasets or not os.path.exists(name)  # noqa: PTH110 - False for a name that is too long
+    known = str(name) in zoo.datasets or not Path(name).exists()
     dataset = _with_own_pictures({"dataset": str(name) if known else os.path.abspath(name)}, zoo)["dataset"]  # noqa: PTH100
     if dataset == OWN_PICTURES:
         raise GanzooError(
@@ -126,9 +126,9 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
-    if os.path.isdir(source):  # noqa: PTH112 - as above
+    if path.is_dir():
         word = shlex.quote(str(source))
         if (path / "run.json").exists():
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
@@ -137,9 +137,9 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, Path):
         return path  # it is missing, which reading it will report
     for file in (f"{source}.yaml", f"{source}.yml"):
-        if os.path.isfile(file):  # noqa: PTH113 - as above
+        if Path(file).is_file():
             raise GanzooError(f"Unknown recipe '{source}'.", f"Did you mean the file {file}?")
-    return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
+    return zoo.recipes.get(source).create()  # raises, naming the nearest
 
 
 def _recipe_of(
@@ -194,11 +194,6 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
     if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
         return data
     options = dataset if isinstance(dataset, dict) else {}
-    if "path" in options:
-        raise GanzooError(
-            f"dataset.name '{name}' and dataset.path '{options['path']}' both choose the pictures.",
-            "Leave one of the two out.",
-        )
     path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
     return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": path}}
 
@@ -220,8 +215,6 @@ def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield from _paths(inner, (*path, key))
 
 
-LISTS = ("regularizers", "trackers")
-"""Sections that are lists."""
 COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")
 """Sections that name a component."""
 
@@ -299,10 +292,6 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     """The mapping or list at the end of ``path``, a key or an index of ``inner``; created if missing."""
     *parents, key = path
     at: Any = _index(inner, override, key) if isinstance(inner, list) else key
-    if not parents and key in LISTS and not inner.get(key):
-        index = override.path[1]
-        sentence = f"--set {override.text}: the recipe has no {key}, so there is no {key}.{index}."
-        raise GanzooError(sentence, f"Give it one: --set '{key}=[{{name: ...}}]'.")
     if isinstance(inner, dict) and key not in inner:
         if parents == ["networks"]:
             raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))

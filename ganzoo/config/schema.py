@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    JsonValue,
     SerializerFunctionWrapHandler,
     Tag,
     model_serializer,
@@ -79,10 +78,6 @@ class ScheduleConfig(Section):
             raise combination("is exponential, so start and end must both be positive or both negative")
         return self
 
-    def values(self) -> dict[str, float]:
-        """Its extremes, by key. They must be within the bounds of the number that it replaces."""
-        return {"start": self.start} if self.end is None else {"start": self.start, "end": self.end}
-
     def at(self, images: int, total: int) -> float:
         """The value after ``images`` real images, in a run of ``total``.
 
@@ -107,8 +102,8 @@ def is_schedule(value: Any) -> bool:
 
 
 def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
-    for key, value in schedule.values().items():
-        if not 0 <= value < 1:
+    for key, value in (("start", schedule.start), ("end", schedule.end)):
+        if value is not None and not 0 <= value < 1:
             raise combination(f"has {key} {value:g}, which must be at least 0 and less than 1")
     return schedule
 
@@ -120,14 +115,6 @@ EmaDecay = Annotated[
 ]
 
 
-def _flat_schema(schema: dict[str, JsonValue]) -> None:
-    """In a file, options are next to the name."""
-    properties = schema["properties"]
-    assert isinstance(properties, dict)
-    properties.pop("options", None)
-    schema["additionalProperties"] = True
-
-
 class Component(Section):
     """A registered component, by name, with its options. A bare name is enough: ``dataset: mnist``.
 
@@ -135,8 +122,6 @@ class Component(Section):
         name: The registered name.
         options: Everything else in the mapping. Values may be ``ScheduleConfig``s once they are checked.
     """
-
-    model_config = ConfigDict(json_schema_extra=_flat_schema)
 
     name: Annotated[str, Field(min_length=1)]
     options: dict[str, Any] = Field(default_factory=dict)
@@ -164,7 +149,8 @@ class Component(Section):
     def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         flat: dict[str, Any] = handler(self)
         options = flat.pop("options")
-        return {**flat, **options}
+        # So that older recipes, which lack these keys, and their digests do not change.
+        return {**{key: flat[key] for key in flat if flat[key] or key not in ("validation", "count")}, **options}
 
 
 def initial(value: Any, *, at_end: bool = False) -> Any:
@@ -200,15 +186,6 @@ class DatasetConfig(Component):
     def scored_split(self) -> Literal["validation", "test"]:
         """What samples are scored against: the validation images if any are held out, otherwise the test images."""
         return "validation" if self.validation else "test"
-
-    @model_serializer(mode="wrap")
-    def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        flat: dict[str, Any] = handler(self)
-        options = flat.pop("options")
-        for key in ("validation", "count"):  # so that older recipes, which lack them, and their digests do not change
-            if not flat[key]:
-                del flat[key]
-        return {**flat, **options}
 
 
 class NetworkConfig(Component):
@@ -290,10 +267,9 @@ class Until(Section):
 
     @model_serializer(mode="wrap")
     def _what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None and (key, value) != NO_DELTA}
-
-
-NO_DELTA = ("min_delta", 0.0)
+        return {
+            key: value for key, value in handler(self).items() if value is not None and (key, value) != ("min_delta", 0)
+        }
 
 
 def _each_metric_once_in_until(until: tuple[Until, ...]) -> tuple[Until, ...]:
@@ -384,13 +360,9 @@ class TrainConfig(Section):
         return () if self.until is None else self.until if isinstance(self.until, tuple) else (self.until,)
 
     @model_validator(mode="after")
-    def _same_kernels_each_time(self) -> TrainConfig:
+    def _fits_together(self) -> TrainConfig:
         if self.deterministic and self.cudnn_benchmark:
             raise combination("is deterministic, but cudnn_benchmark chooses kernels by timing: turn one off")
-        return self
-
-    @model_validator(mode="after")
-    def _one_batch_at_least(self) -> TrainConfig:
         if self.batch_size > self.images:
             raise combination(f"has a batch_size of {self.batch_size}, more than its images ({self.images})")
         return self
@@ -466,10 +438,9 @@ class Recipe(Section):
     def follows_length(self) -> bool:
         """Whether a learning rate, or anything else with a schedule, depends on ``train.images``."""
         components = [*self.optimizers.values(), *self.regularizers, self.augmentation]
-        options = [component.options for component in components if component is not None]
-        lasting = [one for one in _schedules([*options, self.train.ema]) if one.images is None]
+        schedules = _schedules([*(component.options for component in components if component), self.train.ema])
         decays = any(one.options.get("decay", "constant") != "constant" for one in self.optimizers.values())
-        return decays or any(one.shape != "constant" for one in lasting)
+        return decays or any(one.shape != "constant" and one.images is None for one in schedules)
 
     def plain(self) -> dict[str, Any]:
         """The recipe as its file holds it: mappings, lists, text, numbers. Its name is the file's."""
@@ -485,12 +456,9 @@ class Recipe(Section):
 
     def components(self) -> Iterator[tuple[strict.KeyPath, str, Component]]:
         """Each registered component's path in the recipe, its kind, and the component; networks are left out."""
-        yield ("dataset",), "dataset", self.dataset
-        yield ("prior",), "prior", self.prior
-        yield ("loss",), "loss", self.loss
-        for index, component in enumerate(self.regularizers):
-            yield ("regularizers", index), "regularizer", component
-        if self.augmentation is not None:
-            yield ("augmentation",), "augmentation", self.augmentation
-        for index, component in enumerate(self.trackers):
-            yield ("trackers", index), "tracker", component
+        for kind in ("dataset", "prior", "loss", "augmentation"):
+            if getattr(self, kind) is not None:
+                yield (kind,), kind, getattr(self, kind)
+        for kind, section in (("regularizer", "regularizers"), ("tracker", "trackers")):
+            for index, component in enumerate(getattr(self, section)):
+                yield (section, index), kind, component

@@ -86,15 +86,13 @@ class Options:
             if parameter.default is not parameter.empty:
                 self.defaults[name] = parameter.default
         self._model = self._build()
-        for name, default in self.defaults.items():
-            try:
-                json.dumps(default)
-            except (TypeError, ValueError) as error:
-                raise GanzooError(
-                    f"The {subject} has an option '{name}' with a default that a recipe cannot hold: {error}.",
-                    "Use None, a number, a boolean, text, or a list or tuple of them.",
-                ) from error
-        wrong = [issue for issue in self._issues(self.defaults) if not issue.verdict.startswith("needs")]
+        try:
+            wrong = [issue for issue in self._issues(self.defaults) if not issue.verdict.startswith("needs")]
+        except TypeError as error:
+            raise GanzooError(
+                f"The {subject} has an option with a default that a recipe cannot hold: {error}.",
+                "Use None, a number, a boolean, text, or a list or tuple of them.",
+            ) from error
         if wrong:
             raise GanzooError(f"The {subject} has a default of the wrong type: {wrong[0].sentence('it')}")
 
@@ -121,12 +119,6 @@ class Options:
         properties: dict[str, Any] = self._model.model_json_schema().get("properties", {})
         return properties
 
-    def unknown(self, option: str, remedy: str) -> str:
-        """The remedy for an unknown option: the given one, unless its author forgot to make it keyword-only."""
-        if option not in self.positional:
-            return remedy
-        return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
-
     def _build(self) -> type[BaseModel]:
         fields: dict[str, Any] = {
             _PREFIX + name: (kind, Field(default=... if name not in self.defaults else None, alias=name))
@@ -150,10 +142,13 @@ class Options:
             self._validated(options)
         except ValidationError as error:
             mistakes = issues(error, self._model, options, noun="option")
-            return [
-                one if one.path else replace(one, remedy=self.unknown(str(one.key), one.remedy)) for one in mistakes
-            ]
+            return [replace(one, remedy=self._remedy(one)) for one in mistakes]
         return list(_beyond_tensors(options))
+
+    def _remedy(self, mistake: ValidationIssue) -> str:
+        if not mistake.path and mistake.key in self.positional:
+            return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
+        return mistake.remedy if self.types else "It takes none."
 
 
 def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]:
@@ -422,11 +417,7 @@ class Registry(Generic[T]):
     @property
     def aliases(self) -> dict[str, str]:
         """Registered names by alias, for error messages. If several entries claim an alias, the first name wins."""
-        names: dict[str, str] = {}
-        for entry in self:
-            for alias in entry.aliases:
-                names.setdefault(alias, entry.name)
-        return names
+        return {alias: entry.name for entry in reversed([*self]) for alias in entry.aliases}
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

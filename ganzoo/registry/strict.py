@@ -83,9 +83,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         GanzooError: The file is missing, too large, not UTF-8, not valid YAML, or not a mapping.
     """
     try:
-        if not path.is_file():
-            if path.exists():
-                raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
+        if path.exists() and not path.is_file():
+            raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
+        if not path.exists():
             hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
             raise GanzooError(
                 f"No such file: {path}.", hint or "Check its path; a relative one starts at the working folder."
@@ -155,10 +155,8 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN')
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        number = value.item()
-        if isinstance(number, bool | int | float | str):
-            return number
+    if getattr(value, "shape", None) == ():  # a NumPy number, or a tensor
+        return value.item()
     name = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
     raise TypeError(f"it is or contains {name}")
 

@@ -65,7 +65,6 @@ def test_how_long_it_takes_is_said_before_it_starts_and_changes_no_bit(photos, t
 
 
 def test_a_path_in_place_of_a_datasets_name(photos, zoo, monkeypatch):
-    from ganzoo.config.loading import load_recipe
 
     monkeypatch.chdir(photos.parent)
     recipe = load_recipe("dcgan-mnist", zoo, ["dataset=./photos", "dataset.size=8"])
@@ -181,8 +180,3 @@ def test_archives_that_lie(tmp_path):
 def test_other_pictures_beside_one_s_own_are_refused(photos, zoo, other):
     with pytest.raises(GanzooError, match=f"--data already chooses the pictures, so --set {other} cannot"):
         recipe_for(photos, "dcgan", zoo, [other])
-
-
-def test_pictures_by_name_and_by_path_are_refused(photos, zoo):
-    with pytest.raises(GanzooError, match="both choose the pictures"):
-        load_recipe("dcgan-mnist", zoo, [f"dataset={{name: {photos}, path: elsewhere}}"])
