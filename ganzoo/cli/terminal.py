@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 import typer
 
 from ganzoo.errors import GanzooError, visible
-from ganzoo.files import MADE, begins_like, refuse_to_overwrite
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
@@ -146,6 +145,8 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE even if gan
 
 def refuse_out(out: Path, command: str, *, force: bool) -> None:
     """Raise an error, before anything is computed, if the output file has no folder or would replace a foreign file."""
+    from ganzoo.files import MADE, begins_like, refuse_to_overwrite
+
     refuse_missing_folder(out)
     ours = force or begins_like(out, MADE)
     refuse_to_overwrite(out, ours=ours, command=command, remedy="Give another --out, or add --force.")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 
 from ganzoo.errors import GanzooError, nearest, one_line
 
@@ -70,12 +71,19 @@ def _names(point: EntryPoint) -> set[str]:
 
 def distribution_name(point: EntryPoint) -> str:
     """The package's name in its normal form (PEP 503)."""
-    return normal(point.dist.name) if point.dist else "unknown"
+    return normal(_name_and_version(point.dist)[0])
 
 
 def distribution_of(point: EntryPoint) -> str:
     """The package's name and version."""
-    return one_line(f"{point.dist.name} {point.dist.version}") if point.dist else "unknown"
+    return one_line(" ".join(_name_and_version(point.dist)))
+
+
+@cache
+def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
+    """From the package's metadata, which takes a millisecond to read."""
+    assert distribution is not None  # as for every installed entry point
+    return distribution.name, distribution.version
 
 
 def normal(name: str) -> str:
