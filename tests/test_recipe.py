@@ -263,7 +263,7 @@ def test_components_are_built_in_code_as_in_files():
             {"evaluate.metrics": ["fid@mnist-cn"]},
             "evaluate.metrics.0: Unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
         ),
-        ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate names a metric twice."),
+        ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate.metrics names a metric twice."),
         (
             {"train.until": {"metric": "fid@other", "below": 1}},
             "train.until waits for 'fid@other', which is not in evaluate.metrics. It lists fid@mnist-cnn.",

@@ -48,7 +48,7 @@ def test_what_yaml_1_1_would_turn_into_something_else_is_text(text):
         ("a: *x", ["line 1, column 4", "anchors"]),
         ("a: !!python/name:os.system", ["line 1", "tag", "os.system"]),
         ("a: !!int '3'", ["line 1, column 4", "tag"]),
-        ("a: 1\n---\nb: 2", ["line 2, column 1", "only one YAML document"]),
+        ("a: 1\n---\nb: 2", ["line 2, column 1", "another document"]),
         ("1: a", ["line 1, column 1", "keys must be text"]),
         ("{[1]: a}", ["keys must be text"]),
         ("a: [1, 2\nb: 3", ["line 2", "expected"]),

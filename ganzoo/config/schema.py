@@ -35,13 +35,20 @@ def combination(verdict: str) -> PydanticCustomError:
     return PydanticCustomError("combination", "{verdict}", {"verdict": verdict})
 
 
-def refuse_unless_mapping(data: Any, expected: str) -> None:
-    """Refuse a value that is neither a mapping nor a model made from one.
+def refuse_unless_mapping(data: Any, expected: str) -> Any:
+    """Return a mapping, or a model made from one, and refuse anything else.
 
     Pydantic's own message would only mention a mapping, not what else is ``expected``.
     """
     if not isinstance(data, (dict, BaseModel)):
         raise combination(f"must be {expected}, not {strict.shown(data)}")
+    return data
+
+
+def _each_metric_once(metrics: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len({getattr(one, "metric", one) for one in metrics}) < len(metrics):
+        raise combination("names a metric twice")
+    return metrics
 
 
 class Section(BaseModel):
@@ -272,14 +279,8 @@ class Until(Section):
         }
 
 
-def _each_metric_once_in_until(until: tuple[Until, ...]) -> tuple[Until, ...]:
-    if len({one.metric for one in until}) < len(until):
-        raise combination("names a metric twice")
-    return until
-
-
 Untils = Annotated[
-    tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once_in_until), Tag("several")
+    tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once), Tag("several")
 ]
 UntilAll = Annotated[
     Annotated[Until, Tag("one")] | Untils,
@@ -301,10 +302,7 @@ class InitFrom(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_text(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            return {"source": data}
-        refuse_unless_mapping(data, "text or a mapping")
-        return data
+        return {"source": data} if isinstance(data, str) else refuse_unless_mapping(data, "text or a mapping")
 
 
 EngineName = Literal["eager", "compile", "cudagraph", "compile-cudagraph"]
@@ -379,15 +377,9 @@ class EvaluateConfig(Section):
     """
 
     every_images: ImageCount | None = None
-    metrics: tuple[MetricName, ...] = Field((), strict=False)
+    metrics: Annotated[tuple[MetricName, ...], AfterValidator(_each_metric_once)] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
     anyway: bool = False
-
-    @model_validator(mode="after")
-    def _each_metric_once(self) -> EvaluateConfig:
-        if len(set(self.metrics)) < len(self.metrics):
-            raise combination("names a metric twice")
-        return self
 
 
 class Recipe(Section):

@@ -177,14 +177,13 @@ def _keyword_only(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parame
     """Keyword-only parameters by name, each with the names with which its annotation is resolved."""
     functions: list[Any] = [factory]
     if isinstance(factory, type):
-        own = [vars(cls).get("__init__") for cls in factory.__mro__]
-        functions = [init for init in own if inspect.isfunction(init)] or [factory]
+        functions = [vars(cls)["__init__"] for cls in factory.__mro__ if "__init__" in vars(cls)]
     found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
     for function in functions:
         parameters = _parameters(function)
         while isinstance(function, partial):
             function = function.func
-        names = getattr(sys.modules.get(function.__module__), "__dict__", {})
+        names = getattr(sys.modules.get(getattr(function, "__module__", "")), "__dict__", {})
         for parameter in parameters:
             if parameter.kind is parameter.KEYWORD_ONLY:
                 found.setdefault(parameter.name, (parameter, names))

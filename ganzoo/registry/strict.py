@@ -168,14 +168,11 @@ def dump(value: Any) -> str:
 
 def _refuse_unsupported(text: str, source: str) -> None:
     """Check events before anything is built, so that neither deep nesting nor expanding aliases cost anything."""
-    depth = documents = 0
+    depth = 0
     for event in yaml.parse(text, Loader=_Loader):
-        documents += isinstance(event, yaml.DocumentStartEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         tag = getattr(event, "tag", None)
-        if documents > 1:
-            reason = "only one YAML document is allowed, and a second one starts here"
-        elif depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             reason = f"nested more than {MAX_DEPTH} levels deep"
         elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             reason = "anchors and aliases (& and *) are not allowed; write the value out"
