@@ -6,7 +6,6 @@ module is imported at every start, so heavy imports must wait until the command 
 
 from __future__ import annotations
 
-import codecs
 import errno
 import io
 import linecache
@@ -91,12 +90,10 @@ app.command("doctor")(doctor)
 def _from_package(point: EntryPoint) -> Any:
     """The command that an entry point names; if it cannot be loaded, one that only says so."""
     alone = typer.Typer(add_completion=False)
-    failed, remedy = (
-        f"'{point.value}' of {distribution_of(point)} cannot be loaded",
-        "Update that package, or uninstall it.",
-    )
+    failed = f"'{point.value}' of {distribution_of(point)} cannot be loaded"
     try:
-        with foreign_code(failed, remedy), redirect_stdout(sys.stderr):  # standard output may be meant for JSON
+        # Standard output may be meant for JSON.
+        with foreign_code(failed, "Update that package, or uninstall it."), redirect_stdout(sys.stderr):
             found = point.load()
             if isinstance(found, typer.Typer):
                 alone.add_typer(found, name=point.name)
@@ -116,7 +113,6 @@ def _from_package(point: EntryPoint) -> Any:
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
-ESCAPE = "ganzoo.escape"
 LOGGERS = ("ganzoo", "ganzoo_plugins", *BESIDE)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -188,12 +184,10 @@ def _explained(error: BaseException) -> tuple[int | None, str]:
         if sys.argv[1:2] in (["run"], ["bench"]) or sys.argv[1:3] == ["study", "run"]:
             remedy = "Everything saved is intact: free some space and resume the run."
         return 1, f"{NO_SPACE[error.errno]}. {remedy}"
-    if isinstance(error, OSError) and error.errno in NO_ACCESS:
-        what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
-        return 1, one_line(f"Cannot open {what}: {error.strerror}. {remedy}")
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in NO_ACCESS):
+        remedy = " Check its permissions, or choose another folder." if error.errno in NO_ACCESS else ""
         code = 2 if error.errno == errno.ENAMETOOLONG else 1
-        return code, one_line(f"{error.filename} cannot be read or written: {error.strerror}.")
+        return code, one_line(f"Cannot open {error.filename or 'a file'}: {error.strerror}.{remedy}")
     if line := _line_of_a_plugin(error):
         return 1, one_line(f"{type(error).__name__}: {error} ({line}).")
     return (1 if isinstance(error, BrokenPipeError) else None), ""
@@ -229,24 +223,16 @@ def _usage(error: Any) -> tuple[int, str]:
 def _prepare_streams() -> None:
     """Make sure that all standard streams are open, and that the output streams accept any text.
 
-    A name or path may contain characters that the terminal's encoding lacks, or bytes that are not text. They are
-    escaped as in JSON, so that JSON stays valid. A stream that the caller closed is replaced by the null device:
-    otherwise the next file to be opened would get its descriptor, and libraries would print into that file.
+    A name or path may contain characters that the terminal's encoding lacks, or bytes that are not text. A stream that
+    the caller closed is replaced by the null device: otherwise the next file to be opened would get its descriptor, and
+    libraries would print into that file.
     """
-    codecs.register_error(ESCAPE, _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 (open to the end)
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=ESCAPE)
-
-
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

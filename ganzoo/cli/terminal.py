@@ -39,9 +39,10 @@ _for_json: ContextVar[TextIO | None] = ContextVar("for_json", default=None)
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print JSON on standard output; characters that could control a terminal are escaped as in JSON."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    stream = _for_json.get() or sys.stdout
+    text = json.dumps(value, ensure_ascii="utf" not in (stream.encoding or "utf-8").lower(), indent=indent)
     text = "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
-    typer.echo(text, file=_for_json.get())
+    typer.echo(text, file=stream)
 
 
 def warn_of_problems(zoo: Zoo) -> None:

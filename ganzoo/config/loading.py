@@ -156,17 +156,15 @@ def _recipe_of(
         return recipe
     # If the file alone is not a recipe, not all of its own mistakes are known.
     unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
-    by_override = [unchanged is not None and issue not in own for issue in mistakes]
-    if unchanged is not None:
-        mistakes = [_with_place(issue, unchanged) for issue in mistakes]
     sentences = []
-    for issue, is_new in zip(mistakes, by_override, strict=True):
+    for issue in mistakes:
         to_blame = [override for override in parsed if override.concerns(issue.place)][-1:]
-        if not to_blame and is_new:
+        if not to_blame and unchanged is not None and issue not in own:
             # The override that made the section that lacks a key; or else all, since some parts do not fit together.
             to_blame = [override for override in parsed if override.concerns(issue.path)][-1:] or parsed
         culprit = " ".join(f"--set {override.text}" for override in to_blame) or str(place)
-        sentences.append(f"{culprit}: {issue.sentence('the recipe')}")
+        hinted = issue if unchanged is None else _with_place(issue, unchanged)
+        sentences.append(f"{culprit}: {hinted.sentence('the recipe')}")
     raise ValidationFailed(mistakes, sentences)
 
 
@@ -221,17 +219,11 @@ COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentat
 
 @dataclass(frozen=True)
 class Override:
-    """One override, ``a.b=c``.
+    """One override, ``a.b=c``."""
 
-    Attributes:
-        text: The override as given.
-        path: Keys and list indices, as text.
-        value: What to put there.
-    """
-
-    text: str
-    path: tuple[str, ...]
-    value: Any
+    text: str  # as given
+    path: tuple[str, ...]  # keys and list indices, as text
+    value: Any  # what to put there
 
     @classmethod
     def parse(cls, text: str) -> Override:
