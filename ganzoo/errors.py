@@ -7,19 +7,17 @@ import errno
 import linecache
 import re
 import sys
-import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parent
 BESIDE = ("ganzoo_checks", "ganzoo_reports", "ganzoo_studies")
 """The packages beside the core in our distribution."""
-LIBRARIES = ("torch", "pluggy", "pydantic", *BESIDE)
-"""Stack frames in these, in the standard library and in ganzoo itself never point at a plugin's mistake."""
+LIBRARIES = {"ganzoo", "torch", "pluggy", "pydantic", *BESIDE, *sys.stdlib_module_names}
+"""Stack frames in these never point at a plugin's mistake."""
 
 
 class GanzooError(Exception):
@@ -115,24 +113,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
 
 
-def plugin_line(error: BaseException) -> str:
+def plugin_line(error: BaseException, packages: Collection[str] | None = None) -> str:
     """Where a plugin failed: ``" (nets.py, line 19: `return 1 / 0`)"``; empty if none of its code is to blame.
 
-    That is the innermost frame outside torch, ganzoo and the standard library. If ganzoo has wrapped a plugin's
-    exception in its own error, the plugin's exception counts.
+    That is the innermost frame outside torch, ganzoo and the standard library, or in ``packages`` if they are given. If
+    ganzoo has wrapped a plugin's exception in its own error, the plugin's exception counts.
     """
-    library = sysconfig.get_path("stdlib")  # slow, so only once something has failed
-    own = [PACKAGE, *(Path(str(sys.modules[name].__file__)).parent for name in LIBRARIES if name in sys.modules)]
-    frames = [*traceback.extract_tb(error.__traceback__)]
+    frames = [*traceback.walk_tb(error.__traceback__)]
     if isinstance(error, GanzooError) and error.__cause__ is not None:
-        frames += traceback.extract_tb(error.__cause__.__traceback__)
-    for frame in reversed(frames):
-        path = Path(frame.filename)
-        standard = path.is_relative_to(library) and "site-packages" not in path.parts
-        if standard or any(path.is_relative_to(folder) for folder in own) or not path.is_file():
-            continue
-        code = linecache.getline(frame.filename, frame.lineno or 0).strip()
-        return f" ({path.name}, line {frame.lineno}: `{code}`)"
+        frames += traceback.walk_tb(error.__cause__.__traceback__)
+    for frame, line in reversed(frames):
+        package, path = str(frame.f_globals.get("__name__")).partition(".")[0], Path(frame.f_code.co_filename)
+        is_plugin = package not in LIBRARIES if packages is None else package in packages
+        if is_plugin and path.is_file():
+            return f" ({path.name}, line {line}: `{linecache.getline(str(path), line).strip()}`)"
     return ""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import io
-import linecache
 import logging
 import os
 import re
@@ -19,7 +18,6 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint
 from itertools import pairwise
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Annotated, Any
 
@@ -41,6 +39,7 @@ from ganzoo.errors import (
     foreign_code,
     is_out_of_memory,
     one_line,
+    plugin_line,
 )
 from ganzoo.registry.packages import COMMANDS, OURS, PLUGINS, allowed, distribution_name, distribution_of, installed
 
@@ -188,20 +187,10 @@ def _explained(error: BaseException) -> tuple[int | None, str]:
         remedy = " Check its permissions, or choose another folder." if error.errno in NO_ACCESS else ""
         code = 2 if error.errno == errno.ENAMETOOLONG else 1
         return code, one_line(f"Cannot open {error.filename or 'a file'}: {error.strerror}.{remedy}")
-    if line := _line_of_a_plugin(error):
-        return 1, one_line(f"{type(error).__name__}: {error} ({line}).")
+    theirs = [one for group in (PLUGINS, COMMANDS) for one in installed(group) if distribution_name(one) != OURS]
+    if line := plugin_line(error, {re.split("[.:]", point.value)[0] for point in theirs}):
+        return 1, one_line(f"{type(error).__name__}: {error}{line}.")
     return (1 if isinstance(error, BrokenPipeError) else None), ""
-
-
-def _line_of_a_plugin(error: BaseException) -> str:
-    """The innermost line of a third-party plugin in an error's traceback; empty if there is none."""
-    points = [*installed(PLUGINS), *installed(COMMANDS)]
-    packages = {re.split("[.:]", point.value)[0] for point in points if distribution_name(point) != OURS}
-    for frame, number in reversed([*traceback.walk_tb(error.__traceback__)]):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages:
-            path = frame.f_code.co_filename
-            return f"{Path(path).name}, line {number}: `{linecache.getline(path, number).strip()}`"
-    return ""
 
 
 def _usage(error: Any) -> tuple[int, str]:

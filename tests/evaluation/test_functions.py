@@ -97,15 +97,6 @@ def exits(n, seed):
     sys.exit(0)
 
 
-class Silent(BaseException):
-    def __str__(self):
-        raise RuntimeError
-
-
-def silent(n, seed):
-    raise Silent
-
-
 def generator(n, seed):
     yield from grey(n, seed)
 
@@ -277,7 +268,6 @@ def command(module, monkeypatch, capsys):
     [
         ("made_main:grey", "made_main:grey cannot be imported: SystemExit: usage: made_main."),
         ("made_up:exits", "made_up:exits(5, 0) failed: SystemExit: 0."),
-        ("made_up:silent", "made_up:silent(5, 0) failed: Silent."),
         ("made_up:odd.there", "made_up:odd.there cannot be imported: ValueError: no attributes."),
         ("made_up:generator", "returned generator instead of an array or tensor."),
         ("made_up:meta", "returned images that cannot be read: NotImplementedError: "),
