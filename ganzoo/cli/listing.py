@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shutil
 import sys
 import textwrap
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +18,7 @@ from ganzoo.errors import GanzooError, nearest, one_line, unknown, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
@@ -183,7 +184,7 @@ def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     registries = [zoo.registry(kind)] if kind else zoo.registries()
     entries = [registry.get(name) for registry in registries if name in registry]
     # As in `run`, which also suggests a file whose suffix was left out.
-    is_file = name.endswith((".yaml", ".yml")) or any(Path(name + end).is_file() for end in ("", ".yaml", ".yml"))
+    is_file = name.endswith((".yaml", ".yml")) or any(os.path.isfile(name + end) for end in ("", ".yaml", ".yml"))  # noqa: PTH113
     if not entries and not is_file:
         if kind:
             registries[0].get(name)

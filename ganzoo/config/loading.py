@@ -109,7 +109,7 @@ def find_dataset(name: str | Path, zoo: Zoo) -> tuple[Entry[Dataset], dict[str, 
     Raises:
         GanzooError: There is no such dataset, folder or archive.
     """
-    known = str(name) in zoo.datasets or not Path(name).exists()
+    known = str(name) in zoo.datasets or not os.path.exists(name)  # noqa: PTH110 - False for a name that is too long
     dataset = _with_own_pictures({"dataset": str(name) if known else os.path.abspath(name)}, zoo)["dataset"]  # noqa: PTH100
     if dataset == OWN_PICTURES:
         raise GanzooError(
@@ -126,9 +126,9 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
         return path
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - as above
         word = shlex.quote(str(source))
         if (path / "run.json").exists():
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
@@ -137,7 +137,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, Path):
         return path  # it is missing, which reading it will report
     for file in (f"{source}.yaml", f"{source}.yml"):
-        if Path(file).is_file():
+        if os.path.isfile(file):  # noqa: PTH113 - as above
             raise GanzooError(f"Unknown recipe '{source}'.", f"Did you mean the file {file}?")
     return zoo.recipes.get(source).create()  # raises, naming the nearest
 

@@ -83,7 +83,7 @@ def distribution_of(point: EntryPoint) -> str:
 def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
     """From the package's metadata, which takes a millisecond to read."""
     assert distribution is not None  # as for every installed entry point
-    return distribution.name, distribution.version
+    return distribution.name, str(distribution.version)  # a damaged package may lack its version
 
 
 def normal(name: str) -> str:
