@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from ganzoo.files import append_lines, read_lines, write_atomically
+from ganzoo.files import locked_append, read_lines, write_atomically
 from ganzoo.formatting import duration
 from ganzoo.runs.provenance import hardware_in_words
 from ganzoo_reports.templates import between_markers
@@ -77,6 +77,6 @@ if __name__ == "__main__":
             sys.exit()
         clone, command, test = installed("HEAD", "test", Path(folder))
         test |= {"after_install": timed(command, clone), "environment": run["environment"]}
-    append_lines(ROOT / "results" / "first-command.jsonl", [run, test])
+    locked_append(ROOT / "results" / "first-command.jsonl", [run, test])
     text = between_markers((ROOT / "README.md").read_text("utf-8"), MARKERS, sentence(run, test), "README.md")
     write_atomically(ROOT / "README.md", text.encode())

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import glob
-import hashlib
 import json
 import logging
+import mmap
 import os
 import re
 import shlex
 import shutil
-import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -27,10 +25,10 @@ from filelock import FileLock
 from ganzoo.errors import GanzooError, one_line
 
 logger = logging.getLogger(__name__)
-MINUTE, DAY = 60, 86_400
+DAY = 86_400
 """Seconds."""
-TEMPORARY = re.compile(r"\.[0-9]+(-[0-9a-f]{8}-[0-9a-f]{12})?\.tmp$")
-"""How our temporary names end; the oldest ones contain only a process id."""
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp$")
+"""How our temporary names end."""
 
 
 def refuse_links(path: Path, within: Path) -> Path:
@@ -78,36 +76,6 @@ def default_folder(*parts: str) -> Path:
         GanzooError: It is a link, or is reached through one.
     """
     return refuse_links(Path(*parts), Path())
-
-
-def refuse_links_out(folder: Path, within: Path | None = None) -> None:
-    """Check that no link in a folder leads out of it, or out of ``within``, so that reading it reads nothing else.
-
-    Raises:
-        GanzooError: A link leads outside.
-    """
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            refuse_link_out(Path(place, name), within or folder)
-
-
-def refuse_link_out(entry: Path, folder: Path) -> None:
-    """Check that a folder's entry is not a link that leads outside the folder.
-
-    Raises:
-        GanzooError: It is.
-    """
-    if not entry.is_symlink():
-        return
-    try:
-        target = entry.resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
-        target = Path(entry.anchor)
-    if not target.is_relative_to(folder.resolve()):
-        raise GanzooError(
-            f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
-            "Replace it with its target. The folder itself may be anywhere.",
-        )
 
 
 def similar(path: Path, suits: Callable[[Path], bool]) -> str:
@@ -169,87 +137,50 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: The disk is full or the folder read-only; the old file is unchanged.
     """
     sweep(path.parent, path.name)
-    for attempts_left in (2, 1, 0):
-        temporary = temporary_name(path)
-        try:
-            with temporary.open("xb") as file:  # "x" never follows an existing link
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            break
-        except OSError as error:
-            # Removed by a process that took this one for dead: in containers, ids and host names may be the same.
-            if not isinstance(error, FileNotFoundError) or not attempts_left:
-                error.filename, error.filename2 = str(path), None  # not the temporary name, which nobody knows
-                raise
-        finally:
-            with suppress(OSError):  # a read-only disk refuses this too, and would be blamed on the temporary name
-                temporary.unlink(missing_ok=True)
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as file:  # "x" never follows an existing link
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # not the temporary name, which nobody knows
+        raise
+    finally:
+        with suppress(OSError):  # a read-only disk refuses this too, and would be blamed on the temporary name
+            temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
 def temporary_name(path: Path) -> Path:
-    """A new temporary name for ``path``: hidden, in the same folder, with the writer's process id and host.
-
-    It is always unique: containers that share a folder have the same process ids, and possibly the same host name.
-    """
-    return path.with_name(f".{path.name}.{os.getpid()}-{host()}-{uuid.uuid4().hex[:12]}.tmp")
-
-
-def host() -> str:
-    """Distinguishes this machine from others without giving its name: run folders are shared."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """A new temporary name for ``path``: hidden, and in the same folder."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
-    """Remove temporary files that killed processes left behind.
+    """Remove temporary files and folders that killed processes left behind: no write takes a day.
 
     Args:
         folder: The folder to clean.
-        name: Remove only temporary files for this name; default: all.
-        sole_writer: No other process writes here, so remove temporary files even if a process with the writer's id is
-            alive. Ids are reused, in containers almost always.
+        name: Remove only those for this name; default: all.
+        sole_writer: No other process writes here, so the age does not matter.
     """
     for temporary in folder.glob(f".{'*' if name == '*' else glob.escape(name)}.*.tmp"):
-        if not TEMPORARY.search(temporary.name):
-            continue  # not ours
-        if sole_writer or not _may_be_alive(temporary):
+        with suppress(OSError):  # gone in the meantime
+            old = sole_writer or time.time() - temporary.lstat().st_mtime > DAY
+            if not TEMPORARY.search(temporary.name) or not old:
+                continue
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
             else:
-                temporary.unlink(missing_ok=True)
+                temporary.unlink()
 
 
-def _may_be_alive(temporary: Path) -> bool:
-    """Whether the process that writes a temporary file may still be running."""
-    writer, _, place = temporary.name.split(".")[-2].partition("-")
-    if place and place.partition("-")[0] != host():
-        # Process ids of other machines or containers mean nothing here, but no write takes a day.
-        return _age(temporary) < DAY
-    if os.name == "nt":
-        return True  # on Windows, os.kill(pid, 0) would kill the process
-    try:
-        os.kill(int(writer), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    # A process with this id is alive: this one, a writer in a container with the same host name, or an unrelated one.
-    return int(writer) != os.getpid() or _age(temporary) < MINUTE
-
-
-def _age(file: Path) -> float:
-    """Seconds since it was written; 0 if unknown."""
-    with suppress(OSError):
-        return time.time() - file.stat().st_mtime
-    return 0.0
-
-
-def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
+def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
     """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
 
-    Only for files that no other process writes; see ``locked_append``.
+    Other processes may append to the file as well: a lock, the hidden ``.NAME.lock`` next to it, prevents losing lines.
 
     Args:
         path: Created if missing.
@@ -260,47 +191,28 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
         The file's size in bytes before and after.
 
     Raises:
-        GanzooError: The file is a link, so its target is not ours.
+        GanzooError: The file or its lock is a link, so its target is not ours.
         OSError: The disk is full or the file cannot be written; none of the lines were added.
     """
+    lock = FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent))
     refuse_links(path, path.parent)
-    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    content = lines.encode()
+    content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
     left = memoryview(content)
+    is_device = path.exists() and not path.is_file()  # or a pipe: no lock is left next to it, and it cannot be synced
     # Unbuffered: closing a buffered file would retry the write that a full disk has just refused.
-    with path.open("a+b", buffering=0) as file:
-        descriptor = file.fileno()
-        _end_last_line(descriptor)
-        before = os.fstat(descriptor).st_size
+    with nullcontext() if is_device else lock, path.open("a+b", buffering=0) as file:
+        _end_last_line(file.fileno())
+        before = os.fstat(file.fileno()).st_size
         try:
             while left:
-                left = left[os.write(descriptor, left) :]
-            if durable and path.is_file():  # devices and pipes cannot be synced
-                os.fsync(descriptor)
+                left = left[os.write(file.fileno(), left) :]
+            if durable and not is_device:
+                os.fsync(file.fileno())
         except BaseException:
             with suppress(OSError):
-                os.ftruncate(descriptor, before)
+                os.ftruncate(file.fileno(), before)
             raise
     return before, before + len(content)
-
-
-def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
-    """Append JSON lines to a file that other processes append to as well; a lock prevents losing lines.
-
-    Args:
-        path: The file; its lock is the hidden ``.NAME.lock`` next to it.
-        records: Written all or none, in one piece.
-        durable: Wait until they are on the disk.
-
-    Returns:
-        The file's size in bytes before and after.
-
-    Raises:
-        GanzooError: The file or its lock is a link, so its target is not ours.
-        OSError: The disk is full or the folder cannot be written; none of the lines were added.
-    """
-    with FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent)):
-        return append_lines(path, records, durable=durable)
 
 
 def read_lines(path: Path, is_complete: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:
@@ -313,8 +225,8 @@ def numbered_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    Damaged lines stay in the file, and are skipped with a warning that gives their numbers. If the last line is not a
-    record and has no newline, it is skipped silently: it is still being written, or a crash cut it short.
+    Damaged lines stay in the file, and are skipped with a warning that gives their numbers. A last line without a
+    newline is skipped silently: it is still being written, or a crash cut it short.
 
     Args:
         path: The file.
@@ -322,14 +234,12 @@ def numbered_lines(
     """
     if not path.exists():
         return []
-    *lines, last = path.read_bytes().split(b"\n")
-    records = [(number, _record(line)) for number, line in enumerate(lines, 1)]
-    if (record := _record(last)) is not None:  # an editor may have left out the newline
-        records.append((len(lines) + 1, record))
+    lines = path.read_bytes().split(b"\n")
+    records = [(number, _record(line)) for number, line in enumerate(lines, 1) if line.strip()]
     whole = [(number, record) for number, record in records if record is not None and is_complete(record)]
-    if len(whole) < len(records):
-        kept = {number for number, _ in whole}
-        _warn_damaged(path, tuple(number for number, _ in records if number not in kept))
+    damaged = {number for number, _ in records if number < len(lines)} - {number for number, _ in whole}
+    if damaged:
+        _warn_damaged(path, tuple(sorted(damaged)))
     return whole
 
 
@@ -341,24 +251,18 @@ def _warn_damaged(path: Path, numbers: tuple[int, ...]) -> None:
 
 
 def parse_json(content: bytes) -> Any:
-    """Parse JSON; refuse integers beyond 64 bits, and text that cannot be encoded again.
+    """Parse JSON; refuse text that cannot be encoded again.
 
     Raises:
-        ValueError: It is not JSON, is nested too deeply, or contains such integers or text.
+        ValueError: It is not JSON, is nested too deeply, or contains such text.
     """
     try:
-        value = json.loads(content, parse_int=_int64)
+        value = json.loads(content)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if b"\\ud" in content.lower():  # half of a surrogate pair cannot be encoded
         json.dumps(value, ensure_ascii=False).encode()
     return value
-
-
-def _int64(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
-        raise ValueError(f"the number {digits[:20]} is too large")
-    return int(digits)
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -374,15 +278,12 @@ def _end_last_line(descriptor: int) -> None:
 
     A truncated JSON object is never valid JSON, and begins with ``{``; after the machine crashed, it may be all zeros.
     """
-    start, line = os.fstat(descriptor).st_size, b""
-    with os.fdopen(descriptor, "rb", closefd=False) as file:
-        while start > 0:
-            chunk_start = max(0, start - 65_536)
-            file.seek(chunk_start)
-            head, newline, tail = file.read(start - chunk_start).rpartition(b"\n")
-            line, start = tail + line, chunk_start + len(head + newline)
-            if newline:
-                break
+    size = os.fstat(descriptor).st_size
+    if size == 0:  # or a device
+        return
+    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
+        start = content.rfind(b"\n") + 1
+        line = content[start:]
     if not line:
         return
     if _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):
@@ -392,17 +293,12 @@ def _end_last_line(descriptor: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; the file's content is already on the disk.
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):  # Windows cannot open a folder, and some network file systems cannot sync one
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def child_python(module: str, *arguments: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Laws that hold for any value: what is written is read back the same."""
 
 import json
-import math
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from ganzoo.files import parse_json
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.strict import dump, parse
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
-from ganzoo.runs.schemas import read_scores, sealed
 from ganzoo_studies.records import Ledger, RunRecord, ScoredRun, read_runs
 
 few = settings(
@@ -200,29 +198,6 @@ def test_a_ledger_gives_back_what_was_put_into_it(put):
 
 
 @few
-@given(scores, st.sampled_from(["value", "metric", "images", "weights"]))
-def test_a_sealed_score_is_read_back_and_an_altered_one_is_not(score, key):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "scores.jsonl")
-        other = f"{score[key]}x" if isinstance(score[key], str) else 1 if score[key] != 1 else 2
-        altered = {**sealed(score), key: other}
-        path.write_text("".join(json.dumps(line) + "\n" for line in (sealed(score), altered)))
-        assert read_scores(path) == [score]
-
-
-@few
 @given(plain)
 def test_json_is_read_back(value):
     assert parse_json(json.dumps(value).encode()) == value
-
-
-@few
-@given(st.integers(2**63, 2**80))
-def test_numbers_that_no_tensor_holds_are_refused(number):
-    for content in (f"[{number}]", f'{{"a": -{number + 1}}}'):
-        try:
-            parse_json(content.encode())
-        except ValueError:
-            continue
-        raise AssertionError(content)
-    assert math.isfinite(parse_json(b"1e300"))

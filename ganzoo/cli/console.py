@@ -24,7 +24,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
-    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -99,26 +98,38 @@ BETTER = {"lower": "Lower is better", "higher": "Higher is better", "neither": "
 SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
 
 
-def show_scores(records: Sequence[Record], compared: Sequence[float | None] | None, against: str) -> None:
-    """Print a table of scores, each with its better direction and the score of real images, and the protocols below.
+def score_table(
+    records: Sequence[Record],
+    *,
+    weights: bool,
+    compared: Sequence[float | None] | None = None,
+    title: str | None = None,
+) -> Table:
+    """A table of scores, each with its better direction, its interval, and the score of real images.
 
     Args:
         records: Scores as in scores.jsonl.
+        weights: Whether to show their kind of weights.
         compared: For each score, the value to compare it with, or None; None if nothing is compared.
-        against: Where these values come from.
+        title: Printed above the table.
     """
-    has_weights = any(record["weights"] for record in records)
-    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("metric", no_wrap=True)
-    if has_weights:
+    if weights:
         table.add_column("weights")
     for heading in (*SCORE_HEADINGS, *([] if compared is None else ["against"])):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for index, record in enumerate(records):
-        cells = [arrowed(record), *([record["weights"] or "-"] if has_weights else []), *score_cells(record)]
+        cells = [arrowed(record), *([record["weights"] or "-"] if weights else []), *score_cells(record)]
         table.add_row(*cells, *([] if compared is None else [_number(compared[index])]))
+    return table
+
+
+def show_scores(records: Sequence[Record], compared: Sequence[float | None] | None, against: str) -> None:
+    """Print scores, beside those of another run or file ``against`` if there are any, and the protocols below."""
     console = Console()
-    print_uncut(console, table)
+    has_weights = any(record["weights"] for record in records)
+    print_uncut(console, score_table(records, weights=has_weights, compared=compared))
     if compared is not None:
         console.say(f"against: {against}")
     for record in records:
@@ -204,31 +215,15 @@ BAR_WIDTH, BESIDE_THE_BAR = 12, 14
 """Columns of a run's bar, and of its percentage and time left with the spaces around them."""
 
 
-class TimeLeft(TimeRemainingColumn):
-    """The time left, kept while it is unknown: after a long evaluation, all past progress is too old to estimate from.
-
-    It never wraps, so a narrow terminal does not cut it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(table_column=Column(no_wrap=True))
-        self._known: Text | None = None
-
-    def render(self, task: Task) -> Text:
-        """``0:03:21``, or ``-:--:--`` before the first estimate."""
-        if self._known is None or task.time_remaining is not None:
-            self._known = super().render(task)
-        return self._known
-
-
 class RunProgress(Bars, Tracker):
     """A progress bar with time left, the first headline metric, speed and losses; and at the end, one row of scores."""
 
     def __init__(self) -> None:
         bar = BarColumn(BAR_WIDTH, table_column=Column(no_wrap=True))
+        time_left = TimeRemainingColumn(table_column=Column(no_wrap=True))
         # Only the facts may wrap, and `_show` shows what fits.
         facts = TextColumn("{task.fields[facts]}", style="cyan", markup=False, table_column=Column())
-        super().__init__(bar, TaskProgressColumn(), TimeLeft(), facts)
+        super().__init__(bar, TaskProgressColumn(), time_left, facts)
         self._total = 0
         self._lined: tuple[float, float, int] | None = None  # time of the last line; time and images at the first step
         self._task: TaskID | None = None
@@ -241,6 +236,7 @@ class RunProgress(Bars, Tracker):
 
         return Callbacks(
             trackers=(self,),
+            on_begin=self.begin,
             on_step=self._on_step,
             on_evaluation=self._on_evaluation,
             log=partial(self.say, style="yellow"),
@@ -285,11 +281,7 @@ class RunProgress(Bars, Tracker):
         place = as_argument(finished.path)
         if scores:
             score = scores[0]
-            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-            for heading in ("metric", *SCORE_HEADINGS):
-                table.add_column(heading, no_wrap=True)
-            table.add_row(arrowed(score), *score_cells(score))
-            print_uncut(self.console, table)
+            print_uncut(self.console, score_table([score], weights=False, title=title))
             if score["images"] < finished.info["images"]:
                 self.say(
                     f"This score is for the weights after {score['images']:,} images, not for the last weights, "

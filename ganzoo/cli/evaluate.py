@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,15 +14,13 @@ from ganzoo.errors import NO_SPACE, GanzooError, RunError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
-
-    from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
     from ganzoo.registry.loading import Zoo
-    from ganzoo.runs.folder import RunFolder, Which
+    from ganzoo.runs.folder import RunFolder
+
+    Compare = Callable[[Sequence[tuple[str, Protocol]]], None]
 
 Record = dict[str, Any]
-MAX_BYTES_OF_A_SCORE = 1_000_000
 DATASET = "mnist"
 SAMPLES = 10_000
 
@@ -97,282 +94,157 @@ def evaluate(
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.cli.console import show_scores
+    from ganzoo.config.checking import required_headline
+    from ganzoo.config.loading import find_dataset
+    from ganzoo.data import VALIDATION
+    from ganzoo.evaluation.evaluate import evaluate as evaluate_images
+    from ganzoo.evaluation.evaluator import Evaluator
+    from ganzoo.evaluation.image_io import call, is_function, read_pictures
+    from ganzoo.evaluation.protocol import counterparts
+    from ganzoo.evaluation.requests import parse_metrics
+    from ganzoo.files import locked_append, read_lines
     from ganzoo.registry.loading import load_zoo
+    from ganzoo.registry.registry import HEADLINE
     from ganzoo.reproducibility import resolve_device
-    from ganzoo.runs.generator import refuse_name
-    from ganzoo.runs.schemas import refuse_exported
-    from ganzoo.runs.weights import zoo_name
+    from ganzoo.runs.folder import scores_in
+    from ganzoo.runs.generator import load, refuse_name, zoo_name
     from ganzoo.training.tuning import settle_threads
 
-    comparison = None if against is None else Comparison(against)
-    if out is not None:
-        _refuse_unsuitable(out)
     for name in metric or ():
         if "," in name:
             apart = " ".join(f"--metric {one.strip()}" for one in name.split(",") if one.strip())
             raise GanzooError(f"--metric takes one metric, not '{name}'.", f"Repeat it: {apart}.")
-    arguments = Arguments(
-        dataset,
-        split,
-        metric,
-        everything,
-        samples,
-        weights,
-        checkpoint,
-        extractor_weights,
-        seed,
-        interval,
-        anyway,
-        crop,
-        resolve_device(device),
-        data_dir,
-        comparison or (lambda coming: None),
-    )
-    if arguments.device.type == "cpu":
+    if out is not None:  # before minutes are spent on scores
+        if out.is_dir() or not out.parent.is_dir():
+            raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
+        known = out.is_file() and not out.is_symlink() and out.stat().st_size  # a link is refused when it is written
+        if known and not read_lines(out, lambda record: "metric" in record):
+            raise GanzooError(f"{out} holds something other than scores, so none are appended.", "Give another --out.")
+    others = None if against is None else scores_in(against)
+    beside: dict[tuple[str, str | None], float | None] = {}
+
+    def compare(coming: Sequence[tuple[str, Protocol]]) -> None:
+        """Find the counterparts of upcoming scores, and warn about missing ones before minutes are spent on scoring."""
+        if others is None or against is None:
+            return
+        values, refused = counterparts(coming, others, against)
+        for (metric, protocol), value in zip(coming, values, strict=True):
+            beside[metric, protocol["weights"]] = value
+        for sentence in refused:
+            _warn(sentence)
+
+    zoo, place = load_zoo(), resolve_device(device)
+    if place.type == "cpu":
         settle_threads()
     run: RunFolder | None = None
-    if zoo_name(what) is not None:
-        _, records = _score_run(Path(what), arguments)  # not added to its card, which never changes
-    elif (Path(what) / "run.json").exists():
-        run, records = _score_run(Path(what), arguments)
+    is_published = zoo_name(what) is not None
+    if is_published or (Path(what) / "run.json").exists():
+        if crop:
+            raise GanzooError(f"--crop is for pictures from elsewhere, but {what} is a run.", "Leave it out.")
+        generator = load(what, checkpoint=checkpoint, zoo=zoo, device=place)
+        run = None if is_published else generator.run  # a card never changes
+        recipe, state = generator.recipe, generator.checkpoint.state
+        real, options, own = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options, True
+        if dataset not in (None, real.name):
+            real, options = find_dataset(dataset, zoo)
+            own = real.name == recipe.dataset.name and options["path"] == recipe.dataset.options["path"]
+        default = () if metric else (own and recipe.evaluate.metrics) or required_headline(real.name, zoo)
+        evaluator = Evaluator(
+            _metric_names(metric or default, everything, real.name, zoo),
+            real,
+            recipe.dataset.options if own else options,
+            generator.run.data_dir(recipe) if own else data_dir,
+            zoo,
+            place,
+            split=split or (recipe.dataset.scored_split if own else "test"),
+            validation=recipe.dataset.validation if own else VALIDATION if split == "validation" else 0,
+            count=recipe.dataset.count if own else 0,
+            anyway=anyway or recipe.evaluate.anyway,
+            extractor_weights=extractor_weights,
+            objective=generator.assembly.objective,
+        )
+        n = samples or recipe.evaluate.samples
+        kinds = (weights,) if weights else generator.weights
+        compare([(one.name, evaluator.protocol(one, n, seed, kind)) for kind in kinds for one in evaluator.requests])
+        records = []
+        for kind in kinds:
+            images, labels = generator.sample_labelled(n, seed=seed, weights=kind)
+            model = generator.model(kind)
+            scores = evaluator.score(
+                images, sample_seed=seed, weights=kind, labels=labels, interval=interval, model=model
+            )
+            seconds = round(float(state.get("seconds", 0.0)), 3)
+            records += [score.record(images=state["images"], seconds=seconds) for score in scores]
     else:
-        refuse_exported(Path(what))
-        refuse_name(what, load_zoo())
-        records = _score_pictures(what, arguments)
+        if weights is not None:
+            raise GanzooError(f"{what} is not a run, so it has no '{weights}' weights.", "Leave --weights out.")
+        if checkpoint != "last":
+            raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
+        refuse_name(what, zoo)
+        name = find_dataset(dataset or DATASET, zoo)[0].name
+        names = _metric_names(metric or (HEADLINE,), everything, name, zoo)
+        parse_metrics(names, zoo)  # refuse a misspelt name before a function spends minutes on drawing
+        function, n = is_function(what), samples or SAMPLES
+        pictures = call(what, n, seed) if function else read_pictures(Path(what))
+        scores = evaluate_images(
+            pictures.at_most(n, seed, "requested" if samples else "default"),
+            names,
+            dataset or DATASET,
+            split=split or "test",
+            anyway=anyway,
+            device=place,
+            data_dir=data_dir,
+            sample_seed=seed if function else None,
+            interval=interval,
+            crop=crop,
+            extractor_weights=extractor_weights,
+            note=partial(say, err=True),
+            check=compare,
+        )
+        records = [score.record() for score in scores]
     # Saved before they are shown, since standard output may be closed by now.
-    unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
+    unsaved = []
+    if run is not None:
+        unsaved += _unsaved(partial(run.append_score, *records), f"added to {run.path}", len(records))
+    if unsaved and not isinstance(unsaved[0], RunError):
+        _warn(str(unsaved.pop()))  # the run may be one that this user can only read
+    if out is not None:
+        unsaved += _unsaved(partial(locked_append, out, records, durable=True), f"written to {out}", len(records))
     if as_json:
         print_json({"scores": records})
     else:
-        show_scores(records, None if comparison is None else comparison.beside(records), str(against))
+        compared = [beside.get((record["metric"], record["weights"])) for record in records]
+        show_scores(records, None if against is None else compared, str(against))
     for error in unsaved[:-1]:
         _warn(str(error))
     if unsaved:
         raise unsaved[-1]
 
 
-class Comparison:
-    """Scores of another run or file to compare with, if they were measured in the same way.
-
-    Args:
-        against: The run or scores file.
-    """
-
-    def __init__(self, against: Path) -> None:
-        from ganzoo.runs.folder import scores_in
-
-        self._against = against
-        self._others = scores_in(against)
-        self._found: dict[tuple[str, str | None], float | None] = {}
-
-    def __call__(self, coming: Sequence[tuple[str, Protocol]]) -> None:
-        """Find the counterparts of upcoming scores, and warn about missing ones before minutes are spent on scoring."""
-        from ganzoo.evaluation.protocol import counterparts
-
-        values, refused = counterparts(coming, self._others, self._against)
-        self._found.update({(name, how["weights"]): value for (name, how), value in zip(coming, values, strict=True)})
-        for sentence in refused:
-            _warn(sentence)
-
-    def beside(self, records: Sequence[Record]) -> list[float | None]:
-        """The counterpart of each score."""
-        return [self._found.get((record["metric"], record["weights"])) for record in records]
-
-
-def _refuse_unsuitable(out: Path) -> None:
-    """Refuse, before minutes are spent on scores, a file that cannot be created or holds something else."""
-    from ganzoo.files import parse_json
-
-    if out.is_dir() or not out.parent.is_dir():
-        raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
-    if out.is_symlink() or not out.is_file():
-        return  # appending refuses a link, once the scores are shown
+def _unsaved(append: Callable[[], object], where: str, n: int) -> list[GanzooError]:
+    """Append scores, all or none; returns an error that can wait until the scores are shown."""
     try:
-        with out.open("rb") as file:
-            first = file.readline(MAX_BYTES_OF_A_SCORE)
-        known = parse_json(first) if first else {"metric": ""}
-    except ValueError:
-        known = None
-    except OSError as error:
-        raise GanzooError(f"{out} cannot be read ({error.strerror}).", "Give another --out.") from error
-    if not isinstance(known, dict) or "metric" not in known:
-        raise GanzooError(f"{out} holds something other than scores, so none are appended.", "Give another --out.")
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The command's arguments. None leaves the choice to the run, or to the defaults above.
-
-    ``compare`` is called with the names and protocols of upcoming scores, and warns about those it cannot compare.
-    """
-
-    dataset: str | None
-    split: Part | None
-    metrics: Sequence[str] | None
-    everything: bool
-    samples: int | None
-    weights: Weights | None
-    checkpoint: Which
-    extractor_weights: Path | None
-    seed: int
-    interval: bool
-    anyway: bool
-    crop: bool
-    device: torch.device
-    data_dir: Path | None
-    compare: Callable[[Sequence[tuple[str, Protocol]]], None]
-
-    def metric_names(self, default: Sequence[str], dataset: str, zoo: Zoo) -> Sequence[str]:
-        """The metrics, or every metric of their extractors; ``headline`` means the dataset's headline metrics."""
-        from ganzoo.config.checking import required_headline
-        from ganzoo.registry.registry import HEADLINE
-
-        names = [
-            one
-            for name in self.metrics or default
-            for one in (required_headline(dataset, zoo) if name == HEADLINE else (name,))
-        ]
-        if not self.everything:
-            return names
-        by_extractor = [name for name in names if "@" in name] or required_headline(dataset, zoo)
-        extractors = dict.fromkeys(name.partition("@")[2] for name in by_extractor)
-        return [*(f"all@{extractor}" for extractor in extractors), *(name for name in names if "@" not in name)]
-
-
-def _score_run(what: Path, arguments: Arguments) -> tuple[RunFolder, list[Record]]:
-    """A run, and its scores with each kind of weights."""
-    from ganzoo.config.checking import required_headline
-    from ganzoo.config.loading import find_dataset
-    from ganzoo.data import VALIDATION
-    from ganzoo.evaluation.evaluator import Evaluator
-    from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs.generator import load
-
-    if arguments.crop:
-        raise GanzooError(f"--crop is for pictures from elsewhere, but {what} is a run.", "Leave it out.")
-    zoo = load_zoo()
-    generator = load(what, checkpoint=arguments.checkpoint, zoo=zoo, device=arguments.device)
-    recipe = generator.recipe
-    dataset, options, own = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options, True
-    if arguments.dataset not in (None, dataset.name):
-        dataset, options = find_dataset(arguments.dataset, zoo)
-        own = dataset.name == recipe.dataset.name and options["path"] == recipe.dataset.options["path"]
-    split: Part = arguments.split or (recipe.dataset.scored_split if own else "test")
-    default = () if arguments.metrics else (own and recipe.evaluate.metrics) or required_headline(dataset.name, zoo)
-    evaluator = Evaluator(
-        arguments.metric_names(default, dataset.name, zoo),
-        dataset,
-        recipe.dataset.options if own else options,
-        generator.run.data_dir(recipe) if own else arguments.data_dir,
-        zoo,
-        arguments.device,
-        split=split,
-        validation=recipe.dataset.validation if own else VALIDATION if split == "validation" else 0,
-        count=recipe.dataset.count if own else 0,
-        anyway=arguments.anyway or recipe.evaluate.anyway,
-        extractor_weights=arguments.extractor_weights,
-        objective=generator.assembly.objective,
-    )
-    samples = arguments.samples or recipe.evaluate.samples
-    kinds = (arguments.weights,) if arguments.weights else generator.weights
-    arguments.compare(
-        [
-            (request.name, evaluator.protocol(request, samples, arguments.seed, kind))
-            for kind in kinds
-            for request in evaluator.requests
-        ]
-    )
-    state = generator.checkpoint.state
-    seconds = round(float(state.get("seconds", 0.0)), 3)
-    records = []
-    for kind in kinds:
-        images, labels = generator.sample_labelled(samples, seed=arguments.seed, weights=kind)
-        scores = evaluator.score(
-            images,
-            sample_seed=arguments.seed,
-            weights=kind,
-            labels=labels,
-            interval=arguments.interval,
-            model=generator.model(kind),
-        )
-        records += [score.record(images=state["images"], seconds=seconds) for score in scores]
-    return generator.run, records
-
-
-def _score_pictures(what: str, arguments: Arguments) -> list[Record]:
-    """The scores of pictures from a folder, a file or a function."""
-    from ganzoo.config.loading import find_dataset
-    from ganzoo.evaluation.evaluate import evaluate as evaluate_images
-    from ganzoo.evaluation.image_io import call, is_function, read_pictures
-    from ganzoo.evaluation.requests import parse_metrics
-    from ganzoo.registry.loading import load_zoo
-    from ganzoo.registry.registry import HEADLINE
-
-    if arguments.weights is not None:
-        raise GanzooError(f"{what} is not a run, so it has no '{arguments.weights}' weights.", "Leave --weights out.")
-    if arguments.checkpoint != "last":
-        raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
-    zoo, named = load_zoo(), arguments.dataset or DATASET
-    metrics = arguments.metric_names((HEADLINE,), find_dataset(named, zoo)[0].name, zoo)
-    parse_metrics(metrics, zoo)  # refuse a misspelt name before a function spends minutes on drawing
-    function, n = is_function(what), arguments.samples or SAMPLES
-    pictures = call(what, n, arguments.seed) if function else read_pictures(Path(what))
-    pictures = pictures.at_most(n, arguments.seed, "requested" if arguments.samples else "default")
-    scores = evaluate_images(
-        pictures,
-        metrics,
-        named,
-        split=arguments.split or "test",
-        anyway=arguments.anyway,
-        device=arguments.device,
-        data_dir=arguments.data_dir,
-        sample_seed=arguments.seed if function else None,
-        interval=arguments.interval,
-        crop=arguments.crop,
-        extractor_weights=arguments.extractor_weights,
-        note=partial(say, err=True),
-        check=arguments.compare,
-    )
-    return [score.record() for score in scores]
-
-
-def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:
-    """Append scores to those of their run, all or none; returns an error that can wait until the scores are shown."""
-    if run is None:
-        return None
-    try:
-        run.append_score(*records)
+        append()
     except GanzooError as error:
-        return error
-    except OSError as error:
-        sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
-        if error.errno in NO_SPACE:
-            return RunError(sentence, "They are shown above; free some space and score the run again.")
-        # The run may be one that this user can only read.
-        _warn(f"{sentence} They are shown here; --out FILE saves them elsewhere.")
-    return None
-
-
-def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
-    """Append scores to a file, all or none; returns an error that can wait until the scores are shown."""
-    from ganzoo.files import append_lines, locked_append
-
-    if out is None:
-        return None
-    try:
-        if out.exists() and not out.is_file():  # a device or pipe, next to which no lock file should be left
-            append_lines(out, records)
-        else:
-            locked_append(out, records, durable=True)
-    except GanzooError as error:
-        return error
+        return [error]
     except OSError as error:
         kind = RunError if error.errno in NO_SPACE else GanzooError
-        return kind(
-            f"None of the {len(records)} scores were written to {out} ({error.strerror}).",
-            "They are shown above; give another --out.",
-        )
-    return None
+        sentence = f"None of the {n} scores were {where} ({error.strerror})."
+        return [kind(sentence, "They are shown above; give another --out.")]
+    return []
+
+
+def _metric_names(metrics: Sequence[str], everything: bool, dataset: str, zoo: Zoo) -> Sequence[str]:
+    """The metrics, or every metric of their extractors; ``headline`` means the dataset's headline metrics."""
+    from ganzoo.config.checking import required_headline
+    from ganzoo.registry.registry import HEADLINE
+
+    names = [one for name in metrics for one in (required_headline(dataset, zoo) if name == HEADLINE else (name,))]
+    if not everything:
+        return names
+    by_extractor = [name for name in names if "@" in name] or required_headline(dataset, zoo)
+    extractors = dict.fromkeys(name.partition("@")[2] for name in by_extractor)
+    return [*(f"all@{extractor}" for extractor in extractors), *(name for name in names if "@" not in name)]
 
 
 def _warn(sentence: str) -> None:

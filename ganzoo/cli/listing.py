@@ -151,7 +151,7 @@ def show(
 ) -> None:
     """Show a resolved recipe with its networks' sizes, or a component with its options; and the module's equation."""
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs.weights import zoo_name
+    from ganzoo.runs.generator import zoo_name
 
     zoo = load_zoo()
     warn_of_problems(zoo)
@@ -209,7 +209,7 @@ def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
     from ganzoo.cli.console import arrowed
     from ganzoo.files import parse_json
     from ganzoo.formatting import duration, figure
-    from ganzoo.runs.weights import PREFIX, published
+    from ganzoo.runs.generator import PREFIX, published
 
     run, recipe, _ = published(name, zoo)
     card = parse_json(zoo.pretrained.get(name).create().read_bytes())

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -70,33 +70,44 @@ WhichWeights = Annotated[
 ]
 
 
-def _allow_code(context: typer.Context, allowed: bool) -> bool:
-    if allowed:
-        from ganzoo.api.metric import allowing_code
+def _while_it_runs(enter: Callable[[Any], AbstractContextManager[None]]) -> Callable[[typer.Context, Any], Any]:
+    """An option's callback: if the option is given, the command runs in a context."""
 
-        context.with_resource(allowing_code())
-    return allowed
+    def callback(context: typer.Context, value: Any) -> Any:
+        if value:
+            context.with_resource(enter(value))
+        return value
+
+    return callback
+
+
+def _allow_code(allowed: bool) -> AbstractContextManager[None]:
+    from ganzoo.api.metric import allowing_code
+
+    return allowing_code(allowed)
 
 
 AllowCode = Annotated[
     bool,
-    typer.Option("--allow-code", callback=_allow_code, help="Allow an extractor to run downloaded code (dinov2-*)."),
+    typer.Option(
+        "--allow-code",
+        callback=_while_it_runs(_allow_code),
+        help="Allow an extractor to run downloaded code (dinov2-*).",
+    ),
 ]
 
 
-def _allow_paths(context: typer.Context, allowed: bool) -> bool:
-    if allowed:
-        from ganzoo.runs.folder import reading
+def _allow_paths(allowed: bool) -> AbstractContextManager[None]:
+    from ganzoo.runs.folder import reading
 
-        context.with_resource(reading(anywhere=True))
-    return allowed
+    return reading(anywhere=allowed)
 
 
 AllowPaths = Annotated[
     bool,
     typer.Option(
         "--allow-paths",
-        callback=_allow_paths,
+        callback=_while_it_runs(_allow_paths),
         help="Allow a run made elsewhere to read its dataset from any path that it names.",
     ),
 ]
@@ -108,25 +119,19 @@ AllowTrackers = Annotated[
 ]
 
 
-def _read_from(context: typer.Context, data_dir: Path | None) -> Path | None:
-    if data_dir is not None:
-        from ganzoo.runs.folder import reading
+def _read_from(data_dir: Path) -> AbstractContextManager[None]:
+    from ganzoo.runs.folder import reading
 
-        context.with_resource(reading(data_dir))
-    return data_dir
+    return reading(data_dir)
 
 
-DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Folder that already holds the dataset files.")]
-
-
-def _as_json(context: typer.Context, requested: bool) -> bool:
-    if requested:
-        context.with_resource(_json_alone())
-    return requested
+DataDir = Annotated[
+    Path | None, typer.Option(callback=_while_it_runs(_read_from), help="Folder that already holds the dataset files.")
+]
 
 
 @contextmanager
-def _json_alone() -> Iterator[None]:
+def _json_alone(requested: bool) -> Iterator[None]:
     """Reserve standard output for JSON: anything that plugins and libraries print goes to standard error."""
     token = _for_json.set(sys.stdout)
     try:
@@ -137,7 +142,8 @@ def _json_alone() -> Iterator[None]:
 
 
 AsJson = Annotated[
-    bool, typer.Option("--json", callback=_as_json, help="Print the outcome as JSON on standard output.")
+    bool,
+    typer.Option("--json", callback=_while_it_runs(_json_alone), help="Print the outcome as JSON on standard output."),
 ]
 
 

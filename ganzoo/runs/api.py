@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ganzoo.api.metric import allowing_code
 from ganzoo.config.checking import headline
-from ganzoo.config.identity import same_training
+from ganzoo.config.identity import DESCRIPTIVE, same_training
 from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
@@ -30,13 +30,11 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.registry import HEADLINE
 from ganzoo.registry.strict import quoted
-from ganzoo.reproducibility import default_modes, preserved_random_state
-from ganzoo.runs.folder import RunFolder, free_folder, reading
-from ganzoo.runs.generator import TrainedGenerator, load
+from ganzoo.reproducibility import default_modes
+from ganzoo.runs.folder import RunFolder, reading
+from ganzoo.runs.generator import TrainedGenerator, differing, load, pinned_as_recorded
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import CHANGEABLE, resume, start
-from ganzoo.runs.weights import differing, pinned_as_recorded
-from ganzoo.training.distributed import ALONE
 
 if TYPE_CHECKING:
     from ganzoo.data import Data
@@ -179,13 +177,12 @@ def train(
         Interrupted: Ctrl-C; the run is saved.
     """
     where = None if data_dir is None else Path(data_dir)
+    callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
     with allowing_code(allow_code), reading(where, anywhere=allow_paths):
         zoo = load_zoo()
-        callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
         in_memory = None
         if dataset is not None and not isinstance(dataset, str):
-            images = as_dataset(dataset)
-            in_memory = replace(images, name=IN_MEMORY, split="train")
+            in_memory = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
         if resume_from is not None:
             if out is not None or anyway or isinstance(dataset, str):
                 raise GanzooError(
@@ -194,44 +191,37 @@ def train(
                 )
             begun = RunFolder.open(resume_from)
             changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
-            with preserved_random_state(ALONE.device(begun.recipe(zoo, changes).train)):
-                finished = resume(
-                    Path(resume_from),
-                    zoo,
-                    overrides=changes,
-                    dataset=in_memory,
-                    callbacks=callbacks,
-                    allow_trackers=allow_trackers,
-                )
-            assert finished is not None
+            finished = resume(
+                begun,
+                zoo,
+                overrides=changes,
+                dataset=in_memory,
+                callbacks=callbacks,
+                allow_trackers=allow_trackers,
+            )
             return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
+        overrides = ["evaluate.anyway=true"] if anyway else []
         if isinstance(dataset, str):
-            overrides = [f"dataset={quoted(dataset)}"]
+            overrides.append(f"dataset={quoted(dataset)}")
             # Headline metrics that were expanded for the recipe's own dataset become the other dataset's.
             named = resolved.evaluate.metrics
             of_own = set(headline(resolved.dataset.name, zoo))
             if dataset != resolved.dataset.name and of_own and of_own <= set(named):
                 names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
                 overrides.append(f"evaluate.metrics={quoted(names)}")
-            resolved = _with(resolved, overrides)
         elif in_memory is not None:
-            resolved = _with(resolved, [OF_MEMORY])
-        if anyway:
-            resolved = _with(resolved, ["evaluate.anyway=true"])
-        folder = Path(out) if out is not None else free_folder(resolved.name)
-        with preserved_random_state(ALONE.device(resolved.train)):
-            finished = start(
-                resolved,
-                zoo,
-                folder,
-                data_dir=where,
-                dataset=in_memory,
-                callbacks=callbacks,
-                elsewhere=out is None,
-                allow_trackers=allow_trackers,
-            )
-        assert finished is not None
+            overrides.append(OF_MEMORY)
+        resolved = _with(resolved, overrides) if overrides else resolved
+        finished = start(
+            resolved,
+            zoo,
+            None if out is None else Path(out),
+            data_dir=where,
+            dataset=in_memory,
+            callbacks=callbacks,
+            allow_trackers=allow_trackers,
+        )
         return Run(finished)
 
 
@@ -253,15 +243,15 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *,
     requested = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
     if same_training(requested, begun):
         return []
-    differences = differing(begun.plain(), requested.plain())
-    changes = [f"{key}={quoted(value)}" for key, value in differences if key.startswith(CHANGEABLE)]
-    if not same_training(requested, run.recipe(zoo, changes)):
-        raise GanzooError(
-            f"The run {run.path} was started with other settings.",
-            f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`. A `Recipe` may "
-            f"change only {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')}.",
-        )
-    return changes
+    changes = dict(differing(begun.plain(), requested.plain()))
+    for key in (*changes, *dict(differing(requested.plain(), begun.plain()))):
+        if not key.startswith((*CHANGEABLE, *DESCRIPTIVE)):
+            raise GanzooError(
+                f"The run {run.path} was started with other settings.",
+                f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`. A `Recipe` "
+                f"may change only {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')}.",
+            )
+    return [f"{key}={quoted(value)}" for key, value in changes.items() if key.startswith(CHANGEABLE)]
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final, Literal
 
-from ganzoo.errors import GanzooError
 from ganzoo.evaluation.requests import better
 from ganzoo.runs.folder import RunFolder
 
@@ -343,18 +342,7 @@ class Diagnosis:
 
 def examine(run: RunFolder) -> Diagnosis:
     """Diagnose a run that is running, finished or interrupted."""
-    diagnosis = diagnose(run.events())
-    if all(finding.kind != "diverged" for finding in diagnosis.findings):
-        return diagnosis
-    try:
-        kept = f"The last checkpoint, at {run.checkpoint().state['images']:,} images, is kept."
-    except GanzooError:  # there is none, or none can be read
-        kept = "It had no checkpoint yet."
-    findings = [
-        replace(finding, sentence=f"{finding.sentence} {kept}") if finding.kind == "diverged" else finding
-        for finding in diagnosis.findings
-    ]
-    return replace(diagnosis, findings=tuple(findings))
+    return diagnose(run.events())
 
 
 def diagnose(events: Events) -> Diagnosis:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import hmac
 import json
 import os
-import secrets
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -32,17 +27,11 @@ from ganzoo.errors import NO_SPACE, GanzooError, RunError
 from ganzoo.files import (
     as_argument,
     default_folder,
-    host,
     locked_append,
-    parse_json,
-    refuse_link_out,
     refuse_links,
-    refuse_links_out,
     sweep,
-    temporary_name,
     write_atomically,
 )
-from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import ValidationFailed
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -53,16 +42,13 @@ from ganzoo.runs.schemas import (
     FOLDERS,
     LOCK,
     RUN,
+    SCORE,
     read_description,
     read_events,
     read_scores,
-    sealed,
     similar_run,
 )
 from ganzoo.runs.scores import final_scores, own_protocol
-
-if sys.platform != "win32":
-    import fcntl
 
 Which = Literal["last", "best"]
 """Which of a run's checkpoints."""
@@ -95,25 +81,10 @@ def reading(data_dir: Path | None = None, *, anywhere: bool = False) -> Iterator
         _reader.reset(token)
 
 
-def _own_key() -> bytes:
-    """This user's secret key, which distinguishes runs started here from runs received from others."""
-    file = cache_folder("key") / "own-runs"
-    if not file.exists():
-        new = temporary_name(file)
-        try:
-            # Nobody else may ever read it, not even between its creation and a change of its mode.
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
-                written.write(secrets.token_bytes(32))
-                written.flush()
-                os.fsync(written.fileno())
-            os.link(new, file)
-        except FileExistsError:
-            pass  # another process was faster, and its key is the user's
-        except OSError:  # a file system without hard links
-            new.replace(file)
-        finally:
-            new.unlink(missing_ok=True)
-    return file.read_bytes()
+def _mark(recipe: Recipe, data_dir: Path | None) -> Path:
+    """The empty file in the user's cache that says that this user has trained on this data."""
+    content = json.dumps([str(data_dir), recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
+    return cache_folder("read-before") / _digest(content.encode())
 
 
 def _paths(value: Any, base: Path) -> Iterator[Path]:
@@ -131,12 +102,12 @@ def _paths(value: Any, base: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[None]:
+def locked(folder: Path, holder: int | None = None) -> Iterator[None]:
     """Hold a folder's lock until the block ends or the process dies.
 
     Args:
         folder: The folder.
-        process: ``pid`` and ``host`` of its last known holder, for the message.
+        holder: The process that held it last, for the message.
 
     Raises:
         GanzooError: Another process holds it, or the folder cannot be written.
@@ -146,10 +117,8 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     try:
         lock.acquire(poll_interval=0.02)
     except Timeout as error:
-        where = "this machine" if process and process["host"] == host() else "another machine"
-        who = f" (process {process['pid']} on {where})" if process else ""
         raise GanzooError(
-            f"Another process{who} is training in {folder}.",
+            f"Another process{f' (process {holder})' if holder else ''} is training in {folder}.",
             "Wait for it, or stop it. `ganzoo sample` and `ganzoo eval` work in the meantime.",
         ) from error
     except OSError as error:
@@ -167,21 +136,13 @@ def is_locked(folder: Path) -> bool:
 
     It asks the operating system: process ids are reused, but locks end with their process.
     """
-    if sys.platform == "win32":
-        return True
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
+    if not (folder / LOCK).exists():
         return False
-    except OSError:
-        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        with FileLock(folder / LOCK, blocking=False):
+            return False
+    except (Timeout, OSError):
         return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 MAX_BYTES_OF_A_PLANE = 1_000_000
@@ -202,39 +163,29 @@ class RunFolder:
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
         """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty.
 
-        A new folder appears complete or not at all.
-
         Raises:
             GanzooError: The folder is in use or not empty, or cannot be created.
         """
         cls.refuse_used(path)
         try:
-            if path.exists():
-                with locked(path):
-                    cls.refuse_used(path)
-                    return cls._write_initial_files(path, recipe, info)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(path.parent, path.name)
-            prepared = temporary_name(path)
-            try:
-                run = cls._write_initial_files(prepared, recipe, info)
-                prepared.rename(path)
-            except OSError:
-                cls.refuse_used(path)  # another process was faster
-                raise
-            finally:
-                shutil.rmtree(prepared, ignore_errors=True)
-            run.path = path
+            path.mkdir(parents=True, exist_ok=True)
+            with locked(path):
+                cls.refuse_used(path)  # another process may have been faster
+                for folder in FOLDERS:
+                    (path / folder).mkdir(exist_ok=True)
+                content = recipe.to_yaml().encode()
+                write_atomically(path / "recipe.yaml", content)
+                run = cls(path, {"schema": RUN, **info, "own_protocol": own_protocol(recipe)})
+                run.update(recipe_digests=[_digest(content)])
             return run
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            cls(path, {}).discard()
+            if isinstance(error, UnicodeError):
+                raise
             sentence = f"Cannot create the run folder {path} ({error.strerror})."
             if error.errno in NO_SPACE:
                 raise RunError(sentence, "Free some space, and try again.") from error
-            # Its temporary name is longer, so even a valid name may be too long.
-            too_long = error.errno == errno.ENAMETOOLONG
-            raise GanzooError(
-                sentence, f"{'Give a shorter --out' if too_long else 'Use a folder you can write to'}."
-            ) from error
+            raise GanzooError(sentence, "Use a folder you can write to.") from error
 
     @staticmethod
     def refuse_used(path: Path) -> None:
@@ -259,16 +210,6 @@ class RunFolder:
             )
 
     @classmethod
-    def _write_initial_files(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
-        for folder in FOLDERS:
-            (path / folder).mkdir(parents=True, exist_ok=True)
-        content = recipe.to_yaml().encode()
-        run = cls(path, {"schema": RUN, **info, "recipe_digests": [_digest(content)]})
-        write_atomically(path / "recipe.yaml", content)
-        run.update()
-        return run
-
-    @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Open an existing run. Its status is ``killed`` if it was ``running`` and its process is gone.
 
@@ -277,9 +218,7 @@ class RunFolder:
         """
         path = Path(path)
         info = read_description(path)
-        # Some network file systems do not show here whether a process on another host holds a lock.
-        here = (info.get("process") or {}).get("host", host()) == host()
-        if info["status"] == "running" and here and not is_locked(path):
+        if info["status"] == "running" and not is_locked(path):
             info = read_description(path)  # it may have ended since it was read
             if info["status"] == "running":
                 info["status"] = "killed"
@@ -294,40 +233,14 @@ class RunFolder:
         Raises:
             GanzooError: Another process trains in it.
         """
-        self.refuse_links()
-        with locked(self.path, self.info.get("process")):
+        with locked(self.path, self.info.get("pid")):
             self.info = read_description(self.path)
-            self.update(process={"host": host(), "pid": os.getpid()})
+            self.update(pid=os.getpid())
             for folder in FOLDERS:
                 (self.path / folder).mkdir(exist_ok=True)
-            for folder in (*FOLDERS, BEST):
-                sweep(self.path / folder, sole_writer=True)
-            for name in ("run.json", "recipe.yaml"):
-                sweep(self.path, name, sole_writer=True)
-            sweep(self.path)
-            sweep(self.path.parent, self.path.name)
+            for name in (".", *FOLDERS, BEST):
+                sweep(self.path / name, sole_writer=True)
             yield
-
-    def refuse_links(self) -> None:
-        """Refuse links where ganzoo writes; ``open`` has already refused to read through those that lead out.
-
-        Raises:
-            GanzooError: A file or folder that ganzoo writes is a link.
-        """
-        for name in (*FOLDERS, BEST, *FILES):
-            refuse_links(self.path / name, self.path)
-
-    def refuse_links_of_trackers(self) -> None:
-        """Refuse links out of the folder where a tracker may write: at its top, and in the folders there.
-
-        Deeper ones are left alone, since wandb links to its own log there.
-
-        Raises:
-            GanzooError: There is one.
-        """
-        for pattern in ("*", "*/*"):
-            for entry in self.path.glob(pattern):
-                refuse_link_out(entry, self.path)
 
     def update(self, **changes: Any) -> None:
         """Change entries of run.json (``status``, ``ended``, ...)."""
@@ -346,7 +259,8 @@ class RunFolder:
         """Rewrite recipe.yaml, for a run that is resumed with changes."""
         content = recipe.to_yaml().encode()
         # The digest first: whichever of the two recipes survives a crash, its digest is recorded.
-        self.update(recipe_digests=[*self.info.get("recipe_digests", []), _digest(content)])
+        digests = [*self.info.get("recipe_digests", []), _digest(content)]
+        self.update(recipe_digests=digests, own_protocol=own_protocol(recipe))
         write_atomically(self.path / "recipe.yaml", content)
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = (), *, scored: bool = True) -> Recipe:
@@ -380,19 +294,18 @@ class RunFolder:
         """Where its dataset's files are: the reader's folder, or the one that the run recorded.
 
         Raises:
-            GanzooError: The run would read something outside its folder that the reader did not name, and this user
-                did not start it.
+            GanzooError: The run would read something that the reader did not name and has never trained on.
         """
         recorded = Path(self.info["data_dir"]) if self.info.get("data_dir") else None
-        folder = self.reader.data_dir or recorded
-        if self.reader.anywhere or (self.reader.data_dir is None and self._started_here(recipe)):
+        named = self.reader.data_dir
+        folder = named or recorded
+        trained_on = False
+        with suppress(GanzooError, OSError):  # the cache cannot be read
+            trained_on = named is None and _mark(recipe, recorded).exists()
+        if self.reader.anywhere or trained_on:
             return folder
-        own = self.path.resolve()
-        named = [own, *([self.reader.data_dir.resolve()] if self.reader.data_dir else [])]
         for path in (*([folder] if folder else []), *_paths(recipe.dataset.options, folder or Path())):
-            if path.resolve().is_relative_to(own):
-                refuse_links_out(path.resolve(), own)
-            if not any(path.resolve().is_relative_to(inside) for inside in named):
+            if named is None or not path.resolve().is_relative_to(named.resolve()):
                 raise GanzooError(
                     f"The run {self.path} was not started here, and its dataset '{recipe.dataset.name}' would read "
                     f"{path}.",
@@ -402,16 +315,13 @@ class RunFolder:
         return folder
 
     def accept_paths(self, recipe: Recipe, data_dir: Path | None) -> None:
-        """Record that this user started or resumed the run, and so accepts what it reads."""
-        recorded = str(data_dir.resolve()) if data_dir else None
+        """Record what this user trains the run on, which later commands may read without being told again."""
+        data_dir = data_dir.resolve() if data_dir else None
+        self.update(data_dir=str(data_dir) if data_dir else None)
+        if data_dir is None and not any(_paths(recipe.dataset.options, Path())):
+            return
         with suppress(GanzooError, OSError):  # the cache cannot be written: the user will be asked again
-            self.update(data_dir=recorded, started_here=_seal(recipe, recorded))
-
-    def _started_here(self, recipe: Recipe) -> bool:
-        with suppress(GanzooError, OSError):
-            seal = _seal(recipe, self.info.get("data_dir"))
-            return hmac.compare_digest(seal, str(self.info.get("started_here")))
-        return False
+            _mark(recipe, data_dir).touch()
 
     def refuse_another_recipe(self) -> None:
         """Refuse a recipe.yaml that ganzoo did not write: the run's weights and scores belong to the one it did.
@@ -446,8 +356,8 @@ class RunFolder:
 
     def append_score(self, *scores: Mapping[str, Any]) -> None:
         """Append scores to scores.jsonl, durably."""
-        self.refuse_links()
-        locked_append(self.path / "scores.jsonl", map(sealed, scores), durable=True)
+        records = [{**score, "schema": SCORE} for score in scores]
+        locked_append(self.path / "scores.jsonl", records, durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
         """All scores so far, in order, without those that a resumed run replaced.
@@ -459,23 +369,9 @@ class RunFolder:
         """
         return read_scores(self.path / "scores.jsonl")
 
-    def forget_scores_after(self, images: int) -> None:
-        """Discard the scores of weights that a resumed run replaces, if its newest checkpoints are damaged."""
-        if any(score["images"] > images for score in self.scores()):
-            locked_append(self.path / "scores.jsonl", [{"resumed": images}], durable=True)
-
     def final_scores(self) -> list[dict[str, Any]]:
         """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""
-        scores = self.scores()
-        try:  # to read the recipe without the plugins that it needs
-            self.refuse_another_recipe()
-            plain = strict.read_mapping(self.path / "recipe.yaml")
-            if isinstance(plain.get("dataset"), dict):
-                plain["dataset"].pop("count", None)  # irrelevant here, and a plugin's own option may be anything
-            recipe = Recipe.model_validate({"name": self.info["recipe"], **plain})
-        except (GanzooError, ValueError):
-            return final_scores(scores, {})
-        return final_scores(scores, own_protocol(recipe))
+        return final_scores(self.scores(), self.info.get("own_protocol", {}))
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write a checkpoint, of which the newest two are kept, and record in run.json that there is one."""
@@ -547,17 +443,12 @@ def scores_in(path: Path) -> list[dict[str, Any]]:
     if path.is_dir():
         return RunFolder.open(path).scores()
     remedy = "Give a run or a scores file."
-    try:
-        records = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
-    except FileNotFoundError as error:
-        raise GanzooError(f"No such run or scores file: {path}.", similar_run(path) or remedy) from error
-    except (OSError, ValueError) as error:
-        raise GanzooError(f"The scores in {path} cannot be read ({error}).", remedy) from error
-    for record in records:
-        whole = isinstance(record, dict) and isinstance(record.get("protocol"), dict)
-        if not whole or not isinstance(record.get("metric"), str) or not isinstance(record.get("value"), (int, float)):
-            raise GanzooError(f"{path} holds something other than scores.", remedy)
-    return records
+    if not path.is_file():
+        raise GanzooError(f"No such run or scores file: {path}.", similar_run(path) or remedy)
+    scores = read_scores(path, of_a_run=False)
+    if not scores:
+        raise GanzooError(f"{path} holds something other than scores.", remedy)
+    return scores
 
 
 def free_folder(recipe_name: str) -> Path:
@@ -581,12 +472,6 @@ def _is_beginning(entry: Path) -> bool:
     if entry.name == "recipe.yaml":
         return (entry.parent / LOCK).exists()  # otherwise it is the user's own file
     return entry.name == LOCK or entry.name.startswith((".recipe.yaml.", ".run.json."))
-
-
-def _seal(recipe: Recipe, data_dir: str | None) -> str:
-    """A signature, which only this user can make, of everything that decides what paths a run reads."""
-    content = json.dumps([data_dir, recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
-    return hmac.new(_own_key(), content.encode(), hashlib.sha256).hexdigest()
 
 
 def _digest(content: bytes) -> str:

@@ -1,36 +1,49 @@
-"""A trained generator, loaded from a run."""
+"""Trained weights: a run's or a pretrained generator, and the weights that a run starts from.
+
+A pretrained generator consists of two files side by side, which a plugin registers: ``NAME.safetensors``, the weights
+that samples are drawn with, with matrices in half precision; and ``NAME.json``, its card, made from the run's own
+record. Users refer to it as ``zoo:NAME``.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import operator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import recorded
 from ganzoo.api.metric import TrainedModel
 from ganzoo.build import Assembly, assemble
+from ganzoo.config.loading import parse_recipe
+from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, one_line, unknown
 from ganzoo.evaluation.image_io import as_labels
 from ganzoo.evaluation.sampling import draw
+from ganzoo.files import parse_json
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.reproducibility import default_modes, resolve_device
+from ganzoo.reproducibility import default_modes, resolve_device, tensors_digest
+from ganzoo.runs.checkpoint import Checkpoint, below
 from ganzoo.runs.folder import RunFolder, Which, reading
 from ganzoo.runs.provenance import package_changes
-from ganzoo.runs.weights import PREFIX, PREFIXES, published, zoo_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from ganzoo.config.schema import Recipe
-    from ganzoo.runs.checkpoint import Checkpoint
+    from ganzoo.training.trainer import Trainer
 
 Weights = Literal["ema", "raw"]
+PREFIX = "zoo:"
+PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}
+"""What the names of a checkpoint's tensors begin with, by kind of weights."""
 
 _DRAWING = Lock()
 """Held while drawing: networks hold one kind of weights at a time, and random states belong to the whole process."""
@@ -354,3 +367,119 @@ def refuse_name(run: str | Path, zoo: Zoo) -> None:
         raise GanzooError(f"{name} is a pretrained generator, not a run folder.", f"Did you mean {PREFIX}{name}?")
     if name in zoo.recipes:
         raise GanzooError(f"{name} is a recipe, not a run folder.", f"`ganzoo run {name}` trains it.")
+
+
+def zoo_name(source: str | Path) -> str | None:
+    """The name in ``zoo:NAME``; None for anything else."""
+    text = str(source)
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
+
+
+def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
+    """A pretrained generator: its run as the card describes it, the recipe, and the weights.
+
+    Raises:
+        GanzooError: There is no generator of that name, or its files do not match.
+    """
+    if name not in zoo.pretrained:
+        known = [entry.name for entry in zoo.pretrained]
+        raise unknown("pretrained generator", name, known, zoo.pretrained.hint, zoo.pretrained.aliases)
+    file: Path = zoo.pretrained.get(name).create()
+    weights = file.with_suffix(".safetensors")
+    try:
+        card = parse_json(file.read_bytes())
+        content = weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() != card["weights"]["sha256"]:
+            raise ValueError("the weights are not those that the card was made for")
+        checkpoint = Checkpoint(load_tensors(content), {"images": card["training"]["images"], "steps": 0}, weights)
+        recipe = parse_recipe(strict.dump(card["recipe"]), card["run"]["recipe"], zoo)
+        return RunFolder(weights, {**card["run"], "status": "done"}), recipe, checkpoint
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise GanzooError(
+            f"The pretrained generator '{name}' cannot be read: {error}.", "Reinstall the plugin that provides it."
+        ) from error
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of ``after`` that differ from ``before``, by their dotted keys."""
+    for key, value in after.items():
+        known = before.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping) and known.get("name") == value.get("name"):
+            yield from differing(known, value, f"{prefix}{key}.")
+        elif value != known:
+            yield f"{prefix}{key}", value
+
+
+def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
+    """The recipe with the digest of the weights that it starts from, and those weights; ``{}`` if it starts from none.
+
+    Raises:
+        GanzooError: The weights are not found, or do not match the digest in the recipe.
+    """
+    start = recipe.train.init_from
+    if start is None:
+        return recipe, {}
+    name = zoo_name(start.source)
+    checkpoint = RunFolder.open(start.source).checkpoint() if name is None else published(name, zoo)[2]
+    tensors = {key: value for key, value in checkpoint.tensors.items() if key.startswith(("networks.", "ema."))}
+    digest = tensors_digest(sorted(tensors.items()))
+    if start.sha256 not in (None, digest):
+        raise GanzooError(
+            f"The weights of {start.source} are not those that train.init_from.sha256 names.",
+            "Remove sha256 to start from the current weights.",
+        )
+    return recipe.with_train(init_from=InitFrom(source=start.source, sha256=digest)), tensors
+
+
+def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
+    """A recipe with the digest of the weights that it starts from: the one of a run's recipe if both name one source.
+
+    The run no longer needs its source, which may be gone or have trained further.
+
+    Raises:
+        GanzooError: The weights of another source are not found, or do not match the digest in the recipe.
+    """
+    start, recorded = asked.train.init_from, begun.train.init_from
+    if start and recorded and start.source == recorded.source and start.sha256 in (None, recorded.sha256):
+        return asked.with_train(init_from=recorded)
+    return pinned(asked, zoo)[0]
+
+
+def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
+    """Give a trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
+
+    Args:
+        trainer: At its first step.
+        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; if one of the two is missing, the other is used for both.
+        source: What messages call the weights.
+        log: Called with a message about networks that are missing.
+
+    Raises:
+        GanzooError: All networks are missing, or one has different sizes.
+    """
+    averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
+    anew = []
+    for role, network in trainer.networks.items():
+        raw, ema = below(f"networks.{role}", tensors), below(f"ema.{role}", tensors)
+        trained, average = raw or ema, ema or raw
+        if not trained:
+            anew.append(role)
+            continue
+        try:
+            network.load_state_dict(trained)
+            if role in averaged:
+                averaged[role].load_state_dict(average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise GanzooError(
+                f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
+                "Start from a run with the same networks.",
+            ) from error
+    if len(anew) == len(trainer.networks):
+        raise GanzooError(
+            f"{source} has none of the networks of the recipe '{trainer.recipe.name}'.",
+            f"It needs one of: {', '.join(trainer.networks)}.",
+        )
+    if anew:
+        they_start = "it starts" if len(anew) == 1 else "they start"
+        log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")

@@ -21,6 +21,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Points, png
 from ganzoo.api.metric import TrainedModel
 from ganzoo.api.tracker import Tracker
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import Diverged, Interrupted, RunError, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import identity
@@ -50,29 +51,17 @@ LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Receive a run's progress.
+    """Receive a run's progress."""
 
-    Attributes:
-        trackers: Receive the run's events, in addition to the trackers that the recipe names.
-        on_step: Called after each step with the number of images shown.
-        on_evaluation: Called before an evaluation with the number of samples to score.
-        log: Called with progress messages.
-    """
-
-    trackers: Sequence[Tracker] = ()
-    on_step: Callable[[int], None] = lambda images: None
-    on_evaluation: Callable[[int], None] = lambda samples: None
-    log: Callable[[str], None] = lambda sentence: None
+    trackers: Sequence[Tracker] = ()  # in addition to those that the recipe names
+    on_begin: Callable[[Recipe, Path], None] = lambda recipe, folder: None  # before anything is loaded
+    on_step: Callable[[int], None] = lambda images: None  # after each step
+    on_evaluation: Callable[[int], None] = lambda samples: None  # before samples are scored
+    log: Callable[[str], None] = lambda sentence: None  # progress messages
 
 
 class ContainedTracker(Tracker):
-    """A tracker whose failure does not end the run: it is logged, and the tracker receives nothing more.
-
-    Args:
-        tracker: Any tracker.
-        name: What messages call it.
-        log: Called with a message if the tracker fails.
-    """
+    """A tracker whose failure does not end the run: it is logged, and the tracker receives nothing more."""
 
     def __init__(self, tracker: Tracker, name: str, log: Callable[[str], None]) -> None:
         self._tracker = tracker
@@ -82,21 +71,21 @@ class ContainedTracker(Tracker):
 
     def log(self, record: Mapping[str, Any]) -> None:
         """One record of events.jsonl."""
-        if not self._failed:
-            self._contain(lambda: self._tracker.log(record))
+        self._call("log", record)
 
     def picture(self, images: int, path: Path) -> None:
         """A grid of samples was saved."""
-        if not self._failed:
-            self._contain(lambda: self._tracker.picture(images, path))
+        self._call("picture", images, path)
 
     def close(self) -> None:
         """The run has ended; this also reaches a tracker that has failed."""
-        self._contain(self._tracker.close)
+        self._call("close")
 
-    def _contain(self, call: Callable[[], None]) -> None:
+    def _call(self, method: str, *facts: Any) -> None:
+        if self._failed and method != "close":
+            return
         try:
-            call()
+            getattr(self._tracker, method)(*facts)
         except Exception as error:
             if not self._failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
@@ -107,19 +96,12 @@ class ContainedTracker(Tracker):
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run.
+    """The parts of a run."""
 
-    Attributes:
-        dataset: The training images.
-        sources: The objective's inputs for samples besides latent codes, by column.
-        evaluator: Scores the samples.
-        trainer: At its first step, or restored from a checkpoint.
-    """
-
-    dataset: Dataset
-    sources: Mapping[str, Tensor]
+    dataset: Dataset  # the training images
+    sources: Mapping[str, Tensor]  # the objective's inputs for samples besides latent codes, by column
     evaluator: Evaluator
-    trainer: Trainer
+    trainer: Trainer  # at its first step, or restored from a checkpoint
 
 
 class TrainingLoop:
@@ -158,14 +140,11 @@ class TrainingLoop:
         self.seconds = seconds
         self.reached = ""
         self._trackers = trackers
-        self._on_step = callbacks.on_step
-        self._on_evaluation = callbacks.on_evaluation
+        self._callbacks = callbacks
         self._logged_at = (self.trainer.images, seconds)
         self._saved_at = time.monotonic()
         self._saved = self.trainer.images
         self._evaluated = -1
-        planes = () if run is None else run.planes()
-        self._last_plane = max((images for images, _ in planes if images <= self.trainer.images), default=-1)
         self._stop = StopRequests(
             "" if run is None else "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
         )
@@ -173,7 +152,6 @@ class TrainingLoop:
         self._check_signals_every = 1
         self._threads = threads
         self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
-        self._log = callbacks.log
 
     def train(self) -> None:
         """Train to the end, or until the requested score is reached.
@@ -193,6 +171,8 @@ class TrainingLoop:
                     if len(self._dataset) > 1:
                         self._variety = VarietyWatch(extractors, self._dataset, trainer.device)
             if trainer.images == 0:
+                if config.init_from is not None:  # saved now: their source may be gone when the run is resumed
+                    self._save_checkpoint()
                 self._draw_grid()
                 self._record_plane()
             elif self._crossed(every):
@@ -207,14 +187,15 @@ class TrainingLoop:
                     self._log_event("threads", threads=threads)
                 if trainer.steps == self._profiled_at:
                     self._log_profile()
-                self._on_step(trainer.images)
+                self._callbacks.on_step(trainer.images)
                 evaluate = self._crossed(every)
-                if self._crossed(config.log_every) or evaluate:
+                log = evaluate or self._crossed(config.log_every)
+                if log:
                     self._log_means()
-                    # Before the checkpoint: a run that is interrupted in between resumes from it.
-                    gap = max(config.log_every, config.images // REPLAYED)
-                    if evaluate or trainer.images // gap > self._last_plane // gap:
-                        self._record_plane()
+                # Before the checkpoint: a run that is interrupted in between resumes from it.
+                if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
+                    self._record_plane()
+                if log:
                     overdue = time.monotonic() - self._saved_at > config.checkpoint_seconds
                     if trainer.processes.any(overdue) or evaluate:
                         self._save()
@@ -234,7 +215,7 @@ class TrainingLoop:
     def _log_profile(self) -> None:
         shares = shares_of_a_step(self.trainer)
         listed = sorted(((share, kind) for kind, share in shares.items() if share >= 0.005), reverse=True)
-        self._log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
+        self._callbacks.log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
         self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
     def _crossed(self, every: int | None, images: int | None = None) -> bool:
@@ -292,10 +273,13 @@ class TrainingLoop:
         # The last step may have broken weights that no loss has seen yet.
         self._refuse_not_finite([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
         if self._saved != self.trainer.images:
-            tensors, state = self._checkpoint()
-            if self.run is not None:
-                self.run.save_checkpoint(tensors, state)
+            self._save_checkpoint()
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
+
+    def _save_checkpoint(self) -> None:
+        tensors, state = self._checkpoint()
+        if self.run is not None:
+            self.run.save_checkpoint(tensors, state)
 
     def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors and the state to save. All processes call it, because each adds its random state."""
@@ -318,18 +302,13 @@ class TrainingLoop:
         """
         trainer, processes = self.trainer, self.trainer.processes
         if self.evaluator.requests:
-            self._on_evaluation(trainer.recipe.evaluate.samples)
+            self._callbacks.on_evaluation(trainer.recipe.evaluate.samples)
         try:
             with self._stop.at_once(*self._stopped()):
                 self._draw_grid()
-                if self._variety is not None and not self._watched_here():
-                    weights = trainer.kinds_of_weights[0]
-                    images, _ = self._samples(weights, min(SAMPLES, trainer.recipe.evaluate.samples))
-                    measured = self._variety.measure(images)
-                    self._log_event("health", weights=weights, features=self._variety.name, **measured)
+                self._measure_variety()
                 for weights in trainer.kinds_of_weights:
                     self._score(weights)
-                self._log_scores()
                 self._keep_best()
         except Diverged:
             self._log_event("diverged", broken=["samples"])
@@ -339,10 +318,15 @@ class TrainingLoop:
             self.reached = reached or "the requested score"  # only the main process knows the scores
         self._evaluated = trainer.images
 
-    def _watched_here(self) -> bool:
-        """Whether the variety of samples at this point is known already, because a resumed run scores it again."""
-        assert self.run is not None
-        return any(event["images"] == self.trainer.images and "variety" in event for event in self.run.events())
+    def _measure_variety(self) -> None:
+        """Log how much samples differ, unless a resumed run repeats an evaluation that has logged it."""
+        if self.run is None or self._variety is None:
+            return
+        if any(event["images"] == self.trainer.images and "variety" in event for event in self.run.events()):
+            return
+        weights = self.trainer.kinds_of_weights[0]
+        images, _ = self._samples(weights, min(SAMPLES, self.trainer.recipe.evaluate.samples))
+        self._log_event("health", weights=weights, features=self._variety.name, **self._variety.measure(images))
 
     def _draw_grid(self) -> None:
         if self.run is None:
@@ -360,7 +344,6 @@ class TrainingLoop:
     def _record_plane(self) -> None:
         """In a run on 2D data, save what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
-        self._last_plane = trainer.images
         if self.run is None:
             return
         modality = trainer.objective.spec.modality
@@ -404,7 +387,8 @@ class TrainingLoop:
         trainer, processes = self.trainer, self.trainer.processes
         missing: list[MetricRequest] = []
         if self.run is not None:
-            known, own = {identity(score["protocol"]) for score in self._scores_here()}, self._protocols(weights)
+            here = [score for score in self.run.scores() if score["images"] == trainer.images]
+            known, own = {identity(score["protocol"]) for score in here}, self._protocols(weights)
             missing = [request for request in self.evaluator.requests if own[request.name] not in known]
         if not processes.any(bool(missing)):
             return
@@ -431,7 +415,11 @@ class TrainingLoop:
                 # Only for scores that may be final; the others are points on a curve.
                 interval=trainer.steps >= trainer.total_steps or bool(trainer.recipe.train.conditions),
             )
-            self.run.append_score(*(one.record(trainer.images, round(self.seconds, 3)) for one in scores))
+            records = [score.record(trainer.images, round(self.seconds, 3)) for score in scores]
+            # Before the scores themselves: if a crash comes in between, a resumed run repeats both.
+            for record in records:
+                self._log_event("score", **{key: record[key] for key in LOGGED if key in record})
+            self.run.append_score(*records)
 
     def _protocols(self, weights: str) -> dict[str, str]:
         """The identity of each of the recipe's scores, by metric: everything that the score depends on."""
@@ -440,26 +428,6 @@ class TrainingLoop:
             request.name: identity(self.evaluator.protocol(request, n, SAMPLE_SEED, weights))
             for request in self.evaluator.requests
         }
-
-    def _scores_here(self) -> list[dict[str, Any]]:
-        """All scores of this point, including those by other commands."""
-        assert self.run is not None
-        return [score for score in self.run.scores() if score["images"] == self.trainer.images]
-
-    def _log_scores(self) -> None:
-        """Log an event for each of the recipe's own scores without one: a crash may have come between the two."""
-        if self.run is None:
-            return
-        own = {protocol for kind in self.trainer.kinds_of_weights for protocol in self._protocols(kind).values()}
-        here = [event for event in self.run.events() if event["images"] == self.trainer.images]
-        # By value too: the same metric may have been scored by another protocol, with more samples.
-        keys = ("metric", "weights", "value")
-        logged = {tuple(event.get(key) for key in keys) for event in here if event["event"] == "score"}
-        for score in self._scores_here():
-            key = tuple(score[key] for key in keys)
-            if identity(score["protocol"]) in own and key not in logged:
-                logged.add(key)
-                self._log_event("score", **{key: score[key] for key in LOGGED if key in score})
 
     def _curve(self, metric: str) -> dict[int, float]:
         """The run's own scores of the reported weights so far, by images: only those of its evaluations."""
@@ -484,18 +452,14 @@ class TrainingLoop:
         metric, processes = self.trainer.recipe.train.keep_best, self.trainer.processes
         if metric is None:
             return
-        value = self._curve(metric).get(self.trainer.images)
         best: dict[str, Any] | None = None
+        value = self._curve(metric).get(self.trainer.images)
         if self.run is not None and value is not None:
-            known = self.run.best()
-            sign = 1 if self._better(metric) == "lower" else -1
+            known, sign = self.run.best(), 1 if self._better(metric) == "lower" else -1
             # Scores that were measured differently, for instance with another evaluate.samples, are not comparable.
             measured = self._protocols(self.trainer.kinds_of_weights[0])[metric]
-            if (
-                known is None
-                or (known["metric"], known.get("protocol", measured)) != (metric, measured)
-                or sign * value < sign * known["value"]
-            ):
+            same = known is not None and (known["metric"], known.get("protocol", measured)) == (metric, measured)
+            if known is None or not same or sign * value < sign * known["value"]:
                 best = {"metric": metric, "value": value, "images": self.trainer.images, "protocol": measured}
         if not processes.any(best is not None):
             return
@@ -507,15 +471,11 @@ class TrainingLoop:
     def _reached_score(self) -> str:
         """The conditions in ``train.until`` in words if all are met at once, counting only the run's own scores."""
         conditions = self.trainer.recipe.train.conditions
-        if not conditions or self.run is None:
-            return ""
-        curves = [(until, self._curve(until.metric)) for until in conditions]
-        if all(
-            self.trainer.images in curve and until.is_met(list(curve.values()), self._better(until.metric))
-            for until, curve in curves
-        ):
-            return " and ".join(until.in_words for until in conditions)
-        return ""
+        for until in conditions:
+            curve = self._curve(until.metric)
+            if self.trainer.images not in curve or not until.is_met(list(curve.values()), self._better(until.metric)):
+                return ""
+        return " and ".join(until.in_words for until in conditions)
 
     def _log_event(self, event: str, **facts: Any) -> None:
         if self.run is None:

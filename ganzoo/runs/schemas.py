@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganzoo.config.schema import Threads
 from ganzoo.errors import GanzooError
-from ganzoo.files import begins_like, parse_json, read_lines, refuse_link_out, similar
+from ganzoo.files import parse_json, read_lines, similar
 from ganzoo.registry.registry import NAME
 
 RUN = 2
@@ -59,17 +56,6 @@ def refuse_other(schema: object, known: int, what: str) -> None:
         )
 
 
-LARGEST = 1e39
-"""Just above the largest number in single precision, which is what everything here was measured in."""
-
-
-def _measurable(value: float) -> float:
-    if math.isfinite(value) and abs(value) > LARGEST:
-        raise ValueError("larger than any number in single precision")
-    return value
-
-
-Number = Annotated[float, AfterValidator(_measurable)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 """A number of images shown, or of steps."""
@@ -86,13 +72,13 @@ class _Event(_Shape):
     images: Count
     seconds: Seconds | None = None
     metric: str = ""
-    value: Number = math.nan
-    floor: Number | None = None
+    value: float = math.nan
+    floor: float | None = None
     weights: str = ""
-    sd: Number | None = None
-    gradients: dict[str, Number] = {}
-    variety: dict[str, Number] = {}
-    real_variety: dict[str, Number] = {}
+    sd: float | None = None
+    gradients: dict[str, float] = {}
+    variety: dict[str, float] = {}
+    real_variety: dict[str, float] = {}
     threads: Threads = 1
     planned_threads: list[Annotated[tuple[Count, Threads], Field(strict=False)]] = []
     broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
@@ -115,19 +101,24 @@ class _Event(_Shape):
 class _Train(_Event):
     """A log point: means by phase and quantity."""
 
-    __pydantic_extra__: dict[str, Number]
+    __pydantic_extra__: dict[str, float]
 
 
 class _Score(_Shape):
-    """A line of scores.jsonl."""
+    """A score, as ``ganzoo eval --out`` appends it to a file."""
 
     metric: str
+    value: float
+    floor: float | None = None
+    protocol: dict[str, Any]
+
+
+class _RunScore(_Score):
+    """A line of a run's scores.jsonl."""
+
     weights: str
-    value: Number
-    floor: Number | None = None
     images: Count
     seconds: Seconds | None = None
-    protocol: dict[str, Any]
 
 
 class _State(_Shape):
@@ -173,100 +164,44 @@ def read_events(path: Path) -> list[Record]:
     return kept
 
 
-def sealed(score: Mapping[str, Any]) -> Record:
-    """A score as it is written: with its schema number and a digest of its content."""
-    numbered = {**score, "schema": SCORE}
-    return {**numbered, "digest": _digest(numbered)}
-
-
-def read_scores(path: Path) -> list[Record]:
-    """The scores in order, without their seals and without those that a resumed run replaced.
+def read_scores(path: Path, *, of_a_run: bool = True) -> list[Record]:
+    """The scores in order.
 
     Damaged ones are left out with a warning.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
     """
-    scores: list[Record] = []
-    for record in read_lines(path, lambda record: _is_resumption(record) or _is_intact(record)):
-        if _is_resumption(record):
-            scores = [score for score in scores if score["images"] <= record["resumed"]]
-            continue
+    shape = _RunScore if of_a_run else _Score
+    records = read_lines(path, lambda record: _fits(shape, record))
+    for record in records:
         refuse_other(record.get("schema", SCORE), SCORE, f"A score in {path}")
-        scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
-    return scores
+    return [{key: value for key, value in one.items() if key not in ("schema", "digest")} for one in records]
 
 
-def _is_resumption(record: Mapping[str, Any]) -> bool:
-    """Whether a line records that a run went back to a checkpoint before some of its scores."""
-    return record.keys() == {"resumed"} and type(record["resumed"]) is int
-
-
-def _is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a line is a score with all the keys that scores require, and whose seal, if it has one, is unbroken."""
-    if not _fits(_Score, record):
-        return False
-    if "schema" not in record:  # from before seals existed
-        return True
-    return record.get("digest") == _digest({key: value for key, value in record.items() if key != "digest"})
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
-
-
-MAX_VALUES = 2**26
-"""The most values in one sample: those of an 8192x8192 grey image."""
-DIMENSIONS: Mapping[str, int] = {"images": 3, "points": 3, "audio": 2}
-"""Number of dimensions of a sample, by modality; plugins' modalities may have any number."""
-
-
-def _imaginable(shape: list[int]) -> list[int]:
-    if prod(shape) > MAX_VALUES:
-        raise ValueError(f"a sample of more than {MAX_VALUES:,} values")
-    return shape
-
-
-Size = Annotated[int, Field(ge=1)]
-Shape = Annotated[list[Size], Field(min_length=1, max_length=8), AfterValidator(_imaginable)]
-
-
+Size = Annotated[int, Field(ge=1, le=2**26)]
+Shape = Annotated[list[Size], Field(min_length=1, max_length=8)]
 Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
 """The name of a recipe or a dataset, which becomes part of a path."""
 
 
-class _Process(BaseModel):
-    """The process that trains a run, or trained it last."""
-
-    model_config = ConfigDict(strict=True)
-
-    host: str
-    pid: int
-
-
-class _Environment(BaseModel):
+class _Environment(_Shape):
     """The part of a run's environment that ganzoo reads."""
-
-    model_config = ConfigDict(strict=True)
 
     versions: dict[str, str | None] | None = None
 
 
-class _Best(BaseModel):
+class _Best(_Shape):
     """The score that ``train.keep_best`` kept a checkpoint for."""
 
-    model_config = ConfigDict(strict=True)
-
     metric: str
-    value: Number
+    value: float
     images: Count
     protocol: str | None = None
 
 
-class _Facts(BaseModel):
+class _Facts(_Shape):
     """The entries of run.json that ganzoo reads."""
-
-    model_config = ConfigDict(strict=True)
 
     recipe: Name
     shape: Shape
@@ -278,25 +213,19 @@ class _Facts(BaseModel):
     status: str = "running"
     data_dir: str | None = None
     recipe_digests: list[str] = []
-    process: _Process | None = None
+    own_protocol: dict[str, Any] = {}
     seed: int | None = None
     best: _Best | None = None
     precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Count | None = None
     saved_images: Count | None = None
     seconds: Seconds | None = None
-    images_per_second: Number | None = None
+    images_per_second: float | None = None
     parameters: dict[str, int] | None = None
     plugins: dict[str, str] | None = None
     data_digest: str | None = None
     environment: _Environment | None = None
     began_with: _Environment | None = None
-
-    @model_validator(mode="after")
-    def _shape_is_of_its_modality(self) -> _Facts:
-        if len(self.shape) != DIMENSIONS.get(self.modality, len(self.shape)):
-            raise ValueError(f"a shape of {len(self.shape)} dimensions is not one of {self.modality}")
-        return self
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -304,22 +233,21 @@ def read_description(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, it is damaged, or something that ganzoo reads in the folder is a pipe or a link
-            that leads out of it.
+        GanzooError: There is none, it is damaged, or something that ganzoo reads or writes in the folder is a link, a
+            pipe or a device.
     """
     for name in (*FOLDERS, BEST, *FILES):
-        _refuse_pipes_and_links_out(path / name, path)
+        _refuse_links_and_pipes(path / name)
         with suppress(OSError):  # a file; or gone in the meantime
             for entry in list((path / name).iterdir()):
-                _refuse_pipes_and_links_out(entry, path)
+                _refuse_links_and_pipes(entry)
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        remedy = "Give a folder that `ganzoo run` made."
+        remedy = "Give a folder that `ganzoo run` made, or the zoo:NAME of a pretrained generator."
         if not path.exists():
             raise GanzooError(f"No such run folder: {path}.", similar_run(path) or remedy) from error
-        refuse_exported(path)
         raise GanzooError(f"{path} is not a run folder (no run.json).", remedy) from error
     except OSError as error:
         raise GanzooError(
@@ -343,35 +271,17 @@ def similar_run(path: Path) -> str:
     return similar(path, lambda entry: (entry / "run.json").is_file())
 
 
-def refuse_exported(path: Path) -> None:
-    """Refuse the two files that ``ganzoo export`` made, where a run is expected.
-
-    Raises:
-        GanzooError: The path is a pretrained generator's weights or card.
-    """
-    if path.suffix not in (".safetensors", ".json"):
-        return
-    card = path.with_suffix(".json")
-    if begins_like(card, '"schema"', '"largest_difference_of_half_precision"'):  # a checkpoint has no such line
-        raise GanzooError(
-            f"{path} is an exported generator, not a run folder.",
-            f"Give the run that it was exported from; or register its card, {card.name}, in a plugin and give "
-            f"zoo:{path.stem} (docs/pretrained.md).",
-        )
-
-
-def _refuse_pipes_and_links_out(entry: Path, folder: Path) -> None:
+def _refuse_links_and_pipes(entry: Path) -> None:
     """Refuse what a stranger may have put in a run folder: a link to the reader's files, or what never ends when read.
 
     Raises:
-        GanzooError: The entry leads out of the folder, or is neither a file nor a folder.
+        GanzooError: The entry is neither a file nor a folder.
     """
-    refuse_link_out(entry, folder)
-    # Call stat only once: before a second call, a run in progress may have renamed or removed the entry.
-    with suppress(OSError):  # gone, or a link to nothing
-        mode = entry.stat().st_mode
+    with suppress(OSError):  # gone
+        mode = entry.lstat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise GanzooError(f"{entry} is a pipe, socket or device, not a file.", "Remove it; ganzoo did not make it.")
+            kind = "link" if stat.S_ISLNK(mode) else "pipe, socket or device"
+            raise GanzooError(f"{entry} is a {kind}, not a file.", "Replace it by a file; ganzoo did not make it.")
 
 
 def _damaged(file: Path, reason: str) -> GanzooError:

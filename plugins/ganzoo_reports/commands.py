@@ -94,8 +94,7 @@ def animate(
     from ganzoo.files import refuse_links, write_atomically
     from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.folder import RunFolder
-    from ganzoo.runs.generator import load
-    from ganzoo.runs.weights import zoo_name
+    from ganzoo.runs.generator import load, zoo_name
     from ganzoo_reports import animation
 
     if out is not None and out.suffix not in animation.SUFFIXES:
@@ -151,9 +150,9 @@ def export(
         raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
     import torch
 
-    from ganzoo.runs.generator import load
-    from ganzoo.runs.weights import publish, zoo_name
+    from ganzoo.runs.generator import load, zoo_name
     from ganzoo_reports import export as exporting
+    from ganzoo_reports.cards import publish
 
     generator = load(run, checkpoint=checkpoint, device=torch.device("cpu"))
     card: dict[str, str] = {}

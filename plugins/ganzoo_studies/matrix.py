@@ -18,7 +18,7 @@ from ganzoo.errors import GanzooError, nearest
 from ganzoo.files import without_folders
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.weights import pinned
+from ganzoo.runs.generator import pinned
 
 
 @dataclass(frozen=True, eq=False)

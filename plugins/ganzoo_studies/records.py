@@ -25,7 +25,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
-from ganzoo.runs.schemas import LARGEST, Count, Name, Seconds
+from ganzoo.runs.schemas import Count, Name, Seconds
 from ganzoo.runs.scores import final_scores, own_protocol
 from ganzoo_studies.cost import flops_per_image
 from ganzoo_studies.matrix import Job, job_folder
@@ -46,6 +46,8 @@ Key = tuple[str, str, int, str, str | None]
 
 Score = dict[str, Any]
 
+LARGEST: Final = 1e39
+"""Just above the largest number in single precision, which is what everything here was measured in."""
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 

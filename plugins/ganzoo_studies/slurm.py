@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import child_python, refuse_links_out
+from ganzoo.files import child_python
 
 
 class Worker:
@@ -52,7 +52,7 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
         The job IDs.
 
     Raises:
-        GanzooError: submitit or SLURM is missing, a link in the folder leads out of it, or SLURM refuses the jobs.
+        GanzooError: submitit or SLURM is missing, or SLURM refuses the jobs.
     """
     try:
         import submitit
@@ -63,7 +63,6 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
             "sbatch is not installed here.", "Submit from a machine in the cluster, or leave out --launcher."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    refuse_links_out(folder)  # submitit and SLURM follow links when they write; submitit creates some itself
     executor = submitit.SlurmExecutor(folder=folder.resolve())
     try:
         executor.update_parameters(**{"job_name": "ganzoo", "time": 24 * 60, **parameters})

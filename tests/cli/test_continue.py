@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.folder import RunFolder
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -181,24 +181,16 @@ def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, call,
     create = RunFolder.create.__func__
 
     def late(cls, path, *rest):
-        if not path.exists():
-            create(cls, path, *rest)
+        monkeypatch.setattr(RunFolder, "create", classmethod(create))  # from now on, no other run is faster
+        create(cls, path, *rest)
         return create(cls, path, *rest)
 
     settings = [word for override in (*TINY, UNSCORED) for word in ("--set", override)]
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "create", classmethod(lambda cls, path, *rest: late(cls, path, *rest)))
-        patch.setattr("ganzoo.runs.start.free_folder", lambda name: _unshadowed(patch, create, name))
-        code, _, err = call("run", "vanilla-ring", *settings)
+    monkeypatch.setattr(RunFolder, "create", classmethod(late))
+    code, _, err = call("run", "vanilla-ring", *settings)
     assert code == 0, err
     assert "Another run has taken runs/vanilla-ring in the meantime. Run folder: runs/vanilla-ring-2" in err
     assert RunFolder.open(tmp_path / "runs" / "vanilla-ring-2").info["status"] == "done"
-
-
-def _unshadowed(patch, create, name):
-    """The next free folder; from now on, no other run is faster."""
-    patch.setattr(RunFolder, "create", classmethod(create))
-    return free_folder(name)
 
 
 def test_a_tracker_that_cannot_be_made_leaves_the_folder_free(tmp_path, call, monkeypatch):

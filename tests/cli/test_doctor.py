@@ -153,7 +153,6 @@ def test_a_diverged_run_stopped_with_its_last_good_checkpoint_and_is_told_so(div
     first, *rest = diagnosis(diverged)["findings"]
     assert first["kind"] == "diverged"
     assert f"after {stopped['images']:,} images" in first["sentence"]
-    assert f"The last checkpoint, at {checkpoint.state['images']:,} images, is kept." in first["sentence"]
     assert "exploding" in [found["kind"] for found in rest]
 
 
@@ -165,7 +164,6 @@ def test_a_step_that_breaks_the_weights_is_never_saved_though_no_loss_has_seen_i
     run = RunFolder.open(tmp_path / "run")
     assert [event["event"] for event in run.events()] == ["start", "train", "health", "diverged"]
     assert run.find_checkpoint() == (None, [])
-    assert "It had no checkpoint yet." in diagnosis(run.path)["findings"][0]["sentence"]
 
 
 @pytest.mark.parametrize("state", ["healthy", pytest.param("saturated", marks=pytest.mark.full)])

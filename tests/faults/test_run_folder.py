@@ -58,7 +58,7 @@ def test_a_second_process_learns_who_holds_the_lock_and_a_kill_releases_it(run, 
     with subprocess.Popen([sys.executable, "-c", hold, run], stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(GanzooError, match=f"process {holder.pid} on .* is training in"):
+            with pytest.raises(GanzooError, match=rf"\(process {holder.pid}\) is training in"):
                 resume(run, zoo, overrides=["train.images=128"])
             assert RunFolder.open(run).checkpoint().state["images"] == 64  # reading goes on
         finally:
@@ -71,7 +71,7 @@ def test_a_new_folder_appears_complete_and_an_unfinished_one_counts_as_empty(rec
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     begun = tmp_path / "begun"
     (begun / "samples").mkdir(parents=True)
-    for name in (".lock", "recipe.yaml", ".run.json.1.tmp"):
+    for name in (".lock", "recipe.yaml", ".run.json.0123456789ab.tmp"):
         (begun / name).write_text("")
     RunFolder.create(begun, recipe, INFO)
     assert RunFolder.open(begun).info["recipe"] == "vanilla-ring"
@@ -85,15 +85,12 @@ def test_an_existing_recipe_is_not_overwritten(recipe, tmp_path):
 
 
 def test_temporary_files_of_dead_processes_are_removed(run, zoo):
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    stale = [run / f".report.html.{dead.pid}.tmp", run / "checkpoints" / ".x.json.1.tmp", run / ".run.json.1.tmp"]
-    alive = run / ".report.html.1.tmp"
-    for path in (*stale, alive):
+    name = "0123456789ab.tmp"
+    stale = [run / f".report.html.{name}", run / "checkpoints" / f".x.json.{name}", run / f".run.json.{name}"]
+    for path in stale:
         path.write_text("")
     with RunFolder.open(run).claimed():
         assert not any(path.exists() for path in stale)
-        assert alive.exists()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +113,7 @@ def test_a_pipe_is_rejected_without_waiting(run, name):
 
 def test_a_run_may_rename_and_remove_files_while_its_folder_is_opened(run, monkeypatch):
     """What is there at the first look may be gone at the second: a temporary file, an older checkpoint."""
-    first_look = Path.stat
+    first_look = Path.lstat
 
     def gone_afterwards(path, **options):
         found = first_look(path, **options)
@@ -126,7 +123,7 @@ def test_a_run_may_rename_and_remove_files_while_its_folder_is_opened(run, monke
 
     for folder in ("", "checkpoints"):
         (run / folder / ".passing.tmp").write_text("")
-    monkeypatch.setattr(Path, "stat", gone_afterwards)
+    monkeypatch.setattr(Path, "lstat", gone_afterwards)
     assert RunFolder.open(run).info["status"] == "done"
 
 
@@ -203,10 +200,9 @@ def test_a_run_whose_checkpoints_are_gone_does_not_start_over(run, zoo):
     assert resume(run, zoo).info["status"] == "done"
 
 
-@pytest.mark.parametrize(("length", "sentence"), [(250, "Give a shorter --out."), (300, "Give a shorter one.")])
-def test_a_name_that_is_too_long_is_one_message(tmp_path, call, length, sentence):
-    code, _, err = call("run", "vanilla-ring", *(f"--set={one}" for one in TINY), "--out", tmp_path / ("a" * length))
-    assert (code, err.strip().endswith(sentence)) == (2, True), err
+def test_a_name_that_is_too_long_is_one_message(tmp_path, call):
+    code, _, err = call("run", "vanilla-ring", *(f"--set={one}" for one in TINY), "--out", tmp_path / ("a" * 300))
+    assert (code, err.strip().endswith("Give a shorter one.")) == (2, True), err
 
 
 def test_a_folder_in_use_is_refused_before_anything_else_is_printed(run, call):
@@ -234,7 +230,7 @@ def test_a_full_disk_is_no_reason_for_another_out(run, call, monkeypatch, comman
 
 def test_damaged_lines_are_skipped_and_reported(run, zoo, caplog):
     scores = (run / "scores.jsonl").read_text().splitlines()
-    scores[0] = scores[0].replace('"images": 32', '"images": 33')
+    scores[0] = scores[0].replace('"images": 32', '"images": "many"')
     (run / "scores.jsonl").write_text("\n".join([*scores, "nonsense", ""]))
     with (run / "events.jsonl").open("ab") as file:
         file.write(b"\xff\xfe\n")

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -15,15 +14,14 @@ import pytest
 
 from ganzoo.files import (
     DAY,
-    append_lines,
     as_argument,
     child_python,
+    locked_append,
     read_lines,
     sweep,
     temporary_name,
     write_atomically,
 )
-from ganzoo.runs.folder import _own_key
 from ganzoo_checks.isolation import import_problems
 
 
@@ -63,19 +61,15 @@ def test_writers_with_the_same_process_id_do_not_interfere(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_temporary_files_from_other_hosts_are_kept_for_a_day(tmp_path, monkeypatch):
-    here = temporary_name(tmp_path / "x.json")
-    with monkeypatch.context() as patch:
-        patch.setattr(socket, "gethostname", lambda: "another-container")
-        there, old = (temporary_name(tmp_path / "x.json") for _ in range(2))
-    gone = here.with_name(here.name.replace(f".{os.getpid()}-", ".999999999-"))
-    for path in (gone, there, old):
+def test_temporary_files_are_kept_for_a_day(tmp_path):
+    new, old = (temporary_name(tmp_path / "x.json") for _ in range(2))
+    for path in (new, old):
         path.write_text("half")
     os.utime(old, (time.time() - 2 * DAY,) * 2)
     sweep(tmp_path)
-    assert [path.exists() for path in (gone, there, old)] == [False, True, False]
+    assert [path.exists() for path in (new, old)] == [True, False]
     sweep(tmp_path, sole_writer=True)
-    assert not there.exists()
+    assert not new.exists()
 
 
 def test_files_with_other_names_are_not_swept(tmp_path):
@@ -102,10 +96,10 @@ def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize("torn", [b'{"a": 2', b'{"a": "' + b"x" * 200_000, bytes(100)])
 def test_a_torn_last_line_is_removed_before_the_next_record(tmp_path, torn):
     path = tmp_path / "events.jsonl"
-    append_lines(path, [{"a": 1}])
+    locked_append(path, [{"a": 1}])
     with path.open("ab") as file:
         file.write(torn)
-    append_lines(path, [{"a": 3}, {"a": 4}], durable=True)
+    locked_append(path, [{"a": 3}, {"a": 4}], durable=True)
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"a": 1}, {"a": 3}, {"a": 4}]
 
 
@@ -113,7 +107,7 @@ def test_a_last_record_without_a_newline_is_read_and_kept(tmp_path):
     path = tmp_path / "runs.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": 2}')  # as an editor may have left it
     assert read_lines(path) == [{"a": 1}, {"a": 2}]
-    append_lines(path, [{"a": 3}])
+    locked_append(path, [{"a": 3}])
     assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
 
 
@@ -121,14 +115,14 @@ def test_a_last_record_without_a_newline_is_read_and_kept(tmp_path):
 def test_foreign_lines_are_not_removed(tmp_path, theirs):
     path = tmp_path / "diary.txt"
     path.write_bytes(theirs)
-    append_lines(path, [{"a": 1}])
+    locked_append(path, [{"a": 1}])
     assert path.read_bytes() == theirs + b'\n{"a": 1}\n'
 
 
 def test_a_file_with_only_a_torn_line_starts_over(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"a"')
-    append_lines(path, [{"a": 1}])
+    locked_append(path, [{"a": 1}])
     assert read_lines(path) == [{"a": 1}]
 
 
@@ -176,37 +170,3 @@ def test_the_import_check_of_plugins_ignores_the_working_folder(tmp_path, monkey
     plugin = next(plugin for plugin in zoo.plugins if plugin.name == "hinge")
     assert import_problems([plugin]) == {"hinge": []}
     assert not marker.exists()
-
-
-def test_if_two_processes_create_the_user_s_key_the_first_one_s_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
-    key = _own_key()
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "exists", lambda self: False)  # as the second process saw it before the first had finished
-        assert _own_key() == key
-    (file,) = (tmp_path / "key").iterdir()
-    assert file.name == "own-runs"
-    assert os.name == "nt" or file.stat().st_mode & 0o777 == 0o600
-
-
-def test_the_user_s_key_is_never_readable_by_others(tmp_path, monkeypatch):
-    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
-    modes, link = [], os.link
-    monkeypatch.setattr(os, "link", lambda new, file: (modes.append(new.stat().st_mode & 0o777), link(new, file)))
-    before = os.umask(0)
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "chmod", lambda *given: None)
-            _own_key()
-    finally:
-        os.umask(before)
-    assert modes == [0o600]
-
-
-def test_the_user_s_key_is_not_created_through_a_link(tmp_path, monkeypatch):
-    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
-    (tmp_path / "key").mkdir()
-    (tmp_path / "key" / "own-runs").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError):
-        _own_key()
-    assert not (tmp_path / "elsewhere").exists()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ganzoo import cli
-from ganzoo.cli.run import _continuation
+from ganzoo.cli.run import continuation
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
@@ -20,10 +20,10 @@ from ganzoo.registry.registry import Entry
 from ganzoo.runs.api import _changes_on_resume
 from ganzoo.runs.checkpoint import read_checkpoint
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.generator import load
+from ganzoo.runs.generator import load, published
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
-from ganzoo.runs.weights import _command, publish, published
+from ganzoo_reports.cards import _command, publish
 from ganzoo_studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
@@ -106,8 +106,8 @@ def test_an_exported_generator_is_two_files_and_no_run(source, tmp_path, capsys)
     for file in (out, card):
         for arguments in (["sample", file, "--out", tmp_path / "a.png"], ["eval", file]):
             assert command(*arguments) == 2
-            assert f"{file} is an exported generator, not a run folder." in capsys.readouterr().err
-    with pytest.raises(GanzooError, match=r"register its card, gen\.json, in a plugin and give zoo:gen"):
+            assert str(file) in capsys.readouterr().err
+    with pytest.raises(GanzooError, match=r"is not a run folder .* or the zoo:NAME of a pretrained generator"):
         load(out)
     checkpoint = sorted((source.path / "checkpoints").glob("*.safetensors"))[-1]
     with pytest.raises(GanzooError, match=r"is not a run folder \(no run\.json\)"):
@@ -215,11 +215,11 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     with pytest.raises(Killed):
         start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
     shutil.rmtree(moved)
-    overrides = [*SMALL, f"train.init_from={moved}"]
-    assert _continuation(tmp_path / "run", "vanilla-ring", None, overrides) == ("killed", [])
-    assert _changes_on_resume(RunFolder.open(tmp_path / "run"), recipe, zoo, in_memory=False) == []
+    begun = RunFolder.open(tmp_path / "run")
+    assert continuation(begun, recipe, zoo) == []
+    assert _changes_on_resume(begun, recipe, zoo, in_memory=False) == []
     with pytest.raises(GanzooError, match="gone"):
-        _continuation(tmp_path / "run", "vanilla-ring", None, [*SMALL, f"train.init_from={tmp_path / 'gone'}"])
+        continuation(begun, recipe_of(zoo, f"train.init_from={tmp_path / 'gone'}"), zoo)
     resume(tmp_path / "run", zoo)
     ours, theirs = (RunFolder.open(run.path if run else tmp_path / "run").checkpoint() for run in (whole, None))
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
@@ -228,7 +228,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     description = tmp_path / "run" / "run.json"  # as if it had been killed before its first checkpoint
     description.write_text(json.dumps({**json.loads(description.read_text()), "saved_images": None}))
     (tmp_path / "run" / "scores.jsonl").unlink()
-    with pytest.raises(GanzooError, match=rf"killed before it had saved the weights of {moved}, which are gone"):
+    with pytest.raises(GanzooError, match=f"No such run folder: {moved}"):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
     shutil.copytree(source.path, moved)  # they are there again, or were there all along
     resume(tmp_path / "run", zoo)
@@ -263,10 +263,10 @@ def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registere
     [
         (
             ["networks.generator.hidden=[8]"],
-            r"The generator of .* does not fit the recipe 'vanilla-ring': its \S+ has the shape \[.*\], not \[8, ",
+            r"The generator of .* does not fit the recipe 'vanilla-ring': .*size mismatch for ",
         ),
-        (["networks.generator.name=dcgan"], "'vanilla-ring': it has none of this network's parameters"),
-        (["networks.generator.norm=batch"], r"'vanilla-ring': it has no \S+\. Start from"),
+        (["networks.generator.name=dcgan"], r"does not fit the recipe 'vanilla-ring': .*Missing key\(s\)"),
+        (["networks.generator.norm=batch"], r"'vanilla-ring': .*Missing key\(s\).*Start from"),
         (['train.freeze=["discriminator.*"]'], "leaves the phase 'discriminator' nothing to train"),
         (['train.freeze=["discriminator.trnk.0.weight"]'], "no parameter is called .*Did you mean"),
         ([f"train.init_from.sha256={'0' * 64}"], "are not those that train.init_from.sha256 names"),

@@ -11,7 +11,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
-from ganzoo.runs.start import _resume_threads, resume, start
+from ganzoo.runs.start import resume, start
 from ganzoo.training import tuning as threads
 from ganzoo.training.device import VARIABLES, available_cores
 from ganzoo.training.distributed import ALONE, Processes
@@ -285,19 +285,3 @@ def test_scoring_uses_the_number_set_in_the_environment(two_threads, monkeypatch
     monkeypatch.setattr(threads, "_timed", lambda *given: pytest.fail("measured"))
     settle_threads()
     assert torch.get_num_threads() == 2
-
-
-def test_every_process_resumes_with_as_many_threads_as_the_main_one(two_threads):
-    recorded = SimpleNamespace(info={"environment": {"threads": 1}}, events=list)
-    given = []
-
-    def all_reduce_max(numbers):
-        given.append(numbers)
-        return [1.0]
-
-    processes = SimpleNamespace(all_reduce_max=all_reduce_max)
-    for run, state, own in ((recorded, {}, 1.0), (None, {}, 0.0), (None, {"threads": 1}, 1.0)):
-        torch.set_num_threads(2)
-        assert _resume_threads(run, state, processes, Callbacks()) == []
-        assert given.pop() == [own]
-        assert torch.get_num_threads() == 1
