@@ -425,6 +425,6 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
     fitting = list(extractors_of(dataset, zoo))
     if fitting:
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
-    for_any = next((entry.name for entry in zoo.extractors if not entry.domains), None)
+    for_any = next((entry.name for entry in zoo.extractors.in_order() if not entry.domains), None)
     named = f", or name an extractor for any images, such as fid@{for_any}" if for_any else ""
     return f"Install a plugin whose extractor was fitted to it{named}."

@@ -202,7 +202,7 @@ def test_a_run_whose_checkpoints_are_gone_does_not_start_over(run, zoo):
 
 def test_a_name_that_is_too_long_is_one_message(tmp_path, call):
     code, _, err = call("run", "vanilla-ring", *(f"--set={one}" for one in TINY), "--out", tmp_path / ("a" * 300))
-    assert (code, err.strip().endswith("Give a shorter one.")) == (2, True), err
+    assert (code, err.strip().endswith("run.json: File name too long.")) == (2, True), err
 
 
 def test_a_folder_in_use_is_refused_before_anything_else_is_printed(run, call):
