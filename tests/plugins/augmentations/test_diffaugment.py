@@ -70,14 +70,6 @@ def test_no_policy_is_the_identity() -> None:
     assert torch.equal(DiffAugment(policy=[])(images), images)
 
 
-@pytest.mark.parametrize("policy", ["color", "translation", "cutout"])
-def test_gradients_reach_every_image(policy: str) -> None:
-    images = torch.randn(6, 3, 32, 30, requires_grad=True)
-    DiffAugment(policy=[policy])(images).square().sum().backward()
-    assert torch.isfinite(images.grad).all()
-    assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
-
-
 def test_each_image_is_changed_in_its_own_way() -> None:
     changed = DiffAugment()(torch.ones(64, 1, 28, 28).mul(torch.linspace(-1, 1, 28)))
     assert len({tuple(image.flatten().tolist()) for image in changed}) == 64

@@ -111,13 +111,6 @@ def test_the_conjugate_is_the_one_of_table_2(row: Row) -> None:
     assert torch.allclose(row.loss.conjugate(v), row.conjugate(row.loss.activation(v)))
 
 
-@rows
-def test_fenchel_young_is_an_equality_at_the_slope(row: Row) -> None:
-    """f(u) + f*(f'(u)) = u f'(u)."""
-    u = torch.tensor([0.05, 0.7, 1.0, 2.0, 9.0], dtype=torch.float64)
-    assert torch.allclose(row.f(u) + row.loss.conjugate(row.best(u)), u * row.slope(u))
-
-
 def test_total_variation_is_approached_by_saturated_logits() -> None:
     distance = float((P - Q).abs().sum() / 2)
     loss = TotalVariation()

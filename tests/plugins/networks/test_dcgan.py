@@ -56,15 +56,6 @@ def test_the_paper_s_channels_at_64() -> None:
     assert [(m.in_channels, m.out_channels) for m in wide] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
 
 
-@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)])
-def test_any_image_fits(shape: tuple[int, int, int]) -> None:
-    images = Generator(spec(*shape), width=2)(torch.randn(3, 10))
-    assert images.shape == (3, *shape)
-    discriminator = Discriminator(spec(*shape), width=2)
-    assert discriminator.features(images).shape == (3, discriminator.feature_width)
-    assert discriminator(images).shape == (3,)
-
-
 def test_padding_is_zero_and_the_whole_image_counts() -> None:
     discriminator = Discriminator(spec(1, 6, 7), width=2, norm="none")
     images = torch.randn(2, 1, 6, 7, requires_grad=True)

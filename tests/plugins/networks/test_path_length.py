@@ -30,13 +30,6 @@ def test_a_linear_generator_has_its_matrix_for_a_jacobian() -> None:
     assert torch.allclose(found, (noise.flatten(1) @ matrix).square().sum(1).sqrt())
 
 
-def test_an_orthogonal_map_has_lengths_of_the_code_s_width() -> None:
-    """E‖Jᵀ y‖² is ‖J‖² / pixels: k over pixels for a matrix of k orthonormal columns."""
-    matrix = torch.linalg.qr(torch.randn(64, 16, dtype=torch.float64)).Q
-    found = lengths(lambda codes: (codes @ matrix.T).view(-1, 1, 8, 8), torch.zeros(4000, 16, dtype=torch.float64))
-    assert found.square().mean().item() == pytest.approx(16 / 64, rel=0.03)
-
-
 def test_a_curved_generator_agrees_with_finite_differences() -> None:
     layers = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4))).double()
     w, noise = torch.randn(5, 3, dtype=torch.float64), drawn((5, 1, 4, 4))

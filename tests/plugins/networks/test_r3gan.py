@@ -18,19 +18,6 @@ def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
     return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
-@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)])
-def test_any_image_fits(shape: tuple[int, int, int]) -> None:
-    fitted, label = spec(*shape, classes=3), torch.arange(4) % 3
-    images = Generator(fitted, width=3, blocks=1)(torch.randn(4, 10), label)
-    assert images.shape == (4, *shape)
-    assert Discriminator(fitted, width=3, blocks=1)(images, label).shape == (4,)
-
-
-def test_a_block_is_the_identity_at_first() -> None:
-    maps = torch.randn(2, 8, 5, 5)
-    assert torch.equal(Residual(8, 4, blocks=6)(maps), maps)
-
-
 def test_the_generator_is_its_basis_resampled_at_first() -> None:
     generator, z = Generator(spec(1, 28, 28), width=4), torch.randn(3, 10)
     maps = (z @ generator.code.weight.T)[:, :, None, None] * generator.basis

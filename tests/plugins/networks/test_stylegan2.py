@@ -25,14 +25,6 @@ def noisy(classes: int = 0) -> Generator:
     return generator
 
 
-@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9)])
-def test_any_image_fits(shape: tuple[int, int, int]) -> None:
-    fitted, label = spec(*shape, classes=3), torch.arange(4) % 3
-    images = Generator(fitted, width=2, style=8)(torch.randn(4, 10), label)
-    assert images.shape == (4, *shape)
-    assert Discriminator(fitted, width=2)(images, label).shape == (4,)
-
-
 class Untrained(Objective):
     def phases(self) -> list[Phase]:
         return []
@@ -55,12 +47,6 @@ def test_truncation_moves_the_style_and_not_the_code(classes: int) -> None:
     assert len(middle.flatten(1).unique(dim=0)) == max(1, classes)
     assert len(drawn(0.5).flatten(1).unique(dim=0)) == 12
     assert not torch.equal(drawn(0.5), drawn(1.0))
-
-
-def test_mnist_is_native() -> None:
-    generator = Generator(spec(1, 28, 28), width=4)
-    assert generator.synthesis.constant.shape == (32, 4, 4)
-    assert len(generator.synthesis.resolutions) == 4
 
 
 def test_noise_is_drawn_in_evaluation_too_and_one_seed_draws_it_again() -> None:

@@ -237,15 +237,6 @@ def test_the_paper_s_networks_have_a_grid_of_a_quarter_of_the_sides() -> None:
     assert moved[20:, 20:].max() == 0
 
 
-@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9), (1, 1, 2)], ids=str)
-def test_any_image_and_any_latent_code_fit_the_networks(shape: tuple[int, int, int]) -> None:
-    spec = Spec(shape, UniformPrior(dim=10), classes=2)
-    label = torch.tensor([0, 1, 1])
-    images = vq_vae.Generator(spec, width=4)(torch.rand(3, 10), label)
-    assert images.shape == (3, *shape)
-    assert vq_vae.Encoder(spec, width=4)(images, label).shape == (3, 10)
-
-
 def test_places_of_a_grid_share_the_latent_code() -> None:
     spec = Spec((1, 12, 8), UniformPrior(dim=14))
     networks = nn.ModuleDict({"encoder": vq_vae.Encoder(spec, width=4), "generator": vq_vae.Generator(spec, width=4)})

@@ -36,11 +36,6 @@ def test_a_critic_that_does_not_mind_shifts_costs_nothing(context) -> None:
     assert BalancedConsistency(shift=3).penalty(seen).item() == 0
 
 
-def test_without_a_shift_copies_are_the_same(context) -> None:
-    seen = context(ramp, images(), images())
-    assert Consistency(shift=0).penalty(seen).item() == 0
-
-
 def test_a_critic_that_counts_columns_costs_the_mean_squared_shift(context) -> None:
     seen = context(ramp, dot(30_000), torch.full((30_000, 1, 8, 8), torch.nan))
     # Uniform on -3..3: E[d²] = 2 (1 + 4 + 9) / 7.

@@ -1,4 +1,4 @@
-"""WGAN-LP, WGAN-div, DRAGAN and the zero-centred penalty on critics whose gradient is known."""
+"""Penalties on the gradient of a critic, on critics whose gradient is known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from ganzoo_plugins.regularizers.wgan_div import WassersteinDivergence
 from ganzoo_plugins.regularizers.wgan_lp import LipschitzPenalty
 from ganzoo_plugins.regularizers.zero_centred import ZeroCentredPenalty
 
-PENALTIES = [LipschitzPenalty(), WassersteinDivergence(), Dragan(strength=0.0), ZeroCentredPenalty()]
+PENALTIES = [
+    *(GradientPenalty(), LipschitzPenalty(), WassersteinDivergence(), Dragan(strength=0.0), ZeroCentredPenalty()),
+    *(R1(), R2()),
+]
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)
 
 
@@ -37,6 +40,11 @@ def images(n: int = 6) -> Tensor:
         (Dragan(), 0.25, 4.0),
         (Dragan(target=2.0), 2.25, 1.0),
         (ZeroCentredPenalty(), 0.25, 9.0),
+        (GradientPenalty(), 0.25, 4.0),
+        (GradientPenalty(target=0.0), 0.25, 9.0),
+        (GradientPenalty(one_sided=True), 0.0, 4.0),
+        (R1(), 0.125, 4.5),
+        (R2(), 0.125, 4.5),
     ],
 )
 def test_a_linear_critic_s_gradient_is_its_weight(
@@ -53,6 +61,7 @@ def test_a_linear_critic_s_gradient_is_its_weight(
     ("penalty", "expected"),
     [
         # D = x²/2 has gradient x; x is uniform in [0, 4] between real and fake.
+        (GradientPenalty(), 28 / 12),
         (LipschitzPenalty(), 27 / 12),
         (WassersteinDivergence(), 4**6 / 7),
         (ZeroCentredPenalty(), 16 / 3),
@@ -62,6 +71,22 @@ def test_gradients_are_measured_between_real_and_fake(penalty: Regularizer, expe
     real, fake = torch.zeros(50_000, 1, 1, 1), torch.full((50_000, 1, 1, 1), 4.0)
     seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
     assert penalty.penalty(seen).item() == pytest.approx(expected, rel=0.03)
+
+
+def test_r1_looks_at_real_and_r2_at_fake(context) -> None:
+    real, fake = images(), images()
+    seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
+    assert torch.allclose(R1().penalty(seen), real.square().flatten(1).sum(1).mean() / 2)
+    assert torch.allclose(R2().penalty(seen), fake.square().flatten(1).sum(1).mean() / 2)
+
+
+@pytest.mark.parametrize("penalty", [R1(), R2()])
+def test_squares_of_half_precise_images_are_added_up_in_float32(penalty: R1, context) -> None:
+    """With D(x) = |x|²/2 the penalty is |x|²/2 too, of 2049 ones, a number that bfloat16 does not have."""
+    ones = torch.ones(2, 1, 1, 2049, dtype=torch.bfloat16)
+    found = penalty.penalty(context(lambda x: x.square().flatten(1).sum(1) / 2, ones, ones))
+    assert found.dtype == torch.float32
+    assert found.item() == 2049 / 2
 
 
 def test_dragan_looks_around_real_images_alone(context) -> None:
@@ -88,7 +113,7 @@ def test_dragan_s_steps_are_measured_in_deviations(context) -> None:
     assert moved.amax((1, 2, 3)).min() < 0.05 * real.std(), "each image goes its own share of the way"
 
 
-@every_penalty
+@pytest.mark.parametrize("penalty", [*PENALTIES, JSRegularizer()], ids=lambda p: type(p).__name__)
 def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
     real = images()  # real and fake agree, so that only the weights vary
 
@@ -118,6 +143,9 @@ def test_the_gradient_of_a_real_network_agrees_with_finite_differences(penalty: 
         WassersteinDivergence: norm**6,
         Dragan: (norm - 1).square(),
         ZeroCentredPenalty: norm.square(),
+        GradientPenalty: (norm - 1).square(),
+        R1: norm.square() / 2,
+        R2: norm.square() / 2,
     }[type(penalty)].mean()
     assert expected > 0
     assert penalty.penalty(context(critic, x, x.clone())).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -249,9 +277,4 @@ def test_the_zero_centred_recipe_s_weight_is_the_authors_for_a_probability_of_on
 
 
 def test_the_papers_weights_are_the_defaults() -> None:
-    assert [p.weight for p in (GradientPenalty(), *PENALTIES)] == [10, 10, 2, 10, 10]
-
-
-def test_summaries_call_a_gradient_s_norm_by_its_name(zoo) -> None:
-    said = [entry.summary for entry in (*zoo.regularizers, *zoo.recipes)]
-    assert [summary for summary in said if "slope" in summary.lower()] == []
+    assert [p.weight for p in PENALTIES[:5]] == [10, 10, 2, 10, 10]

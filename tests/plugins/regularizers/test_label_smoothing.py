@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -26,13 +24,3 @@ def test_the_loss_becomes_cross_entropy_with_targets_1_minus_s_and_0(s: float, c
     assert torch.allclose(smoothed, expected, atol=1e-6)
     found, wanted = (torch.autograd.grad(loss, (real, fake)) for loss in (smoothed, expected))
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(found, wanted, strict=True))
-
-
-def test_a_sure_discriminator_stops_at_the_target_s_logit(context) -> None:
-    nothing, term = torch.zeros(1, 1, 1, 1), LabelSmoothing(weight=0.1)
-    logit = torch.full((1,), math.log(9), requires_grad=True)
-    loss = NonSaturating().discriminator(logit, torch.zeros(1)) + 0.1 * term.penalty(
-        context(lambda x: x, nothing, nothing, real_logits=logit)
-    )
-    loss.backward()
-    assert logit.grad.item() == pytest.approx(0, abs=1e-7)

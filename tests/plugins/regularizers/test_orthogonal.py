@@ -94,16 +94,6 @@ def test_spectral_normalisation_is_neither_asked_nor_moved(context) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
 
 
-def test_it_looks_at_no_images(context) -> None:
-    def augment(images: Tensor) -> Tensor:
-        raise AssertionError("nothing to augment for a penalty on weights")
-
-    nothing = torch.zeros(2, 1, 2, 2)
-    networks = {"generator": linear([[1.0, 2.0], [3.0, -1.0]]), "discriminator": nn.Identity()}
-    seen = context(lambda x: x, nothing, nothing, networks=networks, augment=augment)
-    assert Orthogonal().penalty(seen).item() == pytest.approx(1)
-
-
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(GanzooError, match="no layer with filters in the discriminator"):
         Orthogonal(side="discriminator").bind(SPEC, {"generator": nn.Linear(1, 1), "discriminator": nn.Identity()})
