@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
-from ganzoo import GanzooError, GaussianPrior, Spec
+from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins.networks.encoders import Posterior, convolutional, deviation_layer, fully_connected, posterior
 from ganzoo_plugins.objectives import infogan
 
@@ -48,8 +47,3 @@ def test_a_posterior_is_two_layers_on_the_encoder_s_features(build: object) -> N
     assert torch.equal(q.log_variance, networks["deviation"](encoder.features(images)))
     density = Independent(Normal(q.mean, (q.log_variance / 2).exp()), 1).log_prob(q.sample())
     assert torch.isfinite(density).all()
-
-
-def test_an_encoder_without_features_is_refused_in_a_sentence() -> None:
-    with pytest.raises(GanzooError, match=r"The test shares the encoder's layers, but .*Flatten has no 'features'"):
-        deviation_layer(nn.Flatten(), SPEC, "The test")

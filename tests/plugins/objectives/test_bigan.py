@@ -7,12 +7,11 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec, UniformPrior
+from ganzoo import Batch, Dataset, GaussianPrior, Spec, UniformPrior
 from ganzoo_plugins.networks import encoders, mlp
 from ganzoo_plugins.objectives.bigan import ALI, BiGAN, Joint
 
 SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
-either = pytest.mark.parametrize("objective", [BiGAN, ALI])
 
 
 def built(objective: BiGAN, spec: Spec = SPEC, hidden: int = 8) -> nn.ModuleDict:
@@ -109,8 +108,3 @@ def test_the_encoder_inverts_the_generator(mnist: Dataset) -> None:
     # Another digit's reconstruction is as far away as a guess.
     guessed = (reconstructed.roll(1, dims=0) - held_out).square().mean()
     assert (reconstructed - held_out).square().mean() < 0.9 * guessed
-
-
-def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
-    with pytest.raises(GanzooError, match="A discriminator of pairs shares the discriminator's layers"):
-        BiGAN().bind(SPEC, {"discriminator": nn.Flatten()})

@@ -15,8 +15,6 @@ from ganzoo import (
     Batch,
     CodesPrior,
     Dataset,
-    GanzooError,
-    GaussianPrior,
     MetricInputs,
     ModelMetric,
     Spec,
@@ -190,9 +188,3 @@ def test_the_other_game_has_no_penalty() -> None:
     real, fake = (networks["discriminator"](images).sigmoid() for images in (seen.real, fakes))
     assert torch.allclose(losses["loss"], -real.log().mean() - (1 - fake).log().mean(), atol=1e-5)
     assert "penalty" not in losses
-
-
-@pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0), CodesPrior()], ids=str)
-def test_a_prior_without_clusters_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
-    with pytest.raises(GanzooError, match=r"noise and categorical codes.*prior: {name: codes"):
-        ClusterGAN().bind(Spec((1, 4, 4), prior), {})

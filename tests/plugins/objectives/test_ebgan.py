@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
+from ganzoo import AdversarialGame, Batch, GaussianPrior, Spec
 from ganzoo_plugins.networks.autoencoder import fully_connected
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.objectives.ebgan import EBGAN, PullingAway, pulling_away
@@ -64,8 +64,3 @@ def test_it_joins_the_generator_s_loss_by_codes_or_features(kind: type[nn.Module
     assert torch.allclose(made["pulling-away"], expected)
     assert torch.allclose(made["loss"], -discriminator(fakes).mean() + 0.5 * expected)
     assert "pulling-away" not in judged
-
-
-def test_a_discriminator_without_codes_is_refused() -> None:
-    with pytest.raises(GanzooError, match="pulling-away"):
-        PullingAway().bind(SPEC, {"discriminator": nn.Flatten(0)})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
-from ganzoo import Batch, CodesPrior, Dataset, GanzooError, GaussianPrior, Objective, Spec, TrainedModel
+from ganzoo import Batch, CodesPrior, Dataset, Objective, Spec, TrainedModel
 from ganzoo.layers import own_statistics
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.objectives.infogan import InfoGAN, information
@@ -136,18 +136,6 @@ def test_losses_are_the_game_minus_weighted_information() -> None:
     assert torch.allclose(discriminator["loss"], -value - bound, atol=1e-5)
     assert torch.allclose(generator["loss"], -fake.sigmoid().log().mean() - bound, atol=1e-5)
     assert torch.allclose(generator["categorical_bound"], categorical)
-
-
-@pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0)], ids=str)
-def test_a_prior_without_codes_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
-    spec = Spec((1, 4, 4), prior)
-    with pytest.raises(GanzooError, match=r"no codes to recognise.*prior: {name: codes"):
-        InfoGAN().bind(spec, {"discriminator": Discriminator(spec)})
-
-
-def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
-    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
-        InfoGAN().bind(SPEC, {"discriminator": nn.Flatten()})
 
 
 def test_real_images_are_encoded_whatever_their_number_and_order() -> None:

@@ -23,7 +23,6 @@ from ganzoo import (
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
-from ganzoo_plugins.networks import pacgan
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.objectives import semi_supervised
 from ganzoo_plugins.objectives.semi_supervised import UNKNOWN, Pool, SemiSupervised, SupervisedTestError, TestError
@@ -37,12 +36,6 @@ def built(**options: object) -> tuple[SemiSupervised, nn.ModuleDict]:
     networks = nn.ModuleDict({"generator": Generator(SPEC, hidden=[8]), **judges})
     networks.update(objective.bind(SPEC, networks))
     return objective, networks
-
-
-def test_a_discriminator_whose_head_cannot_be_replaced_is_refused() -> None:
-    networks = nn.ModuleDict({role: pacgan.perceptron(SPEC) for role in ("generator", "discriminator", "alone")})
-    with pytest.raises(GanzooError, match="The head of ganzoo_plugins.networks.pacgan.Packed cannot be replaced"):
-        SemiSupervised(classes=3, labels_per_class=2).bind(SPEC, networks)
 
 
 def batch(n: int = 12) -> Batch:
@@ -267,11 +260,3 @@ def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: Dataset, mn
         right = trainer.networks["discriminator"](images).argmax(1) == mnist_test.labels
     assert trainer.objective.pool.filled.tolist() == [10] * 10
     assert right.float().mean() > 0.7, f"{right.float().mean():.3f}"
-
-
-def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
-    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
-        SemiSupervised().bind(SPEC, {"discriminator": nn.Flatten()})
-    told = Spec((1, 4, 4), GaussianPrior(dim=3), classes=3)
-    with pytest.raises(GanzooError, match="conditional: false"):
-        SemiSupervised().bind(told, {"discriminator": Discriminator(told)})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from ganzoo import Batch, GanzooError, GaussianPrior, Spec
+from ganzoo import Batch, GaussianPrior, Spec
 from ganzoo_plugins.networks import encoders, mlp
 from ganzoo_plugins.objectives.vae_gan import VAEGAN
 
@@ -63,9 +62,3 @@ def test_no_signal_of_the_game_reaches_the_encoder() -> None:
     before = objective.encoder_loss(networks, seen)["loss"]
     nn.init.normal_(networks["discriminator"].head.linear.weight, std=10)
     assert torch.equal(objective.encoder_loss(networks, seen)["loss"], before)
-
-
-def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
-    networks = {"discriminator": nn.Flatten(), "encoder": encoders.fully_connected(SPEC)}
-    with pytest.raises(GanzooError, match="VAE-GAN shares the discriminator's layers"):
-        VAEGAN().bind(SPEC, networks)

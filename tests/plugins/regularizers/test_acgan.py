@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
+from ganzoo import AdversarialGame, Batch, GaussianPrior, Spec
 from ganzoo_plugins.losses.vanilla import NonSaturating
-from ganzoo_plugins.networks import cdcgan
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.regularizers.acgan import AuxiliaryClassifier
 
@@ -75,22 +74,3 @@ def test_the_classifier_learns_in_the_discriminator_s_turn_and_is_frozen_in_the_
         ("generator", ("generator",)),
         ("generator/penalty", ("generator",)),
     ]
-
-
-def test_an_unconditional_recipe_is_refused() -> None:
-    spec = Spec((1, 2, 2), GaussianPrior(dim=4))
-    with pytest.raises(GanzooError, match="not conditional"):
-        AuxiliaryClassifier().bind(spec, {"discriminator": Discriminator(spec)})
-
-
-@pytest.mark.parametrize("discriminator", [Discriminator(SPEC), cdcgan.Discriminator(SPEC, width=2)])
-def test_a_discriminator_whose_features_have_the_label_is_refused(discriminator) -> None:
-    with pytest.raises(GanzooError, match="predicts the class from the discriminator's features"):
-        AuxiliaryClassifier().bind(SPEC, {"discriminator": discriminator})
-    AuxiliaryClassifier().bind(SPEC, {"discriminator": Discriminator(SPEC, conditioning="projection")})
-
-
-def test_a_discriminator_without_features_is_refused() -> None:
-    networks = {"generator": Generator(SPEC), "discriminator": nn.Identity()}
-    with pytest.raises(GanzooError, match="has no 'features'"):
-        AdversarialGame(NonSaturating(), [AuxiliaryClassifier()]).bind(SPEC, networks)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ganzoo import GanzooError, GaussianPrior, Spec
+from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins.networks.mlp import Discriminator
 from ganzoo_plugins.regularizers.reacgan import DataToData, Proxies, data_to_data_cross_entropy
 
@@ -86,12 +86,6 @@ def test_each_player_answers_for_its_own_images(context, player: str, images: st
 
     term.penalty(context(lambda x: x, real, fake, networks=networks, features=features, player=player))
     assert [x is {"real": real, "fake": fake}[images] for x in asked] == [True]
-
-
-def test_an_unconditional_recipe_is_refused() -> None:
-    spec = Spec((1, 1, 2), GaussianPrior(dim=1))
-    with pytest.raises(GanzooError, match="not conditional"):
-        DataToData().bind(spec, {"discriminator": Discriminator(spec)})
 
 
 def test_the_defaults_are_the_authors_for_cifar_10() -> None:
