@@ -1,7 +1,6 @@
 """The blind comparison: the pairs of sets, the agreement with the answers, and the page made from committed files."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
@@ -76,21 +75,6 @@ def test_questions_are_kept_one_by_one(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="has the answers of 'me'"):
         blind.ask(tmp_path)
     assert json.loads((tmp_path / "answers.json").read_text(encoding="utf-8")) == kept
-
-
-def test_trainings_go_on_where_they_were_interrupted_and_a_failure_ends_with_its_own_code(tmp_path, monkeypatch):
-    commands = []
-
-    def run(command):
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 3)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(SystemExit) as ended:
-        blind.make(tmp_path)
-    assert ended.value.code == 3
-    assert len(commands) == 1
-    assert "--continue" in commands[0]
 
 
 def test_what_is_missing_is_a_sentence(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import flatness
-import machine
 import profile_step
 import scaling
 from ganzoo.config.loading import load_recipe
@@ -86,14 +85,6 @@ def test_the_training_that_a_watched_one_is_compared_with_reads_no_gradients(rec
     unwatched(recipe, zoo, mnist, torch.device("cpu")).step()
     with pytest.raises(AssertionError, match="read"):
         Trainer(recipe, zoo, dataset=mnist).step()
-
-
-def test_every_device_but_the_cpu_is_waited_for(monkeypatch):
-    waited = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
-    for name in ("cpu", "cuda", "mps"):
-        machine.wait(torch.device(name))
-    assert waited == [torch.device("cuda"), torch.device("mps")]
 
 
 def test_the_command_beside_a_profile_can_be_pasted():

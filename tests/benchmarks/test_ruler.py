@@ -130,18 +130,19 @@ class TestViewsMeasuredLater:
         assert found["cells"][2:] == [{**cell, "environment": {"cpu": "here"}} for cell in again]
         assert {**found, "cells": cells} == old
 
-    def test_an_unknown_fault_is_a_sentence(self, monkeypatch):
-        monkeypatch.setattr("sys.argv", ["ruler.py", "--fault", "noisi", "--out", "nowhere.json"])
-        with pytest.raises(SystemExit, match="Unknown fault 'noisi'"):
-            ruler.main()
 
-    def test_an_unknown_dataset_is_a_sentence(self, monkeypatch):
-        monkeypatch.setattr("sys.argv", ["ruler.py", "--dataset", "mnits", "--out", "nowhere.json"])
-        with pytest.raises(SystemExit, match="mnits"):
-            ruler.main()
-        monkeypatch.setattr("sys.argv", ["ruler.py", "--dataset", "mnits", "--page"])
-        with pytest.raises(SystemExit, match="mnits.json does not exist. Leave out --page, "):
-            ruler.main()
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--fault", "noisi", "--out", "nowhere.json"], "Unknown fault 'noisi'"),
+        (["--dataset", "mnits", "--out", "nowhere.json"], "mnits"),
+        (["--dataset", "mnits", "--page"], "mnits.json does not exist. Leave out --page, "),
+    ],
+)
+def test_an_unknown_name_is_a_sentence(monkeypatch, words, sentence):
+    monkeypatch.setattr("sys.argv", ["ruler.py", *words])
+    with pytest.raises(SystemExit, match=sentence):
+        ruler.main()
 
 
 @pytest.mark.parametrize("dataset", OUTCOMES)

@@ -7,18 +7,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
 
 import pytest
-import torch
-
-import test_data
-import test_peers
-from ganzoo import Dataset
-from ganzoo.registry.loading import Zoo
 
 ROOT = Path(__file__).parents[2]
 SLOW = """
@@ -70,80 +62,10 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
         conftest.pytest_configure(asked)
 
 
-def test_the_suite_starts(tmp_path: Path) -> None:
-    done = suite(tmp_path, "--collect-only", "-q")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_step[vanilla-mnist-eager-fp32]" in done.stdout
-
-
 @pytest.mark.slow
 def test_a_benchmark_may_take_longer_than_a_test(tmp_path: Path) -> None:
     done = suite(tmp_path, "-k", "test_step and fp32", "-o", "timeout=0.1")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
-
-
-class Rounds:
-    """pytest-benchmark's fixture as far as benchmarks use it, with a clock that stands still."""
-
-    def __init__(self) -> None:
-        self.extra_info: dict[str, Any] = {}
-
-    def pedantic(
-        self,
-        target: Callable[..., object],
-        args: tuple[Any, ...] = (),
-        setup: Callable[[], None] = lambda: None,
-        rounds: int = 1,
-        warmup_rounds: int = 0,
-    ) -> None:
-        for _ in range(warmup_rounds + rounds):
-            setup()
-            target(*args)
-        self.stats = SimpleNamespace(stats=SimpleNamespace(data=[1.0] * rounds, median=1.0, q1=1.0, q3=1.0))
-
-
-def test_a_dataloader_is_timed_within_an_epoch(mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = []
-
-    class Loader:
-        def __init__(self, dataset: object, **_: object) -> None: ...
-
-        def __iter__(self) -> Iterator[torch.Tensor]:
-            begun.append(True)
-            return iter(torch.zeros(468, 1))
-
-    monkeypatch.setattr("test_data.data.DataLoader", Loader)
-    compare = test_data.test_resident_sampler_against_a_dataloader
-    compare(Rounds(), mnist, torch.device("cpu"), lambda: None, 3)  # type: ignore[arg-type]
-    assert len(begun) == 1
-
-
-def test_ours_is_warm_before_it_is_timed_beside_a_peer(
-    zoo: Zoo, mnist: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained = []
-
-    class Side:
-        images_per_step = 128
-        facts: ClassVar = {"batch": 128}
-        trainer = SimpleNamespace(precision="fp32")
-
-        def __init__(self, *_: object) -> None: ...
-
-        def train(self, steps: int) -> float:
-            trained.append((type(self).__name__, steps))
-            return 0.1
-
-        def flops_per_image(self) -> float:
-            return 1.0
-
-    ours = type("Ours", (Side,), {})
-    monkeypatch.setattr(test_peers, "Ours", ours)
-    compare = test_peers.test_ours_against_a_peer
-    compare(Rounds(), zoo, mnist, torch.device("cpu"), 2, Side(), "tutorial", "fp32")  # type: ignore[arg-type]
-    # A captured phase is eager three times, and captured in its fourth.
-    assert [steps for name, steps in trained if name == "Ours"] == [4, 40, 40]
-    assert [steps for name, steps in trained if name == "Side"] == [1, 1, 40, 40]
 
 
 @pytest.mark.full

@@ -15,7 +15,6 @@ from ganzoo import Dataset
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.provenance import environment
-from ganzoo.training.device import VARIABLES
 from time_to_fid import METRIC, Entrant, follow, main, parse, settles, train_for
 
 SHORT = ["--seeds", "0", "--seconds", "0.02", "--every", "0.01", "--samples", "300", "--device", "cpu"]
@@ -142,21 +141,6 @@ def test_what_cannot_be_measured_is_refused_before_anything_trains(
     assert not (tmp_path / "curves.jsonl").exists()
     with pytest.raises(SystemExit):
         parse(["--every", "0"])  # which would never end
-
-
-def test_as_many_threads_as_there_are_cores_to_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = torch.get_num_threads()
-    for variable in VARIABLES:
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("ganzoo.training.device.available_cores", lambda: 1)
-    monkeypatch.setattr("time_to_fid.Evaluator.prepare", lambda self: None)
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(SystemExit, match="no-such-recipe"):
-            main(["--recipe", "no-such-recipe", *SHORT, "--out", str(tmp_path / "curves.jsonl")])
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(threads)
 
 
 def line(contender: str, seed: int, *points: tuple[float, int, float]) -> dict[str, Any]:

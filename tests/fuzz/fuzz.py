@@ -21,10 +21,9 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import limits
 
@@ -38,21 +37,13 @@ MAX_FOR_BOTH = 500
 """A target gets more inputs, but at most so many, until it has accepted one and rejected one."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """An input that was neither accepted nor properly rejected.
-
-    Attributes:
-        target: The target's name.
-        index: The input's index.
-        what: What happened, in one line.
-        where: The end of the traceback.
-    """
+class Finding(NamedTuple):
+    """An input that was neither accepted nor properly rejected."""
 
     target: str
     index: int
-    what: str
-    where: str = ""
+    what: str  # happened, in one line
+    where: str = ""  # the end of the traceback
 
 
 class Fuzzer:
@@ -97,7 +88,7 @@ class Fuzzer:
 
         try:
             with limits.time_limit():
-                self.targets[target](Random(f"{self.seed}/{target}/{index}"), self.input_folder)
+                self.targets[target].function(Random(f"{self.seed}/{target}/{index}"), self.input_folder)
         except GanzooError as error:
             return "rejected", self._check_message(target, index, str(error))
         except KeyboardInterrupt:
@@ -163,7 +154,7 @@ def _fuzz(arguments: argparse.Namespace, folder: Path) -> Fuzzer:
 
 def _report(fuzzer: Fuzzer, arguments: argparse.Namespace) -> int:
     if arguments.json:
-        found = [vars(finding) for finding in fuzzer.findings]
+        found = [finding._asdict() for finding in fuzzer.findings]
         print(json.dumps({"seed": fuzzer.seed, "targets": fuzzer.counts, "findings": found}))
     else:
         for name, counts in fuzzer.counts.items():

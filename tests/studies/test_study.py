@@ -44,6 +44,11 @@ claims:
 
 
 @pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "results")
+
+
+@pytest.fixture
 def write(tmp_path, zoo):
     def _write(*changes):
         text = STUDY
@@ -99,8 +104,8 @@ def test_a_page_that_cannot_be_written_is_reported_before_anything_is_trained(ca
     assert "README.md" in err
 
 
-def test_the_page_of_ones_own_study_gives_a_command_that_finds_it(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_the_page_of_ones_own_study_gives_a_command_that_finds_it(write, zoo, tmp_path, ledger):
+    study = write()
     recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
     (page,) = write_pages([study], ledger, zoo)
     assert "ganzoo study run penalty.yaml" in page.path.read_text()
@@ -122,8 +127,8 @@ def test_the_command_on_a_page_names_file_and_results_as_given_but_no_path_of_th
         assert f"`ganzoo study run own/penalty.yaml{more}`" in Path(folder, "README.md").read_text()
 
 
-def test_a_claim_needs_no_paper(write, zoo, tmp_path):
-    study, ledger = write(("paper: Someone 2018, better: r1", "better: r1")), Ledger(tmp_path / "results")
+def test_a_claim_needs_no_paper(write, zoo, tmp_path, ledger):
+    study = write(("paper: Someone 2018, better: r1", "better: r1"))
     recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
     (page,) = write_pages([study], ledger, zoo)
     assert page.path.read_text().count('<span class="paper">') == 1
@@ -424,18 +429,23 @@ def recorded(
     return ledger.append(record, scores)
 
 
+def fill(ledger, study, zoo, values, **more):
+    """Record every job of a study with the scores that a function of cell and job gives."""
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            recorded(ledger, job, values(cell, job), **more)
+
+
 def noisy(value, job):
     """A score that depends on row and seed, and is the same each time."""
     spread = int(hashlib.sha256(f"{job.digest}{job.seed}".encode()).hexdigest()[:4], 16) / 2**16 - 0.5
     return value * (1 + 0.06 * spread)
 
 
-def test_records_become_values_and_verdicts(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_records_become_values_and_verdicts(write, zoo, ledger):
+    study = write()
     means = {"baseline": 40.0, "r1": 20.0, "hinge": 40.0}
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            recorded(ledger, job, [100.0, noisy(means[cell.row], job)])
+    fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(means[cell.row], job)])
     found = find(study, ledger, zoo)
     assert [len(cell.runs) for cell in found.cells] == [6, 3, 3, 6, 3, 3]
     (told,) = verdicts([found], zoo)
@@ -449,8 +459,8 @@ def test_records_become_values_and_verdicts(write, zoo, tmp_path):
     assert set(quickly.by_seed.values()) == {64.0}
 
 
-def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_a_verdict_waits_for_every_run(write, zoo, ledger):
+    study = write()
     means = {"baseline": 40.0, "r1": 20.0, "hinge": 40.0}
     jobs = [(job, means[cell.row]) for cell in study.cells(zoo) for job in cell.jobs]
     for job, mean in jobs[:-1]:
@@ -464,8 +474,8 @@ def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
     assert told[0].outcome is Outcome.HOLDS
 
 
-def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, tmp_path):
-    ledger, later = Ledger(tmp_path / "results"), ("  - fid@mnist-cnn\n", "  - fid@mnist-cnn\n  - recall@mnist-cnn\n")
+def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, ledger):
+    later = ("  - fid@mnist-cnn\n", "  - fid@mnist-cnn\n  - recall@mnist-cnn\n")
     claimed = ("better: r1, on: fid@mnist-cnn, at", "better: r1, on: recall@mnist-cnn, at")
     study = write(later, claimed)
     jobs = [(job, cell.row == "r1" and job.seed == 0) for cell in study.cells(zoo) for job in cell.jobs]
@@ -482,8 +492,8 @@ def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, tmp_path):
     assert r1.outcome is Outcome.CANNOT_TELL
 
 
-def test_a_crash_says_nothing_about_a_method_and_waits_to_be_resumed(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_a_crash_says_nothing_about_a_method_and_waits_to_be_resumed(write, zoo, ledger):
+    study = write()
     jobs = [(cell, job) for cell in study.cells(zoo) for job in cell.jobs]
     for cell, job in jobs:
         crashed = "Out of memory." if (cell.row, cell.setting, job.seed) == ("r1", "few", 0) else None
@@ -518,9 +528,9 @@ claims: [{says: It does, paper: Nobody, better: hinge, on: fid@mnist-cnn}]
         ([("hinge", "b", 1)], Outcome.CANNOT_TELL, 4),  # the row has no score where its run diverged
     ],
 )
-def test_a_claim_over_settings_compares_settings(tmp_path, zoo, lost, outcome, settings):
+def test_a_claim_over_settings_compares_settings(tmp_path, zoo, lost, outcome, settings, ledger):
     (tmp_path / "grid.yaml").write_text(GRID)
-    study, ledger = load_study(tmp_path / "grid.yaml", zoo), Ledger(tmp_path / "results")
+    study = load_study(tmp_path / "grid.yaml", zoo)
     # Scores differ far more between settings than between rows.
     at = {"a": 2.0, "b": 20.0, "c": 200.0, "d": 2000.0}
     for cell in study.cells(zoo):
@@ -534,8 +544,8 @@ def test_a_claim_over_settings_compares_settings(tmp_path, zoo, lost, outcome, s
     assert told.seeds == (settings, settings)
 
 
-def test_more_seeds_than_the_file_requests_count_once_every_row_has_them(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_more_seeds_than_the_file_requests_count_once_every_row_has_them(write, zoo, ledger):
+    study = write()
     more = [(cell.row, job) for cell in study.with_seeds(4).cells(zoo) for job in cell.jobs]
     for _, job in more[:-1]:
         recorded(ledger, job, [noisy(40.0, job)])
@@ -580,13 +590,13 @@ def test_studies_in_one_command_train_shared_runs_once(write, zoo):
         assert load_recipe(found[0].source, zoo, found[0].overrides).evaluate == found[0].recipe.evaluate
 
 
-def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, tmp_path):
+def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, ledger):
     study = write(
         ("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - accuracy@mnist-cnn\n"),
         ("{recipe: hinge-mnist}", "{recipe: hinge-mnist, overrides: [conditional=true]}"),
         ("better: r1, on: fid@mnist-cnn, at", "better: hinge, on: accuracy@mnist-cnn, at"),
     )
-    ledger, accuracy = Ledger(tmp_path / "results"), study.measure("accuracy@mnist-cnn")
+    accuracy = study.measure("accuracy@mnist-cnn")
     for cell in study.cells(zoo):
         for job in cell.jobs:
             run = recorded(ledger, job, [noisy(40.0, job)])
@@ -611,8 +621,8 @@ def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(wri
     assert asked == {"baseline": False, "r1": False, "hinge": True}
 
 
-def test_times_on_different_machines_are_not_compared(write, zoo, tmp_path):
-    study, ledger = write(("better: r1, on: fid@mnist-cnn, at", "better: r1, on: quickly, at")), Ledger(tmp_path / "r")
+def test_times_on_different_machines_are_not_compared(write, zoo, ledger):
+    study = write(("better: r1, on: fid@mnist-cnn, at", "better: r1, on: quickly, at"))
     for cell in study.cells(zoo):
         for job in cell.jobs:
             recorded(ledger, job, [noisy(40.0, job)], cpu="A CPU" if job.seed else "Another")
@@ -633,17 +643,14 @@ def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
     assert [answer.name for answer in answers(tmp_path, zoo)] == ["ring"]
 
 
-def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, tmp_path):
+def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger):
     study = write(
         (
             "better: hinge, than: r1, on: fid@mnist-cnn",
             "better: r1, than: r1, on: fid@mnist-cnn, at: few, than_on: quickly",
         )
     )
-    ledger = Ledger(tmp_path / "results")
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            recorded(ledger, job, [100.0, noisy(20.0, job)])
+    fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(20.0, job)])
     ((_, itself),) = verdicts([find(study, ledger, zoo)], zoo)
     assert itself.outcome is Outcome.HOLDS
     assert itself.effect == pytest.approx(64 / 20, rel=0.05)  # a score of 20 against 64 seconds
@@ -659,16 +666,14 @@ def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, tmp_pa
         (1, 0, Outcome.CANNOT_TELL, 1),
     ],
 )
-def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect):
+def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect, ledger):
     path = tmp_path / "ring.yaml"
     path.write_text(
         "question: Which keeps all?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 3\n"
         "measures: [modes@ring]\nclaims: [{says: It helps, paper: Nobody, better: pacgan, on: modes@ring}]\n"
     )
-    study, ledger = load_study(path, zoo), Ledger(tmp_path / "results")
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            recorded(ledger, job, [kept if cell.row == "pacgan" else lost], metric="modes@ring")
+    study = load_study(path, zoo)
+    fill(ledger, study, zoo, lambda cell, job: [kept if cell.row == "pacgan" else lost], metric="modes@ring")
     ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
     assert told.outcome is outcome
     assert told.effect == pytest.approx(effect)
@@ -676,18 +681,15 @@ def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, k
     assert ("All seeds score the same" in told.why) == (kept == lost)
 
 
-def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
+def test_shares_are_compared_by_their_odds(write, zoo, ledger):
     """0.95 cannot increase by 10%, but its odds can more than double."""
     study = write(
         ("measures:\n  - fid@mnist-cnn\n", "measures:\n  - recall@mnist-cnn\n"),
         ("on: fid@mnist-cnn, at", "on: recall@mnist-cnn, at"),
         ("than: r1, on: fid@mnist-cnn}", "than: r1, on: recall@mnist-cnn}"),
     )
-    ledger = Ledger(tmp_path / "results")
     missed = {"baseline": 0.05, "r1": 0.025, "hinge": 0.0}
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            recorded(ledger, job, [1 - noisy(missed[cell.row], job)], metric="recall@mnist-cnn")
+    fill(ledger, study, zoo, lambda cell, job: [1 - noisy(missed[cell.row], job)], metric="recall@mnist-cnn")
     found = find(study, ledger, zoo)
     ((better, perfect),) = verdicts([found], zoo)
     assert better.outcome is Outcome.HOLDS
@@ -700,7 +702,7 @@ def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
 @pytest.mark.parametrize(
     ("metric", "n"), [("quality@ring", 500), ("precision@ring", 500), ("recall@ring", 4000), ("coverage@ring", 4000)]
 )
-def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n, tmp_path, zoo):
+def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n, tmp_path, zoo, ledger):
     """500 of 500 samples is hardly better than 499 of them, however many real images there are."""
     path = tmp_path / "ring.yaml"
     path.write_text(
@@ -708,19 +710,20 @@ def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n
         f"baseline_seeds: 3\noverrides: [evaluate.samples=500]\nmeasures: [{metric}]\n"
         f"claims: [{{says: It helps, better: pacgan, on: {metric}, paper: Nobody}}]\n"
     )
-    study, ledger = load_study(path, zoo), Ledger(tmp_path / "results")
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            value = 1.0 if cell.row == "pacgan" else (498 + (job.seed != 1)) / 500
-            recorded(ledger, job, [value], metric=metric, n_real=4000)
+    study = load_study(path, zoo)
+
+    def scores(cell, job):
+        return [1.0 if cell.row == "pacgan" else (498 + (job.seed != 1)) / 500]
+
+    fill(ledger, study, zoo, scores, metric=metric, n_real=4000)
     ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
     others = [math.log(good / (500 - good)) for good in (499, 498, 499)]
     assert told.effect == pytest.approx((n - 1) / math.exp(sum(others) / 3))
     assert (told.at_least, told.outcome) == (True, Outcome.CANNOT_TELL)
 
 
-def test_a_run_that_failed_or_missed_its_threshold_counts_as_failed(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_a_run_that_failed_or_missed_its_threshold_counts_as_failed(write, zoo, ledger):
+    study = write()
     baseline, r1, _ = (cell.jobs for cell in study.cells(zoo)[:3])
     for job in baseline:
         recorded(ledger, job, [100.0, noisy(40.0, job)])
@@ -733,8 +736,7 @@ def test_a_run_that_failed_or_missed_its_threshold_counts_as_failed(write, zoo, 
 
 
 @pytest.mark.parametrize("point", ["at_images: 40000", "at_seconds: 40", "below: 65"])
-def test_a_curve_with_fewer_samples_does_not_answer_a_study_with_more(write, zoo, tmp_path, point):
-    ledger = Ledger(tmp_path / "results")
+def test_a_curve_with_fewer_samples_does_not_answer_a_study_with_more(write, zoo, point, ledger):
     measure = ("name: quickly, metric: fid@mnist-cnn, below: 50", f"name: quickly, metric: fid@mnist-cnn, {point}")
     every = "overrides: [train.images=64000, evaluate.every_images=16000]"
     many = write(measure, ("overrides: [train.images=64000]", every))
@@ -747,7 +749,7 @@ def test_a_curve_with_fewer_samples_does_not_answer_a_study_with_more(write, zoo
     assert [cell.unscored(asked) for cell in cells] == [0, 1]
 
 
-def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
+def test_measures_within_a_time_and_number_of_images(write, zoo, ledger):
     study = write(
         (
             "below: 50}",
@@ -756,7 +758,7 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
         )
     )
     job = study.cells(zoo)[0].jobs[0]
-    run = recorded(Ledger(tmp_path / "results"), job, [90.0, 60.0, 45.0, 30.0])
+    run = recorded(ledger, job, [90.0, 60.0, 45.0, 30.0])
     assert [score["value"] for score in curve(run, "fid@mnist-cnn", own_protocol(job.recipe))] == [90, 60, 45, 30]
     values = {measure.name: value_of(run, measure, job.recipe) for measure in study.measures}
     assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
@@ -764,18 +766,18 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
     assert value_of(run, rising, job.recipe) == 16
 
 
-def test_a_score_at_a_number_of_images_comes_from_the_step_that_crosses_it(write, zoo, tmp_path):
+def test_a_score_at_a_number_of_images_comes_from_the_step_that_crosses_it(write, zoo, ledger):
     early = "below: 50}\n  - {name: early, metric: fid@mnist-cnn, at_images: 16000}"
     study = write(("below: 50}", early), ("64000]", "64000, evaluate.every_images=16000]"))
-    job, ledger = study.cells(zoo)[0].jobs[0], Ledger(tmp_path / "results")
+    job = study.cells(zoo)[0].jobs[0]
     run = recorded(ledger, job, [90.0, 60.0, 45.0, 30.0], images=64_192)  # the first after 16,048 images
     assert value_of(run, study.measure("early"), job.recipe) == 90
     run = recorded(ledger, job, [90.0, 70.0, 60.0, 50.0, 45.0, 40.0, 35.0, 30.0], images=64_192)
     assert value_of(run, study.measure("early"), job.recipe) == 70  # scored twice as often for another study
 
 
-def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_again(write, zoo, tmp_path):
-    study, ledger = write(), Ledger(tmp_path / "results")
+def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_again(write, zoo, ledger):
+    study = write()
     jobs = [(cell.row, job) for cell in study.cells(zoo) for job in cell.jobs]
     for row, job in jobs:
         recorded(ledger, job, [100.0, noisy(20.0 if row == "r1" else 40.0, job)], digest=row)
@@ -806,9 +808,9 @@ claims: [{says: It helps, paper: Nobody, better: tuned, on: fid@mnist-cnn}]
 """
 
 
-def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(zoo, tmp_path):
+def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(zoo, tmp_path, ledger):
     (tmp_path / "rates.yaml").write_text(SEARCH)
-    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    study = load_study(tmp_path / "rates.yaml", zoo)
     trials = study.trials(zoo)
     assert [trial.number for trial in trials] == list(range(9))
     assert trials[0].changes == ()
@@ -842,10 +844,10 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert tuned.recipe.train.batch_size == winner.train.batch_size
 
 
-def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_never_wins(zoo, tmp_path):
+def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_never_wins(zoo, tmp_path, ledger):
     text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", "[recall@mnist-cnn]").replace("on: fid", "on: recall")
     (tmp_path / "rates.yaml").write_text(text.replace("validation: 1000", "validation: 1000\n  seeds: 2"))
-    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    study = load_study(tmp_path / "rates.yaml", zoo)
     shares = {4: 0.9, 2: 0.99}
     for trial in study.trials(zoo):
         for number, job in enumerate(trial.jobs):
@@ -855,11 +857,11 @@ def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_neve
     assert find(study, ledger, zoo).winners["tuned", ""].trial.number == 4
 
 
-def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, tmp_path):
+def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, tmp_path, ledger):
     measures = "[{name: time, metric: fid@mnist-cnn, below: 5}]"
     text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", measures).replace("on: fid@mnist-cnn", "on: time")
     (tmp_path / "rates.yaml").write_text(text + "overrides: [evaluate.every_images=60000]\n")
-    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    study = load_study(tmp_path / "rates.yaml", zoo)
     trials = study.trials(zoo)
     for trial in trials:
         error = "Out of memory." if trial.number == 3 else None
@@ -881,8 +883,8 @@ def test_a_search_for_which_a_row_has_no_score_is_refused(write, zoo):
         write(("measures:\n", search)).trials(zoo)
 
 
-def test_a_successful_run_counts_whatever_crashed_later(write, zoo, tmp_path):
-    ledger, job = Ledger(tmp_path / "results"), write().cells(zoo)[0].jobs[0]
+def test_a_successful_run_counts_whatever_crashed_later(write, zoo, ledger):
+    job = write().cells(zoo)[0].jobs[0]
     for cpu, error in (("A", "Out of memory."), ("B", None), ("A", "Out of memory.")):
         recorded(ledger, job, [9.0], error=error, cpu=cpu)
     assert ledger.find(job.digest, job.dataset, job.seed).record.status == "done"
@@ -902,11 +904,11 @@ def test_a_search_over_lists_is_a_grid_if_there_are_enough_trials():
     assert len(Search(ranges=ranges, trials=6).settings()) == 6
 
 
-def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_named(zoo, tmp_path):
+def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_named(zoo, tmp_path, ledger):
     variants = "variants:\n  r1: {overrides: ['regularizers=[r1]'], search: [train.images=4000]}\n"
     text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
     (tmp_path / "rates.yaml").write_text(text)
-    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    study = load_study(tmp_path / "rates.yaml", zoo)
     trials = study.trials(zoo)
     assert {(trial.row, trial.jobs[0].recipe.train.images) for trial in trials} == {("baseline", 2000), ("r1", 4000)}
     for trial in trials:
@@ -921,11 +923,11 @@ def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_nam
     assert told.why == "All trials of r1 failed."
 
 
-def test_a_study_whose_trials_all_failed_is_over(zoo, tmp_path):
+def test_a_study_whose_trials_all_failed_is_over(zoo, tmp_path, ledger):
     variants = "variants:\n  r1: {overrides: ['regularizers=[r1]']}\n"
     text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
     (tmp_path / "rates.yaml").write_text(text)
-    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    study = load_study(tmp_path / "rates.yaml", zoo)
     for trial in study.trials(zoo):
         recorded(ledger, trial.jobs[0], [9.0], error="Training diverged.", split="validation")
     found = find(study, ledger, zoo)

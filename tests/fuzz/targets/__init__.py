@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,21 +10,11 @@ if TYPE_CHECKING:
     from random import Random
 
 
-@dataclass(frozen=True)
-class Target:
-    """One target.
+class Target(NamedTuple):
+    """One target."""
 
-    Attributes:
-        function: Writes a random input into the folder and lets ganzoo read it.
-        share: Its share of all inputs.
-    """
-
-    function: Callable[[Random, Path], object]
-    share: int
-
-    def __call__(self, random: Random, folder: Path) -> None:
-        """Run one input."""
-        self.function(random, folder)
+    function: Callable[[Random, Path], object]  # writes a random input into the folder and lets ganzoo read it
+    share: int  # of all inputs
 
 
 def all_targets(models: Path) -> dict[str, Target]:
@@ -38,18 +27,12 @@ def all_targets(models: Path) -> dict[str, Target]:
 
     from ganzoo import build
     from ganzoo.registry.loading import load_zoo
-    from targets import datasets, numbers, pictures, plugins, recipes, results, runs
+    from targets import datasets, numbers, pictures, recipes, results, runs
 
     torch.set_num_threads(1)
     build.machine_memory = lambda: 64 * 2**20  # reject networks beyond that, as on a small machine
     zoo = load_zoo()
     run = runs.Targets(zoo, models)
-    kinds = (
-        recipes.Targets(zoo),
-        run,
-        numbers.Targets(zoo, run.intact),
-        results.Targets(),
-        pictures.Targets(),
-        datasets.Targets(zoo),
-    )
-    return {name: target for kind in (*kinds, plugins.Targets()) for name, target in kind.all().items()}
+    kinds = [recipes.Targets(zoo), run, numbers.Targets(zoo, run.intact), results.Targets(), pictures.Targets()]
+    kinds.append(datasets.Targets(zoo))
+    return {name: target for kind in kinds for name, target in kind.all().items()}

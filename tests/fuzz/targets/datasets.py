@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
-import lzma
 import os
 import struct
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mutations
 from PIL import Image
 
-from ganzoo_plugins.datasets.mnist import archive
 from targets import Target
 from targets.pictures import BOMBS, EPS, odd_png
 
@@ -38,19 +35,14 @@ class Targets:
         self.zoo = zoo
         self.images = struct.pack(">HBBIII", 0, 8, 3, 5, 28, 28) + bytes(5 * 784)
         self.labels = struct.pack(">HBBI", 0, 8, 1, 5) + bytes(range(5))
-        # One small file instead of the four of MNIST, whose 60 MB would be hashed for every input.
-        self.packed = lzma.compress(self.labels)
-        archive.SHA256.clear()
-        archive.SHA256["t10k-labels-idx1-ubyte"] = sha256(self.labels).hexdigest()
 
     def all(self) -> dict[str, Target]:
         """By name."""
-        targets = {
+        return {
             "idx": Target(self.idx, 3),
-            "archive": Target(self.archive, 2),
             "image-folder": Target(self.image_folder, 4),
+            "cifar10": Target(self.cifar10, 1),
         }
-        return {**targets, "cifar10": Target(self.cifar10, 1)}
 
     def idx(self, random: Random, folder: Path) -> None:
         """IDX files of Fashion-MNIST, KMNIST and EMNIST in a user's folder."""
@@ -68,19 +60,6 @@ class Targets:
             else:
                 file.write_bytes(content)
         self.zoo.datasets.get(name).factory("test", folder)
-
-    def archive(self, random: Random, folder: Path) -> None:
-        """The packed file, and files already at its destination."""
-        name = "t10k-labels-idx1-ubyte"
-        (folder / "packed").mkdir()
-        bomb = lzma.compress(bytes(30_000_000)) if random.random() < 0.02 else self.packed
-        (folder / "packed" / f"{name}.xz").write_bytes(mutations.content(random, bomb))
-        if random.random() < 0.3:
-            (folder / "raw").mkdir()
-            (folder / "raw" / name).write_bytes(mutations.content(random, self.labels))
-        elif random.random() < 0.2:
-            (folder / "raw").write_bytes(b"")
-        archive.unpack(folder / "raw", folder / "packed")
 
     def cifar10(self, random: Random, folder: Path) -> None:
         """Records of the binary version."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,32 +41,29 @@ NUMBERS = (0, -1, 1, 2, 3, 7, 2**31, 2**63 - 1, 2**63, 2**70, -(2**63), -(2**70)
            -1e-320, 1e39, 1e308, -1e308, math.nan, math.inf, -math.inf, 16_777_217, 10**400)  # fmt: skip
 OTHERS = (True, False, None, "many", "1e400", [], [1], {}, {"start": 1e308, "end": 1e308})
 
-KEYS = ("train.images", "train.batch_size", "train.ema", "train.seed", "train.log_every", "train.checkpoint_seconds",
-        "evaluate.every_images", "evaluate.samples", "phases.generator.repeat", "phases.generator.every_steps",
-        "phases.discriminator.repeat", "phases.discriminator.every_steps", "prior.dim")  # fmt: skip
+KEYS = {
+    "train": ("images", "batch_size", "ema", "seed", "log_every", "checkpoint_seconds"),
+    "evaluate": ("every_images", "samples"),
+    "phases.generator": ("repeat", "every_steps"),
+    "phases.discriminator": ("repeat", "every_steps"),
+    "prior": ("dim",),
+}
 """Of a recipe itself."""
+
+WITH_NUMBERS = (*NETWORK_KINDS, "loss", "regularizer", "augmentation", "prior", "tracker")
 
 MAX_WEIGHTS, MAX_TENSORS, MAX_IMAGES = 2_000_000, 300, 64
 """What is accepted and beyond one of these is built, but not trained: it is slow, as whoever asks for it expects."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """One number.
+class Place(NamedTuple):
+    """One number."""
 
-    Attributes:
-        recipe: A registered recipe in which it can be set.
-        settings: Overrides before its own.
-        path: Its key.
-        schema: Of its values; empty where it is not known.
-        listed: Whether the option is a list of such numbers.
-    """
-
-    recipe: str
-    settings: tuple[str, ...]
+    recipe: str  # a registered recipe in which it can be set
+    settings: tuple[str, ...]  # overrides before its own
     path: str
-    schema: dict[str, Any]
-    listed: bool = False
+    schema: dict[str, Any]  # of its values; empty where it is not known
+    listed: bool  # whether the option is a list of such numbers
 
 
 class Targets:
@@ -148,43 +144,36 @@ class Targets:
         return random.choice(bounds + beyond) if kind < 4 and bounds else random.choice(NUMBERS)
 
     def _places(self) -> Iterator[Place]:
-        for kind in (
-            "generator",
-            "discriminator",
-            "encoder",
-            "loss",
-            "regularizer",
-            "augmentation",
-            "prior",
-            "tracker",
-        ):
+        for kind in WITH_NUMBERS:
             for entry in self.zoo.registry(kind):
                 base, settings, path = self._carrier(entry)
-                for option, schema in entry.options.schema().items():
-                    yield from self._of(base, settings, f"{path}.{option}", schema)
+                yield from self._of(base, settings, path, entry.options.schema())
         for name in known():
             settings = (f"optimizers={{default: {{name: {name}, lr: 1e-3}}}}",)
-            for option, schema in optimizer_options(name).schema().items():
-                yield from self._of(BASE, settings, f"optimizers.default.{option}", schema)
+            yield from self._of(BASE, settings, "optimizers.default", optimizer_options(name).schema())
         for entry in self.zoo.datasets:
+            folder = ", path: ." if entry.name == "image-folder" else ""
             for option, schema in entry.options.schema().items():
                 for number, listed in _numbers(schema):
-                    settings = (f"dataset={{name: {entry.name}, path: .}}",) if entry.name == "image-folder" else ()
-                    yield Place(BASE, settings or (f"dataset={entry.name}",), f"dataset.{option}", number, listed)
-        for recipe in (BASE, "r1-mnist" if "r1-mnist" in self.recipes else BASE):
-            for key in KEYS:
-                yield from self._of(recipe, (), key, {"type": "number"})
+                    settings = (f"dataset={{name: {entry.name}{folder}}}",)
+                    yield Place(BASE, settings, f"dataset.{option}", number, listed)
+        for recipe in (BASE, "r1-mnist"):
+            for part, keys in KEYS.items():
+                yield from self._of(recipe, (), part, {key: {"type": "number"} for key in keys})
 
-    def _of(self, base: str, settings: tuple[str, ...], path: str, schema: dict[str, Any]) -> Iterator[Place]:
+    def _of(
+        self, base: str, settings: tuple[str, ...], path: str, schemas: dict[str, dict[str, Any]]
+    ) -> Iterator[Place]:
+        """The numbers among some options, in a recipe that trains in a moment."""
         recipe = load_recipe(base, self.zoo, settings)
         parts = {f"networks.{role}": network.options for role, network in recipe.networks.items()}
         parts |= {"loss": recipe.loss.options, "prior": recipe.prior.options}
-        small = [
-            f"{part}.{key}={json.dumps(SMALL[key])}" for part in parts for key in parts[part].keys() & SMALL.keys()
-        ]
-        for number, listed in _numbers(schema):
-            others = [setting for setting in small if not setting.startswith(f"{path}=")]
-            yield Place(base, (*TINY, *settings, *others), path, number, listed)
+        small = {f"{part}.{key}": SMALL[key] for part in parts for key in parts[part].keys() & SMALL.keys()}
+        for option, schema in schemas.items():
+            own = f"{path}.{option}"
+            others = [f"{key}={json.dumps(value)}" for key, value in small.items() if key != own]
+            for number, listed in _numbers(schema):
+                yield Place(base, (*TINY, *settings, *others), own, number, listed)
 
     def _assembles(self, name: str, settings: tuple[str, ...]) -> bool:
         try:

@@ -186,30 +186,22 @@ class TestMnist:
 
 
 class TestRelatives:
+    @pytest.mark.parametrize("packed", [False, True])
     @pytest.mark.parametrize(
         ("factory", "home", "eighth"), [(fashion_mnist, "FashionMNIST", "Bag"), (kmnist, "KMNIST", "re")]
     )
-    def test_files_that_are_there_are_read(self, tmp_path, factory, home, eighth):
-        images = torch.arange(2 * 28 * 28).remainder(251).to(torch.uint8).view(2, 28, 28)
-        write_idx(tmp_path / home / "raw" / "t10k-images-idx3-ubyte", images)
-        write_idx(tmp_path / home / "raw" / "t10k-labels-idx1-ubyte", torch.tensor([8, 3], dtype=torch.uint8))
+    def test_files_that_are_there_are_read(self, tmp_path, factory, home, eighth, packed):
+        images, raw = torch.arange(2 * 28 * 28).remainder(251).to(torch.uint8).view(2, 28, 28), tmp_path / home / "raw"
+        write_idx(raw / "t10k-images-idx3-ubyte", images)
+        write_idx(raw / "t10k-labels-idx1-ubyte", torch.tensor([8, 3], dtype=torch.uint8))
+        if packed:  # and read as they are
+            for plain in list(raw.iterdir()):
+                plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+                plain.unlink()
         dataset = factory("test", tmp_path)
         assert torch.equal(dataset.images, images.unsqueeze(1))
         assert dataset.labels.tolist() == [8, 3]
-        assert dataset.classes[8] == eighth
-        assert len(dataset.classes) == 10
-
-    def test_zipped_files_are_read_as_they_are(self, tmp_path):
-        images = torch.arange(2 * 28 * 28).remainder(251).to(torch.uint8).view(2, 28, 28)
-        for name, values in {"images-idx3": images, "labels-idx1": torch.tensor([8, 3], dtype=torch.uint8)}.items():
-            write_idx(tmp_path / f"t10k-{name}-ubyte", values)
-            plain = tmp_path / f"t10k-{name}-ubyte"
-            plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
-            plain.unlink()
-        dataset = fashion_mnist("test", tmp_path)
-        assert torch.equal(dataset.images, images.unsqueeze(1))
-        assert dataset.labels.tolist() == [8, 3]
-        assert len(list(tmp_path.iterdir())) == 2
+        assert (dataset.classes[8], len(dataset.classes), len(list(raw.iterdir()))) == (eighth, 10, 2)
 
     @pytest.mark.parametrize("damage", ["cut", "flipped", "not gzip"])
     def test_a_damaged_zipped_file_is_one_sentence(self, tmp_path, damage):
@@ -433,26 +425,32 @@ class TestImageFolder:
         images = image_folder("test", None, path=str(tmp_path), size=4, channels=1).images
         assert images.unique().tolist() == [255]
 
-    def test_a_file_that_is_no_picture_is_named(self, tmp_path):
-        for number in range(10):
-            (tmp_path / f"{number}.png").write_bytes(b"not a picture")
-        with pytest.raises(GanzooError, match=r"The picture .*\.png cannot be read"):
-            image_folder("train", None, path=str(tmp_path))
-
-    def test_a_folder_that_is_not_there_is_named(self, tmp_path):
-        with pytest.raises(GanzooError, match=r"nowhere cannot be read"):
-            image_folder("train", tmp_path, path="nowhere")
-
-    def test_too_few_pictures_to_divide_are_refused(self, tmp_path):
-        self.picture(tmp_path / "only.png", (0, 0, 0))
-        with pytest.raises(GanzooError, match=r"no pictures for 'test'\. It has 1; .* at least ten\."):
-            image_folder("test", None, path=str(tmp_path))
-
-    def test_train_and_test_must_have_the_same_classes(self, tmp_path):
-        self.picture(tmp_path / "train" / "cat" / "0.png", (0, 0, 0))
-        self.picture(tmp_path / "test" / "dog" / "0.png", (0, 0, 0))
-        with pytest.raises(GanzooError, match="different classes"):
-            image_folder("test", None, path=str(tmp_path))
+    @pytest.mark.parametrize(
+        ("split", "path", "files", "sentence"),
+        [
+            (
+                "train",
+                "",
+                {f"{number}.png": b"not a picture" for number in range(10)},
+                r"picture .*\.png cannot be",
+            ),
+            ("train", "nowhere", {}, "nowhere cannot be read"),
+            ("test", "", {"only.png": None}, r"no pictures for 'test'\. It has 1; .* at least ten\."),
+            ("test", "", {"train/cat/0.png": None, "test/dog/0.png": None}, "different classes"),
+            ("test", "", {"train/0.png": None, "test/a.txt": b""}, "The folder test in .* has no pictures"),
+            ("train", "0.png", {"0.png": b"a"}, r"0\.png is neither a folder nor a zip archive\. Give the folder that"),
+            ("train", "a.npy", {"a.npy": b"a"}, r"a\.npy is neither a folder nor a zip archive\. Give a folder of"),
+        ],
+        ids=["no picture", "nowhere", "too few", "classes", "empty split", "one picture", "one file"],
+    )
+    def test_what_is_no_folder_of_pictures_is_named(self, tmp_path, split, path, files, sentence):
+        for name, content in files.items():
+            self.picture((tmp_path / name).with_suffix(".png"), (0, 0, 0))
+            if content is not None:
+                (tmp_path / name).with_suffix(".png").rename(tmp_path / name)
+                (tmp_path / name).write_bytes(content)
+        with pytest.raises(GanzooError, match=sentence):
+            image_folder(split, tmp_path, path=path or str(tmp_path))
 
     @pytest.mark.parametrize("packed", [False, True])
     def test_files_that_are_not_read_are_counted_by_their_endings(self, tmp_path, packed, caplog):
@@ -486,21 +484,6 @@ class TestImageFolder:
             archive.writestr("../../0.png", b"something")
         with pytest.raises(GanzooError, match=r"own\.zip has files with '\.\.' in their paths"):
             image_folder("train", None, path=str(tmp_path / "own.zip"))
-
-    @pytest.mark.parametrize(
-        ("name", "remedy"), [("0.png", "Give the folder that it is in"), ("a.npy", "Give a folder of pictures")]
-    )
-    def test_a_single_file_is_neither_a_folder_nor_an_archive(self, tmp_path, name, remedy):
-        (tmp_path / name).write_bytes(b"something")
-        with pytest.raises(GanzooError, match=rf"{name} is neither a folder nor a zip archive\. {remedy}"):
-            image_folder("train", None, path=str(tmp_path / name))
-
-    def test_an_empty_split_is_named(self, tmp_path):
-        self.picture(tmp_path / "train" / "0.png", (0, 0, 0))
-        (tmp_path / "test").mkdir()
-        assert len(image_folder("train", None, path=str(tmp_path))) == 1
-        with pytest.raises(GanzooError, match="The folder test in .* has no pictures"):
-            image_folder("test", None, path=str(tmp_path))
 
     def test_hidden_folders_inside_a_class_are_not_read(self, tmp_path):
         for number in range(10):
