@@ -98,11 +98,6 @@ def test_a_resumed_sampler_continues_with_the_same_batches(sampler_of, taken):
         assert torch.equal(same_label, label)
 
 
-def test_the_state_is_tensors_and_integers(sampler_of):
-    state = sampler_of(numbered(5), 2, seed=0, device="cpu").state_dict()
-    assert {type(value) for value in state.values()} == {torch.Tensor, int}
-
-
 def test_a_batch_is_the_callers_own_memory(sampler_of):
     sampler = sampler_of(numbered(4), 4, seed=0, device="cpu")
     batch = sampler.next()

@@ -111,6 +111,29 @@ def write_results(folder, records):
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once():
+    """Plots take most of a page's time, so the same one is drawn once for all tests."""
+    from ganzoo_reports import comparison, run_figures
+    from ganzoo_studies import leaderboard, study_report
+
+    patches, known = pytest.MonkeyPatch(), {}
+
+    def remembered(draw):
+        def once(*given, **named):
+            key = repr((draw, given, named))
+            known[key] = known[key] if key in known else draw(*given, **named)
+            return known[key]
+
+        return once
+
+    for module in (comparison, run_figures, study_report):
+        patches.setattr(module, "curves", remembered(module.curves))
+    patches.setattr(leaderboard, "quality_against", remembered(leaderboard.quality_against))
+    yield
+    patches.undo()
+
+
 @pytest.fixture(name="record", scope="session")
 def _record():
     return record
@@ -204,6 +227,10 @@ def run(train, tmp_path_factory):
     return train(tmp_path_factory.mktemp("toy"))
 
 
+WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
+WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+
+
 @dataclass
 class Visit:
     """A page in the browser, and what it did that it should not have."""
@@ -211,6 +238,11 @@ class Visit:
     page: object
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+    def fits(self, width):
+        """Only tables scroll sideways."""
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert self.page.evaluate(WIDE) == []
 
     def no_trouble(self):
         assert self.complaints == []

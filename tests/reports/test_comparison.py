@@ -9,9 +9,6 @@ import pytest
 from ganzoo.errors import GanzooError
 from ganzoo_reports.comparison import write_comparison
 
-WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
-WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
-
 
 @pytest.fixture(scope="module")
 def page(run, tmp_path_factory):
@@ -77,7 +74,7 @@ def test_the_machine_of_each_run_is_told_and_seconds_of_several_are_not_comparab
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_in_a_browser(visit, page, width, scheme):
     seen = visit(page, width=width, scheme=scheme)
-    assert seen.page.evaluate(WIDE) == []
+    seen.fits(width)
     assert seen.page.locator(".sides img").count() == 3
     assert seen.page.locator("svg:visible").count() == 4  # two scores over images, two losses
     seen.page.locator("#along-seconds").check()

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from ganzoo_reports.plots import SERIES, Line, curves, drawing, logarithmic, spread_out
+from ganzoo_reports.plots import Line, curves, drawing, logarithmic
 
 NAME = "a $b$ --> <script>x</script> 数"
 
@@ -66,9 +66,3 @@ def test_plots_need_no_working_folder(tmp_path):
     # Not a whole command: some builds of torch do not start in a folder that was deleted.
     words = [sys.executable, "-c", "import ganzoo_reports.plots"]
     subprocess.run(["sh", "-c", 'rmdir "$PWD" && exec "$0" "$@"', *words], cwd=gone, check=True)
-
-
-def test_values_are_spread_out_beyond_a_factor_of_ten():
-    assert spread_out([0, 1, 11])
-    assert not spread_out([0, 1, 10])
-    assert len(set(SERIES)) == len(SERIES)

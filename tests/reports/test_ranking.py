@@ -106,12 +106,6 @@ def test_a_newest_seed_that_failed_hides_neither_samples_nor_compute(record, fai
     assert contender.trouble == "1 of 2 seeds failed: It broke."
 
 
-def test_a_dataset_where_everything_failed_has_a_board_without_tables(failed):
-    (ranking,) = rankings([failed("a", "It broke.")])
-    assert ranking.tables == ()
-    assert [one.trouble for one in ranking.contenders] == ["It broke."]
-
-
 def test_compute_is_that_of_the_whole_training(record):
     (ranking,) = rankings([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
     assert [one.flops for one in ranking.contenders] == [2e9, None]

@@ -29,8 +29,6 @@ claims:
   - {{says: R1 helps, paper: Someone 2019, better: r1, on: fid@mnist-cnn, at: few}}
   - {{says: Hinge helps everywhere, paper: Someone 2020, better: hinge, on: fid@mnist-cnn, at: all}}
 """
-WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
-WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +220,7 @@ def test_what_another_view_says_stands_beside_the_verdict(made):
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_only_tables_scroll_sideways(visit, made, width, scheme):
     seen = visit(made.path, width=width, scheme=scheme)
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-    assert seen.page.evaluate(WIDE) == []
+    seen.fits(width)
     seen.no_trouble()
 
 

@@ -204,11 +204,3 @@ def test_a_fixed_p_stays() -> None:
     ada = ADA(p=0.3, images=10, interval=1)
     ada.observe(torch.ones(8))
     assert ada.p.item() == pytest.approx(0.3)
-
-
-def test_half_of_the_images_that_may_be_mirrored_are() -> None:
-    ada = ADA(start=1.0, flip=True, rotation=0.0)
-    ada.sometimes = lambda images, deviation, *size: torch.zeros(*size, len(images))
-    images = blob().repeat(400, 1, 1, 1)
-    mirrored = (ada.warp(images) != images).flatten(1).any(1)
-    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.1)

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from scipy.linalg import eigh, sqrtm
 from scipy.signal import correlate2d
 
 import ganzoo_plugins.extractors.mnist_ae as module
 import ganzoo_plugins.extractors.mnist_ae_training as training
-from ganzoo import Features, GanzooError
+from ganzoo import Features
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
 from ganzoo_plugins.extractors.mnist_ae import FashionMnistAe, MnistAe, features
@@ -39,16 +39,6 @@ class TestWeights:
         assert len(content) < 2_000_000
         assert kind().digest == sha256(content).hexdigest()
         assert kind.weights == f"{kind.name}-{kind().digest[:12]}.safetensors"
-
-    @pytest.mark.parametrize("damage", ["missing", "truncated", "other network"])
-    def test_a_damaged_file_is_one_sentence(self, tmp_path, damage):
-        path = tmp_path / "weights.safetensors"
-        if damage == "truncated":
-            path.write_bytes((FOLDER / MnistAe.weights).read_bytes()[:1000])
-        elif damage == "other network":
-            path.write_bytes(save({"encoder.first.weight": torch.zeros(2)}))
-        with pytest.raises(GanzooError, match=r"'mnist-ae' in .*weights\.safetensors cannot be read"):
-            MnistAe(path)
 
 
 class TestForward:
@@ -77,18 +67,6 @@ class TestForward:
         changed = images.masked_fill(images < 16, 0).masked_fill(images > 240, 255)
         assert (changed != images).any()
         assert torch.equal(judge(changed)[0], judge(images)[0])
-
-    @pytest.mark.parametrize(
-        "images",
-        [
-            torch.zeros(2, 1, 32, 32, dtype=torch.uint8),
-            torch.zeros(2, 3, 28, 28, dtype=torch.uint8),
-            torch.zeros(2, 1, 28, 28),
-        ],
-    )
-    def test_anything_else_is_refused(self, judge, images):
-        with pytest.raises(GanzooError, match="never resamples"):
-            judge(images)
 
 
 class TestDistance:

@@ -29,37 +29,20 @@ def sizes(network: nn.Module, blocks: nn.Sequential, inputs: Tensor) -> list[tup
     return seen
 
 
-def drawn(generator: sngan.Generator) -> list[tuple[int, ...]]:
-    return sizes(generator, generator.blocks, torch.randn(2, 10))
-
-
-def judged(discriminator: sngan.Discriminator, shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    return sizes(discriminator, discriminator.blocks, torch.randn(2, *shape))
-
-
-def test_mnist_is_native() -> None:
-    small = spec(1, 28, 28)
-    assert drawn(sngan.Generator(small, width=4)) == [(4, 7, 7), (4, 14, 14), (4, 28, 28)]
-    wanted = [(4, 14, 14), (4, 7, 7), (4, 7, 7), (4, 7, 7)]
-    assert judged(sngan.Discriminator(small, width=4), (1, 28, 28)) == wanted
-
-
-def test_the_paper_s_grids_for_cifar() -> None:
-    small = spec(3, 32, 32)
-    generator = sngan.Generator(small, width=4)
-    assert generator.grid == (4, 4, 4)
-    assert drawn(generator) == [(4, 8, 8), (4, 16, 16), (4, 32, 32)]
-    wanted = [(4, 16, 16), (4, 8, 8), (4, 8, 8), (4, 8, 8)]
-    assert judged(sngan.Discriminator(small, width=4), (3, 32, 32)) == wanted
-
-
-def test_channels_double_as_the_grid_is_halved() -> None:
-    small = spec(1, 28, 28)
-    generator = sngan.Generator(small, width=4, doubling=True)
-    assert generator.grid == (32, 4, 4)
-    assert drawn(generator) == [(16, 7, 7), (8, 14, 14), (4, 28, 28)]
-    wanted = [(4, 14, 14), (8, 7, 7), (16, 7, 7), (16, 7, 7)]
-    assert judged(sngan.Discriminator(small, width=4, doubling=True), (1, 28, 28)) == wanted
+@pytest.mark.parametrize(
+    ("shape", "doubling", "drawn", "judged"),
+    [
+        ((1, 28, 28), False, [(4, 4), (4, 7), (4, 14), (4, 28)], [(4, 14), (4, 7), (4, 7), (4, 7)]),
+        ((3, 32, 32), False, [(4, 4), (4, 8), (4, 16), (4, 32)], [(4, 16), (4, 8), (4, 8), (4, 8)]),  # the paper's
+        ((1, 28, 28), True, [(32, 4), (16, 7), (8, 14), (4, 28)], [(4, 14), (8, 7), (16, 7), (16, 7)]),
+    ],
+)
+def test_grids_and_channels(shape: tuple[int, int, int], doubling: bool, drawn: object, judged: object) -> None:
+    generator = sngan.Generator(spec(*shape), width=4, doubling=doubling)
+    discriminator = sngan.Discriminator(spec(*shape), width=4, doubling=doubling)
+    left = [generator.grid, *sizes(generator, generator.blocks, torch.randn(2, 10))]
+    assert [grid[:2] for grid in left] == drawn
+    assert [grid[:2] for grid in sizes(discriminator, discriminator.blocks, torch.randn(2, *shape))] == judged
 
 
 def test_every_pixel_counts_where_images_are_padded() -> None:
