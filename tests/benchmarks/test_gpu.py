@@ -44,7 +44,7 @@ def test_folders_are_left_out(said, left):
     assert json.loads(gpu.FOLDERS.sub("", json.dumps(said))) == left
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_an_interrupted_run_continues_and_its_file_can_be_sent(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

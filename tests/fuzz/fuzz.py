@@ -15,19 +15,23 @@ import faulthandler
 import json
 import logging
 import os
+import resource
 import shutil
+import signal
+import stat
 import sys
 import tempfile
 import traceback
 import warnings
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
-
-import limits
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from targets import Target
 
 MAX_LINES = 6
@@ -35,6 +39,68 @@ MAX_LINES = 6
 
 MAX_FOR_BOTH = 500
 """A target gets more inputs, but at most so many, until it has accepted one and rejected one."""
+
+
+CPU_SECONDS, WALL_SECONDS = 5.0, 60.0
+MEMORY = 3 * 2**30
+"""Bytes of address space that inputs may add."""
+GROWTH = 1 * 2**30
+"""Bytes by which peak memory may grow over all inputs."""
+OUTSIDE = Path("/tmp/ganzoo-fuzz-escaped")
+
+
+class Hang(BaseException):
+    """An input took too long. Not an Exception, so that nothing catches it."""
+
+
+@contextmanager
+def time_limit() -> Iterator[None]:
+    """Raise ``Hang`` in the block after too much CPU time or wall time."""
+    for name in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(name, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _too_long(number: int, frame: Any) -> None:
+    busy = number == signal.SIGPROF
+    raise Hang(
+        f"{CPU_SECONDS:g} s of processor time" if busy else f"{WALL_SECONDS:g} s passed, with less of processor time"
+    )
+
+
+def limit_memory() -> None:
+    """Make allocations beyond ``MEMORY`` fail with a MemoryError."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def peak_memory() -> int:
+    """The peak memory of the process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def snapshot(root: Path, input_folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything under ``root`` except ``input_folder``, and of the path outside that inputs name."""
+    found: dict[str, tuple[int, int]] = {}
+    waiting = [root, OUTSIDE]
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        folder = stat.S_ISDIR(status.st_mode)
+        if path != input_folder:
+            found[str(path)] = (0, 0) if folder else (status.st_size, status.st_mtime_ns)
+            waiting += path.iterdir() if folder else ()
+    return found
 
 
 class Finding(NamedTuple):
@@ -65,13 +131,13 @@ class Fuzzer:
 
     def run(self, target: str, index: int) -> None:
         """Run one input."""
-        faulthandler.dump_traceback_later(4 * limits.WALL_SECONDS, exit=True)  # for hangs that block signals
+        faulthandler.dump_traceback_later(4 * WALL_SECONDS, exit=True)  # for hangs that block signals
         shutil.rmtree(self.input_folder, ignore_errors=True)
         self.input_folder.mkdir(parents=True)
         os.chdir(self.input_folder)
-        before = limits.snapshot(self.folder, self.input_folder)
+        before = snapshot(self.folder, self.input_folder)
         outcome, found = self._outcome(target, index)
-        if found is None and limits.snapshot(self.folder, self.input_folder) != before:
+        if found is None and snapshot(self.folder, self.input_folder) != before:
             found = Finding(target, index, "something outside the input's folder changed")
         self.counts[target]["finding" if found else outcome] += 1
         if found:
@@ -87,7 +153,7 @@ class Fuzzer:
         from ganzoo.errors import GanzooError
 
         try:
-            with limits.time_limit():
+            with time_limit():
                 self.targets[target].function(Random(f"{self.seed}/{target}/{index}"), self.input_folder)
         except GanzooError as error:
             return "rejected", self._check_message(target, index, str(error))
@@ -130,8 +196,8 @@ def _fuzz(arguments: argparse.Namespace, folder: Path) -> Fuzzer:
 
     targets = all_targets(folder / "models")
     fuzzer = Fuzzer(targets, arguments.seed, folder)
-    limits.limit_memory()
-    before = limits.peak_memory()
+    limit_memory()
+    before = peak_memory()
     if arguments.index is not None:
         fuzzer.run(arguments.target, arguments.index)
     else:
@@ -146,8 +212,8 @@ def _fuzz(arguments: argparse.Namespace, folder: Path) -> Fuzzer:
                 fuzzer.run(target, inputs)
                 inputs += 1
     faulthandler.cancel_dump_traceback_later()
-    if limits.peak_memory() - before > limits.GROWTH:
-        grown = (limits.peak_memory() - before) / 2**20
+    if peak_memory() - before > GROWTH:
+        grown = (peak_memory() - before) / 2**20
         fuzzer.report(Finding("all", 0, f"memory grew by {grown:,.0f} MiB"))
     return fuzzer
 

@@ -141,6 +141,13 @@ class Seen(Exception):
     pass
 
 
+def planned(jobs, *given):
+    """What a bench would train, knows already, and would score, by name."""
+    with pytest.raises(Seen) as seen:
+        Bench(*given, Onlooker()).run(jobs)
+    return seen.value.args
+
+
 class Onlooker(Watcher):
     def planned(self, todo, known, to_score):
         raise Seen(
@@ -167,12 +174,10 @@ class Onlooker(Watcher):
 def test_only_jobs_without_a_record_are_trained_unless_requested(zoo, matrix, files, settings, overrides, todo):
     folder, _ = matrix
     jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=[*TINY, *overrides])
-    runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", **settings), Onlooker())
-    with pytest.raises(Seen) as seen:
-        runner.run(jobs)
     known = [job.recipe.name for job in jobs if job.recipe.name not in todo]
     lacking = ["vanilla-mnist"] if any(override.startswith("evaluate") for override in overrides) else []
-    assert seen.value.args == (todo, known, lacking)
+    found = planned(jobs, zoo, Ledger(folder / "results"), Settings(folder / "work", **settings))
+    assert found == (todo, known, lacking)
 
 
 def test_runs_of_another_version_of_a_plugin_count_with_a_warning(zoo, own_zoo, matrix, tmp_path, caplog):
@@ -188,9 +193,7 @@ def test_runs_of_another_version_of_a_plugin_count_with_a_warning(zoo, own_zoo, 
     ):
         loss = replace(zoo.losses.get("non-saturating"), plugin="duo", distribution=f"duo-gan {version}")
         own_zoo.losses._entries["non-saturating"] = loss
-        with pytest.raises(Seen) as seen:
-            Bench(own_zoo, ledger, Settings(folder / "work"), Onlooker()).run(jobs)
-        assert seen.value.args == ([], ["vanilla-mnist"], [])
+        assert planned(jobs, own_zoo, ledger, Settings(folder / "work")) == ([], ["vanilla-mnist"], [])
         assert warned in caplog.text
         assert ("Trained with" in caplog.text) is bool(warned)
 
@@ -201,10 +204,8 @@ def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_on
     folder, _ = matrix
     monkeypatch.setattr("ganzoo_studies.worker.hardware_in_words", lambda _: "Another CPU")
     jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=TINY)
-    runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", any_hardware=True), Onlooker())
-    with pytest.raises(Seen) as seen:
-        runner.run(jobs)
-    assert seen.value.args == (["missing"], ["diverging", "vanilla-mnist"], [])
+    found = planned(jobs, zoo, Ledger(folder / "results"), Settings(folder / "work", any_hardware=True))
+    assert found == (["missing"], ["diverging", "vanilla-mnist"], [])
 
 
 def test_a_run_that_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, files, tmp_path):
@@ -215,10 +216,7 @@ def test_a_run_that_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, 
     elsewhere = {**crashed.environment, "cpu": "Another CPU"}
     ledger.append(crashed.model_copy(update={"status": "done", "error": None, "environment": elsewhere}))
     jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=TINY)
-    runner = Bench(zoo, ledger, Settings(folder / "work", any_hardware=True), Onlooker())
-    with pytest.raises(Seen) as seen:
-        runner.run(jobs)
-    assert seen.value.args[0] == []
+    assert planned(jobs, zoo, ledger, Settings(folder / "work", any_hardware=True))[0] == []
 
 
 @pytest.fixture
@@ -256,9 +254,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     assert recorded == scored
     assert len(recorded.scores) == 2 * len(METRICS) + 1
     # Nor is it measured twice.
-    with pytest.raises(Seen) as seen:
-        Bench(zoo, Ledger(folder / "results"), settings, Onlooker()).run(job(more))
-    assert seen.value.args == ([], ["vanilla-mnist"], [])
+    assert planned(job(more), zoo, Ledger(folder / "results"), settings) == ([], ["vanilla-mnist"], [])
     # Another run of the same recipe and seed does not replace these weights.
     again = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
     assert kept_folder(again, folder / "weights") != path.parent

@@ -23,13 +23,6 @@ def lengths(synthesis, w: Tensor) -> Tensor:
     return path_lengths(synthesis, w)
 
 
-def test_a_linear_generator_has_its_matrix_for_a_jacobian() -> None:
-    matrix, w = torch.randn(2 * 3 * 4, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
-    found = lengths(lambda codes: (codes @ matrix.T).view(-1, 2, 3, 4), w)
-    noise = drawn((6, 2, 3, 4))
-    assert torch.allclose(found, (noise.flatten(1) @ matrix).square().sum(1).sqrt())
-
-
 def test_a_curved_generator_agrees_with_finite_differences() -> None:
     layers = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4))).double()
     w, noise = torch.randn(5, 3, dtype=torch.float64), drawn((5, 1, 4, 4))

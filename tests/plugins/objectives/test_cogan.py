@@ -12,8 +12,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
-from ganzoo_plugins.networks import dcgan, mlp
-from ganzoo_plugins.objectives.cogan import CoGAN, edges, layers_with_parameters, negative
+from ganzoo_plugins.networks import mlp
+from ganzoo_plugins.objectives.cogan import CoGAN, edges, negative
 
 SPEC = Spec((1, 8, 8), GaussianPrior(dim=3))
 
@@ -119,13 +119,6 @@ def test_the_generators_share_all_but_their_last_layer_and_the_discriminators_al
     _, networks = built(own_layers=2)
     assert networks["second_generator"].names[0].startswith("trunk.2")
     assert networks["second_discriminator"].names[-1].startswith("trunk.2")
-
-
-def test_convolutional_networks_are_coupled_as_well() -> None:
-    generator, discriminator = dcgan.Generator(SPEC, width=4), dcgan.Discriminator(SPEC, width=4)
-    last, first = layers_with_parameters(generator)[-1], layers_with_parameters(discriminator)[0]
-    assert generator.get_submodule(last).out_channels == SPEC.channels
-    assert discriminator.get_submodule(first).in_channels == SPEC.channels
 
 
 def test_a_second_network_is_the_first_with_its_own_layers_put_in() -> None:

@@ -9,24 +9,13 @@ import pytest
 from PIL import Image
 
 from ganzoo import GanzooError
-from ganzoo_plugins.trackers.tensorboard import TensorBoard, numbers
+from ganzoo_plugins.trackers.tensorboard import TensorBoard
 
 
 def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(GanzooError, match=r"needs the package tensorboard.*ganzoo-bench\[tensorboard\]"):
         TensorBoard(tmp_path)
-
-
-def test_every_number_of_a_record_has_its_path() -> None:
-    record = {
-        "event": "train",
-        "images": 128,
-        "ok": True,
-        "phases": {"generator": {"loss": 1.5}},
-        "seconds": 2,
-    }
-    assert dict(numbers("train", record)) == {"train/phases/generator/loss": 1.5, "train/seconds": 2}
 
 
 def test_event_files_hold_what_was_logged(tmp_path: Path) -> None:
