@@ -27,12 +27,12 @@ def all_targets(models: Path) -> dict[str, Target]:
 
     from ganzoo import build
     from ganzoo.registry.loading import load_zoo
-    from targets import datasets, numbers, pictures, recipes, results, runs
+    from targets import datasets, numbers, pictures, plugins, recipes, results, runs
 
     torch.set_num_threads(1)
     build.machine_memory = lambda: 64 * 2**20  # reject networks beyond that, as on a small machine
     zoo = load_zoo()
     run = runs.Targets(zoo, models)
     kinds = [recipes.Targets(zoo), run, numbers.Targets(zoo, run.intact), results.Targets(), pictures.Targets()]
-    kinds.append(datasets.Targets(zoo))
+    kinds += [datasets.Targets(zoo), plugins.Targets()]
     return {name: target for kind in kinds for name, target in kind.all().items()}
