@@ -369,6 +369,11 @@ class RunFolder:
         """
         return read_scores(self.path / "scores.jsonl")
 
+    def forget_scores_after(self, images: int) -> None:
+        """Discard the scores of weights that a resumed run replaces, if its newest checkpoints are damaged."""
+        if any(score["images"] > images for score in self.scores()):
+            locked_append(self.path / "scores.jsonl", [{"resumed": images}], durable=True)
+
     def final_scores(self) -> list[dict[str, Any]]:
         """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""
         return final_scores(self.scores(), self.info.get("own_protocol", {}))

@@ -165,7 +165,7 @@ def read_events(path: Path) -> list[Record]:
 
 
 def read_scores(path: Path, *, of_a_run: bool = True) -> list[Record]:
-    """The scores in order.
+    """The scores in order, without those that a resumed run replaced.
 
     Damaged ones are left out with a warning.
 
@@ -173,10 +173,19 @@ def read_scores(path: Path, *, of_a_run: bool = True) -> list[Record]:
         NewerError: A newer ganzoo wrote one of them.
     """
     shape = _RunScore if of_a_run else _Score
-    records = read_lines(path, lambda record: _fits(shape, record))
-    for record in records:
+    scores: list[Record] = []
+    for record in read_lines(path, lambda record: _is_resumption(record) or _fits(shape, record)):
+        if _is_resumption(record):
+            scores = [score for score in scores if score["images"] <= record["resumed"]]
+            continue
         refuse_other(record.get("schema", SCORE), SCORE, f"A score in {path}")
-    return [{key: value for key, value in one.items() if key not in ("schema", "digest")} for one in records]
+        scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
+    return scores
+
+
+def _is_resumption(record: Mapping[str, Any]) -> bool:
+    """Whether a line records that a run went back to a checkpoint before some of its scores."""
+    return record.keys() == {"resumed"} and type(record["resumed"]) is int
 
 
 Size = Annotated[int, Field(ge=1, le=2**26)]

@@ -281,6 +281,7 @@ def resume(
                 processes=processes.size,
                 **({"engine_choice": choice.plain()} if choice is not None else {}),
             )
+            run.forget_scores_after(trainer.images)
             run.log({"event": "resume", "images": trainer.images, "planned_threads": planned, **facts})
             seconds = float(task.state.get("seconds", 0.0))
             return _train(parts, run, zoo, callbacks, tuner, seconds, allow_trackers=allow_trackers)

@@ -375,6 +375,25 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     assert again.info["best"]["images"] == 2048
 
 
+def test_scores_of_weights_in_a_damaged_checkpoint_are_replaced(tmp_path):
+    zoo = load_zoo()
+    small = ["train.images=1536", "evaluate.every_images=512", "evaluate.samples=50", "evaluate.metrics=[quality@ring]"]
+    run = start(load_recipe("vanilla-ring", zoo, small), zoo, tmp_path / "run")
+    before = run.final_scores()
+    file = run.path / "scores.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines:
+        if line["images"] == 1536:
+            del line["schema"]
+            line["value"] = 0.125  # as other weights might have scored
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (run.path / "checkpoints" / "000000001536.safetensors").write_bytes(b"")
+    again = resume(run.path, zoo)
+    assert again.info["images"] == 1536
+    assert [score["value"] for score in again.final_scores()] == [score["value"] for score in before]
+    assert [score["images"] for score in again.scores()] == [score["images"] for score in map(dict, lines)]
+
+
 def test_without_a_best_checkpoint_the_error_says_how_to_keep_one(whole):
     with pytest.raises(GanzooError, match=r"has no best checkpoint\. Train with --set train\.keep_best=METRIC"):
         load(whole, checkpoint="best")
