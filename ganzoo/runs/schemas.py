@@ -104,13 +104,17 @@ class _Train(_Event):
     __pydantic_extra__: dict[str, float]
 
 
+class _Protocol(_Shape):
+    sample_seed: int | None = None
+
+
 class _Score(_Shape):
     """A score, as ``ganzoo eval --out`` appends it to a file."""
 
     metric: str
     value: float
     floor: float | None = None
-    protocol: dict[str, Any]
+    protocol: _Protocol
 
 
 class _RunScore(_Score):
