@@ -308,11 +308,11 @@ def _facts(run: ScoredRun) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Every file with the hash of its content; of locks, those that are there always."""
+    """Every file with the hash of its content, but temporary ones, which stay for a day; of locks, that they exist."""
     return {
         str(path.relative_to(folder)): "" if path.suffix == ".lock" else _hash(path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.suffix != ".tmp"
     }
 
 
