@@ -24,6 +24,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -215,15 +216,31 @@ BAR_WIDTH, BESIDE_THE_BAR = 12, 14
 """Columns of a run's bar, and of its percentage and time left with the spaces around them."""
 
 
+class TimeLeft(TimeRemainingColumn):
+    """The time left, kept while it is unknown: after a long evaluation, all past progress is too old to estimate from.
+
+    It never wraps, so a narrow terminal does not cut it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+        self._known: Text | None = None
+
+    def render(self, task: Task) -> Text:
+        """``0:03:21``, or ``-:--:--`` before the first estimate."""
+        if self._known is None or task.time_remaining is not None:
+            self._known = super().render(task)
+        return self._known
+
+
 class RunProgress(Bars, Tracker):
     """A progress bar with time left, the first headline metric, speed and losses; and at the end, one row of scores."""
 
     def __init__(self) -> None:
         bar = BarColumn(BAR_WIDTH, table_column=Column(no_wrap=True))
-        time_left = TimeRemainingColumn(table_column=Column(no_wrap=True))
         # Only the facts may wrap, and `_show` shows what fits.
         facts = TextColumn("{task.fields[facts]}", style="cyan", markup=False, table_column=Column())
-        super().__init__(bar, TaskProgressColumn(), time_left, facts)
+        super().__init__(bar, TaskProgressColumn(), TimeLeft(), facts)
         self._total = 0
         self._lined: tuple[float, float, int] | None = None  # time of the last line; time and images at the first step
         self._task: TaskID | None = None

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 import pytest
 from rich.cells import cell_len
+from rich.progress import Progress
 
 from ganzoo.cli import console
-from ganzoo.cli.console import RunProgress
+from ganzoo.cli.console import RunProgress, TimeLeft
 from ganzoo.config.loading import load_recipe
 
 
@@ -35,6 +36,17 @@ def test_a_line_a_minute_without_a_terminal(zoo, tmp_path, monkeypatch):
         "13,000 of 100,000 images, about 14 min left",
         "19,000 of 100,000 images, about 14 min left",
     ]
+
+
+def test_the_time_left_stays_after_a_long_evaluation():
+    clock, column = [0.0], TimeLeft()
+    bars = Progress(column, get_time=lambda: clock[0], disable=True)
+    bars.add_task("", total=100)
+    for second in (1, 2, 3, 100):
+        clock[0] = second
+        bars.update(bars.task_ids[0], completed=min(10 * second, 30))
+        shown = column.render(bars.tasks[0]).plain
+    assert (bars.tasks[0].time_remaining, shown) == (None, "0:00:07")
 
 
 def test_small_scores_have_three_digits(zoo, tmp_path):
