@@ -312,7 +312,7 @@ def _files(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): "" if path.suffix == ".lock" else _hash(path.read_bytes())
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".tmp"
+        if path.is_file() and not any(part.endswith(".tmp") for part in path.relative_to(folder).parts)
     }
 
 
