@@ -36,8 +36,7 @@ class GanzooError(Exception):
         super().__init__(f"{self.sentence} {self.remedy}".strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A subclass's __init__ may take other arguments than ``args``, so a copy (from another process, for instance)
-        # is made without it.
+        # A copy, as from another process, is made without __init__: a subclass's may take other arguments than ``args``.
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
@@ -58,10 +57,7 @@ class Interrupted(GanzooError):
 
 
 class StopAtOnce(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP with nothing left to save.
-
-    It is not an ``Exception``, so code that tolerates failures does not catch it.
-    """
+    """Ctrl-C, SIGTERM or SIGHUP with nothing left to save. No ``Exception``, so that no cache or retry catches it."""
 
 
 class Terminated(GanzooError):
@@ -87,10 +83,7 @@ NO_SPACE = {
 
 
 def one_line(text: str) -> str:
-    """Text on one line that is safe to print to a terminal.
-
-    Names come from untrusted files, so control characters and changes of text direction are escaped.
-    """
+    """Text on one line that is safe to print to a terminal: names come from untrusted files."""
     lines = (line.strip() for line in re.split(r"[\n\r]", text))
     return visible(" ".join(line for line in lines if line))
 
@@ -149,13 +142,13 @@ def foreign_code(sentence: str, remedy: str = "", *, plugin: bool = False) -> It
     except (GanzooError, KeyboardInterrupt, StopAtOnce):
         raise
     except BaseException as error:
-        if isinstance(error, SystemExit) and error.code in STOPPED:
-            raise
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
+        if (
+            (isinstance(error, SystemExit) and error.code in STOPPED)
+            or (isinstance(error, OSError) and error.errno in NO_SPACE)
+            or (is_out_of_memory(error) and not plugin)
+        ):
             raise
         if is_out_of_memory(error):
-            if not plugin:
-                raise
             remedy = "Free some memory, or reduce its sizes."
         named = f"{type(error).__name__}: {str(error)[:1000]}".strip().removesuffix(".").removesuffix(":")
         raise GanzooError(f"{sentence}: {named}{plugin_line(error) if plugin else ''}.", remedy) from error
@@ -168,10 +161,6 @@ def writing(sentence: str, remedy: str) -> Iterator[None]:
     Args:
         sentence: What failed, without a full stop; the system's reason is appended.
         remedy: What to do about it.
-
-    Raises:
-        GanzooError: The path cannot be written.
-        OSError: The disk is full.
     """
     try:
         yield
@@ -203,19 +192,13 @@ def nearest(
     """
     known, aliases = sorted(known), aliases or {}
     lower = re.sub(r"[_ ]", "-", word.lower())
-    if lower in aliases:
-        return f"Did you mean '{aliases[lower]}'?"
-    if lower in known:  # typed in a different case
-        return f"Did you mean '{lower}'?"
+    exact = [aliases.get(lower, lower)] if lower in {*known, *aliases} else []
     longer = sorted((one for one in known if one.startswith(f"{lower}-")), key=len)[:MAX_MEANT]
-    if not longer:
-        parts = sorted((one for one in known if f"-{lower}-" in f"{one}-"), key=len)
-        longer = parts if len(parts) <= MAX_MEANT else []
-    if longer:
-        return f"Did you mean {' or '.join(map(repr, longer))}?"
-    close = get_close_matches(word.lower(), [*known, *aliases], n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean '{aliases.get(close[0], close[0])}'?"
+    parts = sorted((one for one in known if f"-{lower}-" in f"{one}-"), key=len)
+    parts = parts if len(parts) <= MAX_MEANT else []
+    close = [aliases.get(one, one) for one in get_close_matches(word.lower(), [*known, *aliases], n=1, cutoff=0.6)]
+    if meant := exact or longer or parts or close:
+        return f"Did you mean {' or '.join(map(repr, meant))}?"
     if len(known) > MAX_LISTED:
         return f"`{listing}` shows all {len(known)}."
     return f"Known: {', '.join(known)}." if known else ""

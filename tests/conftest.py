@@ -92,7 +92,6 @@ def call(
     from ganzoo import cli
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored at the end
 
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])

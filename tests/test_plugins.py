@@ -633,7 +633,7 @@ def test_so_is_the_line_where_its_connection_fails(install, call, monkeypatch, e
     monkeypatch.setattr(
         "ganzoo.cli.app", lambda **options: importlib.import_module("faulty_package_faulty_module").post()
     )
-    monkeypatch.setattr("ganzoo.cli._drop_output", lambda: None)
+    monkeypatch.setattr("ganzoo.cli.discard", lambda descriptor: None)
     where = f"faulty_package_faulty_module.py, line 2: `raise {error}('no server')`"
     assert call("plugins") == (1, "", f"{error}: no server ({where}).\n")
 

@@ -16,20 +16,20 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from itertools import pairwise
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ganzoo.cli.doctor import doctor
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
-from ganzoo.cli.terminal import LogHandler, say
+from ganzoo.cli.terminal import LogHandler, discard, say
 from ganzoo.errors import (
     BESIDE,
     NO_SPACE,
@@ -102,16 +102,13 @@ def _from_package(point: EntryPoint) -> Any:
     except GanzooError as error:
         broken = error
 
-    def refuse(_words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+    def refuse() -> None:
         raise broken
 
-    alone = typer.Typer(add_completion=False)
-    alone.command(point.name, help=str(broken), context_settings={"ignore_unknown_options": True})(refuse)
-    return typer.main.get_command(alone)
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return TyperCommand(point.name, callback=refuse, help=str(broken), context_settings=anything)
 
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
 LOGGERS = ("ganzoo", "ganzoo_plugins", *BESIDE)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -120,8 +117,6 @@ ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 def _version(requested: bool) -> None:
     if requested:
-        from importlib.metadata import version
-
         say(f"ganzoo {version('ganzoo-bench')}")
         raise typer.Exit
 
@@ -146,43 +141,38 @@ def main() -> None:
             # In standalone mode, typer would print its errors itself, with the user's input unescaped.
             code = app(standalone_mode=False)
         finally:
-            sys.excepthook = _show_bug  # only now, because typer installs its own
             # A full disk may only show when the buffer is flushed, so flush it before the interpreter shuts down.
             sys.stdout.flush()
-        if code == INTERRUPTED:  # from typer, for Ctrl-C; a command with a message of its own raises a GanzooError
-            raise KeyboardInterrupt
-    except (Exception, KeyboardInterrupt) as error:
+        message = "Interrupted." if code == Interrupted.exit_code else ""  # from typer, for Ctrl-C
+    except SystemExit:
+        raise
+    except BaseException as error:
         code, message = _explained(error)
         # A library that is being imported may swallow the request to stop, and then fail because it is incomplete.
         if requests and not isinstance(error, (Interrupted, Terminated)):
             code, message = 128 + requests[0], "Interrupted." if requests[0] == signal.SIGINT else ""
-        if isinstance(error, OSError) and (isinstance(error, BrokenPipeError) or error.errno in NO_SPACE):
-            _drop_output()
-        if code is None:
-            raise
-        if message:
-            say(message, err=True, colour="red")
+        if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in NO_SPACE):
+            discard(1)  # or exiting would fail a second time
+    if message:
+        say(message, err=True, colour="red")
     sys.exit(code)
 
 
-def _explained(error: BaseException) -> tuple[int | None, str]:
-    """The exit code and the message for an error; no code for a bug in ganzoo, which needs its traceback."""
+def _explained(error: BaseException) -> tuple[int, str]:
+    """The exit code and the message for an error: a sentence, or the traceback of a bug in ganzoo."""
     if isinstance(error, GanzooError):
         return error.exit_code, str(error)
     if isinstance(error, ClickException):
         return _usage(error)
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "Interrupted."
     if isinstance(error, UnicodeEncodeError):  # a path or value that was to be written to a file
         culprit = ascii(error.object[max(0, error.start - 40) : error.end + 20])
         return 2, f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes."
     if is_out_of_memory(error):
         return 1, "Out of memory. Request fewer samples, or use a device with more memory."
     if isinstance(error, OSError) and error.errno in NO_SPACE:
-        remedy = "Free some space, and try again."
-        if sys.argv[1:2] in (["run"], ["bench"]) or sys.argv[1:3] == ["study", "run"]:
-            remedy = "Everything saved is intact: free some space and resume the run."
-        return 1, f"{NO_SPACE[error.errno]}. {remedy}"
+        trains = sys.argv[1:2] in (["run"], ["bench"]) or sys.argv[1:3] == ["study", "run"]
+        remedy = "Everything saved is intact: free some space and resume the run."
+        return 1, f"{NO_SPACE[error.errno]}. {remedy if trains else 'Free some space, and try again.'}"
     if isinstance(error, OSError) and (error.filename is not None or error.errno in NO_ACCESS):
         remedy = " Check its permissions, or choose another folder." if error.errno in NO_ACCESS else ""
         code = 2 if error.errno == errno.ENAMETOOLONG else 1
@@ -190,7 +180,8 @@ def _explained(error: BaseException) -> tuple[int | None, str]:
     theirs = [one for group in (PLUGINS, COMMANDS) for one in installed(group) if distribution_name(one) != OURS]
     if line := plugin_line(error, {re.split("[.:]", point.value)[0] for point in theirs}):
         return 1, one_line(f"{type(error).__name__}: {error}{line}.")
-    return (1 if isinstance(error, BrokenPipeError) else None), ""
+    # A traceback may quote an untrusted file, so it is printed like everything else, escaped.
+    return 1, "" if isinstance(error, BrokenPipeError) else "".join(traceback.format_exception(error)).rstrip()
 
 
 def _usage(error: Any) -> tuple[int, str]:
@@ -224,11 +215,6 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback, escaped: it may quote an untrusted file."""
-    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
-
-
 def _stop_requests() -> Sequence[int]:
     """Let SIGTERM and SIGHUP exit through the usual cleanup, which removes temporary files, as Ctrl-C does.
 
@@ -251,10 +237,3 @@ def _stop_requests() -> Sequence[int]:
         if hasattr(signal, name) and signal.getsignal(signal.Signals[name]) is not signal.SIG_IGN:
             signal.signal(signal.Signals[name], stop)
     return requests
-
-
-def _drop_output() -> None:
-    """Discard buffered output, so that exiting does not fail a second time."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.close(devnull)

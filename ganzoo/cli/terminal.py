@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -51,6 +52,22 @@ def warn_of_problems(zoo: Zoo) -> None:
         say(problem.sentence, err=True, colour="yellow")
 
 
+def load_zoo_and_warn() -> Zoo:
+    """All that is registered, after a warning for each plugin that was refused."""
+    from ganzoo.registry import loading
+
+    zoo = loading.load_zoo()
+    warn_of_problems(zoo)
+    return zoo
+
+
+def discard(descriptor: int) -> None:
+    """Discard what is still written there: its reader is gone, or its disk is full."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
 class LogHandler(logging.Handler):
     """Prints what ganzoo logs."""
 
@@ -60,78 +77,16 @@ class LogHandler(logging.Handler):
 
 
 RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
-
 WhichCheckpoint = Annotated[
     Literal["last", "best"], typer.Option(help="last, or best: the one that train.keep_best kept.")
 ]
-
 WhichWeights = Annotated[
     Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")
 ]
 
 
-def _while_it_runs(enter: Callable[[Any], AbstractContextManager[None]]) -> Callable[[typer.Context, Any], Any]:
-    """An option's callback: if the option is given, the command runs in a context."""
-
-    def callback(context: typer.Context, value: Any) -> Any:
-        if value:
-            context.with_resource(enter(value))
-        return value
-
-    return callback
-
-
-def _allow_code(allowed: bool) -> AbstractContextManager[None]:
-    from ganzoo.api.metric import allowing_code
-
-    return allowing_code(allowed)
-
-
-AllowCode = Annotated[
-    bool,
-    typer.Option(
-        "--allow-code",
-        callback=_while_it_runs(_allow_code),
-        help="Allow an extractor to run downloaded code (dinov2-*).",
-    ),
-]
-
-
-def _allow_paths(allowed: bool) -> AbstractContextManager[None]:
-    from ganzoo.runs.folder import reading
-
-    return reading(anywhere=allowed)
-
-
-AllowPaths = Annotated[
-    bool,
-    typer.Option(
-        "--allow-paths",
-        callback=_while_it_runs(_allow_paths),
-        help="Allow a run made elsewhere to read its dataset from any path that it names.",
-    ),
-]
-
-
-AllowTrackers = Annotated[
-    bool,
-    typer.Option("--allow-trackers", help="Allow trackers that this command does not name to use a network (wandb)."),
-]
-
-
-def _read_from(data_dir: Path) -> AbstractContextManager[None]:
-    from ganzoo.runs.folder import reading
-
-    return reading(data_dir)
-
-
-DataDir = Annotated[
-    Path | None, typer.Option(callback=_while_it_runs(_read_from), help="Folder that already holds the dataset files.")
-]
-
-
 @contextmanager
-def _json_alone(requested: bool) -> Iterator[None]:
+def _json_alone() -> Iterator[None]:
     """Reserve standard output for JSON: anything that plugins and libraries print goes to standard error."""
     token = _for_json.set(sys.stdout)
     try:
@@ -141,12 +96,43 @@ def _json_alone(requested: bool) -> Iterator[None]:
         _for_json.reset(token)
 
 
-AsJson = Annotated[
+def _while_it_runs(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
+    """The callback of the options below: if one is given, the command runs in a context."""
+    if value and "--json" in option.opts:
+        context.with_resource(_json_alone())
+    elif value and "--allow-code" in option.opts:
+        from ganzoo.api.metric import allowing_code
+
+        context.with_resource(allowing_code())
+    elif value:
+        from ganzoo.runs.folder import reading
+
+        context.with_resource(reading(value) if "--data-dir" in option.opts else reading(anywhere=True))
+    return value
+
+
+AllowCode = Annotated[
     bool,
-    typer.Option("--json", callback=_while_it_runs(_json_alone), help="Print the outcome as JSON on standard output."),
+    typer.Option("--allow-code", callback=_while_it_runs, help="Allow an extractor to run downloaded code (dinov2-*)."),
 ]
-
-
+AllowPaths = Annotated[
+    bool,
+    typer.Option(
+        "--allow-paths",
+        callback=_while_it_runs,
+        help="Allow a run made elsewhere to read its dataset from any path that it names.",
+    ),
+]
+AllowTrackers = Annotated[
+    bool,
+    typer.Option("--allow-trackers", help="Allow trackers that this command does not name to use a network (wandb)."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(callback=_while_it_runs, help="Folder that already holds the dataset files.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_while_it_runs, help="Print the outcome as JSON on standard output.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE even if ganzoo did not make it.")]
 
 

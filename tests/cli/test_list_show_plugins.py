@@ -16,7 +16,6 @@ from textwrap import dedent
 import pytest
 import yaml
 
-from ganzoo import cli
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.registry import KINDS
@@ -483,11 +482,13 @@ def test_a_reader_who_leaves_is_no_traceback(arguments):
     assert process.returncode == 1
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+def test_a_mistake_of_ours_keeps_its_traceback(call, monkeypatch):
     def fail():
         raise ZeroDivisionError
 
     monkeypatch.setattr("ganzoo.registry.loading.load_zoo", fail)
-    monkeypatch.setattr(sys, "argv", ["ganzoo", "list"])
-    with pytest.raises(ZeroDivisionError):
-        cli.main()
+    code, out, err = call("list")
+    assert (code, out) == (1, "")
+    assert err.startswith("Traceback (most recent call last):\n")
+    assert "in fail\n    raise ZeroDivisionError" in err
+    assert err.endswith("\nZeroDivisionError\n")
