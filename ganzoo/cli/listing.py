@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AsJson, DataDir, print_json, say, warn_of_problems
+from ganzoo.cli.terminal import AsJson, DataDir, load_zoo_and_warn, print_json, say
 from ganzoo.errors import GanzooError, nearest, one_line, unknown, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ganzoo.config.schema import Recipe
@@ -42,17 +42,24 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List recipes and everything that a recipe can name; search names, summaries and papers."""
-    from ganzoo.registry.loading import load_zoo
+    from rich.text import Text
+
     from ganzoo.registry.registry import KINDS
 
-    zoo = load_zoo()
-    warn_of_problems(zoo)
-    registries, terms = zoo.registries(), list(words or ())
-    if terms and terms[0].lower() in {*KINDS, *KINDS.values()}:
+    zoo = load_zoo_and_warn()
+    registries, terms, kinds = zoo.registries(), list(words or ()), {*KINDS, *KINDS.values()}
+    if terms and terms[0].lower() in kinds:
         registries = [zoo.registry(terms.pop(0))]
     matches = [entry for registry in registries for entry in registry if _matches(entry, terms)]
     if terms and not matches:
-        raise GanzooError(f"Nothing matches '{' '.join(terms)}'.", _hint(terms, registries))
+        known, aliases = _names(registries)
+        hint = nearest(terms[0], {*known, *KINDS.values()}, aliases)
+        if others := kinds & {term.lower() for term in terms}:
+            hint = f"Name only one kind, before any other words: `ganzoo list {others.pop()}`."
+        elif not hint.startswith("Did you mean"):
+            kind = f" {KINDS[registries[0].kind]}" if len(registries) == 1 else ""
+            hint = f"`ganzoo list{kind}` shows all {sum(map(len, registries)):,}."
+        raise GanzooError(f"Nothing matches '{' '.join(terms)}'.", hint)
     if as_json:
         fields = ("name", "kind", "summary", "paper", "plugin")
         print_json([{field: getattr(entry, field) for field in fields} for entry in matches], indent=1)
@@ -61,8 +68,15 @@ def list_(
         if len(registries) > 1:
             say(("\n" if index else "") + KINDS[kind])
         entries = [entry for entry in matches if entry.kind == kind]
-        for line in _in_full(entries) if long else _one_line_each(entries, shutil.get_terminal_size().columns):
-            say(line)
+        column = min(max(len(entry.name) for entry in entries), MAX_NAME_COLUMN)
+        for entry in entries:
+            if long:
+                facts = [entry.name, entry.summary, entry.paper, f"plugin {entry.plugin} ({entry.distribution})"]
+                say("\n  ".join(fact for fact in facts if fact))
+            else:
+                line = Text(f"{entry.name:{column}}  {visible(entry.summary)}")
+                line.truncate(max(shutil.get_terminal_size().columns, len(entry.name)), overflow="ellipsis")
+                say(line.plain.rstrip())
 
 
 def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
@@ -71,41 +85,10 @@ def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
     return all(term.casefold() in text for term in terms)
 
 
-def _hint(terms: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
-    """What to do if nothing matches the terms."""
-    from ganzoo.registry.registry import KINDS
-
-    if kinds := {term.lower() for term in terms} & {*KINDS, *KINDS.values()}:
-        return f"Name only one kind, before any other words: `ganzoo list {kinds.pop()}`."
-    known, aliases = _names(registries)
-    near = nearest(terms[0], {*known, *KINDS.values()}, aliases)
-    kind = f" {KINDS[registries[0].kind]}" if len(registries) == 1 else ""
-    return near if near.startswith("Did you mean") else f"`ganzoo list{kind}` shows all {sum(map(len, registries)):,}."
-
-
 def _names(registries: Sequence[Registry[Any]]) -> tuple[set[str], dict[str, str]]:
     """Every registered name, and those that have aliases by alias."""
     aliases = {alias: name for registry in registries for alias, name in registry.aliases.items()}
     return {entry.name for registry in registries for entry in registry}, aliases
-
-
-def _in_full(entries: Sequence[Entry[Any]]) -> Iterator[str]:
-    for entry in entries:
-        facts = [entry.name, entry.summary, entry.paper, f"plugin {entry.plugin} ({entry.distribution})"]
-        yield "\n  ".join(fact for fact in facts if fact)
-
-
-def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
-    """Each entry's name, never cut, and as much of its summary as fits next to it."""
-    from rich.cells import cell_len, set_cell_size
-
-    column = min(max(len(entry.name) for entry in entries), MAX_NAME_COLUMN)
-    for entry in entries:
-        name, summary = entry.name.ljust(column), visible(entry.summary)
-        space = max(width - len(name) - 2, 0)
-        if cell_len(summary) > space:
-            summary = set_cell_size(summary, max(space - 1, 0)).rstrip(" ,:;") + "…" * (space > 0)
-        yield f"{name}  {summary}".rstrip()
 
 
 def plugins(as_json: AsJson = False) -> None:
@@ -113,10 +96,8 @@ def plugins(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from ganzoo.cli.console import Console
-    from ganzoo.registry.loading import load_zoo
 
-    zoo = load_zoo()
-    warn_of_problems(zoo)
+    zoo = load_zoo_and_warn()
     if as_json:
         loaded = [
             {
@@ -150,18 +131,22 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a resolved recipe with its networks' sizes, or a component with its options; and the module's equation."""
-    from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import zoo_name
 
-    zoo = load_zoo()
-    warn_of_problems(zoo)
+    zoo = load_zoo_and_warn()
     pretrained = zoo_name(name)
-    entries = [] if pretrained is not None else _entries_named(name, kind, zoo)
+    registries = [zoo.registry(kind)] if kind else zoo.registries()
+    entries = [registry.get(name) for registry in registries if name in registry]
     recipes = [entry for entry in entries if entry.kind == "recipe"]
+    # As in `run`, which also suggests a file whose suffix was left out.
+    is_file = name.endswith((".yaml", ".yml")) or any(os.path.isfile(name + end) for end in ("", ".yaml", ".yml"))  # noqa: PTH113
     if set_ and (pretrained is not None or (entries and not recipes)):
         raise GanzooError(f"--set only changes recipes, not {name}.", "Leave it out.")
     if pretrained is not None:
         _show_pretrained(pretrained, zoo, as_json)
+    elif not entries and not is_file:
+        known, aliases = _names(registries)
+        raise unknown(registries[0].kind if kind else "name", name, known, registries[0].hint, aliases)
     elif recipes or not entries:
         for other in entries:  # a pretrained generator has its recipe's name
             if other not in recipes:
@@ -177,20 +162,6 @@ def show(
             equation = _equation(entry, zoo)
             _show_component(entry, "" if equation == shown else equation, as_json)
             shown = equation
-
-
-def _entries_named(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
-    """Every entry of that name; none if it is a recipe file."""
-    registries = [zoo.registry(kind)] if kind else zoo.registries()
-    entries = [registry.get(name) for registry in registries if name in registry]
-    # As in `run`, which also suggests a file whose suffix was left out.
-    is_file = name.endswith((".yaml", ".yml")) or any(os.path.isfile(name + end) for end in ("", ".yaml", ".yml"))  # noqa: PTH113
-    if not entries and not is_file:
-        if kind:
-            registries[0].get(name)
-        known, aliases = _names(registries)
-        raise unknown("name", name, known, zoo.recipes.hint, aliases)
-    return entries
 
 
 def _equation(entry: Entry[Any], zoo: Zoo) -> str:
@@ -213,15 +184,12 @@ def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
 
     run, recipe, _ = published(name, zoo)
     card = parse_json(zoo.pretrained.get(name).create().read_bytes())
-    training, counts = card["training"], run.info.get("parameters")
-    if as_json:
-        facts = {"name": f"{PREFIX}{name}", "recipe": recipe.plain(), "parameters": counts}
-        print_json({**facts, "training": training, "scores": card["scores"]}, indent=1)
-        return
-    how = f"trained on {training['images']:,} images in {duration(training['seconds'])}"
-    how += f" ({training['hardware']})" if training["hardware"] else ""
+    training, title, counts = card["training"], f"{PREFIX}{name}", run.info.get("parameters")
+    hardware = f" ({training['hardware']})" if training["hardware"] else ""
+    how = f"trained on {training['images']:,} images in {duration(training['seconds'])}{hardware}"
     scores = [f"{arrowed(one)} {figure(one['value'])}, real vs real {figure(one['floor'])}" for one in card["scores"]]
-    _print_recipe(recipe, [one_line(fact) for fact in (f"{PREFIX}{name}: {how}", *scores)], counts)
+    about = [one_line(fact) for fact in (f"{title}: {how}", *scores)]
+    _print_recipe(title, recipe, counts, about, as_json, training=training, scores=card["scores"])
 
 
 def _show_recipe(
@@ -244,43 +212,36 @@ def _show_recipe(
         refuse_other_roles(recipe, assembly.networks)
         phase_groups(assembly.objective.phases(), recipe, assembly.networks)
         counts = assembly.parameter_counts()
+    about = [recipe.name, *(["", *equation.splitlines(), ""] if equation else [])]
+    _print_recipe(recipe.name, recipe, counts, about, as_json, equation=equation)
+
+
+def _print_recipe(
+    name: str, recipe: Recipe, counts: Mapping[str, int] | None, about: list[str], as_json: bool, **facts: Any
+) -> None:
+    """Print a recipe below comments, so that the output can be saved and run; or, with more facts, as JSON."""
     if as_json:
-        facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts, "equation": equation}
-        print_json(facts, indent=1)
-        return
-    _print_recipe(recipe, [recipe.name, *(["", *equation.splitlines(), ""] if equation else [])], counts)
-
-
-def _print_recipe(recipe: Recipe, facts: list[str], counts: Mapping[str, int] | None) -> None:
-    """Print a recipe below facts about it, as comments: the output can be saved and run."""
-    sizes = [f"{role}: {count:,} parameters" for role, count in (counts or {}).items()]
-    comments = [f"# {fact}".rstrip() for fact in [*facts, *sizes]]
-    _print_yaml("\n".join([*comments, recipe.to_yaml()]))
+        print_json({"name": name, "recipe": recipe.plain(), "parameters": counts, **facts}, indent=1)
+    else:
+        sizes = [f"{role}: {count:,} parameters" for role, count in (counts or {}).items()]
+        show_yaml(recipe.plain(), "\n".join(f"# {line}".rstrip() for line in [*about, *sizes]))
 
 
 def _show_component(entry: Entry[Any], equation: str, as_json: bool) -> None:
     from pydantic_core import to_jsonable_python
 
-    schema, options = entry.options.schema(), dict[str, dict[str, Any]]()
-    for option in entry.options.types:
-        options[option] = {"type": in_words(schema[option])}
-        if option in entry.options.defaults:
-            options[option]["default"] = to_jsonable_python(entry.options.defaults[option])
-    facts = {
-        "name": entry.name,
-        "kind": entry.kind,
-        "summary": entry.summary,
-        "paper": entry.paper,
-        "plugin": entry.plugin,
-        "distribution": entry.distribution,
-        "options": options,
-    }
+    from ganzoo.cli.console import Console
+
+    schema = entry.options.schema()
+    options = {option: {"type": in_words(schema[option])} for option in entry.options.types}
+    for option, default in entry.options.defaults.items():
+        options[option]["default"] = to_jsonable_python(default)
+    fields = ("name", "kind", "summary", "paper", "plugin", "distribution")
+    facts = {**{field: getattr(entry, field) for field in fields}, "options": options}
     description = inspect.getdoc(entry.factory) or ""
     if as_json:
         print_json({**facts, "description": description, "equation": equation}, indent=1)
         return
-    from ganzoo.cli.console import Console
-
     show_yaml(facts)
     if entry.kind == "study":
         say(f"`ganzoo study show {entry.name}` shows its rows and claims.", err=True)
@@ -309,19 +270,14 @@ def in_words(schema: dict[str, Any]) -> str:
 
 
 def show_yaml(facts: dict[str, Any], comment: str = "") -> None:
-    """Print facts as YAML, below a comment."""
-    from ganzoo.registry import strict
-
-    _print_yaml("\n".join(filter(None, [comment, strict.dump(facts)])))
-
-
-def _print_yaml(text: str) -> None:
-    """Print in colour on a terminal, and unchanged to a file, where wrapped lines would no longer be YAML."""
+    """Print facts below a comment: in colour on a terminal; unchanged to a file, where wrapped lines are not YAML."""
     from rich.syntax import Syntax
 
     from ganzoo.cli.console import Console
+    from ganzoo.registry import strict
 
+    text = "\n".join(filter(None, [comment, strict.dump(facts).rstrip()]))
     if sys.stdout.isatty():  # with FORCE_COLOR, rich would take a file for a terminal
-        Console().print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
+        Console().print(Syntax(text, "yaml", background_color="default", word_wrap=True))
     else:
-        say(text.rstrip())
+        say(text)

@@ -12,10 +12,9 @@ from contextlib import suppress
 
 import pytest
 from rich.cells import cell_len
-from rich.progress import Progress
 
 from ganzoo.cli import console
-from ganzoo.cli.console import RunProgress, TimeLeft
+from ganzoo.cli.console import RunProgress
 from ganzoo.config.loading import load_recipe
 
 
@@ -38,15 +37,19 @@ def test_a_line_a_minute_without_a_terminal(zoo, tmp_path, monkeypatch):
     ]
 
 
-def test_the_time_left_stays_after_a_long_evaluation():
-    clock, column = [0.0], TimeLeft()
-    bars = Progress(column, get_time=lambda: clock[0], disable=True)
-    bars.add_task("", total=100)
-    for second in (1, 2, 3, 100):
-        clock[0] = second
-        bars.update(bars.task_ids[0], completed=min(10 * second, 30))
-        shown = column.render(bars.tasks[0]).plain
-    assert (bars.tasks[0].time_remaining, shown) == (None, "0:00:07")
+def test_the_time_left_stays_after_a_long_evaluation(zoo, tmp_path, monkeypatch):
+    clock, shown = [0.0], []
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    with RunProgress() as progress:
+        progress.begin(load_recipe("vanilla-ring", zoo, ["train.images=20000"]), tmp_path)
+        callbacks = progress.callbacks()
+        for second in (0, 1, 2, 3600, 3601):
+            clock[0] = float(second)
+            callbacks.on_step(1_000 + min(second, 10) * 1_000)
+            callbacks.on_evaluation(500)
+            shown.append(progress.bars.tasks[0].fields["left"])
+    # Afterwards, 9,000 images are left, and the first 10,000 took an hour with the evaluation.
+    assert shown == ["-:--:--", "0:00:18", "0:00:17", "0:54:00", "0:54:00"]
 
 
 def test_small_scores_have_three_digits(zoo, tmp_path):
