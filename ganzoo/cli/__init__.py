@@ -24,12 +24,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ganzoo.cli.doctor import doctor
-from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.run import run
-from ganzoo.cli.sample import sample
 from ganzoo.cli.terminal import LogHandler, discard, say
+from ganzoo.cli.trained import doctor, evaluate, sample
 from ganzoo.errors import (
     BESIDE,
     NO_SPACE,

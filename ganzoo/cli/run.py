@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,9 @@ from ganzoo.cli.terminal import (
     AllowTrackers,
     AsJson,
     DataDir,
+    load_zoo_and_warn,
     print_json,
     say,
-    warn_of_problems,
 )
 from ganzoo.errors import Diverged, GanzooError, Interrupted, Terminated
 
@@ -71,65 +70,60 @@ def run(
 
     To train one run with several processes, use torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
+    import ganzoo.runs.start as runs
     from ganzoo.cli.console import RunProgress
     from ganzoo.config.loading import OWN_PICTURES, load_recipe, names_trackers, recipe_for
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import Reader, RunFolder
-    from ganzoo.runs.start import resume as resume_run
-    from ganzoo.runs.start import start, take_part
     from ganzoo.training.distributed import ProcessLost, joined
 
-    if profile and resume is not None:
-        raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
-    if profile and continue_:
-        # Refused now rather than when the same command resumes the run later, perhaps unattended.
+    if profile and (resume is not None or continue_):
         raise GanzooError(
-            "--profile looks at the first steps of a run, and --continue may resume one.", "Leave one of the two out."
+            "--profile looks at the first steps of a run, and --continue may resume one, as --resume does.",
+            "Leave one of the two out.",
         )
     if continue_ and (out is None or recipe is None or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
         )
-    if init_from is not None and resume is not None:
-        raise GanzooError("--init-from starts a new run.", "A resumed run continues with its own weights: drop it.")
     # Before --set, which may add to it: --set train.init_from.sha256=...
     overrides = [] if init_from is None else [f"train.init_from={quoted(init_from)}"]
     overrides += set_ or ()
-    if seed is not None:
-        overrides.append(f"train.seed={seed}")
-    if device is not None:
-        overrides.append(f"train.device={quoted(device)}")
+    shorthands = {"train.seed": seed, "train.device": device}
+    overrides += [f"{key}={quoted(value)}" for key, value in shorthands.items() if value is not None]
     allow_trackers = allow_trackers or names_trackers(overrides)
-    length_is_chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
     with joined() as processes:
         if not processes.is_main:
             try:
-                take_part(load_zoo(), processes)
+                runs.take_part(load_zoo(), processes)
             except (Diverged, Interrupted, ProcessLost, Terminated) as error:
                 raise SystemExit(error.exit_code) from None  # the main process reports it
             return
         if profile and processes.size > 1:
             raise GanzooError("--profile looks at a single process.", "Leave it out, or start without torchrun.")
         with RunProgress() as progress:
-            zoo = load_zoo()
-            warn_of_problems(zoo)
-            requested = begun = changes = None
+            zoo = load_zoo_and_warn()
+            begun: RunFolder | None = None
+            changes: list[str] | None = overrides
             if resume is not None:
                 if out is not None and out != resume:
                     raise GanzooError(
                         "--out and --resume name different folders.",
                         "A resumed run stays in its own folder: drop --out.",
                     )
-                begun, changes = RunFolder.open(resume), overrides
+                begun = RunFolder.open(resume)
                 if recipe is not None and begun.info["recipe"] not in (recipe, Path(recipe).stem):
                     raise GanzooError(
                         f"The run {resume} trains the recipe '{begun.info['recipe']}', not '{recipe}'.",
                         "Give --resume alone, or start a new run.",
                     )
-            elif recipe is not None:
-                load = load_recipe if data is None else partial(recipe_for, data)
-                requested = load(recipe, zoo, overrides)
+            elif recipe is None:
+                raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
+            else:
+                requested = (
+                    load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)
+                )
                 # Without a run.json, there are only the remains of a killed process, if anything.
                 if continue_ and out is not None and (out / "run.json").exists():
                     begun, data = RunFolder.open(out), None
@@ -138,21 +132,11 @@ def run(
                     if data_dir is not None or begun.info.get("data_dir") is None:
                         begun.reader = Reader(data_dir, anywhere=True)
                     changes = continuation(begun, requested, zoo)
-            if begun is not None and changes is None:
-                processes.broadcast_bytes()  # the others have nothing to train
-                finished = begun
-            elif begun is not None:
-                finished = resume_run(
-                    begun,
-                    zoo,
-                    overrides=changes or (),
-                    pictures=data,
-                    callbacks=progress.callbacks(),
-                    processes=processes,
-                    allow_trackers=allow_trackers,
-                )
-            elif requested is not None:
-                finished = start(
+            if begun is None:
+                # The recipe's own length may be too long for the user's own pictures.
+                is_length_chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
+                announce = requested.dataset.name == OWN_PICTURES and not is_length_chosen and processes.size == 1
+                finished = runs.start(
                     requested,
                     zoo,
                     out,
@@ -160,16 +144,26 @@ def run(
                     callbacks=progress.callbacks(),
                     processes=processes,
                     profile=profile,
-                    # The recipe's own length may be too long for the user's own pictures.
-                    announce=requested.dataset.name == OWN_PICTURES and not length_is_chosen and processes.size == 1,
+                    announce=announce,
                     allow_trackers=allow_trackers,
                 )
+            elif changes is None:
+                processes.broadcast_bytes()  # the others have nothing to train
+                finished = begun
             else:
-                raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
+                finished = runs.resume(
+                    begun,
+                    zoo,
+                    overrides=changes,
+                    pictures=data,
+                    callbacks=progress.callbacks(),
+                    processes=processes,
+                    allow_trackers=allow_trackers,
+                )
     if as_json:
         facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
         print_json({"run": str(finished.path), **facts, "scores": finished.final_scores()})
-    elif finished is begun and changes is None:
+    elif changes is None:
         say(f"The run {out} is done.", err=True)
     else:
         progress.summarise(finished)
@@ -195,16 +189,15 @@ def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | Non
         )
     differences = differing(recorded.plain(), requested.plain())
     changed = {key: value for key, value in differences if key.startswith(CHANGEABLE)}
-    kept = changed
     if run.info["status"] == "done":
-        metrics = requested.evaluate.metrics
-        more = set(metrics) - set(recorded.evaluate.metrics)
-        rescored = bool(more or (metrics and changed.keys() & {"evaluate.samples", "evaluate.anyway"}))
+        metrics, others = set(requested.evaluate.metrics), {"evaluate.samples", "evaluate.anyway"}
+        rescored = metrics - set(recorded.evaluate.metrics) or (metrics and changed.keys() & others)
         # A run that a score has ended would continue training.
-        rescored = rescored and recorded.train.until is None
-        kept = {key: value for key, value in changed.items() if rescored and key.startswith("evaluate.")}
+        scores_more = bool(rescored) and recorded.train.until is None
+        kept = {key: value for key, value in changed.items() if scores_more and key.startswith("evaluate.")}
         if ignored := [key for key in changed if key not in kept]:
             say(f"The run {run.path} is done, so these changes have no effect: {', '.join(ignored)}.", err=True)
         if not kept:
             return None
-    return [f"{key}={quoted(value)}" for key, value in kept.items()]
+        changed = kept
+    return [f"{key}={quoted(value)}" for key, value in changed.items()]

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from ganzoo.cli.console import RunProgress
-from ganzoo.cli.doctor import doctor
+from ganzoo.cli.trained import doctor
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.diagnosis import YOUNG

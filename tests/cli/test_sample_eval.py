@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 import ganzoo
 from ganzoo.cli.console import show_scores
-from ganzoo.cli.evaluate import evaluate
-from ganzoo.cli.sample import sample
+from ganzoo.cli.trained import evaluate, sample
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
@@ -480,7 +479,7 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
     ("arguments", "sentence"),
     [
         (["--extractor-weights", "a.pth"], "'mnist-ae' has its own weights, so it does not accept a.pth"),
-        (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
+        (["--out", "nowhere/a.jsonl"], "No such folder: nowhere"),
         (["--against", "a.jsonl"], "No such run or scores file: a.jsonl"),
     ],
 )

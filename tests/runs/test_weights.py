@@ -167,7 +167,7 @@ def test_the_command_starts_from_the_weights_that_it_names(source, tmp_path, cap
     run = RunFolder.open(tmp_path / "run")
     assert run.recipe(load_zoo()).train.init_from.source == str(source.path)
     for arguments, words in (
-        (("--resume", run.path, "--init-from", source.path), "--init-from starts a new run"),
+        (("--resume", run.path, "--init-from", source.path), "cannot be changed after a run has started"),
         (("--resume", run.path, "--out", tmp_path / "other"), "--out and --resume name different folders"),
         (("vanilla-grid", "--resume", run.path), "'vanilla-ring', not 'vanilla-grid'"),
     ):
