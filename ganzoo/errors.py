@@ -36,7 +36,7 @@ class GanzooError(Exception):
         super().__init__(f"{self.sentence} {self.remedy}".strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy, as from another process, is made without __init__: a subclass's may take other arguments than ``args``.
+        # A copy, as from another process, is made without __init__, as a subclass's may take other arguments.
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
@@ -158,9 +158,7 @@ def foreign_code(sentence: str, remedy: str = "", *, plugin: bool = False) -> It
 def writing(sentence: str, remedy: str) -> Iterator[None]:
     """Convert an ``OSError`` into a ``GanzooError``, except for a full disk, which another path would not mend.
 
-    Args:
-        sentence: What failed, without a full stop; the system's reason is appended.
-        remedy: What to do about it.
+    The sentence says what failed, without a full stop; the system's reason is appended.
     """
     try:
         yield
@@ -182,13 +180,8 @@ def nearest(
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words if none is close.
 
     Words that begin with the given one are preferred: ``vanilla`` suggests ``vanilla-mnist``. Then come words that it
-    is another part of: ``ring`` suggests ``vanilla-ring``, unless too many have that part to tell which was meant.
-
-    Args:
-        word: The word as typed.
-        known: The valid words.
-        aliases: Other words for some of the valid ones.
-        listing: The command that lists the valid words, suggested if there are too many for one sentence.
+    is another part of: ``ring`` suggests ``vanilla-ring``, unless too many have that part to tell which was meant. The
+    command ``listing`` is suggested if there are too many known words for one sentence.
     """
     known, aliases = sorted(known), aliases or {}
     lower = re.sub(r"[_ ]", "-", word.lower())

@@ -199,27 +199,19 @@ def _usage(error: Any) -> tuple[int, str]:
 
 
 def _prepare_streams() -> None:
-    """Make sure that all standard streams are open, and that the output streams accept any text.
-
-    A name or path may contain characters that the terminal's encoding lacks, or bytes that are not text. A stream that
-    the caller closed is replaced by the null device: otherwise the next file to be opened would get its descriptor, and
-    libraries would print into that file.
-    """
+    """Make sure that all standard streams are open, and that the output streams accept any text, such as odd paths."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
-        if stream is None:
+        if stream is None:  # closed by the caller: libraries would print into the next file that gets its descriptor
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 (open to the end)
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _stop_requests() -> Sequence[int]:
-    """Let SIGTERM and SIGHUP exit through the usual cleanup, which removes temporary files, as Ctrl-C does.
+    """Let SIGTERM and SIGHUP exit through the usual cleanup, as Ctrl-C does; training has its own handlers.
 
-    Training has its own handlers, which save first.
-
-    Returns:
-        The numbers of the signals that have arrived; it grows.
+    Returns a list that grows: the numbers of the signals that have arrived.
     """
     requests: list[int] = []
 

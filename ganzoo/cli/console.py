@@ -21,34 +21,28 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
 from rich.segment import Segment
 from rich.table import Column, Table
-from rich.text import Text
 
 from ganzoo.api.tracker import Tracker
 from ganzoo.cli.terminal import discard
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
 from ganzoo.evaluation.protocol import describe, describe_images, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.files import as_argument
 from ganzoo.formatting import figure
+from ganzoo.runs.diagnosis import examine
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ganzoo.config.schema import Recipe
-    from ganzoo.runs.folder import RunFolder
-    from ganzoo.runs.loop import Callbacks
 
 Record = dict[str, Any]
 
 
 class Console(rich.console.Console):
-    """rich's console for tables and bars, without markup. It escapes everything that could control a terminal.
-
-    Args:
-        stderr: Whether it prints on standard error.
-        soft_wrap: Whether the terminal wraps long lines, rather than rich.
-    """
+    """rich's console for tables and bars, without markup. It escapes everything that could control a terminal."""
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
@@ -64,10 +58,6 @@ class Console(rich.console.Console):
             super().on_broken_pipe()
         self.quiet = True
         discard(self.file.fileno())
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Like rich's, with the text escaped: rich measures it here, before it wraps or cuts it."""
-        return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Like rich's, with the text escaped: everything that is printed passes through here, tables and bars too."""
@@ -92,13 +82,7 @@ def print_scores(
 ) -> None:
     """Print a table of scores, each with its better direction, its interval, and the score of real images.
 
-    Nothing is cut, even if the table is wider than the terminal.
-
-    Args:
-        console: Where to print.
-        records: Scores as in scores.jsonl.
-        weights: Whether to show their kind of weights.
-        compared: For each score, the value to compare it with, or None; None if nothing is compared.
+    Nothing is cut, even if the table is wider than the terminal. ``compared`` holds what each score is compared with.
     """
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for heading in ("metric", *(["weights"] if weights else [])):
@@ -152,9 +136,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 class Bars:
     """rich's progress bars on a terminal, and sentences above them; all on standard error.
 
-    Args:
-        columns: Columns of each bar.
-        over: Seconds of past progress from which rich estimates the remaining time.
+    From the last ``over`` seconds of progress, rich estimates the remaining time.
     """
 
     def __init__(self, *columns: ProgressColumn, over: float = 30.0) -> None:
@@ -197,8 +179,6 @@ class RunProgress(Bars, Tracker):
 
     def callbacks(self) -> Callbacks:
         """Callbacks that keep this bar up to date."""
-        from ganzoo.runs.loop import Callbacks
-
         return Callbacks(
             trackers=(self,),
             on_begin=self.begin,
@@ -260,8 +240,6 @@ class RunProgress(Bars, Tracker):
 
     def summarise(self, finished: RunFolder) -> None:
         """Print one score beside real vs real, throughput, the diagnosis, and what to do next."""
-        from ganzoo.runs.diagnosis import examine
-
         info, scores, place = finished.info, finished.final_scores(), as_argument(finished.path)
         self.say(f"{info['recipe']}: {info['reason']}{'' if scores else '. No scores: see above.'}")
         for score in scores[:1]:

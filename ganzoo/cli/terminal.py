@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 
 def say(text: object = "", *, err: bool = False, colour: str | None = None) -> None:
-    """Print text of one or more lines.
-
-    Args:
-        text: Control characters and changes of writing direction in it are escaped.
-        err: Whether to print on standard error, as for everything that is not a result.
-        colour: The text's colour on a terminal.
-    """
+    """Print text of one or more lines, escaped; with ``err`` on standard error, as all that is not a result."""
     typer.secho(visible(str(text)), fg=colour, reset=colour is not None, err=err)
 
 
@@ -46,18 +40,13 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     typer.echo(text, file=stream)
 
 
-def warn_of_problems(zoo: Zoo) -> None:
-    """Print one sentence on standard error for each plugin that was refused."""
-    for problem in zoo.problems:
-        say(problem.sentence, err=True, colour="yellow")
-
-
 def load_zoo_and_warn() -> Zoo:
-    """All that is registered, after a warning for each plugin that was refused."""
+    """All that is registered, after a sentence on standard error for each plugin that was refused."""
     from ganzoo.registry import loading
 
     zoo = loading.load_zoo()
-    warn_of_problems(zoo)
+    for problem in zoo.problems:
+        say(problem.sentence, err=True, colour="yellow")
     return zoo
 
 

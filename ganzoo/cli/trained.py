@@ -279,10 +279,9 @@ def evaluate(
             )
             records += [score.record(images=state["images"], seconds=seconds) for score in scores]
     else:
-        if weights is not None:
-            raise GanzooError(f"{what} is not a run, so it has no '{weights}' weights.", "Leave --weights out.")
-        if checkpoint != "last":
-            raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
+        if weights is not None or checkpoint != "last":
+            lacks = f"'{weights}' weights" if weights else "checkpoints"
+            raise GanzooError(f"{what} is not a run, so it has no {lacks}.", "Leave --weights and --checkpoint out.")
         refuse_name(what, zoo)
         names = in_full(metric or (HEADLINE,), find_dataset(dataset or DATASET, zoo)[0].name)
         parse_metrics(names, zoo)  # refuse a misspelt name before a function spends minutes on drawing

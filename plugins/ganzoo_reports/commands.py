@@ -16,11 +16,11 @@ from ganzoo.cli.terminal import (
     RunPath,
     WhichCheckpoint,
     WhichWeights,
+    load_zoo_and_warn,
     print_json,
     refuse_missing_folder,
     refuse_out,
     say,
-    warn_of_problems,
 )
 from ganzoo.errors import GanzooError, writing
 
@@ -37,13 +37,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
-    from ganzoo.registry.loading import load_zoo
     from ganzoo.reproducibility import resolve_device
     from ganzoo_reports.run_report import write_report
 
-    zoo = load_zoo()
-    warn_of_problems(zoo)
-    path = write_report(run, zoo, device=resolve_device(device), draw=draw)
+    path = write_report(run, load_zoo_and_warn(), device=resolve_device(device), draw=draw)
     if as_json:
         print_json({"report": str(path)})
     else:

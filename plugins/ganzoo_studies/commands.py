@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, print_json, say, warn_of_problems
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_warn, print_json, say
 from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ def bench(
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.config.loading import names_trackers
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo.training.device import available_cores
     from ganzoo_studies.matrix import jobs_of
     from ganzoo_studies.progress import BenchProgress
@@ -101,7 +100,7 @@ def bench(
         threads = max(1, available_cores() // jobs)
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
-    zoo = load_zoo()
+    zoo = load_zoo_and_warn()
     gpu_patterns = [pattern for pattern in patterns if "-gpu" in pattern]
     too_slow = [
         entry.name
@@ -118,7 +117,6 @@ def bench(
         extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
     )
     with BenchProgress() as progress:
-        warn_of_problems(zoo)
         matrix = jobs_of(
             zoo,
             patterns,
@@ -183,7 +181,6 @@ def leaderboard(
 ) -> None:
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.leaderboard import write_leaderboard
     from ganzoo_studies.records import RUNS
     from ganzoo_studies.study_report import STUDIES, answers
@@ -194,9 +191,7 @@ def leaderboard(
     work = work or default_folder("runs", "bench")
     verdicts = []
     if (results / STUDIES / RUNS).is_file():
-        zoo = load_zoo()
-        warn_of_problems(zoo)  # their studies would be missing from the page
-        verdicts = answers(results, zoo)
+        verdicts = answers(results, load_zoo_and_warn())  # their studies would be missing from the page
     paths, recipes = write_leaderboard(results, readme, work, verdicts)
     files = [str(path) for path in paths]
     if as_json:
@@ -239,11 +234,9 @@ def show_study(
     With `--json`, every row includes the command of its first run.
     """
     from ganzoo.cli.listing import show_yaml
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.cost import cost_of
 
-    zoo = load_zoo()
-    warn_of_problems(zoo)
+    zoo = load_zoo_and_warn()
     (study,) = _studies([name], zoo, quick=quick)
     cost = cost_of(study, zoo, timed=timed, data_dir=data_dir)
     plain = study.model_dump(mode="json", exclude_defaults=True)
@@ -326,7 +319,6 @@ def run_studies(
     """
     from ganzoo.api.dataset import cache_folder
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.findings import find, in_order
     from ganzoo_studies.matrix import joined
     from ganzoo_studies.progress import BenchProgress
@@ -340,7 +332,7 @@ def run_studies(
         raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
     part_of([], shard)  # refuses a malformed one before anything is written
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
-    zoo = load_zoo()
+    zoo = load_zoo_and_warn()
     studies = _studies(names, zoo, quick=quick)
     refuse_pages(studies, results, quick=quick)
     requested = [study.with_seeds(seeds) if seeds else study for study in studies]
@@ -361,7 +353,6 @@ def run_studies(
     for study in requested:
         study.refuse_unfit(zoo, data_dir)
     with BenchProgress() as progress:
-        warn_of_problems(zoo)
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
         # Studies that share a baseline share its training runs.
@@ -399,15 +390,13 @@ def report_studies(
 ) -> None:
     """Make the pages of studies from existing records: verdicts, table, pictures, curves."""
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.study_report import started, write_pages
 
     results = results or default_folder("results", "studies")
     if not (results / "runs.jsonl").is_file():
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
-    zoo = load_zoo()
-    warn_of_problems(zoo)
+    zoo = load_zoo_and_warn()
     ledger = Ledger(results)
     studies = _studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
     if not studies:
