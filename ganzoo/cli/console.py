@@ -316,9 +316,9 @@ class RunProgress(Bars, Tracker):
             f"{info['images']:,} images in {info['seconds']:.1f} s of training, "
             f"{info['images_per_second']:,.0f} images/s ({how})"
         )
-        from ganzoo.runs.diagnosis import examine
+        from ganzoo.runs.diagnosis import diagnose
 
-        diagnosis = examine(finished)
+        diagnosis = diagnose(finished.events())
         for line in diagnosis.lines(unjudged=False):  # `ganzoo doctor` and the report also show what is unjudged
             self.say(line, "yellow" if diagnosis.findings else None)
         if best := finished.best():

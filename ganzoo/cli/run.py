@@ -72,7 +72,7 @@ def run(
     To train one run with several processes, use torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
     from ganzoo.cli.console import RunProgress
-    from ganzoo.config.loading import OWN_PICTURES, load_recipe, names_trackers, recipe_for
+    from ganzoo.config.loading import load_recipe, names_trackers, recipe_for
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import Reader, RunFolder
@@ -101,7 +101,6 @@ def run(
     if device is not None:
         overrides.append(f"train.device={quoted(device)}")
     allow_trackers = allow_trackers or names_trackers(overrides)
-    length_is_chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
     with joined() as processes:
         if not processes.is_main:
             try:
@@ -160,8 +159,6 @@ def run(
                     callbacks=progress.callbacks(),
                     processes=processes,
                     profile=profile,
-                    # The recipe's own length may be too long for the user's own pictures.
-                    announce=requested.dataset.name == OWN_PICTURES and not length_is_chosen and processes.size == 1,
                     allow_trackers=allow_trackers,
                 )
             else:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -33,12 +33,9 @@ from ganzoo.files import parse_json
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reproducibility import default_modes, resolve_device, tensors_digest
-from ganzoo.runs.checkpoint import Checkpoint, below
 from ganzoo.runs.folder import RunFolder, Which, reading
 from ganzoo.runs.provenance import package_changes
-
-if TYPE_CHECKING:
-    from ganzoo.training.trainer import Trainer
+from ganzoo.runs.records import Checkpoint
 
 Weights = Literal["ema", "raw"]
 PREFIX = "zoo:"
@@ -139,18 +136,8 @@ class TrainedGenerator:
         """Like ``sample``, with the requested labels, int64 (n,), or None if it is unconditional."""
         n, seed = _whole("number of images", n), _whole("seed", seed)
         number = None if label is None else self.class_number(label)
-        with _DRAWING, default_modes():
-            return draw(
-                self.assembly.objective,
-                self._networks(weights),
-                n,
-                seed=seed,
-                device=self.device,
-                labels=None if number is None else torch.full((max(0, n),), number),
-                classes=self.classes,
-                truncation=truncation,
-                sources=self._sources(source),
-            )
+        labels = None if number is None else torch.full((max(0, n),), number)
+        return self._draw(n, seed, labels, weights, source, truncation=truncation)
 
     def decode(
         self,
@@ -194,18 +181,24 @@ class TrainedGenerator:
             labels = as_labels(labels, len(codes), "Got")
             for label in set(labels.tolist()):
                 self.class_number(label)
+        return self._draw(len(codes), 0, labels, weights, source, codes=codes)[0]
+
+    def _draw(
+        self, n: int, seed: int, labels: Tensor | None, weights: Weights | None, source: Tensor | None, **how: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """See ``ganzoo.evaluation.sampling.draw``, which takes ``how``."""
         with _DRAWING, default_modes():
             return draw(
                 self.assembly.objective,
                 self._networks(weights),
-                len(codes),
-                seed=0,
+                n,
+                seed=seed,
                 device=self.device,
                 labels=labels,
                 classes=self.classes,
-                codes=codes,
                 sources=self._sources(source),
-            )[0]
+                **how,
+            )
 
     def model(self, weights: Weights | None = None) -> TrainedModel:
         """The trained model, for metrics of the model itself.
@@ -278,11 +271,9 @@ def _whole(what: str, value: object) -> int:
     Raises:
         GanzooError: It is not a single whole number.
     """
-    try:
+    with suppress(TypeError, RuntimeError):  # a meta tensor raises the latter
         if not isinstance(value, bool):
             return operator.index(value)  # type: ignore[arg-type]  # it may be anything
-    except (TypeError, RuntimeError):  # a meta tensor raises the latter
-        pass
     raise GanzooError(f"The {what} {value!r:.100} is not a whole number.", "Give a single int.")
 
 
@@ -443,43 +434,3 @@ def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
     if start and recorded and start.source == recorded.source and start.sha256 in (None, recorded.sha256):
         return asked.with_train(init_from=recorded)
     return pinned(asked, zoo)[0]
-
-
-def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
-    """Give a trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
-
-    Args:
-        trainer: At its first step.
-        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; if one of the two is missing, the other is used for both.
-        source: What messages call the weights.
-        log: Called with a message about networks that are missing.
-
-    Raises:
-        GanzooError: All networks are missing, or one has different sizes.
-    """
-    averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
-    anew = []
-    for role, network in trainer.networks.items():
-        raw, ema = below(f"networks.{role}", tensors), below(f"ema.{role}", tensors)
-        trained, average = raw or ema, ema or raw
-        if not trained:
-            anew.append(role)
-            continue
-        try:
-            network.load_state_dict(trained)
-            if role in averaged:
-                averaged[role].load_state_dict(average)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300].rstrip(".")
-            raise GanzooError(
-                f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
-                "Start from a run with the same networks.",
-            ) from error
-    if len(anew) == len(trainer.networks):
-        raise GanzooError(
-            f"{source} has none of the networks of the recipe '{trainer.recipe.name}'.",
-            f"It needs one of: {', '.join(trainer.networks)}.",
-        )
-    if anew:
-        they_start = "it starts" if len(anew) == 1 else "they start"
-        log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")

@@ -30,7 +30,7 @@ from ganzoo.evaluation.sampling import discriminator_field, draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import as_argument, write_atomically
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.scores import SAMPLE_SEED
+from ganzoo.runs.records import SAMPLE_SEED
 from ganzoo.training.optim import broken_networks
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
@@ -102,6 +102,7 @@ class Parts:
     sources: Mapping[str, Tensor]  # the objective's inputs for samples besides latent codes, by column
     evaluator: Evaluator
     trainer: Trainer  # at its first step, or restored from a checkpoint
+    threads: ThreadTuner  # chooses the number of CPU threads
 
 
 class TrainingLoop:
@@ -113,7 +114,6 @@ class TrainingLoop:
         trackers: Receive every event.
         callbacks: ``on_step`` is called after each step.
         seconds: Training seconds that earlier processes spent on this run.
-        threads: Chooses the number of CPU threads.
         profile: Report where the time of a step goes, once training is under way.
 
     Attributes:
@@ -128,13 +128,11 @@ class TrainingLoop:
         trackers: Sequence[Tracker],
         callbacks: Callbacks,
         seconds: float,
-        threads: ThreadTuner,
         profile: bool = False,
     ) -> None:
+        self._parts = parts
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
-        self._dataset = parts.dataset
-        self._sources = parts.sources
         self._variety: VarietyWatch | None = None
         self.run = run
         self.seconds = seconds
@@ -150,7 +148,6 @@ class TrainingLoop:
         )
         self._step_seconds = 0.0
         self._check_signals_every = 1
-        self._threads = threads
         self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
 
     def train(self) -> None:
@@ -168,11 +165,11 @@ class TrainingLoop:
                 with self._stop.at_once(*self._stopped()):
                     self.evaluator.prepare()
                     extractors = self.evaluator.extractors
-                    if len(self._dataset) > 1:
-                        self._variety = VarietyWatch(extractors, self._dataset, trainer.device)
+                    if len(self._parts.dataset) > 1:
+                        self._variety = VarietyWatch(extractors, self._parts.dataset, trainer.device)
             if trainer.images == 0:
                 if config.init_from is not None:  # saved now: their source may be gone when the run is resumed
-                    self._save_checkpoint()
+                    self._save()
                 self._draw_grid()
                 self._record_plane()
             elif self._crossed(every):
@@ -181,7 +178,7 @@ class TrainingLoop:
                 started_at = time.perf_counter()
                 trainer.step()
                 self._step_seconds = time.perf_counter() - started_at
-                threads = self._threads.after_step(self._step_seconds)
+                threads = self._parts.threads.after_step(self._step_seconds)
                 self.seconds += time.perf_counter() - started_at
                 if threads is not None:
                     self._log_event("threads", threads=threads)
@@ -272,14 +269,11 @@ class TrainingLoop:
     def _save(self) -> None:
         # The last step may have broken weights that no loss has seen yet.
         self._refuse_not_finite([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
-        if self._saved != self.trainer.images:
-            self._save_checkpoint()
+        if self._saved != self.trainer.images or self.trainer.images == 0:
+            tensors, state = self._checkpoint()
+            if self.run is not None:
+                self.run.save_checkpoint(tensors, state)
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
-
-    def _save_checkpoint(self) -> None:
-        tensors, state = self._checkpoint()
-        if self.run is not None:
-            self.run.save_checkpoint(tensors, state)
 
     def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors and the state to save. All processes call it, because each adds its random state."""
@@ -374,7 +368,7 @@ class TrainingLoop:
             device=trainer.device,
             labels=labels,
             classes=trainer.objective.spec.classes,
-            sources=self._sources,
+            sources=self._parts.sources,
             part=part,
             overview=overview,
         )
@@ -464,9 +458,8 @@ class TrainingLoop:
         if not processes.any(best is not None):
             return
         tensors, state = self._checkpoint()
-        if self.run is not None:
-            self.run.save_best(tensors, state)
-            self.run.update(best=best)
+        if self.run is not None and best is not None:
+            self.run.save_best(tensors, state, best)
 
     def _reached_score(self) -> str:
         """The conditions in ``train.until`` in words if all are met at once, counting only the run's own scores."""
