@@ -61,7 +61,6 @@ def run(
         typer.Option("--continue", help="With --out: start the run, resume it, or exit with 0 if it is done."),
     ] = False,
     data_dir: DataDir = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Report where the time in a training step goes.")] = False,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     allow_trackers: AllowTrackers = False,
@@ -80,13 +79,6 @@ def run(
     from ganzoo.runs.start import start, take_part
     from ganzoo.training.distributed import ProcessLost, joined
 
-    if profile and resume is not None:
-        raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
-    if profile and continue_:
-        # Refused now rather than when the same command resumes the run later, perhaps unattended.
-        raise GanzooError(
-            "--profile looks at the first steps of a run, and --continue may resume one.", "Leave one of the two out."
-        )
     if continue_ and (out is None or recipe is None or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
@@ -108,8 +100,6 @@ def run(
             except (Diverged, Interrupted, ProcessLost, Terminated) as error:
                 raise SystemExit(error.exit_code) from None  # the main process reports it
             return
-        if profile and processes.size > 1:
-            raise GanzooError("--profile looks at a single process.", "Leave it out, or start without torchrun.")
         with RunProgress() as progress:
             zoo = load_zoo()
             warn_of_problems(zoo)
@@ -158,7 +148,6 @@ def run(
                     data_dir=data_dir,
                     callbacks=progress.callbacks(),
                     processes=processes,
-                    profile=profile,
                     allow_trackers=allow_trackers,
                 )
             else:

@@ -191,15 +191,16 @@ def train(
                 )
             begun = RunFolder.open(resume_from)
             changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
-            finished = resume(
-                begun,
-                zoo,
-                overrides=changes,
-                dataset=in_memory,
-                callbacks=callbacks,
-                allow_trackers=allow_trackers,
+            return Run(
+                resume(
+                    begun,
+                    zoo,
+                    overrides=changes,
+                    dataset=in_memory,
+                    callbacks=callbacks,
+                    allow_trackers=allow_trackers,
+                )
             )
-            return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
         overrides = ["evaluate.anyway=true"] if anyway else []
         if isinstance(dataset, str):
@@ -213,16 +214,17 @@ def train(
         elif in_memory is not None:
             overrides.append(OF_MEMORY)
         resolved = _with(resolved, overrides) if overrides else resolved
-        finished = start(
-            resolved,
-            zoo,
-            None if out is None else Path(out),
-            data_dir=where,
-            dataset=in_memory,
-            callbacks=callbacks,
-            allow_trackers=allow_trackers,
+        return Run(
+            start(
+                resolved,
+                zoo,
+                None if out is None else Path(out),
+                data_dir=where,
+                dataset=in_memory,
+                callbacks=callbacks,
+                allow_trackers=allow_trackers,
+            )
         )
-        return Run(finished)
 
 
 def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> list[str]:

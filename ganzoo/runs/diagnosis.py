@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from ganzoo.evaluation.requests import better
 
@@ -266,15 +266,11 @@ class Diagnosis:
     young: str = ""  # why it is too early to judge, as a clause; "" if it is not
 
     @property
-    def verdict(self) -> Literal["sick", "young", "improving", "healthy", "unknown"]:
-        """``unknown`` if nothing but the absence of NaN could be judged."""
-        if self.findings:
-            return "sick"
-        if self.young:
-            return "young"
-        if self.improving:
-            return "improving"
-        return "healthy" if set(self.judged) - {"divergence"} else "unknown"
+    def verdict(self) -> str:
+        """sick, young, improving, healthy; or unknown, if nothing but the absence of NaN could be judged."""
+        healthy = set(self.judged) - {"divergence"}
+        signs = {"sick": self.findings, "young": self.young, "improving": self.improving, "healthy": healthy}
+        return next((verdict for verdict, sign in signs.items() if sign), "unknown")
 
     def lines(self, *, unjudged: bool = True) -> list[str]:
         """The diagnosis as text: a line per finding, or what was judged and, if requested, what was not."""

@@ -183,7 +183,7 @@ class RunFolder:
 
     @staticmethod
     def refuse_used(path: Path) -> None:
-        """Refuse a folder that cannot be written, or holds something other than the beginning of a run."""
+        """Refuse a folder that holds something other than the beginning of a run."""
         if (path / "run.json").exists():
             raise GanzooError(
                 f"{path} already holds a run.",
@@ -192,12 +192,6 @@ class RunFolder:
             )
         if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
             raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out (in Python out=...).")
-        existing = next((one for one in (path, *path.parents) if one.exists()), path)
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            reason = "cannot be written" if existing.is_dir() else "is not a folder"
-            raise GanzooError(
-                f"Cannot create the run folder {path} ({existing} {reason}).", "Use a folder you can write to."
-            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -240,7 +234,8 @@ class RunFolder:
     def discard(self) -> None:
         """Remove a run that has not begun to train; other files in its folder are kept."""
         for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # there is none
+                (self.path / name).unlink()
         for folder in (*(self.path / name for name in FOLDERS), self.path):
             with suppress(OSError):  # it is not empty
                 folder.rmdir()

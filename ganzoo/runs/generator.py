@@ -332,11 +332,11 @@ def load(
             recipe, saved = folder.recipe(zoo, scored=False), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):
-        kind, options = folder.info.get("modality", "images"), folder.info.get("modality_options", {})
-        modality = recorded(kind, folder.info["shape"], options)
+        info = folder.info
+        modality = recorded(info.get("modality", "images"), info["shape"], info.get("modality_options", {}))
         modality = modality or folder.dataset(recipe, zoo).modality  # a plugin's
-        columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
-        assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
+        columns = tuple((name, tuple(shape)) for name, shape in info.get("columns", {}).items())
+        assembly = assemble(recipe, zoo, modality, info["classes"], columns)
     with _described_by_its_recipe("objective", folder):
         # Not strictly: published weights have no such state, and a run may lack state that a plugin has added since.
         assembly.objective.load_state_dict(saved.weights("objective"), strict=False)

@@ -34,14 +34,12 @@ from ganzoo.runs.records import SAMPLE_SEED
 from ganzoo.training.optim import broken_networks
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import ThreadTuner, shares_of_a_step
+from ganzoo.training.tuning import ThreadTuner
 
 GRID_ROWS, GRID_CLASSES = 8, 40
 """A grid of samples has a column for each class, but at most ``GRID_CLASSES``."""
 REPLAYED, REPLAY_SAMPLES = 60, 500
 """How many points of a run on 2D data its report replays, and how many samples at each."""
-PROFILED_AT = 50
-"""Steps before a profile: by then, memory is allocated and the number of threads is chosen."""
 CHECK_SIGNALS_EVERY, LONG_STEP = 8, 1.0
 """Steps that several processes take between checks whether to stop, since torchrun kills after 30 seconds. If a step
 takes more than ``LONG_STEP`` seconds, they check after each one."""
@@ -60,38 +58,27 @@ class Callbacks:
     log: Callable[[str], None] = lambda sentence: None  # progress messages
 
 
-class ContainedTracker(Tracker):
+@dataclass
+class ContainedTracker:
     """A tracker whose failure does not end the run: it is logged, and the tracker receives nothing more."""
 
-    def __init__(self, tracker: Tracker, name: str, log: Callable[[str], None]) -> None:
-        self._tracker = tracker
-        self._name = name
-        self._log = log
-        self._failed = False
+    tracker: Tracker
+    name: str
+    report: Callable[[str], None]
+    failed: bool = False
 
-    def log(self, record: Mapping[str, Any]) -> None:
-        """One record of events.jsonl."""
-        self._call("log", record)
-
-    def picture(self, images: int, path: Path) -> None:
-        """A grid of samples was saved."""
-        self._call("picture", images, path)
-
-    def close(self) -> None:
-        """The run has ended; this also reaches a tracker that has failed."""
-        self._call("close")
-
-    def _call(self, method: str, *facts: Any) -> None:
-        if self._failed and method != "close":
+    def call(self, method: str, *facts: Any) -> None:
+        """Call a method of the tracker; ``close`` also reaches one that has failed."""
+        if self.failed and method != "close":
             return
         try:
-            getattr(self._tracker, method)(*facts)
+            getattr(self.tracker, method)(*facts)
         except Exception as error:
-            if not self._failed:
+            if not self.failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
-                sentence = f"The tracker '{self._name}' failed ({cause})."
-                self._log(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
-            self._failed = True
+                sentence = f"The tracker '{self.name}' failed ({cause})."
+                self.report(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
+            self.failed = True
 
 
 @dataclass(frozen=True)
@@ -108,35 +95,24 @@ class Parts:
 class TrainingLoop:
     """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption.
 
-    Args:
-        parts: The parts of the run.
-        run: The folder to write to; None in processes that are not main.
-        trackers: Receive every event.
-        callbacks: ``on_step`` is called after each step.
-        seconds: Training seconds that earlier processes spent on this run.
-        profile: Report where the time of a step goes, once training is under way.
-
-    Attributes:
-        seconds: Training seconds so far, evaluation excluded.
-        reached: Why training ended early; "" if it did not.
+    ``run`` is None in processes that are not main; ``seconds`` were spent on training by earlier processes.
     """
 
     def __init__(
         self,
         parts: Parts,
         run: RunFolder | None,
-        trackers: Sequence[Tracker],
+        trackers: Sequence[ContainedTracker],
         callbacks: Callbacks,
         seconds: float,
-        profile: bool = False,
     ) -> None:
         self._parts = parts
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
         self._variety: VarietyWatch | None = None
         self.run = run
-        self.seconds = seconds
-        self.reached = ""
+        self.seconds = seconds  # of training so far, evaluation excluded
+        self.reached = ""  # why training ended early
         self._trackers = trackers
         self._callbacks = callbacks
         self._logged_at = (self.trainer.images, seconds)
@@ -148,16 +124,9 @@ class TrainingLoop:
         )
         self._step_seconds = 0.0
         self._check_signals_every = 1
-        self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
 
     def train(self) -> None:
-        """Train to the end, or until the requested score is reached.
-
-        Raises:
-            Interrupted: Ctrl-C; the state is saved, unless a second one came first.
-            Terminated: SIGTERM or SIGHUP; the state is saved.
-            Diverged: A loss, a gradient, a weight or a sample is no longer finite; what was saved before is kept.
-        """
+        """Train to the end, or until the requested score is reached."""
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
         with self._stop, self._loss_reported():
@@ -182,8 +151,6 @@ class TrainingLoop:
                 self.seconds += time.perf_counter() - started_at
                 if threads is not None:
                     self._log_event("threads", threads=threads)
-                if trainer.steps == self._profiled_at:
-                    self._log_profile()
                 self._callbacks.on_step(trainer.images)
                 evaluate = self._crossed(every)
                 log = evaluate or self._crossed(config.log_every)
@@ -208,12 +175,6 @@ class TrainingLoop:
                 self._save()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
-
-    def _log_profile(self) -> None:
-        shares = shares_of_a_step(self.trainer)
-        listed = sorted(((share, kind) for kind, share in shares.items() if share >= 0.005), reverse=True)
-        self._callbacks.log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
-        self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
     def _crossed(self, every: int | None, images: int | None = None) -> bool:
         """Whether the step that ended at ``images``, by default the last, crossed a multiple of ``every`` images."""
@@ -333,7 +294,7 @@ class TrainingLoop:
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
         for tracker in self._trackers:
-            tracker.picture(self.trainer.images, path)
+            tracker.call("picture", self.trainer.images, path)
 
     def _record_plane(self) -> None:
         """In a run on 2D data, save what its report replays: samples, and the discriminator's field."""
@@ -463,12 +424,11 @@ class TrainingLoop:
 
     def _reached_score(self) -> str:
         """The conditions in ``train.until`` in words if all are met at once, counting only the run's own scores."""
-        conditions = self.trainer.recipe.train.conditions
-        for until in conditions:
+        for until in self.trainer.recipe.train.conditions:
             curve = self._curve(until.metric)
             if self.trainer.images not in curve or not until.is_met(list(curve.values()), self._better(until.metric)):
                 return ""
-        return " and ".join(until.in_words for until in conditions)
+        return " and ".join(until.in_words for until in self.trainer.recipe.train.conditions)
 
     def _log_event(self, event: str, **facts: Any) -> None:
         if self.run is None:
@@ -476,4 +436,4 @@ class TrainingLoop:
         record = {"event": event, "images": self.trainer.images, **facts}
         self.run.log(record)
         for tracker in self._trackers:
-            tracker.log(record)
+            tracker.call("log", record)

@@ -88,8 +88,7 @@ def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe)
 
 def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
     """The plugins of other packages that the recipe trains with, each with its package and version."""
-    components = [(kind, component.name) for _, kind, component in recipe.components() if kind != "tracker"]
-    entries = [zoo.registry(kind).get(name) for kind, name in components]
+    entries = [zoo.registry(kind).get(part.name) for _, kind, part in recipe.components() if kind != "tracker"]
     names = {network.name for network in recipe.networks.values()}
     entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
     plugins = {entry.plugin: entry.distribution for entry in entries if entry.distribution.partition(" ")[0] != OURS}
@@ -173,11 +172,8 @@ def hardware_in_words(found: Mapping[str, Any]) -> str:
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    named = re.search(r"^model name.*?:(.*)", info.read_text(errors="replace"), re.M) if info.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -169,7 +169,6 @@ class _Facts(_Shape):
     data_dir: str | None = None
     recipe_digests: list[str] = []
     own_protocol: dict[str, Any] = {}
-    seed: int | None = None
     best: _Best | None = None
     precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Count | None = None
@@ -178,7 +177,6 @@ class _Facts(_Shape):
     images_per_second: float | None = None
     parameters: dict[str, int] | None = None
     plugins: dict[str, str] | None = None
-    data_digest: str | None = None
     environment: _Environment | None = None
     began_with: _Environment | None = None
 
@@ -404,11 +402,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         content = path.read_bytes()
         meta = parse_json(path.with_suffix(".json").read_bytes())
         schema, digest, state = meta["schema"], meta["sha256"], meta["state"]
-        own_digest = meta.pop("meta_sha256")
+        if meta.pop("meta_sha256") != _digest(meta) or not _fits(_State, state):
+            raise GanzooError(f"The checkpoint {path.name} is damaged: its state does not match its digest.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GanzooError(f"The checkpoint {path.name} is incomplete ({type(error).__name__}).") from error
-    if not _fits(_State, state) or own_digest != _digest(meta):
-        raise GanzooError(f"The checkpoint {path.name} is damaged: its state does not match its digest.")
     refuse_other(schema, CHECKPOINT, f"The checkpoint {path.name}")
     if hashlib.sha256(content).hexdigest() != digest:
         raise GanzooError(f"The checkpoint {path.name} is damaged: its bytes do not match its digest.")

@@ -34,7 +34,7 @@ from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import pinned
 from ganzoo.runs.loop import Callbacks, ContainedTracker, Parts, TrainingLoop
 from ganzoo.runs.provenance import changed_plugins, changes, data_digest, environment, now, refuse_other_data
-from ganzoo.runs.records import below, prune
+from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.trainer import Trainer
@@ -132,22 +132,11 @@ def start(
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
-    profile: bool = False,
     allow_trackers: bool = False,
 ) -> RunFolder:
-    """Train a recipe from the beginning.
+    """Train a recipe from the beginning in ``out``, new or empty, or in its next free folder below ``runs/``.
 
-    Args:
-        recipe: A validated recipe.
-        zoo: Where its names are looked up.
-        out: The run folder to create, new or empty; None means the recipe's next free one below ``runs/``.
-        data_dir: Where the user keeps dataset files.
-        dataset: Training images to use instead of the recipe's own, only with a single process.
-        callbacks: Receive progress.
-        processes: The processes that train together; the others call ``take_part``.
-        profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``,
-            only with a single process.
-        allow_trackers: Whether the recipe's trackers may talk to a network.
+    A ``dataset`` replaces the recipe's own, only with a single process; other processes call ``take_part``.
     """
     callbacks = callbacks or Callbacks()
     if out is not None:
@@ -195,7 +184,7 @@ def start(
         with run.claimed():
             run.accept_paths(recipe, data_dir)
             run.log({"event": "start", "images": 0})
-            return _train(parts, run, zoo, callbacks, profile=profile, is_new=True, allow_trackers=allow_trackers)
+            return _train(parts, run, zoo, callbacks, is_new=True, allow_trackers=allow_trackers)
 
 
 @_process_kept()
@@ -213,16 +202,7 @@ def resume(
     """Resume a run from its newest intact checkpoint; on the same hardware, bit for bit as if it had never stopped.
 
     If its plugins, torch, training images or hardware have changed since it began, it reports this and continues.
-
-    Args:
-        run: The run folder.
-        zoo: Where the recipe's names are looked up.
-        overrides: Changes of the form ``a.b=c``, only of keys in ``CHANGEABLE``.
-        pictures: Where the user's own pictures, which the run trains on, are now.
-        dataset: Training images to use instead of the recipe's own, only with a single process.
-        callbacks: Receive progress.
-        processes: The processes that train together; the others call ``take_part``.
-        allow_trackers: Whether the run's trackers may talk to a network.
+    Overrides change only keys in ``CHANGEABLE``; ``pictures`` is where the user's own pictures are now.
 
     Raises:
         GanzooError: It is not a run, it is done, another process trains it, an override cannot be changed on resume,
@@ -239,7 +219,13 @@ def resume(
     with run.claimed():
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
-            recipe = _moved(run, recipe, pictures)
+            if recipe.dataset.name != OWN_PICTURES:
+                raise GanzooError(
+                    f"The run {run.path} trains on '{recipe.dataset.name}', not on pictures from a folder.",
+                    "Leave --data out.",
+                )
+            options = {**recipe.dataset.options, "path": str(pictures.expanduser().absolute())}
+            recipe = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"options": options})})
         callbacks.on_begin(recipe, run.path)
         # The pictures' absolute path, which the user has just named, is all that such a dataset reads.
         data_dir = run.data_dir(recipe) if dataset is None and pictures is None else None
@@ -364,13 +350,9 @@ def _prepared(
 
 
 def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
-    """Give a trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
+    """Give a new trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
 
-    Args:
-        trainer: At its first step.
-        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; if one of the two is missing, the other is used for both.
-        source: What messages call the weights.
-        log: Called with a message about networks that are missing.
+    If the run has only ``networks.<role>.*`` or ``ema.<role>.*``, these are used for both.
 
     Raises:
         GanzooError: All networks are missing, or one has different sizes.
@@ -403,17 +385,6 @@ def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, lo
         log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")
 
 
-def _moved(run: RunFolder, recipe: Recipe, pictures: Path) -> Recipe:
-    """The recipe of a run on the user's own pictures, which are somewhere else now."""
-    if recipe.dataset.name != OWN_PICTURES:
-        raise GanzooError(
-            f"The run {run.path} trains on '{recipe.dataset.name}', not on pictures from a folder.",
-            "Leave --data out.",
-        )
-    options = {**recipe.dataset.options, "path": str(pictures.expanduser().absolute())}
-    return recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"options": options})})
-
-
 def _where_it_stopped(
     run: RunFolder, recipe: Recipe, data_dir: Path | None, zoo: Zoo, callbacks: Callbacks, processes: Processes
 ) -> Task:
@@ -429,16 +400,11 @@ def _where_it_stopped(
         recipe = recipe.with_train(engine=recorded_engine(run.info, device, processes.size) or "auto")
     if checkpoint is None:
         return Task(recipe, data_dir, {}, pinned(recipe, zoo)[1])
-    prune(checkpoint.path)
     return Task(recipe, data_dir, checkpoint.state, checkpoint.tensors)
 
 
 def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
-    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length.
-
-    Raises:
-        GanzooError: The run has already shown more images.
-    """
+    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length."""
     recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
     if recipe.train.images < trainer.images:
         raise GanzooError(
@@ -470,7 +436,6 @@ def _train(
     callbacks: Callbacks,
     seconds: float = 0.0,
     *,
-    profile: bool = False,
     is_new: bool = False,
     allow_trackers: bool = False,
 ) -> RunFolder:
@@ -483,7 +448,7 @@ def _train(
                 tracker = zoo.trackers.get(component.name).create(run.path, **component.options)
                 trackers.append(ContainedTracker(tracker, component.name, callbacks.log))
         is_new = False
-        loop = TrainingLoop(parts, run, trackers, callbacks, seconds, profile)
+        loop = TrainingLoop(parts, run, trackers, callbacks, seconds)
         loop.train()
         run.update(
             status="done",
@@ -503,7 +468,7 @@ def _train(
         raise
     finally:
         for contained in trackers:  # after the status is on disk: a tracker's upload may take a long time
-            contained.close()
+            contained.call("close")
     return run
 
 

@@ -119,19 +119,6 @@ def test_a_grid_of_a_conditional_run_has_a_column_for_each_class(tmp_path):
     assert (run.path / "samples" / "000000000640.png").read_bytes() == drawn
 
 
-def test_a_profile_shows_where_a_step_spends_time_and_changes_no_bit(whole, tmp_path, capfd):
-    recipe, zoo = tiny()
-    said = []
-    run = start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(log=said.append), profile=True)
-    assert capfd.readouterr().err == ""  # torch's profiler would log its own start and stop
-    (event,) = [event for event in run.events() if event["event"] == "profile"]
-    assert sum(event["shares"].values()) == pytest.approx(1, abs=0.01)
-    assert event["shares"]["matrix products"] > 0
-    (sentence,) = [sentence for sentence in said if sentence.startswith("Of a step's time: ")]
-    assert "matrix products" in sentence
-    assert_same_weights(whole, tmp_path / "run")
-
-
 @pytest.mark.full
 def test_training_learns(tmp_path):
     zoo = load_zoo()
