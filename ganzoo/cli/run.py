@@ -169,11 +169,11 @@ def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | Non
     """
     from ganzoo.config.identity import same_training
     from ganzoo.registry.strict import quoted
-    from ganzoo.runs.generator import differing, pinned_as_recorded
+    from ganzoo.runs.generator import differing, pinned
     from ganzoo.runs.start import CHANGEABLE
 
     recorded = run.recipe(zoo)
-    requested = pinned_as_recorded(requested, recorded, zoo)
+    requested, _ = pinned(requested, zoo, recorded)
     if not same_training(requested, recorded):
         raise GanzooError(
             f"The run {run.path} was started with other settings.",

@@ -32,7 +32,7 @@ from ganzoo.registry.registry import HEADLINE
 from ganzoo.registry.strict import quoted
 from ganzoo.reproducibility import default_modes
 from ganzoo.runs.folder import RunFolder, reading
-from ganzoo.runs.generator import TrainedGenerator, differing, load, pinned_as_recorded
+from ganzoo.runs.generator import TrainedGenerator, differing, load, pinned
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import CHANGEABLE, resume, start
 
@@ -228,11 +228,7 @@ def train(
 
 
 def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> list[str]:
-    """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does.
-
-    Raises:
-        GanzooError: It is another recipe, by its name or, for a ``Recipe``, by settings that cannot be changed.
-    """
+    """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does."""
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
         raise GanzooError(
@@ -242,7 +238,7 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *,
     if not isinstance(recipe, Recipe):
         return []
     begun = run.recipe(zoo)
-    requested = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
+    requested, _ = pinned(_with(recipe, [OF_MEMORY]) if in_memory else recipe, zoo, begun)
     if same_training(requested, begun):
         return []
     changes = dict(differing(begun.plain(), requested.plain()))

@@ -103,11 +103,7 @@ def _paths(value: Any, base: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, holder: int | None = None) -> Iterator[None]:
-    """Hold a folder's lock until the block ends or the process dies.
-
-    Raises:
-        GanzooError: Another process holds it (``holder``, if it is known), or the folder cannot be written.
-    """
+    """Hold a folder's lock until the block ends or the process dies."""
     # The timeout is longer than a reader holds the lock in ``is_locked``.
     lock = FileLock(refuse_links(folder / LOCK, folder), timeout=0.2)
     try:
@@ -157,11 +153,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
-        """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty.
-
-        Raises:
-            GanzooError: The folder is in use or not empty, or cannot be created.
-        """
+        """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty."""
         cls.refuse_used(path)
         content = recipe.to_yaml().encode()
         try:
@@ -195,11 +187,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open an existing run. Its status is ``killed`` if it was ``running`` and its process is gone.
-
-        Raises:
-            GanzooError: There is no run, or its description cannot be read.
-        """
+        """Open an existing run. Its status is ``killed`` if it was ``running`` and its process is gone."""
         path = Path(path)
         info = read_description(path)
         if info["status"] == "running" and not is_locked(path):
@@ -213,9 +201,6 @@ class RunFolder:
         """Be the only process that trains in this folder, until the block ends or the process dies.
 
         Files that killed processes left half-written are removed.
-
-        Raises:
-            GanzooError: Another process trains in it.
         """
         with locked(self.path, self.info.get("pid")):
             self.info = read_description(self.path)
@@ -299,21 +284,18 @@ class RunFolder:
         """Record what this user trains the run on, which later commands may read without being told again."""
         data_dir = data_dir.resolve() if data_dir else None
         self.update(data_dir=str(data_dir) if data_dir else None)
-        if data_dir is None and not any(_paths(recipe.dataset.options, Path())):
-            return
-        with suppress(GanzooError, OSError):  # the cache cannot be written: the user will be asked again
-            _mark(recipe, data_dir).touch()
+        if data_dir is not None or any(_paths(recipe.dataset.options, Path())):
+            with suppress(GanzooError, OSError):  # the cache cannot be written: the user will be asked again
+                _mark(recipe, data_dir).touch()
 
     def refuse_another_recipe(self) -> None:
         """Refuse a recipe.yaml that ganzoo did not write: the run's weights and scores belong to the one it did."""
         file = self.path / "recipe.yaml"
         if not file.is_file():
             raise GanzooError(f"{file} is missing.", "Restore it from a copy, or start over with another --out.")
-        known = self.info.get("recipe_digests")
-        if not known or (digest := _digest(file.read_bytes())) in known:
-            return
+        known, digest = self.info.get("recipe_digests"), _digest(file.read_bytes())
         # A process that resumes the run may have changed both files since this one opened it.
-        if digest not in read_description(self.path).get("recipe_digests", []):
+        if known and digest not in known and digest not in read_description(self.path).get("recipe_digests", []):
             raise GanzooError(
                 f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
                 "Restore it from a copy. To change settings, resume the run with --set.",
@@ -366,8 +348,7 @@ class RunFolder:
     def best(self) -> dict[str, Any] | None:
         """``{"metric", "value", "images", ...}`` of the checkpoint with the best score; None if it is not kept."""
         known = self.info.get("best")
-        kept = known and (self.path / BEST / f"{known['images']:012d}.json").exists()
-        return known if kept else None
+        return known if known and (self.path / BEST / f"{known['images']:012d}.json").exists() else None
 
     def save_plane(self, images: int, samples: Tensor, field: Tensor | None) -> None:
         """Save one point of a run on 2D data: samples (n, 2), and the discriminator's field (k, k) or None."""
@@ -384,11 +365,7 @@ class RunFolder:
                     yield int(path.stem), load_tensors(path.read_bytes())
 
     def find_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest intact checkpoint or None, and a message for each damaged one that was skipped.
-
-        Raises:
-            GanzooError: Every checkpoint is damaged, or those that the run once had are gone.
-        """
+        """The newest intact checkpoint or None, and a message for each damaged one that was skipped."""
         checkpoint, damaged = load_latest(self.path / "checkpoints")
         if checkpoint is None and (saved := self.info.get("saved_images")):
             raise GanzooError(
@@ -398,11 +375,7 @@ class RunFolder:
         return checkpoint, damaged
 
     def checkpoint(self, which: Which = "last") -> Checkpoint:
-        """The newest intact checkpoint, or the one with the best score.
-
-        Raises:
-            GanzooError: There is none.
-        """
+        """The newest intact checkpoint, or the one with the best score."""
         checkpoint, _ = self.find_checkpoint() if which == "last" else load_latest(self.path / BEST)
         if checkpoint is not None:
             return checkpoint
@@ -415,11 +388,7 @@ class RunFolder:
 
 
 def scores_in(path: Path) -> list[Record]:
-    """The scores of a run folder, or of a file that ``ganzoo eval --out`` wrote.
-
-    Raises:
-        GanzooError: It is neither, or it is damaged.
-    """
+    """The scores of a run folder, or of a file that ``ganzoo eval --out`` wrote."""
     if path.is_dir():
         return RunFolder.open(path).scores()
     remedy = "Give a run or a scores file."

@@ -257,8 +257,7 @@ class TrainedGenerator:
             raise GanzooError(
                 f"The run {self.run.path} has no '{weights}' weights.", f"It has: {', '.join(self.weights)}."
             )
-        roles = self.assembly.objective.samples_with
-        networks = {role: self.assembly.networks[role] for role in roles}
+        networks = {role: self.assembly.networks[role] for role in self.assembly.objective.samples_with}
         for role, network in networks.items():
             with _described_by_its_recipe(role, self.run):
                 network.load_state_dict(self.checkpoint.weights(f"{PREFIXES[weights]}.{role}"))
@@ -266,11 +265,7 @@ class TrainedGenerator:
 
 
 def _whole(what: str, value: object) -> int:
-    """An integer of any library as Python's; ``what`` names it in errors.
-
-    Raises:
-        GanzooError: It is not a single whole number.
-    """
+    """An integer of any library as Python's; ``what`` names it in errors."""
     with suppress(TypeError, RuntimeError):  # a meta tensor raises the latter
         if not isinstance(value, bool):
             return operator.index(value)  # type: ignore[arg-type]  # it may be anything
@@ -346,11 +341,7 @@ def load(
 
 
 def refuse_name(run: str | Path, zoo: Zoo) -> None:
-    """Refuse the name of a recipe or a pretrained generator if a run folder is expected; suggest what to write instead.
-
-    Raises:
-        GanzooError: It is such a name, and there is no file or folder of that name.
-    """
+    """Refuse the name of a recipe or a pretrained generator where a run folder is expected."""
     name = str(run)
     if Path(run).exists():
         return
@@ -367,11 +358,7 @@ def zoo_name(source: str | Path) -> str | None:
 
 
 def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
-    """A pretrained generator: its run as the card describes it, the recipe, and the weights.
-
-    Raises:
-        GanzooError: There is no generator of that name, or its files do not match.
-    """
+    """A pretrained generator: its run as the card describes it, the recipe, and the weights."""
     if name not in zoo.pretrained:
         known = [entry.name for entry in zoo.pretrained]
         raise unknown("pretrained generator", name, known, zoo.pretrained.hint, zoo.pretrained.aliases)
@@ -401,13 +388,14 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str =
             yield f"{prefix}{key}", value
 
 
-def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
-    """The recipe with the digest of the weights that it starts from, and those weights; ``{}`` if it starts from none.
+def pinned(recipe: Recipe, zoo: Zoo, begun: Recipe | None = None) -> tuple[Recipe, dict[str, Tensor]]:
+    """The recipe with the digest of the weights that it starts from; and those weights, ``{}`` if there are none.
 
-    Raises:
-        GanzooError: The weights are not found, or do not match the digest in the recipe.
+    A run that has ``begun`` no longer needs its source, which may be gone or have trained further.
     """
-    start = recipe.train.init_from
+    start, known = recipe.train.init_from, begun.train.init_from if begun else None
+    if start and known and start.source == known.source and start.sha256 in (None, known.sha256):
+        return recipe.with_train(init_from=known), {}
     if start is None:
         return recipe, {}
     name = zoo_name(start.source)
@@ -420,17 +408,3 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
             "Remove sha256 to start from the current weights.",
         )
     return recipe.with_train(init_from=InitFrom(source=start.source, sha256=digest)), tensors
-
-
-def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
-    """A recipe with the digest of the weights that it starts from: the one of a run's recipe if both name one source.
-
-    The run no longer needs its source, which may be gone or have trained further.
-
-    Raises:
-        GanzooError: The weights of another source are not found, or do not match the digest in the recipe.
-    """
-    start, recorded = asked.train.init_from, begun.train.init_from
-    if start and recorded and start.source == recorded.source and start.sha256 in (None, recorded.sha256):
-        return asked.with_train(init_from=recorded)
-    return pinned(asked, zoo)[0]

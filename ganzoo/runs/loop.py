@@ -76,66 +76,44 @@ class ContainedTracker:
         except Exception as error:
             if not self.failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
-                sentence = f"The tracker '{self.name}' failed ({cause})."
-                self.report(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
+                went_on = "It receives nothing more; the run itself is not affected."
+                self.report(one_line(f"The tracker '{self.name}' failed ({cause}). {went_on}"))
             self.failed = True
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a run."""
+@dataclass
+class TrainingLoop:
+    """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption."""
 
     dataset: Dataset  # the training images
     sources: Mapping[str, Tensor]  # the objective's inputs for samples besides latent codes, by column
     evaluator: Evaluator
     trainer: Trainer  # at its first step, or restored from a checkpoint
     threads: ThreadTuner  # chooses the number of CPU threads
-
-
-class TrainingLoop:
-    """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption.
-
-    ``run`` is None in processes that are not main; ``seconds`` were spent on training by earlier processes.
-    """
-
-    def __init__(
-        self,
-        parts: Parts,
-        run: RunFolder | None,
-        trackers: Sequence[ContainedTracker],
-        callbacks: Callbacks,
-        seconds: float,
-    ) -> None:
-        self._parts = parts
-        self.trainer = parts.trainer
-        self.evaluator = parts.evaluator
-        self._variety: VarietyWatch | None = None
-        self.run = run
-        self.seconds = seconds  # of training so far, evaluation excluded
-        self.reached = ""  # why training ended early
-        self._trackers = trackers
-        self._callbacks = callbacks
-        self._logged_at = (self.trainer.images, seconds)
-        self._saved_at = time.monotonic()
-        self._saved = self.trainer.images
-        self._evaluated = -1
-        self._stop = StopRequests(
-            "" if run is None else "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
-        )
-        self._step_seconds = 0.0
-        self._check_signals_every = 1
+    callbacks: Callbacks
+    run: RunFolder | None = None  # None in processes that are not main
+    trackers: Sequence[ContainedTracker] = ()
+    seconds: float = 0.0  # of training so far, evaluation excluded
+    reached: str = ""  # why training ended early
+    _variety: VarietyWatch | None = None
+    _evaluated: int = -1
+    _step_seconds: float = 0.0
+    _check_signals_every: int = 1
 
     def train(self) -> None:
         """Train to the end, or until the requested score is reached."""
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
+        self._saved, self._saved_at = trainer.images, time.monotonic()
+        self._logged_at = (trainer.images, self.seconds)
+        told = "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
+        self._stop = StopRequests("" if self.run is None else told)
         with self._stop, self._loss_reported():
             if self.run is not None:
                 with self._stop.at_once(*self._stopped()):
                     self.evaluator.prepare()
-                    extractors = self.evaluator.extractors
-                    if len(self._parts.dataset) > 1:
-                        self._variety = VarietyWatch(extractors, self._parts.dataset, trainer.device)
+                    if len(self.dataset) > 1:
+                        self._variety = VarietyWatch(self.evaluator.extractors, self.dataset, trainer.device)
             if trainer.images == 0:
                 if config.init_from is not None:  # saved now: their source may be gone when the run is resumed
                     self._save()
@@ -147,11 +125,11 @@ class TrainingLoop:
                 started_at = time.perf_counter()
                 trainer.step()
                 self._step_seconds = time.perf_counter() - started_at
-                threads = self._parts.threads.after_step(self._step_seconds)
+                threads = self.threads.after_step(self._step_seconds)
                 self.seconds += time.perf_counter() - started_at
                 if threads is not None:
                     self._log_event("threads", threads=threads)
-                self._callbacks.on_step(trainer.images)
+                self.callbacks.on_step(trainer.images)
                 evaluate = self._crossed(every)
                 log = evaluate or self._crossed(config.log_every)
                 if log:
@@ -257,7 +235,7 @@ class TrainingLoop:
         """
         trainer, processes = self.trainer, self.trainer.processes
         if self.evaluator.requests:
-            self._callbacks.on_evaluation(trainer.recipe.evaluate.samples)
+            self.callbacks.on_evaluation(trainer.recipe.evaluate.samples)
         try:
             with self._stop.at_once(*self._stopped()):
                 self._draw_grid()
@@ -293,16 +271,13 @@ class TrainingLoop:
         images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, labels=labels, overview=True)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
-        for tracker in self._trackers:
+        for tracker in self.trackers:
             tracker.call("picture", self.trainer.images, path)
 
     def _record_plane(self) -> None:
         """In a run on 2D data, save what its report replays: samples, and the discriminator's field."""
-        trainer = self.trainer
-        if self.run is None:
-            return
-        modality = trainer.objective.spec.modality
-        if not isinstance(modality, Points) or modality.shape[-1] != 2:
+        trainer, modality = self.trainer, self.trainer.objective.spec.modality
+        if self.run is None or not isinstance(modality, Points) or modality.shape[-1] != 2:
             return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
@@ -329,7 +304,7 @@ class TrainingLoop:
             device=trainer.device,
             labels=labels,
             classes=trainer.objective.spec.classes,
-            sources=self._parts.sources,
+            sources=self.sources,
             part=part,
             overview=overview,
         )
@@ -347,11 +322,10 @@ class TrainingLoop:
             missing = [request for request in self.evaluator.requests if own[request.name] not in known]
         if not processes.any(bool(missing)):
             return
-        part = (processes.rank, processes.size)
         # Processes draw different samples, so the generator may have diverged for some of them only.
         failure: Diverged | None = None
         try:
-            images, labels = self._samples(weights, trainer.recipe.evaluate.samples, part)
+            images, labels = self._samples(weights, trainer.recipe.evaluate.samples, (processes.rank, processes.size))
         except Diverged as error:
             failure = error
         if processes.any(failure is not None):
@@ -390,13 +364,12 @@ class TrainingLoop:
             return {}
         own = self._protocols(self.trainer.kinds_of_weights[0])[metric]
         every, now = self.trainer.recipe.evaluate.every_images, self.trainer.images
-        curve = {
+        return {
             score["images"]: float(score["value"])
             for score in self.run.scores()
             if identity(score["protocol"]) == own
             and (score["images"] == now or (score["images"] < now and self._crossed(every, score["images"])))
         }
-        return dict(sorted(curve.items()))
 
     def _better(self, metric: str) -> Literal["lower", "higher"]:
         (better,) = {one.metric.better for one in self.evaluator.requests if one.name == metric}
@@ -410,11 +383,11 @@ class TrainingLoop:
         best: dict[str, Any] | None = None
         value = self._curve(metric).get(self.trainer.images)
         if self.run is not None and value is not None:
-            known, sign = self.run.best(), 1 if self._better(metric) == "lower" else -1
+            known, sign = self.run.best() or {}, 1 if self._better(metric) == "lower" else -1
             # Scores that were measured differently, for instance with another evaluate.samples, are not comparable.
             measured = self._protocols(self.trainer.kinds_of_weights[0])[metric]
-            same = known is not None and (known["metric"], known.get("protocol", measured)) == (metric, measured)
-            if known is None or not same or sign * value < sign * known["value"]:
+            same = (known.get("metric"), known.get("protocol")) == (metric, measured)
+            if not same or sign * value < sign * known["value"]:
                 best = {"metric": metric, "value": value, "images": self.trainer.images, "protocol": measured}
         if not processes.any(best is not None):
             return
@@ -435,5 +408,5 @@ class TrainingLoop:
             return
         record = {"event": event, "images": self.trainer.images, **facts}
         self.run.log(record)
-        for tracker in self._trackers:
+        for tracker in self.trackers:
             tracker.call("log", record)

@@ -29,14 +29,9 @@ MAX_NAMED = 10
 
 
 def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
-    """A sentence for each thing that has changed since the run began; none of them prevents resuming.
+    """A sentence for each thing that is not as in run.json; none of them prevents resuming.
 
-    Args:
-        info: The content of run.json.
-        found: Today's ``environment``.
-        recipe: The run's recipe, with its precision resolved.
-        zoo: Where its names are looked up.
-        digest: Today's ``data_digest``.
+    ``found`` is today's ``environment`` and ``digest`` today's ``data_digest``.
     """
     differ = "so the weights may differ in their bits from an unbroken run's."
     before = info.get("began_with") or info.get("environment") or {}
@@ -132,6 +127,8 @@ def environment(device: torch.device) -> dict[str, Any]:
     CPUs with the same name but other vector and matrix instructions can differ tenfold in bfloat16. torch.__version__
     names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
     """
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name.*?:(.*)", info.read_text(errors="replace"), re.M) if info.exists() else None
     instructions = {
         "AVX2": torch.cpu._is_avx2_supported(),
         "AVX512": torch.cpu._is_avx512_supported(),
@@ -140,7 +137,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
     return {
         "device": str(device),
-        "cpu": _cpu_name(),
+        "cpu": named[1].strip() if named else platform.processor() or platform.machine(),
         "instructions": [name for name, supported in instructions.items() if supported],
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -168,12 +165,6 @@ def hardware_in_words(found: Mapping[str, Any]) -> str:
     # An untrusted file may contain anything here.
     instructions = ", ".join(map(str, listed)) if isinstance(listed, list) else ""
     return f"{cpu} ({instructions})" if instructions else str(cpu)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    named = re.search(r"^model name.*?:(.*)", info.read_text(errors="replace"), re.M) if info.exists() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

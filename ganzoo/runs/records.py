@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -244,11 +245,7 @@ def similar_run(path: Path) -> str:
 
 
 def read_scores(path: Path, *, of_a_run: bool = True) -> list[Record]:
-    """The scores in order, without those that a resumed run replaced; damaged ones are left out with a warning.
-
-    Raises:
-        NewerError: A newer ganzoo wrote one of them.
-    """
+    """The scores in order, without those that a resumed run replaced; damaged ones are left out with a warning."""
     shape = _RunScore if of_a_run else _Score
     scores: list[Record] = []
     for record in read_lines(path, lambda record: _is_resumption(record) or _fits(shape, record)):
@@ -331,13 +328,9 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     one with a wrong digest is damaged. Checkpoints at more images are removed too: they were too damaged to resume.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own: dict[int, Tensor] = {}
-    saved = {}
-    for name, tensor in tensors.items():
-        plain = tensor.detach().contiguous()
-        # Layers may share a weight, but safetensors refuses tensors that share memory.
-        saved[name] = plain if own.setdefault(plain.untyped_storage().data_ptr(), plain) is plain else plain.clone()
-    content = save_tensors(saved)
+    # Layers may share a weight, but safetensors refuses tensors that share memory, and those that are not contiguous.
+    plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    content = save_tensors(plain)
     path = folder / f"{state['images']:012d}.safetensors"
     write_atomically(path, content)
     meta = {"schema": CHECKPOINT, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
@@ -365,10 +358,6 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest intact checkpoint, and a message for each damaged one that was skipped.
 
     Returns None if the folder is empty, or if a crash interrupted the very first checkpoint.
-
-    Raises:
-        NewerError: A newer ganzoo wrote one of them.
-        GanzooError: Every checkpoint is damaged.
     """
     damaged: list[str] = []
     paths: list[Path] = []
@@ -382,8 +371,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
                 raise
             except GanzooError as error:
                 damaged.append(error.sentence)
-    interrupted = len(paths) == 1 and not paths[0].with_suffix(".json").exists()
-    if damaged and not interrupted:
+    if damaged and (len(paths) > 1 or paths[0].with_suffix(".json").exists()):
         raise GanzooError(
             f"Every checkpoint in {folder} is damaged: {' '.join(damaged)}",
             "Start a new run with another --out (in Python out=...); this one's scores and pictures are still there.",
@@ -392,12 +380,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint.
-
-    Raises:
-        NewerError: A newer ganzoo wrote it.
-        GanzooError: It is incomplete or damaged.
-    """
+    """Read and verify one checkpoint."""
     try:
         content = path.read_bytes()
         meta = parse_json(path.with_suffix(".json").read_bytes())

@@ -32,7 +32,7 @@ from ganzoo.registry.strict import read_mapping
 from ganzoo.reproducibility import preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import pinned
-from ganzoo.runs.loop import Callbacks, ContainedTracker, Parts, TrainingLoop
+from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
 from ganzoo.runs.provenance import changed_plugins, changes, data_digest, environment, now, refuse_other_data
 from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
@@ -100,11 +100,15 @@ class Task:
 
     def send(self, processes: Processes) -> None:
         """Send it to the other processes, which receive it in ``take_part``."""
-        data_dir = str(self.data_dir) if self.data_dir else None
         # The others' hardware may not be the main process's.
         precision = resolve_precision(self.recipe.train.precision, processes.device(self.recipe.train))
         recipe = self.recipe.with_train(precision=precision).to_yaml()
-        facts = {"name": self.recipe.name, "recipe": recipe, "data_dir": data_dir, "state": self.state}
+        facts = {
+            "name": self.recipe.name,
+            "recipe": recipe,
+            "data_dir": str(self.data_dir) if self.data_dir else None,
+            "state": self.state,
+        }
         processes.broadcast_bytes(json.dumps(facts).encode())
         processes.broadcast_bytes(save_tensors(dict(self.tensors)))
 
@@ -118,8 +122,8 @@ def take_part(zoo: Zoo, processes: Processes) -> None:
     facts, tensors = json.loads(content), load_tensors(processes.broadcast_bytes())
     data_dir = Path(facts["data_dir"]) if facts["data_dir"] else None
     task = Task(parse_recipe(facts["recipe"], facts["name"], zoo), data_dir, facts["state"], tensors)
-    parts, _ = _prepared(task, zoo, None, Callbacks(), processes)
-    TrainingLoop(parts, None, (), Callbacks(), 0.0).train()
+    loop, _ = _prepared(task, zoo, None, Callbacks(), processes)
+    loop.train()
 
 
 @_process_kept()
@@ -145,8 +149,8 @@ def start(
     callbacks.on_begin(recipe, folder)
     recipe, weights = pinned(recipe, zoo)
     with preserved_random_state(processes.device(recipe.train)):
-        parts, choice = _prepared(Task(recipe, data_dir, {}, weights), zoo, dataset, callbacks, processes)
-        train, trainer = parts.dataset, parts.trainer
+        loop, choice = _prepared(Task(recipe, data_dir, {}, weights), zoo, dataset, callbacks, processes)
+        train, trainer = loop.dataset, loop.trainer
         if dataset is None and recipe.dataset.name == OWN_PICTURES:
             callbacks.log(_pictures_in_words(recipe, zoo, data_dir, train))
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
@@ -184,7 +188,7 @@ def start(
         with run.claimed():
             run.accept_paths(recipe, data_dir)
             run.log({"event": "start", "images": 0})
-            return _train(parts, run, zoo, callbacks, is_new=True, allow_trackers=allow_trackers)
+            return _train(loop, run, zoo, callbacks, is_new=True, allow_trackers=allow_trackers)
 
 
 @_process_kept()
@@ -203,10 +207,6 @@ def resume(
 
     If its plugins, torch, training images or hardware have changed since it began, it reports this and continues.
     Overrides change only keys in ``CHANGEABLE``; ``pictures`` is where the user's own pictures are now.
-
-    Raises:
-        GanzooError: It is not a run, it is done, another process trains it, an override cannot be changed on resume,
-            its data has another shape or other classes, or ``pictures`` are others than it began with.
     """
     callbacks = callbacks or Callbacks()
     for override in overrides:
@@ -234,8 +234,8 @@ def resume(
         if processes.size != run.info.get("processes", 1):
             callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         with preserved_random_state(processes.device(recipe.train)):
-            parts, choice = _prepared(task, zoo, dataset, callbacks, processes, run, planned)
-            trainer, digest = parts.trainer, data_digest(parts.dataset)
+            loop, choice = _prepared(task, zoo, dataset, callbacks, processes, run, planned)
+            trainer, digest = loop.trainer, data_digest(loop.dataset)
             if pictures is not None and digest != run.info.get("data_digest"):
                 raise GanzooError(
                     f"The pictures in {pictures} are not those that the run {run.path} began with.",
@@ -273,8 +273,7 @@ def resume(
             )
             run.forget_scores_after(trainer.images)
             run.log(event)
-            seconds = float(task.state.get("seconds", 0.0))
-            return _train(parts, run, zoo, callbacks, seconds, allow_trackers=allow_trackers)
+            return _train(loop, run, zoo, callbacks, task.state.get("seconds", 0.0), allow_trackers=allow_trackers)
 
 
 def _prepared(
@@ -285,8 +284,8 @@ def _prepared(
     processes: Processes,
     resumed: RunFolder | None = None,
     planned: Sequence[tuple[int, int]] = (),
-) -> tuple[Parts, dict[str, Any]]:
-    """The parts of a run, ready for the next step, and what run.json says of how its engine was chosen."""
+) -> tuple[TrainingLoop, dict[str, Any]]:
+    """The loop of a run, ready for the next step, and what run.json says of how its engine was chosen."""
     if processes.is_main and processes.size > 1:
         task.send(processes)
     recipe, data_dir = task.recipe, task.data_dir
@@ -303,13 +302,12 @@ def _prepared(
     if resumed is not None:
         refuse_other_data(resumed.info, train, recipe)
     metrics, sentences, extractors = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
-    needed = [(one.metric, "train.until waits for", "Wait for another score.") for one in recipe.train.conditions]
-    if recipe.train.keep_best is not None:
-        needed.append((recipe.train.keep_best, "train.keep_best names", "Name another score."))
-    for metric, what, remedy in needed:
-        if metric not in metrics:
+    needed = [(one.metric, "train.until waits for") for one in recipe.train.conditions]
+    needed.append((recipe.train.keep_best or "", "train.keep_best names"))
+    for metric, what in needed:
+        if metric and metric not in metrics:
             reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
-            raise GanzooError(f"{what} '{metric}'. {reason}", remedy)
+            raise GanzooError(f"{what} '{metric}'. {reason}", "Choose another score.")
     for sentence in sentences:
         callbacks.log(sentence)
     device = processes.device(recipe.train)
@@ -332,10 +330,9 @@ def _prepared(
         )
         if processes.is_main and metrics:
             evaluator.refuse_too_few(recipe.evaluate.samples)
-    sources = {}
-    if trainer.objective.generates_from:
-        columns = part(recipe.dataset.scored_split).columns
-        sources = {name: columns[name] for name in trainer.objective.generates_from}
+    starts_from = trainer.objective.generates_from
+    columns = part(recipe.dataset.scored_split).columns if starts_from else {}
+    sources = {name: columns[name] for name in starts_from}
     if task.state:
         trainer.restore(task.tensors, task.state)
     elif (source := recipe.train.init_from) is not None:
@@ -346,16 +343,14 @@ def _prepared(
     if threads != torch.get_num_threads():  # summing with another number of threads changes bits
         callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
         torch.set_num_threads(threads)
-    return Parts(train, sources, evaluator, trainer, tuner), {"engine_choice": choice.plain()} if choice else {}
+    loop = TrainingLoop(train, sources, evaluator, trainer, tuner, callbacks)
+    return loop, {"engine_choice": choice.plain()} if choice else {}
 
 
 def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
     """Give a new trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
 
     If the run has only ``networks.<role>.*`` or ``ema.<role>.*``, these are used for both.
-
-    Raises:
-        GanzooError: All networks are missing, or one has different sizes.
     """
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
@@ -430,7 +425,7 @@ def _planned_threads(run: RunFolder, since: int) -> list[tuple[int, int]]:
 
 
 def _train(
-    parts: Parts,
+    loop: TrainingLoop,
     run: RunFolder,
     zoo: Zoo,
     callbacks: Callbacks,
@@ -439,7 +434,7 @@ def _train(
     is_new: bool = False,
     allow_trackers: bool = False,
 ) -> RunFolder:
-    trainer = parts.trainer
+    trainer = loop.trainer
     trackers = [ContainedTracker(tracker, type(tracker).__name__, callbacks.log) for tracker in callbacks.trackers]
     try:
         left_out = () if allow_trackers else warn_of_network_trackers([trainer.recipe], zoo)
@@ -448,7 +443,7 @@ def _train(
                 tracker = zoo.trackers.get(component.name).create(run.path, **component.options)
                 trackers.append(ContainedTracker(tracker, component.name, callbacks.log))
         is_new = False
-        loop = TrainingLoop(parts, run, trackers, callbacks, seconds)
+        loop.run, loop.trackers, loop.seconds = run, trackers, seconds
         loop.train()
         run.update(
             status="done",

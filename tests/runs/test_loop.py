@@ -25,7 +25,7 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
-from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
+from ganzoo.runs.loop import Callbacks, TrainingLoop
 from ganzoo.runs.records import is_event
 from ganzoo.runs.start import Task, _prepared, resume, start
 from ganzoo.training import device as precision
@@ -572,7 +572,7 @@ def test_before_the_first_step_nothing_is_reported_as_saved_and_other_processes_
     recipe = load_recipe("vanilla-ring", zoo, ["train.batch_size=16"])
     dataset = zoo.datasets.get("ring").create("train", None)
     trainer = Trainer(recipe, zoo, dataset=dataset)
-    loop = TrainingLoop(Parts(dataset, {}, None, trainer, None), None, (), Callbacks(), 0.0)
+    loop = TrainingLoop(dataset, {}, None, trainer, None, Callbacks())
     assert loop._stopped()[0] == "Stopped before the first step."
     trainer.step()
     assert loop._stopped()[0] == "Stopped after 16 images, and saved."
@@ -611,6 +611,6 @@ def test_an_extractor_is_built_only_once_since_it_may_be_large(zoo, few, monkeyp
 
     monkeypatch.setattr(Entry, "create", counted)
     task = Task(load_recipe("vanilla-mnist", zoo, TINY), None, {}, {})
-    parts, _ = _prepared(task, zoo, few, Callbacks(), ALONE)
-    assert list(parts.evaluator.extractors) == ["mnist-cnn"]
+    loop, _ = _prepared(task, zoo, few, Callbacks(), ALONE)
+    assert list(loop.evaluator.extractors) == ["mnist-cnn"]
     assert built.count("mnist-cnn") == 1
