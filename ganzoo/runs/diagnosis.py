@@ -178,11 +178,13 @@ def _ema_lag(events: Events) -> Found | str:
     ema, raw = last["ema"], last["raw"]
     if ema["value"] <= EMA_LAG * raw["value"] or ema["value"] - raw["value"] <= (ema["floor"] or 0):
         return []
-    sentence = (
-        f"The averaged weights lag behind: their {ema['metric']} is {ema['value']:.2f}, "
-        f"but that of the raw weights is {raw['value']:.2f}."
-    )
-    return [("ema-lag", sentence)]
+    return [
+        (
+            "ema-lag",
+            f"The averaged weights lag behind: their {ema['metric']} is {ema['value']:.2f}, but that of the raw "
+            f"weights is {raw['value']:.2f}.",
+        )
+    ]
 
 
 RULES: Mapping[str, Callable[[Events], Found | str]] = {

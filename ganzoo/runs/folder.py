@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,16 +140,16 @@ def is_locked(folder: Path) -> bool:
 MAX_BYTES_OF_A_PLANE = 1_000_000
 
 
+@dataclass(eq=False, repr=False)
 class RunFolder:
     """A folder with ``recipe.yaml``, ``run.json``, ``events.jsonl``, ``scores.jsonl``, ``samples/``, ``checkpoints/``.
 
     Make one with ``create`` or ``open``. A process that trains in it holds its lock (``claimed``); reading needs none.
     """
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
-        self.path = path
-        self.info = info
-        self.reader = _reader.get()
+    path: Path
+    info: dict[str, Any]
+    reader: Reader = field(default_factory=_reader.get)
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
@@ -229,8 +229,8 @@ class RunFolder:
         """Rewrite recipe.yaml, for a run that is resumed with changes."""
         content = recipe.to_yaml().encode()
         # The digest first: whichever of the two recipes survives a crash, its digest is recorded.
-        digests = [*self.info.get("recipe_digests", []), _digest(content)]
-        self.update(recipe_digests=digests, own_protocol=own_protocol(recipe))
+        digests = dict.fromkeys([*self.info.get("recipe_digests", []), _digest(content)])
+        self.update(recipe_digests=list(digests), own_protocol=own_protocol(recipe))
         write_atomically(self.path / "recipe.yaml", content)
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = (), *, scored: bool = True) -> Recipe:
