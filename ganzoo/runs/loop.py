@@ -76,8 +76,8 @@ class ContainedTracker:
         except Exception as error:
             if not self.failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
-                went_on = "It receives nothing more; the run itself is not affected."
-                self.report(one_line(f"The tracker '{self.name}' failed ({cause}). {went_on}"))
+                sentence = f"The tracker '{self.name}' failed ({cause})."
+                self.report(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
             self.failed = True
 
 
@@ -106,8 +106,8 @@ class TrainingLoop:
         config = trainer.recipe.train
         self._saved, self._saved_at = trainer.images, time.monotonic()
         self._logged_at = (trainer.images, self.seconds)
-        told = "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
-        self._stop = StopRequests("" if self.run is None else told)
+        sentence = "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
+        self._stop = StopRequests("" if self.run is None else sentence)
         with self._stop, self._loss_reported():
             if self.run is not None:
                 with self._stop.at_once(*self._stopped()):
