@@ -14,7 +14,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.scores import SAMPLE_SEED
+from ganzoo.runs.records import SAMPLE_SEED
 from summary import throughput
 
 IMAGES = 12_800

@@ -435,7 +435,7 @@ def _public_names(module: Any) -> list[str]:
 
 def remedies() -> str:
     """The diagnosis's findings as a table, each with what to do."""
-    rows = [f"| `{kind}` | {_cell(advice.format(phase='discriminator'))} |" for kind, advice in ADVICE.items()]
+    rows = [f"| `{kind}` | {_cell(advice)} |" for kind, advice in ADVICE.items()]
     return "\n".join(["| finding | what to do |", "| --- | --- |", *rows])
 
 

@@ -12,7 +12,7 @@ from ganzoo.config.loading import Override, apply_overrides, load_recipe
 from ganzoo.files import parse_json
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.strict import dump, parse
-from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
+from ganzoo.runs.records import read_checkpoint, save_checkpoint
 from ganzoo_studies.records import Ledger, RunRecord, ScoredRun, read_runs
 
 few = settings(

@@ -530,7 +530,7 @@ def test_texts_of_a_recipe_and_a_run_do_not_steer_the_terminal(words, loud):
         ("doctor", "a", STEERING),
         ("run", f"--no{STEERING}"),
         ("run", "vanilla-ring", "--seed", STEERING),
-        ("run", "vanilla-ring", f"--profile={STEERING}"),
+        ("run", "vanilla-ring", f"--json={STEERING}"),
     ],
 )
 def test_a_mistake_in_the_arguments_is_one_sentence_and_does_not_steer_the_terminal(words, call, monkeypatch):

@@ -31,7 +31,7 @@ from ganzoo.evaluation.protocol import describe, describe_images, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.files import as_argument
 from ganzoo.formatting import figure
-from ganzoo.runs.diagnosis import examine
+from ganzoo.runs.diagnosis import diagnose
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 
@@ -257,7 +257,7 @@ class RunProgress(Bars, Tracker):
             f"{info['images']:,} images in {info['seconds']:.1f} s of training, {info['images_per_second']:,.0f} "
             f"images/s ({info['engine']}, {info['precision']}, {info['environment']['device']})"
         )
-        diagnosis = examine(finished)
+        diagnosis = diagnose(finished.events())
         for line in diagnosis.lines(unjudged=False):  # `ganzoo doctor` and the report also show what is unjudged
             self.say(line, "yellow" if diagnosis.findings else None)
         if best := finished.best():

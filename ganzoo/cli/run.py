@@ -60,7 +60,6 @@ def run(
         typer.Option("--continue", help="With --out: start the run, resume it, or exit with 0 if it is done."),
     ] = False,
     data_dir: DataDir = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Report where the time in a training step goes.")] = False,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     allow_trackers: AllowTrackers = False,
@@ -72,17 +71,12 @@ def run(
     """
     import ganzoo.runs.start as runs
     from ganzoo.cli.console import RunProgress
-    from ganzoo.config.loading import OWN_PICTURES, load_recipe, names_trackers, recipe_for
+    from ganzoo.config.loading import load_recipe, names_trackers, recipe_for
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import Reader, RunFolder
     from ganzoo.training.distributed import ProcessLost, joined
 
-    if profile and (resume is not None or continue_):
-        raise GanzooError(
-            "--profile looks at the first steps of a run, and --continue may resume one, as --resume does.",
-            "Leave one of the two out.",
-        )
     if continue_ and (out is None or recipe is None or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
@@ -100,8 +94,6 @@ def run(
             except (Diverged, Interrupted, ProcessLost, Terminated) as error:
                 raise SystemExit(error.exit_code) from None  # the main process reports it
             return
-        if profile and processes.size > 1:
-            raise GanzooError("--profile looks at a single process.", "Leave it out, or start without torchrun.")
         with RunProgress() as progress:
             zoo = load_zoo_and_warn()
             begun: RunFolder | None = None
@@ -133,9 +125,6 @@ def run(
                         begun.reader = Reader(data_dir, anywhere=True)
                     changes = continuation(begun, requested, zoo)
             if begun is None:
-                # The recipe's own length may be too long for the user's own pictures.
-                is_length_chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
-                announce = requested.dataset.name == OWN_PICTURES and not is_length_chosen and processes.size == 1
                 finished = runs.start(
                     requested,
                     zoo,
@@ -143,8 +132,6 @@ def run(
                     data_dir=data_dir,
                     callbacks=progress.callbacks(),
                     processes=processes,
-                    profile=profile,
-                    announce=announce,
                     allow_trackers=allow_trackers,
                 )
             elif changes is None:
@@ -177,11 +164,11 @@ def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | Non
     """
     from ganzoo.config.identity import same_training
     from ganzoo.registry.strict import quoted
-    from ganzoo.runs.generator import differing, pinned_as_recorded
+    from ganzoo.runs.generator import differing, pinned
     from ganzoo.runs.start import CHANGEABLE
 
     recorded = run.recipe(zoo)
-    requested = pinned_as_recorded(requested, recorded, zoo)
+    requested, _ = pinned(requested, zoo, recorded)
     if not same_training(requested, recorded):
         raise GanzooError(
             f"The run {run.path} was started with other settings.",

@@ -346,11 +346,11 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Report what is wrong with a run, and what to do about it."""
-    from ganzoo.runs.diagnosis import examine
+    from ganzoo.runs.diagnosis import diagnose
     from ganzoo.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
-    diagnosis = examine(folder)
+    diagnosis = diagnose(folder.events())
     try:
         folder.refuse_another_recipe()
     except GanzooError as error:  # the diagnosis needs no recipe

@@ -32,7 +32,7 @@ from ganzoo.registry.registry import HEADLINE
 from ganzoo.registry.strict import quoted
 from ganzoo.reproducibility import default_modes
 from ganzoo.runs.folder import RunFolder, reading
-from ganzoo.runs.generator import TrainedGenerator, differing, load, pinned_as_recorded
+from ganzoo.runs.generator import TrainedGenerator, differing, load, pinned
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import CHANGEABLE, resume, start
 
@@ -191,15 +191,16 @@ def train(
                 )
             begun = RunFolder.open(resume_from)
             changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
-            finished = resume(
-                begun,
-                zoo,
-                overrides=changes,
-                dataset=in_memory,
-                callbacks=callbacks,
-                allow_trackers=allow_trackers,
+            return Run(
+                resume(
+                    begun,
+                    zoo,
+                    overrides=changes,
+                    dataset=in_memory,
+                    callbacks=callbacks,
+                    allow_trackers=allow_trackers,
+                )
             )
-            return Run(finished)
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
         overrides = ["evaluate.anyway=true"] if anyway else []
         if isinstance(dataset, str):
@@ -213,24 +214,21 @@ def train(
         elif in_memory is not None:
             overrides.append(OF_MEMORY)
         resolved = _with(resolved, overrides) if overrides else resolved
-        finished = start(
-            resolved,
-            zoo,
-            None if out is None else Path(out),
-            data_dir=where,
-            dataset=in_memory,
-            callbacks=callbacks,
-            allow_trackers=allow_trackers,
+        return Run(
+            start(
+                resolved,
+                zoo,
+                None if out is None else Path(out),
+                data_dir=where,
+                dataset=in_memory,
+                callbacks=callbacks,
+                allow_trackers=allow_trackers,
+            )
         )
-        return Run(finished)
 
 
 def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> list[str]:
-    """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does.
-
-    Raises:
-        GanzooError: It is another recipe, by its name or, for a ``Recipe``, by settings that cannot be changed.
-    """
+    """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does."""
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
         raise GanzooError(
@@ -240,7 +238,7 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *,
     if not isinstance(recipe, Recipe):
         return []
     begun = run.recipe(zoo)
-    requested = pinned_as_recorded(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
+    requested, _ = pinned(_with(recipe, [OF_MEMORY]) if in_memory else recipe, zoo, begun)
     if same_training(requested, begun):
         return []
     changes = dict(differing(begun.plain(), requested.plain()))

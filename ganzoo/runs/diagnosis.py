@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from ganzoo.evaluation.requests import better
-from ganzoo.runs.folder import RunFolder
 
 MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}
 """Shares of the real images' variety below which samples have collapsed."""
@@ -42,7 +41,7 @@ STILL_FALLING: Final = 0.9
 
 ADVICE: Final[Mapping[str, str]] = {
     "diverged": "Start over with a lower learning rate, with train.precision=fp32, or with a regularizer such as r1.",
-    "saturation": "Lower the {phase}'s learning rate, make it smaller, or add a regularizer such as r1.",
+    "saturation": "Lower its learning rate, make it smaller, or add a regularizer such as r1.",
     "vanishing": "Choose a loss that does not saturate (non-saturating, hinge), or weaken the discriminator with a "
     "lower learning rate or a regularizer such as r1.",
     "exploding": "Lower the learning rate, normalise (spectral_norm: true), or add a regularizer such as r1.",
@@ -52,41 +51,97 @@ ADVICE: Final[Mapping[str, str]] = {
     "poor": "Compare the recipe's settings with its paper, or start from one that works: `ganzoo list pretrained`.",
 }
 """What to do about each kind of finding."""
+SHORTFALL: Final[Mapping[str, str]] = {
+    "classes": "they cover {seen:.1f} classes and real images {real:.1f}",
+    "distance": "two of them differ {share:.0%} as much as two real images",
+    "nearest": "the nearest neighbour is at {share:.0%} of the distance between real neighbours",
+}
 
 Events = Sequence[Mapping[str, Any]]
-Series = Mapping[str, Sequence[float]]
-"""Logged values by name, in order."""
+Found = list[tuple[str, str]]
+"""Findings: the kind, a key of ``ADVICE``, and a sentence with the number."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of a run.
+    """One problem of a run."""
 
-    Attributes:
-        kind: A key of ``ADVICE``.
-        sentence: What is wrong, with the number.
-        advice: What to do, in one sentence.
-    """
-
-    kind: str
-    sentence: str
-    advice: str
+    kind: str  # a key of ADVICE
+    sentence: str  # what is wrong, with the number
+    advice: str  # what to do, in one sentence
 
 
-def _divergence(events: Events) -> list[Finding] | str:
+def _divergence(events: Events) -> Found | str:
     return [
-        Finding(
+        (
             "diverged",
             f"Training stopped after {event['images']:,} images, where {listed(event['broken'])} "
             f"{'was' if len(event['broken']) == 1 else 'were'} no longer finite.",
-            ADVICE["diverged"],
         )
         for event in events
         if event["event"] == "diverged"
     ]
 
 
-def _collapse(events: Events) -> list[Finding] | str:
+def _saturation(events: Events) -> Found | str:
+    saturated = _saturated_phases(events)
+    if saturated is None:
+        return f"this needs {MIN_LOG_POINTS} log points of a phase that reports real_logits and fake_logits"
+    return [
+        (
+            "saturation",
+            f"The {phase} makes no mistakes: its loss fell to {loss:.2g}, and below {SATURATED_LOSS} the generator "
+            "learns little from it.",
+        )
+        for phase, loss in saturated.items()
+    ]
+
+
+def _saturated_phases(events: Events) -> dict[str, float] | None:
+    """The losses of saturated phases; None if no phase has logged enough to judge it."""
+    logged = _series(event for event in events if event["event"] == "train")
+    phases = [name.removesuffix(".real_logits") for name in logged if name.endswith(".real_logits")]
+    recent = {
+        phase: [_recent(logged[f"{phase}.{what}"]) for what in ("loss", "real_logits", "fake_logits")]
+        for phase in phases
+        if {f"{phase}.fake_logits", f"{phase}.loss"} <= logged.keys()
+        and len(logged[f"{phase}.real_logits"]) >= MIN_LOG_POINTS
+    }
+    if not recent:
+        return None
+    return {
+        phase: loss
+        for phase, (loss, real, fake) in recent.items()
+        # A Wasserstein loss is near zero if the critic knows nothing, but then its logits agree.
+        if 0 <= loss < SATURATED_LOSS and abs(real - fake) > MIN_LOGIT_GAP
+    }
+
+
+def _gradients(events: Events) -> Found | str:
+    norms = _series(event["gradients"] for event in events if "gradients" in event)
+    # Not a lazy regularizer's phase, such as discriminator/r1: a satisfied penalty has no gradient.
+    norms = {name: values for name, values in norms.items() if "/" not in name and len(values) >= MIN_LOG_POINTS}
+    if not norms:
+        return f"this needs {MIN_LOG_POINTS} log points"
+    saturated = _saturated_phases(events) or {}
+    found = []
+    for name, values in norms.items():
+        first, recent = values[0], _recent(values)
+        if not first and recent:
+            continue  # a norm that begins at zero has no ratio to its first value, unless it stays there
+        change = recent / first if first else 0.0
+        phase, _, role = name.rpartition(".")
+        owner = f"the {role}" if phase == role else f"the {role} in the {phase}'s phase"
+        went = f"its norm went from {first:.2g} to {recent:.2g}"
+        if change > EXPLODED:
+            found.append(("exploding", f"The gradient of {owner} exploded: {went}."))
+        # A saturated discriminator has no gradient; reporting that too would repeat the finding.
+        elif change < VANISHED and phase not in saturated:
+            found.append(("vanishing", f"The gradient of {owner} vanished: {went}."))
+    return sorted(found, key=lambda one: one[0])
+
+
+def _collapse(events: Events) -> Found | str:
     # Keyed by images, because a resumed run may repeat an interrupted evaluation.
     measured = {event["images"]: event for event in events if event.get("variety", {}).get("samples", 0) >= MIN_SAMPLES}
     if not measured:
@@ -96,13 +151,11 @@ def _collapse(events: Events) -> list[Finding] | str:
     low = [what for what, least in MIN_VARIETY.items() if now.get(what, 1.0) < least]
     if not low or (earlier and all(now[what] > MIN_GROWTH * earlier[-1].get(what, 1.0) for what in low)):
         return []
-    return [
-        Finding(
-            "collapse",
-            f"The samples are too similar: {listed([_shortfall(what, last, now) for what in low])}.",
-            ADVICE["collapse"],
-        )
+    shortfalls = [
+        SHORTFALL[what].format(seen=last["variety"][what], real=last["real_variety"][what], share=now[what])
+        for what in low
     ]
+    return [("collapse", f"The samples are too similar: {listed(shortfalls)}.")]
 
 
 def _shares(event: Mapping[str, Any]) -> dict[str, float]:
@@ -113,71 +166,7 @@ def _shares(event: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _shortfall(what: str, event: Mapping[str, Any], shares: Mapping[str, float]) -> str:
-    if what == "classes":
-        return f"they cover {event['variety'][what]:.1f} classes and real images {event['real_variety'][what]:.1f}"
-    if what == "distance":
-        return f"two of them differ {shares[what]:.0%} as much as two real images"
-    return f"the nearest neighbour is at {shares[what]:.0%} of the distance between real neighbours"
-
-
-def _saturation(events: Events) -> list[Finding] | str:
-    logged = _series(event for event in events if event["event"] == "train")
-    if not _phases_with_logits(logged):
-        return f"this needs {MIN_LOG_POINTS} log points of a phase that reports real_logits and fake_logits"
-    return [
-        Finding(
-            "saturation",
-            f"The {phase} makes no mistakes: its loss fell to {_recent(logged[f'{phase}.loss']):.2g}, and below "
-            f"{SATURATED_LOSS} the generator learns little from it.",
-            ADVICE["saturation"].format(phase=phase),
-        )
-        for phase in _saturated_phases(logged)
-    ]
-
-
-def _phases_with_logits(logged: Series) -> list[str]:
-    phases = [name.removesuffix(".real_logits") for name in logged if name.endswith(".real_logits")]
-    complete = [phase for phase in phases if {f"{phase}.fake_logits", f"{phase}.loss"} <= logged.keys()]
-    return [phase for phase in complete if len(logged[f"{phase}.real_logits"]) >= MIN_LOG_POINTS]
-
-
-def _saturated_phases(logged: Series) -> list[str]:
-    return [
-        phase
-        for phase in _phases_with_logits(logged)
-        if 0 <= _recent(logged[f"{phase}.loss"]) < SATURATED_LOSS
-        # A Wasserstein loss is near zero if the critic knows nothing, but then its logits agree.
-        and abs(_recent(logged[f"{phase}.real_logits"]) - _recent(logged[f"{phase}.fake_logits"])) > MIN_LOGIT_GAP
-    ]
-
-
-def _gradients(events: Events) -> list[Finding] | str:
-    norms = _series(event["gradients"] for event in events if "gradients" in event)
-    # Not a lazy regularizer's phase, such as discriminator/r1: a satisfied penalty has no gradient.
-    norms = {name: values for name, values in norms.items() if "/" not in name and len(values) >= MIN_LOG_POINTS}
-    if not norms:
-        return f"this needs {MIN_LOG_POINTS} log points"
-    saturated = _saturated_phases(_series(event for event in events if event["event"] == "train"))
-    # A norm that begins at zero has no ratio to its first value, unless it stays there.
-    norms = {name: values for name, values in norms.items() if values[0] or not _recent(values)}
-    changes = {name: _recent(values) / values[0] if values[0] else 0.0 for name, values in norms.items()}
-    exploding, vanishing = [], []
-    for name, change in changes.items():
-        phase, _, role = name.rpartition(".")
-        owner = f"the {role}" if phase == role else f"the {role} in the {phase}'s phase"
-        went = f"its norm went from {norms[name][0]:.2g} to {_recent(norms[name]):.2g}"
-        if change > EXPLODED:
-            sentence = f"The gradient of {owner} exploded: {went}."
-            exploding.append(Finding("exploding", sentence, ADVICE["exploding"]))
-        # A saturated discriminator has no gradient; reporting that too would repeat the finding.
-        elif change < VANISHED and phase not in saturated:
-            sentence = f"The gradient of {owner} vanished: {went}."
-            vanishing.append(Finding("vanishing", sentence, ADVICE["vanishing"]))
-    return [*exploding, *vanishing]
-
-
-def _ema_lag(events: Events) -> list[Finding] | str:
+def _ema_lag(events: Events) -> Found | str:
     scores = [event for event in events if event["event"] == "score" and event["metric"].startswith("fid@")]
     last = {
         event["weights"]: event
@@ -190,34 +179,38 @@ def _ema_lag(events: Events) -> list[Finding] | str:
     if ema["value"] <= EMA_LAG * raw["value"] or ema["value"] - raw["value"] <= (ema["floor"] or 0):
         return []
     return [
-        Finding(
+        (
             "ema-lag",
-            f"The averaged weights lag behind: their {ema['metric']} is {ema['value']:.2f}, "
-            f"but that of the raw weights is {raw['value']:.2f}.",
-            ADVICE["ema-lag"],
+            f"The averaged weights lag behind: their {ema['metric']} is {ema['value']:.2f}, but that of the raw "
+            f"weights is {raw['value']:.2f}.",
         )
     ]
 
 
-@dataclass(frozen=True)
-class _Trend:
-    """The trend of one metric's scores, for the reported weights.
+RULES: Mapping[str, Callable[[Events], Found | str]] = {
+    "divergence": _divergence,
+    # Causes before effects.
+    "saturation": _saturation,
+    "vanishing or exploding gradients": _gradients,
+    "collapse": _collapse,
+    "lagging averaged weights": _ema_lag,
+}
+"""Each rule returns what it found, or the reason why it could not judge."""
+POOR: Final = "poor samples that no longer improve"
+USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", POOR)
+"""Rules that every run breaks in its first seconds; only later does this count as a finding."""
 
-    Attributes:
-        far: In words, how far the last score is from real vs real; None if it is not far.
-        improving: In words, how it came closer since the previous evaluation; None if it did not, or there was none.
-        evaluations: Number of evaluations.
+
+def _trends(events: Events) -> tuple[list[str], list[str], bool]:
+    """How scores of the reported weights develop.
+
+    Returns:
+        In words, by metric, how far the last scores are from real vs real, of those that are far; how they came closer
+        since the previous evaluation, of those that did; and whether there was a previous evaluation.
     """
-
-    far: str | None
-    improving: str | None
-    evaluations: int
-
-
-def _trends(events: Events) -> list[_Trend]:
     scores = [event for event in events if event["event"] == "score" and event["floor"] is not None]
     weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
-    trends = []
+    far, improving, repeated = [], [], False
     for metric in dict.fromkeys(event["metric"] for event in scores):
         # Keyed by images, because a resumed run may repeat an interrupted evaluation.
         curve = {e["images"]: e for e in scores if (e["metric"], e["weights"]) == (metric, weights)}
@@ -226,57 +219,26 @@ def _trends(events: Events) -> list[_Trend]:
             continue
         *earlier, last = curve.values()
         value, real = last["value"], last["floor"]
-        far = improving = None
         if way == "lower" and real > MIN_DEVIATIONS * (last.get("sd") or 0) and value > FAR * real:
-            far = f"its {metric} is {value:.3g}, {value / real:,.0f} times what real images score"
+            far.append(f"its {metric} is {value:.3g}, {value / real:,.0f} times what real images score")
         elif way == "higher" and value < FAR_BELOW * real:
-            far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"
-        if earlier:
-            before, sign = earlier[-1], 1 if way == "lower" else -1
-            # The default, if it was not measured, is small compared with the scores of young generators.
-            noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
-            gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
-            if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > MIN_DEVIATIONS * noise:
-                improving = (
-                    f"its {metric} went from {before['value']:.3g} to {value:.3g} between {before['images']:,} and "
-                    f"{last['images']:,} images, and real images score {real:.3g}"
-                )
-        trends.append(_Trend(far, improving, len(curve)))
-    return trends
-
-
-def _poor(events: Events) -> list[Finding] | str:
-    trends = _trends(events)
-    if all(trend.evaluations < 2 for trend in trends):
-        return "this needs two evaluations by a metric that has real vs real"
-    if any(trend.improving for trend in trends):
-        return []
-    return [
-        Finding(
-            "poor",
-            f"The samples are far from real ones, and no closer than at the previous evaluation: {trend.far}.",
-            ADVICE["poor"],
-        )
-        for trend in trends
-        if trend.far
-    ][:1]
-
-
-RULES: Mapping[str, Callable[[Events], list[Finding] | str]] = {
-    "divergence": _divergence,
-    # Causes before effects.
-    "saturation": _saturation,
-    "vanishing or exploding gradients": _gradients,
-    "collapse": _collapse,
-    "lagging averaged weights": _ema_lag,
-    "poor samples that no longer improve": _poor,
-}
-"""Each rule returns its findings, or the reason why it could not judge."""
-USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", "poor samples that no longer improve")
-"""Rules that every run breaks in its first seconds; only later does this count as a finding."""
+            far.append(f"its {metric} is {value:.3g}, and real images score {real:.3g}")
+        if not earlier:
+            continue
+        repeated, before, sign = True, earlier[-1], 1 if way == "lower" else -1
+        # The default, if it was not measured, is small compared with the scores of young generators.
+        noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
+        gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
+        if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > MIN_DEVIATIONS * noise:
+            improving.append(
+                f"its {metric} went from {before['value']:.3g} to {value:.3g} between {before['images']:,} and "
+                f"{last['images']:,} images, and real images score {real:.3g}"
+            )
+    return far, improving, repeated
 
 
 def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Logged values by name, in order."""
     series: dict[str, list[float]] = {}
     for record in records:
         for name, value in record.items():
@@ -297,32 +259,20 @@ def listed(words: Sequence[str], conjunction: str = "and") -> str:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A run's health, judged by its events.
+    """A run's health, judged by its events."""
 
-    Attributes:
-        findings: The problems, worst first.
-        judged: Rules that could judge.
-        unjudged: Rules that could not, with the reason.
-        improving: How its scores still improve, as a clause; "" if they do not, or this is unknown.
-        young: Why it is too early to judge, as a clause; "" if it is not.
-    """
-
-    findings: tuple[Finding, ...]
-    judged: tuple[str, ...]
-    unjudged: Mapping[str, str]
-    improving: str = ""
-    young: str = ""
+    findings: tuple[Finding, ...]  # the problems, worst first
+    judged: tuple[str, ...]  # rules that could judge
+    unjudged: Mapping[str, str]  # rules that could not, with the reason
+    improving: str = ""  # how its scores still improve, as a clause; "" if they do not, or this is unknown
+    young: str = ""  # why it is too early to judge, as a clause; "" if it is not
 
     @property
-    def verdict(self) -> Literal["sick", "young", "improving", "healthy", "unknown"]:
-        """``unknown`` if nothing but the absence of NaN could be judged."""
-        if self.findings:
-            return "sick"
-        if self.young:
-            return "young"
-        if self.improving:
-            return "improving"
-        return "healthy" if set(self.judged) - {"divergence"} else "unknown"
+    def verdict(self) -> str:
+        """sick, young, improving, healthy; or unknown, if nothing but the absence of NaN could be judged."""
+        healthy = set(self.judged) - {"divergence"}
+        signs = {"sick": self.findings, "young": self.young, "improving": self.improving, "healthy": healthy}
+        return next((verdict for verdict, sign in signs.items() if sign), "unknown")
 
     def lines(self, *, unjudged: bool = True) -> list[str]:
         """The diagnosis as text: a line per finding, or what was judged and, if requested, what was not."""
@@ -340,32 +290,30 @@ class Diagnosis:
         return lines
 
 
-def examine(run: RunFolder) -> Diagnosis:
-    """Diagnose a run that is running, finished or interrupted."""
-    return diagnose(run.events())
-
-
 def diagnose(events: Events) -> Diagnosis:
-    """Diagnose from a run's events, in order, without those that a resumed run replaced."""
-    findings: list[Finding] = []
-    unjudged: dict[str, str] = {}
+    """Diagnose a run, finished or not, from its events in order, without those that a resumed run replaced."""
+    far, improving, repeated = _trends(events)
+    results = {name: rule(events) for name, rule in RULES.items()}
+    results[POOR] = "this needs two evaluations by a metric that has real vs real"
+    if repeated:
+        sentence = "The samples are far from real ones, and no closer than at the previous evaluation"
+        results[POOR] = [("poor", f"{sentence}: {far[0]}.")] if far and not improving else []
     seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
     early = seconds is not None and seconds < YOUNG
-    for name, rule in RULES.items():
-        result = rule(events)
+    findings: list[Finding] = []
+    unjudged: dict[str, str] = {}
+    for name, result in results.items():
         if early and result and name in USUAL_AT_FIRST and not isinstance(result, str):
-            first = result[0].sentence.removesuffix(".")
+            first = result[0][1].removesuffix(".")
             result = f"as every run begins like this: {first[0].lower()}{first[1:]}"
         if isinstance(result, str):
             unjudged[name] = result
         else:
-            findings += result
-    trends = _trends(events)
-    improving = next((trend.improving for trend in trends if trend.improving), "")
-    far = next((trend.far for trend in trends if trend.far), None)
+            findings += (Finding(kind, sentence, ADVICE[kind]) for kind, sentence in result)
     young = ""
     if early:
         young = f"it has trained for {seconds:.0f} s"
-    elif far is not None and not improving and all(trend.evaluations < 2 for trend in trends):
-        young = f"there is one evaluation, and {far}"
-    return Diagnosis(tuple(findings), tuple(name for name in RULES if name not in unjudged), unjudged, improving, young)
+    elif far and not improving and not repeated:
+        young = f"there is one evaluation, and {far[0]}"
+    judged = tuple(name for name in results if name not in unjudged)
+    return Diagnosis(tuple(findings), judged, unjudged, improving[0] if improving else "", young)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,27 +28,32 @@ from ganzoo.files import (
     as_argument,
     default_folder,
     locked_append,
+    read_lines,
     refuse_links,
     sweep,
     write_atomically,
 )
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import ValidationFailed
-from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
 from ganzoo.runs.provenance import package_changes
-from ganzoo.runs.schemas import (
+from ganzoo.runs.records import (
     BEST,
     FILES,
     FOLDERS,
     LOCK,
     RUN,
     SCORE,
+    Checkpoint,
+    Record,
+    final_scores,
+    is_event,
+    load_latest,
+    own_protocol,
     read_description,
-    read_events,
     read_scores,
+    save_checkpoint,
     similar_run,
 )
-from ganzoo.runs.scores import final_scores, own_protocol
 
 Which = Literal["last", "best"]
 """Which of a run's checkpoints."""
@@ -56,15 +61,10 @@ Which = Literal["last", "best"]
 
 @dataclass(frozen=True)
 class Reader:
-    """What opened run folders may read, because a folder may come from a stranger.
+    """What opened run folders may read, because a folder may come from a stranger."""
 
-    Attributes:
-        data_dir: Where dataset files are; it replaces the folder that the run recorded.
-        anywhere: Whether a run may read any path that it names.
-    """
-
-    data_dir: Path | None = None
-    anywhere: bool = False
+    data_dir: Path | None = None  # where dataset files are, instead of the folder that the run recorded
+    anywhere: bool = False  # whether a run may read any path that it names
 
 
 _reader = ContextVar("reader", default=Reader())  # noqa: B039 - it is frozen
@@ -103,15 +103,7 @@ def _paths(value: Any, base: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, holder: int | None = None) -> Iterator[None]:
-    """Hold a folder's lock until the block ends or the process dies.
-
-    Args:
-        folder: The folder.
-        holder: The process that held it last, for the message.
-
-    Raises:
-        GanzooError: Another process holds it, or the folder cannot be written.
-    """
+    """Hold a folder's lock until the block ends or the process dies."""
     # The timeout is longer than a reader holds the lock in ``is_locked``.
     lock = FileLock(refuse_links(folder / LOCK, folder), timeout=0.2)
     try:
@@ -148,40 +140,34 @@ def is_locked(folder: Path) -> bool:
 MAX_BYTES_OF_A_PLANE = 1_000_000
 
 
+@dataclass(eq=False, repr=False)
 class RunFolder:
     """A folder with ``recipe.yaml``, ``run.json``, ``events.jsonl``, ``scores.jsonl``, ``samples/``, ``checkpoints/``.
 
     Make one with ``create`` or ``open``. A process that trains in it holds its lock (``claimed``); reading needs none.
     """
 
-    def __init__(self, path: Path, info: dict[str, Any]) -> None:
-        self.path = path
-        self.info = info
-        self.reader = _reader.get()
+    path: Path
+    info: dict[str, Any]
+    reader: Reader = field(default_factory=_reader.get)
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
-        """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty.
-
-        Raises:
-            GanzooError: The folder is in use or not empty, or cannot be created.
-        """
+        """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty."""
         cls.refuse_used(path)
+        content = recipe.to_yaml().encode()
         try:
             path.mkdir(parents=True, exist_ok=True)
             with locked(path):
                 cls.refuse_used(path)  # another process may have been faster
                 for folder in FOLDERS:
                     (path / folder).mkdir(exist_ok=True)
-                content = recipe.to_yaml().encode()
                 write_atomically(path / "recipe.yaml", content)
                 run = cls(path, {"schema": RUN, **info, "own_protocol": own_protocol(recipe)})
                 run.update(recipe_digests=[_digest(content)])
             return run
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             cls(path, {}).discard()
-            if isinstance(error, UnicodeError):
-                raise
             sentence = f"Cannot create the run folder {path} ({error.strerror})."
             if error.errno in NO_SPACE:
                 raise RunError(sentence, "Free some space, and try again.") from error
@@ -189,11 +175,7 @@ class RunFolder:
 
     @staticmethod
     def refuse_used(path: Path) -> None:
-        """Check that a run can be created in a folder: it is missing or empty, or its creation was interrupted.
-
-        Raises:
-            GanzooError: It already holds something else, or cannot be written.
-        """
+        """Refuse a folder that holds something other than the beginning of a run."""
         if (path / "run.json").exists():
             raise GanzooError(
                 f"{path} already holds a run.",
@@ -202,20 +184,10 @@ class RunFolder:
             )
         if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
             raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out (in Python out=...).")
-        existing = next((one for one in (path, *path.parents) if one.exists()), path)
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            reason = "cannot be written" if existing.is_dir() else "is not a folder"
-            raise GanzooError(
-                f"Cannot create the run folder {path} ({existing} {reason}).", "Use a folder you can write to."
-            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open an existing run. Its status is ``killed`` if it was ``running`` and its process is gone.
-
-        Raises:
-            GanzooError: There is no run, or its description cannot be read.
-        """
+        """Open an existing run. Its status is ``killed`` if it was ``running`` and its process is gone."""
         path = Path(path)
         info = read_description(path)
         if info["status"] == "running" and not is_locked(path):
@@ -229,9 +201,6 @@ class RunFolder:
         """Be the only process that trains in this folder, until the block ends or the process dies.
 
         Files that killed processes left half-written are removed.
-
-        Raises:
-            GanzooError: Another process trains in it.
         """
         with locked(self.path, self.info.get("pid")):
             self.info = read_description(self.path)
@@ -250,7 +219,8 @@ class RunFolder:
     def discard(self) -> None:
         """Remove a run that has not begun to train; other files in its folder are kept."""
         for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # there is none
+                (self.path / name).unlink()
         for folder in (*(self.path / name for name in FOLDERS), self.path):
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
@@ -259,26 +229,22 @@ class RunFolder:
         """Rewrite recipe.yaml, for a run that is resumed with changes."""
         content = recipe.to_yaml().encode()
         # The digest first: whichever of the two recipes survives a crash, its digest is recorded.
-        digests = [*self.info.get("recipe_digests", []), _digest(content)]
-        self.update(recipe_digests=digests, own_protocol=own_protocol(recipe))
+        digests = dict.fromkeys([*self.info.get("recipe_digests", []), _digest(content)])
+        self.update(recipe_digests=list(digests), own_protocol=own_protocol(recipe))
         write_atomically(self.path / "recipe.yaml", content)
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = (), *, scored: bool = True) -> Recipe:
-        """The run's resolved recipe, with overrides applied.
+        """The run's resolved recipe, with overrides of the form ``a.b=c`` applied.
 
-        Args:
-            zoo: Where its names are looked up.
-            overrides: Changes of the form ``a.b=c``.
-            scored: Whether its metrics are needed; if not, those that are not installed are only a warning.
+        If its metrics are not needed (``scored=False``), those that are not installed are only a warning.
 
         Raises:
             GanzooError: ganzoo did not write its recipe.yaml, or the recipe is invalid here. If packages of plugins are
                 missing or have changed since the run began, the message names them.
         """
         self.refuse_another_recipe()
-        file = self.path / "recipe.yaml"
         try:
-            recipe = load_recipe(file, zoo, list(overrides), scored=scored)
+            recipe = load_recipe(self.path / "recipe.yaml", zoo, list(overrides), scored=scored)
         except ValidationFailed as error:
             error.sentence = "\n".join([error.sentence, *package_changes(self.info)])
             error.args = (error.sentence,)
@@ -318,25 +284,18 @@ class RunFolder:
         """Record what this user trains the run on, which later commands may read without being told again."""
         data_dir = data_dir.resolve() if data_dir else None
         self.update(data_dir=str(data_dir) if data_dir else None)
-        if data_dir is None and not any(_paths(recipe.dataset.options, Path())):
-            return
-        with suppress(GanzooError, OSError):  # the cache cannot be written: the user will be asked again
-            _mark(recipe, data_dir).touch()
+        if data_dir is not None or any(_paths(recipe.dataset.options, Path())):
+            with suppress(GanzooError, OSError):  # the cache cannot be written: the user will be asked again
+                _mark(recipe, data_dir).touch()
 
     def refuse_another_recipe(self) -> None:
-        """Refuse a recipe.yaml that ganzoo did not write: the run's weights and scores belong to the one it did.
-
-        Raises:
-            GanzooError: It is missing, damaged or edited.
-        """
+        """Refuse a recipe.yaml that ganzoo did not write: the run's weights and scores belong to the one it did."""
         file = self.path / "recipe.yaml"
         if not file.is_file():
             raise GanzooError(f"{file} is missing.", "Restore it from a copy, or start over with another --out.")
-        known = self.info.get("recipe_digests")
-        if not known or (digest := _digest(file.read_bytes())) in known:
-            return
+        known, digest = self.info.get("recipe_digests"), _digest(file.read_bytes())
         # A process that resumes the run may have changed both files since this one opened it.
-        if digest not in read_description(self.path).get("recipe_digests", []):
+        if known and digest not in known and digest not in read_description(self.path).get("recipe_digests", []):
             raise GanzooError(
                 f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
                 "Restore it from a copy. To change settings, resume the run with --set.",
@@ -346,27 +305,25 @@ class RunFolder:
         """Append one record to events.jsonl."""
         locked_append(self.path / "events.jsonl", [record])
 
-    def events(self) -> list[dict[str, Any]]:
-        """The records of events.jsonl in order, without those that a resumed run replaced.
+    def events(self) -> list[Record]:
+        """The events in order, without those that a resumed run replaced; damaged ones are left out with a warning.
 
-        Damaged records are left out with a warning. A resumed run goes back to its checkpoint and logs everything
-        after it again.
+        A resumed run goes back to its checkpoint and logs everything after it again.
         """
-        return read_events(self.path / "events.jsonl")
+        kept: list[Record] = []
+        for record in read_lines(self.path / "events.jsonl", is_event):
+            if record["event"] == "resume":
+                kept = [old for old in kept if old["images"] <= record["images"]]
+            kept.append(record)
+        return kept
 
     def append_score(self, *scores: Mapping[str, Any]) -> None:
         """Append scores to scores.jsonl, durably."""
         records = [{**score, "schema": SCORE} for score in scores]
         locked_append(self.path / "scores.jsonl", records, durable=True)
 
-    def scores(self) -> list[dict[str, Any]]:
-        """All scores so far, in order, without those that a resumed run replaced.
-
-        Damaged ones are left out with a warning.
-
-        Raises:
-            GanzooError: A newer ganzoo wrote one of them.
-        """
+    def scores(self) -> list[Record]:
+        """All scores so far, in order, without those that a resumed run replaced; see ``read_scores``."""
         return read_scores(self.path / "scores.jsonl")
 
     def forget_scores_after(self, images: int) -> None:
@@ -374,15 +331,24 @@ class RunFolder:
         if any(score["images"] > images for score in self.scores()):
             locked_append(self.path / "scores.jsonl", [{"resumed": images}], durable=True)
 
-    def final_scores(self) -> list[dict[str, Any]]:
-        """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""
+    def final_scores(self) -> list[Record]:
+        """The final scores, those by the recipe's own protocol first; see ``ganzoo.runs.records.final_scores``."""
         return final_scores(self.scores(), self.info.get("own_protocol", {}))
 
-    def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write a checkpoint, of which the newest two are kept, and record in run.json that there is one."""
-        path = save_checkpoint(self.path / "checkpoints", tensors, state)
+        save_checkpoint(self.path / "checkpoints", tensors, state)
         self.update(saved_images=state["images"])
-        return path
+
+    def save_best(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], best: Mapping[str, Any]) -> None:
+        """Write the checkpoint with the best score so far, replacing the previous one, and record the score."""
+        save_checkpoint(self.path / BEST, tensors, state, keep=1)
+        self.update(best=best)
+
+    def best(self) -> dict[str, Any] | None:
+        """``{"metric", "value", "images", ...}`` of the checkpoint with the best score; None if it is not kept."""
+        known = self.info.get("best")
+        return known if known and (self.path / BEST / f"{known['images']:012d}.json").exists() else None
 
     def save_plane(self, images: int, samples: Tensor, field: Tensor | None) -> None:
         """Save one point of a run on 2D data: samples (n, 2), and the discriminator's field (k, k) or None."""
@@ -398,22 +364,8 @@ class RunFolder:
                 if path.stem.isdecimal() and path.stat().st_size < MAX_BYTES_OF_A_PLANE:
                     yield int(path.stem), load_tensors(path.read_bytes())
 
-    def save_best(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-        """Write the checkpoint with the best score so far, replacing the previous one."""
-        return save_checkpoint(self.path / BEST, tensors, state, keep=1)
-
-    def best(self) -> dict[str, Any] | None:
-        """``{"metric", "value", "images", ...}`` of the checkpoint with the best score; None if it is not kept."""
-        known = self.info.get("best")
-        kept = known and (self.path / BEST / f"{known['images']:012d}.json").exists()
-        return known if kept else None
-
     def find_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest intact checkpoint or None, and a message for each damaged one that was skipped.
-
-        Raises:
-            GanzooError: Every checkpoint is damaged, or those that the run once had are gone.
-        """
+        """The newest intact checkpoint or None, and a message for each damaged one that was skipped."""
         checkpoint, damaged = load_latest(self.path / "checkpoints")
         if checkpoint is None and (saved := self.info.get("saved_images")):
             raise GanzooError(
@@ -423,11 +375,7 @@ class RunFolder:
         return checkpoint, damaged
 
     def checkpoint(self, which: Which = "last") -> Checkpoint:
-        """The newest intact checkpoint, or the one with the best score.
-
-        Raises:
-            GanzooError: There is none.
-        """
+        """The newest intact checkpoint, or the one with the best score."""
         checkpoint, _ = self.find_checkpoint() if which == "last" else load_latest(self.path / BEST)
         if checkpoint is not None:
             return checkpoint
@@ -439,12 +387,8 @@ class RunFolder:
         )
 
 
-def scores_in(path: Path) -> list[dict[str, Any]]:
-    """The scores of a run folder, or of a file that ``ganzoo eval --out`` wrote.
-
-    Raises:
-        GanzooError: It is neither, or it is damaged.
-    """
+def scores_in(path: Path) -> list[Record]:
+    """The scores of a run folder, or of a file that ``ganzoo eval --out`` wrote."""
     if path.is_dir():
         return RunFolder.open(path).scores()
     remedy = "Give a run or a scores file."
@@ -457,11 +401,7 @@ def scores_in(path: Path) -> list[dict[str, Any]]:
 
 
 def free_folder(recipe_name: str) -> Path:
-    """The first unused folder of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ...
-
-    Raises:
-        GanzooError: ``runs`` is a link.
-    """
+    """The first unused folder of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ..."""
     root = default_folder("runs")
     path, number = root / recipe_name, 1
     while path.exists() or path.is_symlink():

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -33,12 +33,9 @@ from ganzoo.files import parse_json
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reproducibility import default_modes, resolve_device, tensors_digest
-from ganzoo.runs.checkpoint import Checkpoint, below
 from ganzoo.runs.folder import RunFolder, Which, reading
 from ganzoo.runs.provenance import package_changes
-
-if TYPE_CHECKING:
-    from ganzoo.training.trainer import Trainer
+from ganzoo.runs.records import Checkpoint
 
 Weights = Literal["ema", "raw"]
 PREFIX = "zoo:"
@@ -139,18 +136,8 @@ class TrainedGenerator:
         """Like ``sample``, with the requested labels, int64 (n,), or None if it is unconditional."""
         n, seed = _whole("number of images", n), _whole("seed", seed)
         number = None if label is None else self.class_number(label)
-        with _DRAWING, default_modes():
-            return draw(
-                self.assembly.objective,
-                self._networks(weights),
-                n,
-                seed=seed,
-                device=self.device,
-                labels=None if number is None else torch.full((max(0, n),), number),
-                classes=self.classes,
-                truncation=truncation,
-                sources=self._sources(source),
-            )
+        labels = None if number is None else torch.full((max(0, n),), number)
+        return self._draw(n, seed, labels, weights, source, truncation=truncation)
 
     def decode(
         self,
@@ -194,18 +181,24 @@ class TrainedGenerator:
             labels = as_labels(labels, len(codes), "Got")
             for label in set(labels.tolist()):
                 self.class_number(label)
+        return self._draw(len(codes), 0, labels, weights, source, codes=codes)[0]
+
+    def _draw(
+        self, n: int, seed: int, labels: Tensor | None, weights: Weights | None, source: Tensor | None, **how: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """See ``ganzoo.evaluation.sampling.draw``, which takes ``how``."""
         with _DRAWING, default_modes():
             return draw(
                 self.assembly.objective,
                 self._networks(weights),
-                len(codes),
-                seed=0,
+                n,
+                seed=seed,
                 device=self.device,
                 labels=labels,
                 classes=self.classes,
-                codes=codes,
                 sources=self._sources(source),
-            )[0]
+                **how,
+            )
 
     def model(self, weights: Weights | None = None) -> TrainedModel:
         """The trained model, for metrics of the model itself.
@@ -264,8 +257,7 @@ class TrainedGenerator:
             raise GanzooError(
                 f"The run {self.run.path} has no '{weights}' weights.", f"It has: {', '.join(self.weights)}."
             )
-        roles = self.assembly.objective.samples_with
-        networks = {role: self.assembly.networks[role] for role in roles}
+        networks = {role: self.assembly.networks[role] for role in self.assembly.objective.samples_with}
         for role, network in networks.items():
             with _described_by_its_recipe(role, self.run):
                 network.load_state_dict(self.checkpoint.weights(f"{PREFIXES[weights]}.{role}"))
@@ -273,16 +265,10 @@ class TrainedGenerator:
 
 
 def _whole(what: str, value: object) -> int:
-    """An integer of any library as Python's; ``what`` names it in errors.
-
-    Raises:
-        GanzooError: It is not a single whole number.
-    """
-    try:
+    """An integer of any library as Python's; ``what`` names it in errors."""
+    with suppress(TypeError, RuntimeError):  # a meta tensor raises the latter
         if not isinstance(value, bool):
             return operator.index(value)  # type: ignore[arg-type]  # it may be anything
-    except (TypeError, RuntimeError):  # a meta tensor raises the latter
-        pass
     raise GanzooError(f"The {what} {value!r:.100} is not a whole number.", "Give a single int.")
 
 
@@ -341,11 +327,11 @@ def load(
             recipe, saved = folder.recipe(zoo, scored=False), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):
-        kind, options = folder.info.get("modality", "images"), folder.info.get("modality_options", {})
-        modality = recorded(kind, folder.info["shape"], options)
+        info = folder.info
+        modality = recorded(info.get("modality", "images"), info["shape"], info.get("modality_options", {}))
         modality = modality or folder.dataset(recipe, zoo).modality  # a plugin's
-        columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
-        assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
+        columns = tuple((name, tuple(shape)) for name, shape in info.get("columns", {}).items())
+        assembly = assemble(recipe, zoo, modality, info["classes"], columns)
     with _described_by_its_recipe("objective", folder):
         # Not strictly: published weights have no such state, and a run may lack state that a plugin has added since.
         assembly.objective.load_state_dict(saved.weights("objective"), strict=False)
@@ -355,11 +341,7 @@ def load(
 
 
 def refuse_name(run: str | Path, zoo: Zoo) -> None:
-    """Refuse the name of a recipe or a pretrained generator if a run folder is expected; suggest what to write instead.
-
-    Raises:
-        GanzooError: It is such a name, and there is no file or folder of that name.
-    """
+    """Refuse the name of a recipe or a pretrained generator where a run folder is expected."""
     name = str(run)
     if Path(run).exists():
         return
@@ -376,11 +358,7 @@ def zoo_name(source: str | Path) -> str | None:
 
 
 def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
-    """A pretrained generator: its run as the card describes it, the recipe, and the weights.
-
-    Raises:
-        GanzooError: There is no generator of that name, or its files do not match.
-    """
+    """A pretrained generator: its run as the card describes it, the recipe, and the weights."""
     if name not in zoo.pretrained:
         known = [entry.name for entry in zoo.pretrained]
         raise unknown("pretrained generator", name, known, zoo.pretrained.hint, zoo.pretrained.aliases)
@@ -410,13 +388,14 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str =
             yield f"{prefix}{key}", value
 
 
-def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
-    """The recipe with the digest of the weights that it starts from, and those weights; ``{}`` if it starts from none.
+def pinned(recipe: Recipe, zoo: Zoo, begun: Recipe | None = None) -> tuple[Recipe, dict[str, Tensor]]:
+    """The recipe with the digest of the weights that it starts from; and those weights, ``{}`` if there are none.
 
-    Raises:
-        GanzooError: The weights are not found, or do not match the digest in the recipe.
+    A run that has ``begun`` no longer needs its source, which may be gone or have trained further.
     """
-    start = recipe.train.init_from
+    start, known = recipe.train.init_from, begun.train.init_from if begun else None
+    if start and known and start.source == known.source and start.sha256 in (None, known.sha256):
+        return recipe.with_train(init_from=known), {}
     if start is None:
         return recipe, {}
     name = zoo_name(start.source)
@@ -429,57 +408,3 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
             "Remove sha256 to start from the current weights.",
         )
     return recipe.with_train(init_from=InitFrom(source=start.source, sha256=digest)), tensors
-
-
-def pinned_as_recorded(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
-    """A recipe with the digest of the weights that it starts from: the one of a run's recipe if both name one source.
-
-    The run no longer needs its source, which may be gone or have trained further.
-
-    Raises:
-        GanzooError: The weights of another source are not found, or do not match the digest in the recipe.
-    """
-    start, recorded = asked.train.init_from, begun.train.init_from
-    if start and recorded and start.source == recorded.source and start.sha256 in (None, recorded.sha256):
-        return asked.with_train(init_from=recorded)
-    return pinned(asked, zoo)[0]
-
-
-def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
-    """Give a trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
-
-    Args:
-        trainer: At its first step.
-        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; if one of the two is missing, the other is used for both.
-        source: What messages call the weights.
-        log: Called with a message about networks that are missing.
-
-    Raises:
-        GanzooError: All networks are missing, or one has different sizes.
-    """
-    averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
-    anew = []
-    for role, network in trainer.networks.items():
-        raw, ema = below(f"networks.{role}", tensors), below(f"ema.{role}", tensors)
-        trained, average = raw or ema, ema or raw
-        if not trained:
-            anew.append(role)
-            continue
-        try:
-            network.load_state_dict(trained)
-            if role in averaged:
-                averaged[role].load_state_dict(average)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300].rstrip(".")
-            raise GanzooError(
-                f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
-                "Start from a run with the same networks.",
-            ) from error
-    if len(anew) == len(trainer.networks):
-        raise GanzooError(
-            f"{source} has none of the networks of the recipe '{trainer.recipe.name}'.",
-            f"It needs one of: {', '.join(trainer.networks)}.",
-        )
-    if anew:
-        they_start = "it starts" if len(anew) == 1 else "they start"
-        log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")

@@ -30,18 +30,16 @@ from ganzoo.evaluation.sampling import discriminator_field, draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import as_argument, write_atomically
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.scores import SAMPLE_SEED
+from ganzoo.runs.records import SAMPLE_SEED
 from ganzoo.training.optim import broken_networks
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import ThreadTuner, shares_of_a_step
+from ganzoo.training.tuning import ThreadTuner
 
 GRID_ROWS, GRID_CLASSES = 8, 40
 """A grid of samples has a column for each class, but at most ``GRID_CLASSES``."""
 REPLAYED, REPLAY_SAMPLES = 60, 500
 """How many points of a run on 2D data its report replays, and how many samples at each."""
-PROFILED_AT = 50
-"""Steps before a profile: by then, memory is allocated and the number of threads is chosen."""
 CHECK_SIGNALS_EVERY, LONG_STEP = 8, 1.0
 """Steps that several processes take between checks whether to stop, since torchrun kills after 30 seconds. If a step
 takes more than ``LONG_STEP`` seconds, they check after each one."""
@@ -60,119 +58,65 @@ class Callbacks:
     log: Callable[[str], None] = lambda sentence: None  # progress messages
 
 
-class ContainedTracker(Tracker):
+@dataclass
+class ContainedTracker:
     """A tracker whose failure does not end the run: it is logged, and the tracker receives nothing more."""
 
-    def __init__(self, tracker: Tracker, name: str, log: Callable[[str], None]) -> None:
-        self._tracker = tracker
-        self._name = name
-        self._log = log
-        self._failed = False
+    tracker: Tracker
+    name: str
+    report: Callable[[str], None]
+    failed: bool = False
 
-    def log(self, record: Mapping[str, Any]) -> None:
-        """One record of events.jsonl."""
-        self._call("log", record)
-
-    def picture(self, images: int, path: Path) -> None:
-        """A grid of samples was saved."""
-        self._call("picture", images, path)
-
-    def close(self) -> None:
-        """The run has ended; this also reaches a tracker that has failed."""
-        self._call("close")
-
-    def _call(self, method: str, *facts: Any) -> None:
-        if self._failed and method != "close":
+    def call(self, method: str, *facts: Any) -> None:
+        """Call a method of the tracker; ``close`` also reaches one that has failed."""
+        if self.failed and method != "close":
             return
         try:
-            getattr(self._tracker, method)(*facts)
+            getattr(self.tracker, method)(*facts)
         except Exception as error:
-            if not self._failed:
+            if not self.failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
-                sentence = f"The tracker '{self._name}' failed ({cause})."
-                self._log(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
-            self._failed = True
+                sentence = f"The tracker '{self.name}' failed ({cause})."
+                self.report(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
+            self.failed = True
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a run."""
+@dataclass
+class TrainingLoop:
+    """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption."""
 
     dataset: Dataset  # the training images
     sources: Mapping[str, Tensor]  # the objective's inputs for samples besides latent codes, by column
     evaluator: Evaluator
     trainer: Trainer  # at its first step, or restored from a checkpoint
-
-
-class TrainingLoop:
-    """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption.
-
-    Args:
-        parts: The parts of the run.
-        run: The folder to write to; None in processes that are not main.
-        trackers: Receive every event.
-        callbacks: ``on_step`` is called after each step.
-        seconds: Training seconds that earlier processes spent on this run.
-        threads: Chooses the number of CPU threads.
-        profile: Report where the time of a step goes, once training is under way.
-
-    Attributes:
-        seconds: Training seconds so far, evaluation excluded.
-        reached: Why training ended early; "" if it did not.
-    """
-
-    def __init__(
-        self,
-        parts: Parts,
-        run: RunFolder | None,
-        trackers: Sequence[Tracker],
-        callbacks: Callbacks,
-        seconds: float,
-        threads: ThreadTuner,
-        profile: bool = False,
-    ) -> None:
-        self.trainer = parts.trainer
-        self.evaluator = parts.evaluator
-        self._dataset = parts.dataset
-        self._sources = parts.sources
-        self._variety: VarietyWatch | None = None
-        self.run = run
-        self.seconds = seconds
-        self.reached = ""
-        self._trackers = trackers
-        self._callbacks = callbacks
-        self._logged_at = (self.trainer.images, seconds)
-        self._saved_at = time.monotonic()
-        self._saved = self.trainer.images
-        self._evaluated = -1
-        self._stop = StopRequests(
-            "" if run is None else "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
-        )
-        self._step_seconds = 0.0
-        self._check_signals_every = 1
-        self._threads = threads
-        self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
+    threads: ThreadTuner  # chooses the number of CPU threads
+    callbacks: Callbacks
+    run: RunFolder | None = None  # None in processes that are not main
+    trackers: Sequence[ContainedTracker] = ()
+    seconds: float = 0.0  # of training so far, evaluation excluded
+    reached: str = ""  # why training ended early
+    _variety: VarietyWatch | None = None
+    _evaluated: int = -1
+    _step_seconds: float = 0.0
+    _check_signals_every: int = 1
 
     def train(self) -> None:
-        """Train to the end, or until the requested score is reached.
-
-        Raises:
-            Interrupted: Ctrl-C; the state is saved, unless a second one came first.
-            Terminated: SIGTERM or SIGHUP; the state is saved.
-            Diverged: A loss, a gradient, a weight or a sample is no longer finite; what was saved before is kept.
-        """
+        """Train to the end, or until the requested score is reached."""
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
+        self._saved, self._saved_at = trainer.images, time.monotonic()
+        self._logged_at = (trainer.images, self.seconds)
+        sentence = "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
+        self._stop = StopRequests("" if self.run is None else sentence)
         with self._stop, self._loss_reported():
             if self.run is not None:
                 with self._stop.at_once(*self._stopped()):
                     self.evaluator.prepare()
-                    extractors = self.evaluator.extractors
-                    if len(self._dataset) > 1:
-                        self._variety = VarietyWatch(extractors, self._dataset, trainer.device)
+                    if len(self.dataset) > 1:
+                        self._variety = VarietyWatch(self.evaluator.extractors, self.dataset, trainer.device)
             if trainer.images == 0:
                 if config.init_from is not None:  # saved now: their source may be gone when the run is resumed
-                    self._save_checkpoint()
+                    self._save()
                 self._draw_grid()
                 self._record_plane()
             elif self._crossed(every):
@@ -181,13 +125,11 @@ class TrainingLoop:
                 started_at = time.perf_counter()
                 trainer.step()
                 self._step_seconds = time.perf_counter() - started_at
-                threads = self._threads.after_step(self._step_seconds)
+                threads = self.threads.after_step(self._step_seconds)
                 self.seconds += time.perf_counter() - started_at
                 if threads is not None:
                     self._log_event("threads", threads=threads)
-                if trainer.steps == self._profiled_at:
-                    self._log_profile()
-                self._callbacks.on_step(trainer.images)
+                self.callbacks.on_step(trainer.images)
                 evaluate = self._crossed(every)
                 log = evaluate or self._crossed(config.log_every)
                 if log:
@@ -211,12 +153,6 @@ class TrainingLoop:
                 self._save()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
-
-    def _log_profile(self) -> None:
-        shares = shares_of_a_step(self.trainer)
-        listed = sorted(((share, kind) for kind, share in shares.items() if share >= 0.005), reverse=True)
-        self._callbacks.log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
-        self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
     def _crossed(self, every: int | None, images: int | None = None) -> bool:
         """Whether the step that ended at ``images``, by default the last, crossed a multiple of ``every`` images."""
@@ -272,14 +208,11 @@ class TrainingLoop:
     def _save(self) -> None:
         # The last step may have broken weights that no loss has seen yet.
         self._refuse_not_finite([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
-        if self._saved != self.trainer.images:
-            self._save_checkpoint()
+        if self._saved != self.trainer.images or self.trainer.images == 0:
+            tensors, state = self._checkpoint()
+            if self.run is not None:
+                self.run.save_checkpoint(tensors, state)
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
-
-    def _save_checkpoint(self) -> None:
-        tensors, state = self._checkpoint()
-        if self.run is not None:
-            self.run.save_checkpoint(tensors, state)
 
     def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors and the state to save. All processes call it, because each adds its random state."""
@@ -302,7 +235,7 @@ class TrainingLoop:
         """
         trainer, processes = self.trainer, self.trainer.processes
         if self.evaluator.requests:
-            self._callbacks.on_evaluation(trainer.recipe.evaluate.samples)
+            self.callbacks.on_evaluation(trainer.recipe.evaluate.samples)
         try:
             with self._stop.at_once(*self._stopped()):
                 self._draw_grid()
@@ -338,16 +271,13 @@ class TrainingLoop:
         images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, labels=labels, overview=True)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
-        for tracker in self._trackers:
-            tracker.picture(self.trainer.images, path)
+        for tracker in self.trackers:
+            tracker.call("picture", self.trainer.images, path)
 
     def _record_plane(self) -> None:
         """In a run on 2D data, save what its report replays: samples, and the discriminator's field."""
-        trainer = self.trainer
-        if self.run is None:
-            return
-        modality = trainer.objective.spec.modality
-        if not isinstance(modality, Points) or modality.shape[-1] != 2:
+        trainer, modality = self.trainer, self.trainer.objective.spec.modality
+        if self.run is None or not isinstance(modality, Points) or modality.shape[-1] != 2:
             return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
@@ -374,7 +304,7 @@ class TrainingLoop:
             device=trainer.device,
             labels=labels,
             classes=trainer.objective.spec.classes,
-            sources=self._sources,
+            sources=self.sources,
             part=part,
             overview=overview,
         )
@@ -392,11 +322,10 @@ class TrainingLoop:
             missing = [request for request in self.evaluator.requests if own[request.name] not in known]
         if not processes.any(bool(missing)):
             return
-        part = (processes.rank, processes.size)
         # Processes draw different samples, so the generator may have diverged for some of them only.
         failure: Diverged | None = None
         try:
-            images, labels = self._samples(weights, trainer.recipe.evaluate.samples, part)
+            images, labels = self._samples(weights, trainer.recipe.evaluate.samples, (processes.rank, processes.size))
         except Diverged as error:
             failure = error
         if processes.any(failure is not None):
@@ -435,13 +364,12 @@ class TrainingLoop:
             return {}
         own = self._protocols(self.trainer.kinds_of_weights[0])[metric]
         every, now = self.trainer.recipe.evaluate.every_images, self.trainer.images
-        curve = {
+        return {
             score["images"]: float(score["value"])
             for score in self.run.scores()
             if identity(score["protocol"]) == own
             and (score["images"] == now or (score["images"] < now and self._crossed(every, score["images"])))
         }
-        return dict(sorted(curve.items()))
 
     def _better(self, metric: str) -> Literal["lower", "higher"]:
         (better,) = {one.metric.better for one in self.evaluator.requests if one.name == metric}
@@ -455,32 +383,30 @@ class TrainingLoop:
         best: dict[str, Any] | None = None
         value = self._curve(metric).get(self.trainer.images)
         if self.run is not None and value is not None:
-            known, sign = self.run.best(), 1 if self._better(metric) == "lower" else -1
+            known, sign = self.run.best() or {}, 1 if self._better(metric) == "lower" else -1
             # Scores that were measured differently, for instance with another evaluate.samples, are not comparable.
             measured = self._protocols(self.trainer.kinds_of_weights[0])[metric]
-            same = known is not None and (known["metric"], known.get("protocol", measured)) == (metric, measured)
-            if known is None or not same or sign * value < sign * known["value"]:
+            same = (known.get("metric"), known.get("protocol")) == (metric, measured)
+            if not same or sign * value < sign * known["value"]:
                 best = {"metric": metric, "value": value, "images": self.trainer.images, "protocol": measured}
         if not processes.any(best is not None):
             return
         tensors, state = self._checkpoint()
-        if self.run is not None:
-            self.run.save_best(tensors, state)
-            self.run.update(best=best)
+        if self.run is not None and best is not None:
+            self.run.save_best(tensors, state, best)
 
     def _reached_score(self) -> str:
         """The conditions in ``train.until`` in words if all are met at once, counting only the run's own scores."""
-        conditions = self.trainer.recipe.train.conditions
-        for until in conditions:
+        for until in self.trainer.recipe.train.conditions:
             curve = self._curve(until.metric)
             if self.trainer.images not in curve or not until.is_met(list(curve.values()), self._better(until.metric)):
                 return ""
-        return " and ".join(until.in_words for until in conditions)
+        return " and ".join(until.in_words for until in self.trainer.recipe.train.conditions)
 
     def _log_event(self, event: str, **facts: Any) -> None:
         if self.run is None:
             return
         record = {"event": event, "images": self.trainer.images, **facts}
         self.run.log(record)
-        for tracker in self._trackers:
-            tracker.log(record)
+        for tracker in self.trackers:
+            tracker.call("log", record)

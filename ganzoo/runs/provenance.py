@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import Any
 
 import torch
 
@@ -23,49 +22,16 @@ from ganzoo.registry.packages import OURS, distribution_name, distribution_of, i
 from ganzoo.registry.registry import NETWORK_KINDS
 from ganzoo.reproducibility import tensors_digest
 
-if TYPE_CHECKING:
-    from ganzoo.training.trainer import Trainer
-
 VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 
 MAX_NAMED = 10
 """Of more classes than this, only those that have changed are named."""
 
 
-def description(zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
-    """The content of run.json for a new run."""
-    return {
-        "recipe": trainer.recipe.name,
-        "status": "running",
-        "started": now(),
-        "id": uuid4().hex,
-        "seed": trainer.recipe.train.seed,
-        "data_dir": str(data_dir.resolve()) if data_dir else None,
-        "shape": list(dataset.shape),
-        "modality": dataset.modality.name,
-        "modality_options": dataset.modality.options(),
-        "columns": {name: list(shape) for name, shape in dataset.column_shapes},
-        "classes": len(dataset.classes),
-        "class_names": list(dataset.classes),
-        "engine": trainer.engine.name,
-        "processes": trainer.processes.size,
-        "precision": trainer.precision,
-        "parameters": trainer.assembly.parameter_counts(),
-        "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
-        "data_digest": data_digest(dataset),
-        "environment": environment(trainer.device),
-    }
-
-
 def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
-    """A sentence for each thing that has changed since the run began; none of them prevents resuming.
+    """A sentence for each thing that is not as in run.json; none of them prevents resuming.
 
-    Args:
-        info: The content of run.json.
-        found: Today's ``environment``.
-        recipe: The run's recipe, with its precision resolved.
-        zoo: Where its names are looked up.
-        digest: Today's ``data_digest``.
+    ``found`` is today's ``environment`` and ``digest`` today's ``data_digest``.
     """
     differ = "so the weights may differ in their bits from an unbroken run's."
     before = info.get("began_with") or info.get("environment") or {}
@@ -91,16 +57,7 @@ def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, z
 
 
 def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe) -> None:
-    """Refuse to resume with data of another shape, or with other classes: labels are positions in their list.
-
-    Args:
-        info: The content of run.json.
-        dataset: What the resumed run would train on.
-        recipe: The run's recipe.
-
-    Raises:
-        GanzooError: The shape or the classes have changed.
-    """
+    """Refuse to resume with data of another shape, or with other classes: labels are positions in their list."""
     began_with = tuple(info["shape"])
     if dataset.shape != began_with:
         automatic = recipe.dataset.options.get("size") == "auto"
@@ -126,8 +83,7 @@ def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe)
 
 def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
     """The plugins of other packages that the recipe trains with, each with its package and version."""
-    components = [(kind, component.name) for _, kind, component in recipe.components() if kind != "tracker"]
-    entries = [zoo.registry(kind).get(name) for kind, name in components]
+    entries = [zoo.registry(kind).get(part.name) for _, kind, part in recipe.components() if kind != "tracker"]
     names = {network.name for network in recipe.networks.values()}
     entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
     plugins = {entry.plugin: entry.distribution for entry in entries if entry.distribution.partition(" ")[0] != OURS}
@@ -166,14 +122,23 @@ def data_digest(dataset: Dataset) -> str:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Hardware and versions, as JSON: device, cpu, instructions, cores, threads, gpu, system, versions.
+    """Hardware and versions, as JSON.
 
-    torch.__version__ names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
+    CPUs with the same name but other vector and matrix instructions can differ tenfold in bfloat16. torch.__version__
+    names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
     """
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name.*?:(.*)", info.read_text(errors="replace"), re.M) if info.exists() else None
+    instructions = {
+        "AVX2": torch.cpu._is_avx2_supported(),
+        "AVX512": torch.cpu._is_avx512_supported(),
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
     return {
         "device": str(device),
-        "cpu": _cpu_name(),
-        "instructions": _instructions(),
+        "cpu": named[1].strip() if named else platform.processor() or platform.machine(),
+        "instructions": [name for name, supported in instructions.items() if supported],
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -200,26 +165,6 @@ def hardware_in_words(found: Mapping[str, Any]) -> str:
     # An untrusted file may contain anything here.
     instructions = ", ".join(map(str, listed)) if isinstance(listed, list) else ""
     return f"{cpu} ({instructions})" if instructions else str(cpu)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _instructions() -> list[str]:
-    """The CPU's vector and matrix instruction sets: CPUs with the same name can differ tenfold in bfloat16."""
-    known = {
-        "AVX2": torch.cpu._is_avx2_supported(),
-        "AVX512": torch.cpu._is_avx512_supported(),
-        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
-        "AMX": torch.cpu._is_amx_tile_supported(),
-    }
-    return [name for name, supported in known.items() if supported]
 
 
 def _version(package: str) -> str | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -21,7 +21,6 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
-from ganzoo.build import build_objective, build_spec
 from ganzoo.config.loading import OWN_PICTURES, parse_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part, part_of
@@ -29,24 +28,17 @@ from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
+from ganzoo.registry.strict import read_mapping
 from ganzoo.reproducibility import preserved_random_state
-from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.folder import RunFolder, free_folder
-from ganzoo.runs.generator import initialise, pinned
-from ganzoo.runs.loop import Callbacks, ContainedTracker, Parts, TrainingLoop
-from ganzoo.runs.provenance import (
-    changed_plugins,
-    changes,
-    data_digest,
-    description,
-    environment,
-    now,
-    refuse_other_data,
-)
+from ganzoo.runs.generator import pinned
+from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
+from ganzoo.runs.provenance import changed_plugins, changes, data_digest, environment, now, refuse_other_data
+from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import EngineChoice, ThreadTuner, recorded_engine, settle_engine
+from ganzoo.training.tuning import ThreadTuner, recorded_engine, settle_engine
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +55,6 @@ CHANGEABLE = (
 )
 """What ``--set`` may change on resume: nothing that would contradict the steps already taken. Another device or engine
 may round differently from then on, but the meaning of a recipe does not depend on it."""
-REHEARSED, REHEARSED_SECONDS = 20, 2.0
-"""The most steps, and the most seconds, to time in order to estimate how long a run will take."""
 
 
 @contextmanager
@@ -110,11 +100,15 @@ class Task:
 
     def send(self, processes: Processes) -> None:
         """Send it to the other processes, which receive it in ``take_part``."""
-        data_dir = str(self.data_dir) if self.data_dir else None
         # The others' hardware may not be the main process's.
         precision = resolve_precision(self.recipe.train.precision, processes.device(self.recipe.train))
         recipe = self.recipe.with_train(precision=precision).to_yaml()
-        facts = {"name": self.recipe.name, "recipe": recipe, "data_dir": data_dir, "state": self.state}
+        facts = {
+            "name": self.recipe.name,
+            "recipe": recipe,
+            "data_dir": str(self.data_dir) if self.data_dir else None,
+            "state": self.state,
+        }
         processes.broadcast_bytes(json.dumps(facts).encode())
         processes.broadcast_bytes(save_tensors(dict(self.tensors)))
 
@@ -128,8 +122,8 @@ def take_part(zoo: Zoo, processes: Processes) -> None:
     facts, tensors = json.loads(content), load_tensors(processes.broadcast_bytes())
     data_dir = Path(facts["data_dir"]) if facts["data_dir"] else None
     task = Task(parse_recipe(facts["recipe"], facts["name"], zoo), data_dir, facts["state"], tensors)
-    parts, _, tuner = _prepared(task, zoo, None, Callbacks(), processes)
-    TrainingLoop(parts, None, (), Callbacks(), 0.0, tuner).train()
+    loop, _ = _prepared(task, zoo, None, Callbacks(), processes)
+    loop.train()
 
 
 @_process_kept()
@@ -142,24 +136,11 @@ def start(
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
-    profile: bool = False,
-    announce: bool = False,
     allow_trackers: bool = False,
 ) -> RunFolder:
-    """Train a recipe from the beginning.
+    """Train a recipe from the beginning in ``out``, new or empty, or in its next free folder below ``runs/``.
 
-    Args:
-        recipe: A validated recipe.
-        zoo: Where its names are looked up.
-        out: The run folder to create, new or empty; None means the recipe's next free one below ``runs/``.
-        data_dir: Where the user keeps dataset files.
-        dataset: Training images to use instead of the recipe's own, only with a single process.
-        callbacks: Receive progress.
-        processes: The processes that train together; the others call ``take_part``.
-        profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``,
-            only with a single process.
-        announce: Report the expected duration before the training starts, only with a single process.
-        allow_trackers: Whether the recipe's trackers may talk to a network.
+    A ``dataset`` replaces the recipe's own, only with a single process; other processes call ``take_part``.
     """
     callbacks = callbacks or Callbacks()
     if out is not None:
@@ -167,30 +148,47 @@ def start(
     folder = out or free_folder(recipe.name)
     callbacks.on_begin(recipe, folder)
     recipe, weights = pinned(recipe, zoo)
-    task = Task(recipe, data_dir, {}, weights)
     with preserved_random_state(processes.device(recipe.train)):
-        parts, choice, tuner = _prepared(task, zoo, dataset, callbacks, processes)
+        loop, choice = _prepared(Task(recipe, data_dir, {}, weights), zoo, dataset, callbacks, processes)
+        train, trainer = loop.dataset, loop.trainer
         if dataset is None and recipe.dataset.name == OWN_PICTURES:
-            callbacks.log(_pictures_in_words(recipe, zoo, data_dir, parts.dataset))
+            callbacks.log(_pictures_in_words(recipe, zoo, data_dir, train))
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
-        facts = description(zoo, parts.trainer, parts.dataset, data_dir)
-        if choice is not None:
-            facts["engine_choice"] = choice.plain()
-        run = _created(folder, recipe, facts, callbacks, elsewhere=out is None)
+        facts = {
+            "recipe": recipe.name,
+            "status": "running",
+            "started": now(),
+            "id": uuid4().hex,
+            "seed": recipe.train.seed,
+            "data_dir": str(data_dir.resolve()) if data_dir else None,
+            "shape": list(train.shape),
+            "modality": train.modality.name,
+            "modality_options": train.modality.options(),
+            "columns": {name: list(shape) for name, shape in train.column_shapes},
+            "classes": len(train.classes),
+            "class_names": list(train.classes),
+            "engine": trainer.engine.name,
+            "processes": processes.size,
+            "precision": trainer.precision,
+            "parameters": trainer.assembly.parameter_counts(),
+            "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
+            "data_digest": data_digest(train),
+            "environment": environment(trainer.device),
+            **choice,
+        }
+        while True:
+            try:
+                run = RunFolder.create(folder, recipe, facts)
+                break
+            except GanzooError:
+                taken, folder = folder, free_folder(recipe.name)
+                if out is not None or folder == taken:
+                    raise
+                callbacks.log(f"Another run has taken {taken} in the meantime. Run folder: {folder}")
         with run.claimed():
             run.accept_paths(recipe, data_dir)
             run.log({"event": "start", "images": 0})
-            return _train(
-                parts,
-                run,
-                zoo,
-                callbacks,
-                tuner,
-                profile=profile,
-                announce=announce,
-                is_new=True,
-                allow_trackers=allow_trackers,
-            )
+            return _train(loop, run, zoo, callbacks, is_new=True, allow_trackers=allow_trackers)
 
 
 @_process_kept()
@@ -208,20 +206,7 @@ def resume(
     """Resume a run from its newest intact checkpoint; on the same hardware, bit for bit as if it had never stopped.
 
     If its plugins, torch, training images or hardware have changed since it began, it reports this and continues.
-
-    Args:
-        run: The run folder.
-        zoo: Where the recipe's names are looked up.
-        overrides: Changes of the form ``a.b=c``, only of keys in ``CHANGEABLE``.
-        pictures: Where the user's own pictures, which the run trains on, are now.
-        dataset: Training images to use instead of the recipe's own, only with a single process.
-        callbacks: Receive progress.
-        processes: The processes that train together; the others call ``take_part``.
-        allow_trackers: Whether the run's trackers may talk to a network.
-
-    Raises:
-        GanzooError: It is not a run, it is done, another process trains it, an override cannot be changed on resume,
-            its data has another shape or other classes, or ``pictures`` are others than it began with.
+    Overrides change only keys in ``CHANGEABLE``; ``pictures`` is where the user's own pictures are now.
     """
     callbacks = callbacks or Callbacks()
     for override in overrides:
@@ -232,21 +217,26 @@ def resume(
             )
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     with run.claimed():
-        recorded = run.recipe(zoo)
-        recipe = run.recipe(zoo, overrides) if overrides else recorded
+        recipe = run.recipe(zoo, overrides)
         if pictures is not None:
-            recipe = _moved(run, recipe, pictures)
+            if recipe.dataset.name != OWN_PICTURES:
+                raise GanzooError(
+                    f"The run {run.path} trains on '{recipe.dataset.name}', not on pictures from a folder.",
+                    "Leave --data out.",
+                )
+            options = {**recipe.dataset.options, "path": str(pictures.expanduser().absolute())}
+            recipe = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"options": options})})
         callbacks.on_begin(recipe, run.path)
         # The pictures' absolute path, which the user has just named, is all that such a dataset reads.
         data_dir = run.data_dir(recipe) if dataset is None and pictures is None else None
-        task = _checkpointed(run, _as_recorded(run, recipe, processes), data_dir, zoo, callbacks)
+        task = _where_it_stopped(run, recipe, data_dir, zoo, callbacks, processes)
         planned = _planned_threads(run, task.state.get("images", 0))
         if processes.size != run.info.get("processes", 1):
             callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
-        with preserved_random_state(processes.device(task.recipe.train)):
-            parts, choice, tuner = _prepared(task, zoo, dataset, callbacks, processes, run, planned)
-            trainer = parts.trainer
-            if pictures is not None and data_digest(parts.dataset) != run.info.get("data_digest"):
+        with preserved_random_state(processes.device(recipe.train)):
+            loop, choice = _prepared(task, zoo, dataset, callbacks, processes, run, planned)
+            trainer, digest = loop.trainer, data_digest(loop.dataset)
+            if pictures is not None and digest != run.info.get("data_digest"):
                 raise GanzooError(
                     f"The pictures in {pictures} are not those that the run {run.path} began with.",
                     "Give the place that they were moved to, or start a new run.",
@@ -258,19 +248,19 @@ def resume(
                     f"The run {run.path} is done.",
                     "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
                 )
-            facts: dict[str, Any] = {}
-            before, after = recorded.train.images, recipe.train.images
-            if before != after:
-                facts = {"train_images": after, "train_images_before": before}
+            event = {"event": "resume", "images": trainer.images, "planned_threads": planned}
+            before = (read_mapping(run.path / "recipe.yaml").get("train") or {}).get("images")
+            if before not in (None, recipe.train.images):
+                event |= {"train_images": recipe.train.images, "train_images_before": before}
                 _refuse_or_warn_of_another_length(trainer, callbacks)
             if changed := changed_plugins(run.info, recipe, zoo):
-                facts["plugins"] = changed
-            if recipe != recorded:
+                event["plugins"] = changed
+            if overrides or pictures is not None:
                 run.replace_recipe(recipe)
             if dataset is None:
                 run.accept_paths(recipe, data_dir)
             hardware = environment(trainer.device)
-            for sentence in changes(run.info, hardware, task.recipe, zoo, data_digest(parts.dataset)):
+            for sentence in changes(run.info, hardware, task.recipe, zoo, digest):
                 callbacks.log(one_line(sentence))
             run.update(
                 status="running",
@@ -279,12 +269,11 @@ def resume(
                 precision=trainer.precision,
                 engine=trainer.engine.name,
                 processes=processes.size,
-                **({"engine_choice": choice.plain()} if choice is not None else {}),
+                **choice,
             )
             run.forget_scores_after(trainer.images)
-            run.log({"event": "resume", "images": trainer.images, "planned_threads": planned, **facts})
-            seconds = float(task.state.get("seconds", 0.0))
-            return _train(parts, run, zoo, callbacks, tuner, seconds, allow_trackers=allow_trackers)
+            run.log(event)
+            return _train(loop, run, zoo, callbacks, task.state.get("seconds", 0.0), allow_trackers=allow_trackers)
 
 
 def _prepared(
@@ -295,36 +284,12 @@ def _prepared(
     processes: Processes,
     resumed: RunFolder | None = None,
     planned: Sequence[tuple[int, int]] = (),
-) -> tuple[Parts, EngineChoice | None, ThreadTuner]:
-    """The parts of a run, ready for the next step, how its engine was chosen, and what chooses its threads."""
+) -> tuple[TrainingLoop, dict[str, Any]]:
+    """The loop of a run, ready for the next step, and what run.json says of how its engine was chosen."""
     if processes.is_main and processes.size > 1:
         task.send(processes)
-    use_available_cores(task.recipe.train.threads)
-    parts = _build(task.recipe, zoo, task.data_dir, dataset, callbacks, processes, resumed)
-    if task.state:
-        parts.trainer.restore(task.tensors, task.state)
-    elif (source := task.recipe.train.init_from) is not None:
-        initialise(parts.trainer, task.tensors, source.source, callbacks.log)
-    choice = settle_engine(parts.trainer, callbacks.log)
-    tuner = ThreadTuner(parts.trainer, None, planned, callbacks.log)
-    threads = task.state.get("threads", torch.get_num_threads())
-    if threads != torch.get_num_threads():  # summing with another number of threads changes bits
-        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
-        torch.set_num_threads(threads)
-    return parts, choice, tuner
-
-
-def _build(
-    recipe: Recipe,
-    zoo: Zoo,
-    data_dir: Path | None,
-    dataset: Dataset | None,
-    callbacks: Callbacks,
-    processes: Processes,
-    resumed: RunFolder | None = None,
-) -> Parts:
-    """Build the parts of a run, the trainer last: building the others must not shift its random numbers."""
-    device = processes.device(recipe.train)
+    recipe, data_dir = task.recipe, task.data_dir
+    use_available_cores(recipe.train.threads)
     entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
     validation, count = recipe.dataset.validation, recipe.dataset.count
 
@@ -337,94 +302,104 @@ def _build(
     if resumed is not None:
         refuse_other_data(resumed.info, train, recipe)
     metrics, sentences, extractors = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
-    needed = [(one.metric, "train.until waits for", "Wait for another score.") for one in recipe.train.conditions]
-    if recipe.train.keep_best is not None:
-        needed.append((recipe.train.keep_best, "train.keep_best names", "Name another score."))
-    for metric, what, remedy in needed:
-        if metric not in metrics:
+    needed = [(one.metric, "train.until waits for") for one in recipe.train.conditions]
+    needed.append((recipe.train.keep_best or "", "train.keep_best names"))
+    for metric, what in needed:
+        if metric and metric not in metrics:
             reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
-            raise GanzooError(f"{what} '{metric}'. {reason}", remedy)
+            raise GanzooError(f"{what} '{metric}'. {reason}", "Choose another score.")
     for sentence in sentences:
         callbacks.log(sentence)
-    objective = build_objective(recipe, zoo)
-    objective.spec = build_spec(recipe, zoo, train.modality, len(train.classes), train.column_shapes)
-    evaluator = Evaluator(
-        metrics,
-        entry if dataset is None else dataset,
-        options,
-        data_dir,
-        zoo,
-        device,
-        split=recipe.dataset.scored_split,
-        validation=validation,
-        count=count,
-        anyway=recipe.evaluate.anyway,
-        reference=processes.is_main and bool(metrics),
-        objective=objective,
-        extractors=extractors,
-    )
-    if processes.is_main and metrics:
-        evaluator.refuse_too_few(recipe.evaluate.samples)
+    device = processes.device(recipe.train)
     trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
-    sources = {}
-    if trainer.objective.generates_from:
-        columns = part(recipe.dataset.scored_split).columns
-        sources = {name: columns[name] for name in trainer.objective.generates_from}
-    return Parts(train, sources, evaluator, trainer)
-
-
-def _created(
-    folder: Path, recipe: Recipe, facts: Mapping[str, Any], callbacks: Callbacks, *, elsewhere: bool
-) -> RunFolder:
-    """Create the run in a folder; ``elsewhere``, if another process has been faster, in the recipe's next free one."""
-    while True:
-        try:
-            return RunFolder.create(folder, recipe, facts)
-        except GanzooError:
-            taken, folder = folder, free_folder(recipe.name)
-            if not elsewhere or folder == taken:
-                raise
-            callbacks.log(f"Another run has taken {taken} in the meantime. Run folder: {folder}")
-
-
-def _moved(run: RunFolder, recipe: Recipe, pictures: Path) -> Recipe:
-    """The recipe of a run on the user's own pictures, which are somewhere else now."""
-    if recipe.dataset.name != OWN_PICTURES:
-        raise GanzooError(
-            f"The run {run.path} trains on '{recipe.dataset.name}', not on pictures from a folder.",
-            "Leave --data out.",
+    with preserved_random_state(device):  # building the evaluator must not shift the trainer's random numbers
+        evaluator = Evaluator(
+            metrics,
+            entry if dataset is None else dataset,
+            options,
+            data_dir,
+            zoo,
+            device,
+            split=recipe.dataset.scored_split,
+            validation=validation,
+            count=count,
+            anyway=recipe.evaluate.anyway,
+            reference=processes.is_main and bool(metrics),
+            objective=trainer.objective,
+            extractors=extractors,
         )
-    options = {**recipe.dataset.options, "path": str(pictures.expanduser().absolute())}
-    return recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"options": options})})
+        if processes.is_main and metrics:
+            evaluator.refuse_too_few(recipe.evaluate.samples)
+    starts_from = trainer.objective.generates_from
+    columns = part(recipe.dataset.scored_split).columns if starts_from else {}
+    sources = {name: columns[name] for name in starts_from}
+    if task.state:
+        trainer.restore(task.tensors, task.state)
+    elif (source := recipe.train.init_from) is not None:
+        _initialise(trainer, task.tensors, source.source, callbacks.log)
+    choice = settle_engine(trainer, callbacks.log)
+    tuner = ThreadTuner(trainer, None, planned, callbacks.log)
+    threads = task.state.get("threads", torch.get_num_threads())
+    if threads != torch.get_num_threads():  # summing with another number of threads changes bits
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
+        torch.set_num_threads(threads)
+    loop = TrainingLoop(train, sources, evaluator, trainer, tuner, callbacks)
+    return loop, {"engine_choice": choice.plain()} if choice else {}
 
 
-def _as_recorded(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
-    """A run's recipe with `auto` as resolved when it began: another machine might choose differently."""
+def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
+    """Give a new trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
+
+    If the run has only ``networks.<role>.*`` or ``ema.<role>.*``, these are used for both.
+    """
+    averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
+    anew = []
+    for role, network in trainer.networks.items():
+        raw, ema = below(f"networks.{role}", tensors), below(f"ema.{role}", tensors)
+        trained, average = raw or ema, ema or raw
+        if not trained:
+            anew.append(role)
+            continue
+        try:
+            network.load_state_dict(trained)
+            if role in averaged:
+                averaged[role].load_state_dict(average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise GanzooError(
+                f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
+                "Start from a run with the same networks.",
+            ) from error
+    if len(anew) == len(trainer.networks):
+        raise GanzooError(
+            f"{source} has none of the networks of the recipe '{trainer.recipe.name}'.",
+            f"It needs one of: {', '.join(trainer.networks)}.",
+        )
+    if anew:
+        they_start = "it starts" if len(anew) == 1 else "they start"
+        log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")
+
+
+def _where_it_stopped(
+    run: RunFolder, recipe: Recipe, data_dir: Path | None, zoo: Zoo, callbacks: Callbacks, processes: Processes
+) -> Task:
+    """The newest intact checkpoint, or the beginning if the run was killed before its first one."""
+    checkpoint, damaged = run.find_checkpoint()
+    for sentence in damaged:
+        callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
+    # With `auto` as resolved when the run began: another machine might choose differently.
     device = processes.device(recipe.train)
     precision = run.info.get("precision") or recipe.train.precision
     recipe = recipe.with_train(precision="fp32" if precision == "tf32" and device.type != "cuda" else precision)
     if recipe.train.engine == "auto":
         recipe = recipe.with_train(engine=recorded_engine(run.info, device, processes.size) or "auto")
-    return recipe
-
-
-def _checkpointed(run: RunFolder, recipe: Recipe, data_dir: Path | None, zoo: Zoo, callbacks: Callbacks) -> Task:
-    """Go on from the newest intact checkpoint, or begin again if the run was killed before its first one."""
-    checkpoint, damaged = run.find_checkpoint()
-    for sentence in damaged:
-        callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
     if checkpoint is None:
         return Task(recipe, data_dir, {}, pinned(recipe, zoo)[1])
-    prune(checkpoint.path)
     return Task(recipe, data_dir, checkpoint.state, checkpoint.tensors)
 
 
 def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
-    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length.
-
-    Raises:
-        GanzooError: The run has already shown more images.
-    """
+    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length."""
     recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
     if recipe.train.images < trainer.images:
         raise GanzooError(
@@ -450,19 +425,16 @@ def _planned_threads(run: RunFolder, since: int) -> list[tuple[int, int]]:
 
 
 def _train(
-    parts: Parts,
+    loop: TrainingLoop,
     run: RunFolder,
     zoo: Zoo,
     callbacks: Callbacks,
-    tuner: ThreadTuner,
     seconds: float = 0.0,
     *,
-    profile: bool = False,
-    announce: bool = False,
     is_new: bool = False,
     allow_trackers: bool = False,
 ) -> RunFolder:
-    trainer = parts.trainer
+    trainer = loop.trainer
     trackers = [ContainedTracker(tracker, type(tracker).__name__, callbacks.log) for tracker in callbacks.trackers]
     try:
         left_out = () if allow_trackers else warn_of_network_trackers([trainer.recipe], zoo)
@@ -471,9 +443,7 @@ def _train(
                 tracker = zoo.trackers.get(component.name).create(run.path, **component.options)
                 trackers.append(ContainedTracker(tracker, component.name, callbacks.log))
         is_new = False
-        loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
-        if announce:
-            callbacks.log(_announcement(trainer))
+        loop.run, loop.trackers, loop.seconds = run, trackers, seconds
         loop.train()
         run.update(
             status="done",
@@ -493,7 +463,7 @@ def _train(
         raise
     finally:
         for contained in trackers:  # after the status is on disk: a tracker's upload may take a long time
-            contained.close()
+            contained.call("close")
     return run
 
 
@@ -507,23 +477,4 @@ def _pictures_in_words(recipe: Recipe, zoo: Zoo, data_dir: Path | None, dataset:
     return (
         f"Training on {len(dataset):,} images, {written(dataset.shape)}{kinds}{unused}; "
         f"{f'{held_out:,}' if held_out else 'none'} {'is' if held_out == 1 else 'are'} held out."
-    )
-
-
-def _announcement(trainer: Trainer) -> str:
-    """How long the run will take: a few steps are timed and then undone."""
-    with trainer.rehearsal():
-        trainer.step()  # compiles and allocates
-        trainer.flush()
-        started_at, steps = time.perf_counter(), 0
-        while steps < REHEARSED and time.perf_counter() - started_at < REHEARSED_SECONDS:
-            trainer.step()
-            steps += 1
-        trainer.flush()  # waits for the device
-        seconds = (time.perf_counter() - started_at) / steps * trainer.total_steps
-    duration = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    duration = duration if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-    return (
-        f"Showing {trainer.recipe.train.images:,} images takes about {duration} here, scores excluded; --set "
-        "train.images=N changes that."
     )

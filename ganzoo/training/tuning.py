@@ -15,16 +15,14 @@ because sums are added in another order; the run records each change with its st
 from __future__ import annotations
 
 import gc
-import os
 import statistics
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, TypeVar, get_args
 
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
 
 from ganzoo.config.schema import EngineName
 from ganzoo.errors import GanzooError, RunError
@@ -342,44 +340,3 @@ class ThreadTuner:
                 "times as long, because other programs use this machine or the networks are small."
             )
         return chosen
-
-
-STEP: Final = "a step of the training"
-KINDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul"),
-    "convolutions": ("convolution", "conv2d", "conv_transpose2d", "mkldnn"),
-    "optimizer and moving average": ("adam", "rmsprop", "sgd", "Optimizer", "lerp", "_foreach"),
-    "normalisation": ("batch_norm", "layer_norm", "group_norm", "native_norm"),
-    "activations and loss": ("relu", "tanh", "sigmoid", "softplus", "threshold", "clamp", "elu", "log_sigmoid"),
-    "images, latents and random numbers": ("index", "gather", "rand", "normal_", "uniform_", "multinomial"),
-    "copies and number formats": ("copy_", "cat", "contiguous", "clone", "aten::to", "_to_copy"),
-    "Python between operators": (STEP,),
-}
-"""Parts of operators' names; the first kind that matches counts, and the rest is ``other``."""
-
-
-def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:
-    """Shares of the time of some steps, by kind of work; they sum to 1.
-
-    The steps are undone, so training continues bit for bit. The profiler itself takes some of the time, most of it
-    between operators. On a GPU, this is the host's time, which is spent on launching operators.
-
-    Args:
-        trainer: A trainer past its first steps, which allocate memory.
-        steps: How many steps to profile.
-    """
-    # Keeps the profiler's library from writing its own log to the terminal, unless the user wants it.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    with trainer.rehearsal(), profile(activities=[ProfilerActivity.CPU]) as profiler:
-        for _ in range(steps):
-            with record_function(STEP):
-                trainer.step()
-    spent: Counter[str] = Counter(dict.fromkeys((*KINDS, "other"), 0.0))
-    for event in profiler.key_averages():
-        spent[kind_of(event.key)] += event.self_cpu_time_total
-    return {kind: time / spent.total() for kind, time in spent.items()}
-
-
-def kind_of(operator: str) -> str:
-    """The kind of work that an operator does."""
-    return next((kind for kind, parts in KINDS.items() if any(part in operator for part in parts)), "other")

@@ -15,7 +15,7 @@ from ganzoo.evaluation.protocol import excess
 from ganzoo.files import begins_like, refuse_to_overwrite, without_folders, write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.diagnosis import examine
+from ganzoo.runs.diagnosis import diagnose
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo_reports.run_figures import (
@@ -123,7 +123,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "best": run.best(),
         "kinds": KINDS,
         "health": health_plots(events),
-        "diagnosis": examine(run),
+        "diagnosis": diagnose(run.events()),
         "environment": environment(run.info),
         **_drawn(run, zoo, device, draw),
     }

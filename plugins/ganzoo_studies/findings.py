@@ -13,7 +13,7 @@ from ganzoo.api.metric import Scale
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.scores import is_own, own_protocol
+from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, Score, ScoredRun
 from ganzoo_studies.study import Cell, Claim, Measure, Study, Trial, load_study

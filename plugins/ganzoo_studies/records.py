@@ -25,8 +25,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
-from ganzoo.runs.schemas import Count, Name, Seconds
-from ganzoo.runs.scores import final_scores, own_protocol
+from ganzoo.runs.records import Count, Name, Seconds, final_scores, own_protocol
 from ganzoo_studies.cost import flops_per_image
 from ganzoo_studies.matrix import Job, job_folder
 

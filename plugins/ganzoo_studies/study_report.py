@@ -18,7 +18,7 @@ from ganzoo.evaluation.protocol import describe
 from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_atomically
 from ganzoo.formatting import NOTHING, figure
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.scores import is_own, own_protocol
+from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo_reports.templates import Picture, code, markdown, markdown_table, page
 from ganzoo_studies.findings import (

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 
 from ganzoo.files import refuse_links, sweep, temporary_name
-from ganzoo.runs.checkpoint import save_checkpoint
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.records import save_checkpoint
 from ganzoo_studies.records import RunRecord, recorded_run
 
 COPIED = ("recipe.yaml", "scores.jsonl", "run.json")

@@ -41,7 +41,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, external_plugins, hardware_in_words
-from ganzoo.runs.scores import is_own, own_protocol
+from ganzoo.runs.records import is_own, own_protocol
 from ganzoo.runs.start import warn_of_network_trackers
 from ganzoo.training.device import VARIABLES
 from ganzoo.training.signals import STOP_SIGNALS, StopRequests

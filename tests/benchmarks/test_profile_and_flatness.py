@@ -12,7 +12,7 @@ import scaling
 from ganzoo.config.loading import load_recipe
 from ganzoo.training.step import PhaseStep
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import STEP, kind_of, shares_of_a_step
+from profile_step import STEP, kind_of, shares_of_a_step
 from test_health import unwatched
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
+from ganzoo.runs.records import read_checkpoint, save_checkpoint
 from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()

@@ -16,7 +16,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
-from ganzoo.runs.schemas import NewerError
+from ganzoo.runs.records import NewerError
 from ganzoo.runs.start import resume, start
 from ganzoo.training.device import VARIABLES, available_cores
 from ganzoo_reports.run_report import write_report

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.runs.checkpoint import _digest, load_latest, prune, read_checkpoint, save_checkpoint
-from ganzoo.runs.schemas import NewerError
+from ganzoo.runs.records import NewerError, _digest, load_latest, prune, read_checkpoint, save_checkpoint
 
 
 def tensors(value):
@@ -77,7 +76,7 @@ def test_a_checkpoint_replaced_while_being_read_is_not_reported_as_damaged(tmp_p
             save_checkpoint(tmp_path, tensors(2), {"images": 2}, keep=1)
         return read(path)
 
-    monkeypatch.setattr("ganzoo.runs.checkpoint.read_checkpoint", replaced)
+    monkeypatch.setattr("ganzoo.runs.records.read_checkpoint", replaced)
     checkpoint, damaged = load_latest(tmp_path)
     assert (checkpoint.state["images"], damaged) == (2, [])
 

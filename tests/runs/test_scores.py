@@ -1,7 +1,7 @@
 """Which of a run's scores are final."""
 
 from ganzoo.config.loading import load_recipe
-from ganzoo.runs.scores import final_scores, is_own, own_protocol
+from ganzoo.runs.records import final_scores, is_own, own_protocol
 
 OWN = {"dataset": "mnist", "split": "test", "n_fake": 500, "sample_seed": 0}
 

@@ -18,10 +18,10 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.api import _changes_on_resume
-from ganzoo.runs.checkpoint import read_checkpoint
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load, published
 from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.records import read_checkpoint
 from ganzoo.runs.start import resume, start
 from ganzoo_reports.cards import _command, publish
 from ganzoo_studies.matrix import job_of

@@ -14,7 +14,7 @@ from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
-from ganzoo.runs.scores import own_protocol
+from ganzoo.runs.records import own_protocol
 from ganzoo_studies import cost
 from ganzoo_studies.findings import all_claims, curve, find, in_order, value_of, verdicts
 from ganzoo_studies.matrix import Job, joined

@@ -310,9 +310,9 @@ def test_a_signal_during_an_exchange_is_handled_at_the_next_one(monkeypatch, sec
 
     trainer.step = step
     trainer.objective = SimpleNamespace(spec=SimpleNamespace(modality=Images(1, 28, 28)))
-    parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, dataset=None)
+    threads = SimpleNamespace(after_step=lambda seconds: None)
     with pytest.raises(Terminated):
-        Steps(parts, None, (), Callbacks(), 0.0, SimpleNamespace(after_step=lambda seconds: None)).train()
+        Steps(None, {}, None, trainer, threads, Callbacks()).train()
     assert (Interrupted.asked, trainer.steps) == (2, steps)
 
 

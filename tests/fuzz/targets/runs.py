@@ -12,10 +12,10 @@ import mutations
 from ganzoo.api.dataset import cache_folder
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.protocol import counterparts
-from ganzoo.runs.checkpoint import load_latest
-from ganzoo.runs.diagnosis import examine
+from ganzoo.runs.diagnosis import diagnose
 from ganzoo.runs.folder import RunFolder, scores_in
 from ganzoo.runs.generator import load
+from ganzoo.runs.records import load_latest
 from ganzoo.runs.start import resume, start
 from ganzoo_reports.run_report import facts
 from ganzoo_reports.templates import page
@@ -103,7 +103,7 @@ class Targets:
         run = RunFolder.open(path)
         run.events()
         scores = run.scores()
-        examine(run).lines()
+        diagnose(run.events()).lines()
         if scores:
             coming = [(score["metric"], score["protocol"]) for score in scores]
             counterparts(coming, [SCORE, *scores_in(path)], path)
