@@ -37,7 +37,7 @@ from rich.text import Text
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
-from ganzoo.evaluation.protocol import describe, describe_images, excess
+from ganzoo.evaluation.protocol import describe, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.files import as_argument
 from ganzoo.formatting import figure
@@ -307,7 +307,7 @@ class RunProgress(Bars, Tracker):
                 )
             direction = BETTER[better(score["metric"].partition("@")[0])]
             more = f" `ganzoo report {place}` shows all {len(scores)} scores." if len(scores) > 1 else ""
-            self.say(f"{direction}; {describe_images(score['protocol'])}.{more}")
+            self.say(f"{direction}; {describe(score['protocol'])}.{more}")
         else:
             self.say(f"{title}. No scores: see above.")
         info = finished.info

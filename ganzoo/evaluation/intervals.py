@@ -13,19 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import stdev
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.api.metric import Statistics
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import torch_fidelity
 from ganzoo.reproducibility import full_precision
-
-if TYPE_CHECKING:
-    from ganzoo.api.metric import Statistics
-
 
 ROUNDS = 100
 """Resamplings behind a bootstrap interval."""
@@ -167,7 +162,7 @@ SMALLEST = 5
 class DistanceTo:
     """The Fréchet distances of many Gaussians to a single one, whose matrix square root is computed only once.
 
-    Equal to ``torch_fidelity.frechet_distance`` up to rounding: the trace of (ab)^½ equals that of (a^½ b a^½)^½, which
+    Equal to ``metrics.frechet_distance`` up to rounding: the trace of (ab)^½ equals that of (a^½ b a^½)^½, which
     is symmetric, and eigenvalues of symmetric matrices are much cheaper.
 
     Args:
@@ -218,18 +213,17 @@ KID_IMAGES = 10_000
 
 
 def kid_interval(
-    fake: Tensor, real: Tensor, value: float, spread: float, device: torch.device
+    fake: Tensor, real: Tensor, value: float, of_subsets: float, device: torch.device
 ) -> tuple[float, float] | None:
     """How much the kernel distance varies over other sets of as many samples from the same generator.
 
     The real images are not resampled. The kernel distance of all pairs is computed again without each sample in turn.
-    ``torch_fidelity.kernel_distance`` is a mean over random subsets, so the variance of such a mean is added.
 
     Args:
         fake: (n, width) float32.
         real: (m, width) float32.
         value: Their kernel distance.
-        spread: Its standard deviation over the subsets.
+        of_subsets: Its variance because it is a mean over random subsets.
         device: Where kernels are computed.
 
     Returns:
@@ -244,7 +238,7 @@ def kid_interval(
     to_real = _kernel_sums(a, b)
     without = (to_fake.sum() - 2 * to_fake) / ((n - 1) * (n - 2)) - 2 * (to_real.sum() - to_real) / ((n - 1) * m)
     variance = (n - 1) / n * float((without - without.mean()).square().sum()) * n / len(fake)
-    return around(value, math.sqrt(variance + spread**2 / torch_fidelity.KID_SUBSETS))
+    return around(value, math.sqrt(variance + of_subsets))
 
 
 def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""ganzoo's own metrics: their formulas, and their inputs and settings. ``requests.py`` registers their names."""
+"""ganzoo's own metrics: their formulas, some of them torch-fidelity's, and their inputs and settings.
+
+``requests.py`` registers their names.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,67 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ganzoo.api.metric import Metric, MetricInputs, ModelMetric
-from ganzoo.evaluation import intervals, torch_fidelity
+from ganzoo.api.metric import Metric, MetricInputs, ModelMetric, Statistics
+from ganzoo.evaluation import intervals
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
+
+SEED = 2020
+"""torch-fidelity's own seed, for all random choices inside its metrics."""
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+IS_SPLITS = 10
+
+
+def frechet_distance(fake: Statistics, real: Statistics) -> float:
+    """The Fréchet distance between two Gaussians (Heusel et al. 2017, arXiv:1706.08500, equation 6).
+
+    Returns:
+        At least 0 up to rounding; 0 for equal statistics. Squared units of the features.
+    """
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    return float(fid_statistics_to_metric(fake, real, verbose=False)[KEY_METRIC_FID])
+
+
+def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
+    """Kernel distance: the mean squared MMD of seeded subsets (Bińkowski et al. 2018, arXiv:1801.01401).
+
+    Args:
+        fake: (n, width).
+        real: (m, width).
+
+    Returns:
+        An unbiased estimate, which is about zero for equal distributions, also slightly below, and larger for others;
+        and the standard deviation over the subsets.
+    """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+
+    size = min(KID_SUBSET_SIZE, len(fake), len(real))
+    result = kid_features_to_metric(
+        fake, real, kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False
+    )
+    return float(result[KEY_METRIC_KID_MEAN]), float(result[KEY_METRIC_KID_STD])
+
+
+def classifier_score(logits: Tensor) -> tuple[float, float]:
+    """Inception Score with the extractor's own classes (Salimans et al. 2016, arXiv:1606.03498).
+
+    Args:
+        logits: (n, classes).
+
+    Returns:
+        1 to the number of classes, and the standard deviation over the splits.
+    """
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
+    result = isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=SEED)
+    return float(result[KEY_METRIC_ISC_MEAN]), float(result[KEY_METRIC_ISC_STD])
+
+
+def score_splits(n: int) -> int:
+    """The number of parts that the classifier score splits images into: up to 10, of at least two images each."""
+    return max(1, min(IS_SPLITS, n // 2))
+
 
 COVERED_FROM = 0.1
 """A class is covered from this fraction of its share among real images; below that, it may be misclassified noise."""
@@ -131,7 +192,7 @@ class FrechetDistance(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """In squared units of the features; biased upwards, more so for fewer samples."""
-        return torch_fidelity.frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
+        return frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """From a bootstrap over the samples."""
@@ -151,8 +212,7 @@ class FrechetDistanceAtInfinity(Metric):
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The settings of the line fitted to the scores of subsets."""
-        smallest = f"1/{intervals.SMALLEST}"
-        return {"points": intervals.POINTS, "smallest": smallest, "metric_seed": intervals.SEED}
+        return {"points": intervals.POINTS, "smallest": f"1/{intervals.SMALLEST}", "metric_seed": intervals.SEED}
 
 
 class KernelDistance(Metric):
@@ -162,22 +222,22 @@ class KernelDistance(Metric):
     range = "about 0 and up"
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``torch_fidelity.kernel_distance``."""
+        """See ``kernel_distance``."""
         return self._both(inputs)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """From a jackknife over the samples and the spread over subsets; None for fewer than three samples."""
-        fake, real = inputs.fake.values, inputs.real.features.values
-        return intervals.kid_interval(fake, real, value, self._both(inputs)[1], inputs.device)
+        of_subsets = self._both(inputs)[1] ** 2 / KID_SUBSETS
+        return intervals.kid_interval(inputs.fake.values, inputs.real.features.values, value, of_subsets, inputs.device)
 
     def _both(self, inputs: MetricInputs) -> tuple[float, float]:
         fake, real = inputs.fake.values, inputs.real.features.values
-        return inputs.shared("kernel distance", lambda: torch_fidelity.kernel_distance(fake, real))
+        return inputs.shared("kernel distance", lambda: kernel_distance(fake, real))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The number, size and seed of the subsets."""
-        size = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset))
-        return {"subsets": torch_fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": torch_fidelity.SEED}
+        size = min(KID_SUBSET_SIZE, inputs.n, len(inputs.real.dataset))
+        return {"subsets": KID_SUBSETS, "subset_size": size, "metric_seed": SEED}
 
 
 class ClassifierScore(Metric):
@@ -188,20 +248,20 @@ class ClassifierScore(Metric):
     needs_logits = alone = True
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``torch_fidelity.classifier_score``."""
-        return torch_fidelity.classifier_score(inputs.fake.class_logits)[0]
+        """See ``classifier_score``."""
+        return classifier_score(inputs.fake.class_logits)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """From the spread over the splits; None if there is only one."""
-        splits = torch_fidelity.score_splits(inputs.n)
+        splits = score_splits(inputs.n)
         if splits == 1:
             return None
-        spread = torch_fidelity.classifier_score(inputs.fake.class_logits)[1]
+        spread = classifier_score(inputs.fake.class_logits)[1]
         return intervals.of_mean_over_splits(value, spread, splits, (1.0, math.inf))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The splits over which the score is averaged."""
-        return {"splits": torch_fidelity.score_splits(inputs.n), "metric_seed": torch_fidelity.SEED}
+        return {"splits": score_splits(inputs.n), "metric_seed": SEED}
 
 
 class _Share(Metric):
@@ -247,19 +307,17 @@ class _Neighbours(Metric):
 
     def manifolds(self, inputs: MetricInputs) -> Manifolds:
         """The inputs that all four metrics share, computed once."""
-
-        def compute() -> Manifolds:
-            fake, real = inputs.fake.values, inputs.real
-            return manifolds(
-                fake,
-                real.features.values,
-                coverage_radii=real.radii(NEIGHBOURS),
-                precision_radii=real.radii(PRC_NEIGHBOURS),
-                recall_radii=radii(fake, PRC_NEIGHBOURS, device=inputs.device),
+        return inputs.shared(
+            "manifolds",
+            lambda: manifolds(
+                inputs.fake.values,
+                inputs.real.features.values,
+                coverage_radii=inputs.real.radii(NEIGHBOURS),
+                precision_radii=inputs.real.radii(PRC_NEIGHBOURS),
+                recall_radii=radii(inputs.fake.values, PRC_NEIGHBOURS, device=inputs.device),
                 device=inputs.device,
-            )
-
-        return inputs.shared("manifolds", compute)
+            ),
+        )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """Which nearest neighbour the ball around an image reaches to."""
@@ -439,4 +497,4 @@ class ReconstructionDistance(ModelMetric):
         """In squared units of the features. Both sets come from the same images, so perfect copies score 0."""
         assert inputs.see is not None
         again = inputs.real.dataset.modality.from_network(self.outputs(inputs))
-        return torch_fidelity.frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)
+        return frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)

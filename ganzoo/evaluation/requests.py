@@ -10,93 +10,75 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from ganzoo.api.dataset import Dataset
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import headline, how_to_score, wrong_metric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.metrics import (
-    Accuracy,
-    ClassCoverage,
-    ClassEntropy,
-    ClassifierScore,
-    Coverage,
-    Density,
-    FrechetDistance,
-    FrechetDistanceAtInfinity,
-    KernelDistance,
-    Memorisation,
-    ModeDivergence,
-    Modes,
-    Precision,
-    Quality,
-    Recall,
-    ReconstructionDistance,
-)
-from ganzoo.registry.loading import load_zoo
+from ganzoo.evaluation import metrics as own
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.packages import OURS as GANZOO
-from ganzoo.registry.registry import ALL
-
-if TYPE_CHECKING:
-    from ganzoo.api.dataset import Dataset
-    from ganzoo.registry.loading import Zoo
-    from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import ALL, Entry
 
 KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
 NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
 SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
 
-Row = tuple[str, type[Metric], str, str | None]
-OURS: tuple[Row, ...] = (
+OURS: tuple[tuple[str, type[Metric], str, str | None], ...] = (
     (
         "fid",
-        FrechetDistance,
+        own.FrechetDistance,
         "Fréchet distance between Gaussians fitted to the features",
         "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
     ),
     (
         "fid-infinity",
-        FrechetDistanceAtInfinity,
+        own.FrechetDistanceAtInfinity,
         "FID extrapolated to infinitely many samples",
         "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
     ),
     (
         "kid",
-        KernelDistance,
+        own.KernelDistance,
         "Kernel distance between the features, unbiased",
         "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
     ),
     (
         "is",
-        ClassifierScore,
+        own.ClassifierScore,
         "Classifier score: confident about each image, balanced over classes",
         "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
     ),
-    ("precision", Precision, "Share of samples on the manifold of real images", KYNKAANNIEMI),
-    ("recall", Recall, "Share of real images on the manifold of samples", KYNKAANNIEMI),
-    ("density", Density, "Number of real neighbourhoods around a sample, relative to the expected number", NAEEM),
-    ("coverage", Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
-    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples cover", None),
-    ("class-entropy", ClassEntropy, "Entropy of the samples' classes in nats", None),
-    ("accuracy", Accuracy, "Share of samples that show the requested class", None),
+    ("precision", own.Precision, "Share of samples on the manifold of real images", KYNKAANNIEMI),
+    ("recall", own.Recall, "Share of real images on the manifold of samples", KYNKAANNIEMI),
+    ("density", own.Density, "Number of real neighbourhoods around a sample, relative to the expected number", NAEEM),
+    ("coverage", own.Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
+    ("class-coverage", own.ClassCoverage, "Share of the real images' classes that the samples cover", None),
+    ("class-entropy", own.ClassEntropy, "Entropy of the samples' classes in nats", None),
+    ("accuracy", own.Accuracy, "Share of samples that show the requested class", None),
     (
         "memorisation",
-        Memorisation,
+        own.Memorisation,
         "Share of samples closer to a training image than that image is to any other",
         "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
     ),
-    ("modes", Modes, "Number of modes with at least one sample", SRIVASTAVA),
+    ("modes", own.Modes, "Number of modes with at least one sample", SRIVASTAVA),
     (
         "kl",
-        ModeDivergence,
+        own.ModeDivergence,
         "KL divergence of the samples' modes from the uniform distribution, in nats",
         "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
     ),
-    ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
-    ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
+    ("quality", own.Quality, "Share of samples that belong to a mode", SRIVASTAVA),
+    (
+        "reconstruction-fid",
+        own.ReconstructionDistance,
+        "Fréchet distance between real images and reconstructions",
+        None,
+    ),
 )
 """Name, class, summary and paper, in the order of ``all@...``."""
 
@@ -119,7 +101,7 @@ def better(name: str, zoo: Zoo | None = None) -> Better:
     return zoo.metric(name).better if name in zoo.metrics else "lower"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a plugin's metric may have no hash
 class MetricRequest:
     """A request for a metric in an extractor's features."""
 
@@ -169,9 +151,7 @@ def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
     entry = zoo.extractors.get(extractor)
     if entry.distribution.partition(" ")[0] == GANZOO:
         return {}
-    factory = entry.factory
-    while isinstance(factory, partial):
-        factory = factory.func
+    factory = entry.factory.func if isinstance(entry.factory, partial) else entry.factory
     return {"plugin": entry.distribution, "source": _source(factory.__module__)}
 
 
@@ -256,7 +236,7 @@ def fitting_metrics(
 
     Returns:
         The metrics that fit; a message for each extractor that does not fit and, if no metric fits, one that suggests a
-        remedy; and the extractors of the metrics that fit, on the CPU.
+        remedy; and the extractors, by name, on the CPU.
     """
     kept, sentences, extractors = [], [], dict[str, Extractor]()
     refused: dict[str, list[str]] = {}
@@ -279,8 +259,7 @@ def fitting_metrics(
             remedy = "Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
             fault = f"evaluate.metrics is empty. {remedy}"
         sentences.append(f"This run gets no scores: {fault}")
-    used = {name.partition("@")[2] for name in kept}
-    return kept, sentences, {name: one for name, one in extractors.items() if name in used}
+    return kept, sentences, extractors
 
 
 def written(shape: tuple[int, ...]) -> str:

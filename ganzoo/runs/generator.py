@@ -27,7 +27,7 @@ from ganzoo.build import Assembly, assemble
 from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, one_line, unknown
-from ganzoo.evaluation.image_io import as_labels
+from ganzoo.evaluation.evaluate import as_labels
 from ganzoo.evaluation.sampling import draw
 from ganzoo.files import parse_json
 from ganzoo.registry import strict

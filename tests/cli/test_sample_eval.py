@@ -318,7 +318,7 @@ def scores_of(app, *arguments):
 
 
 def test_all_metrics_of_a_dataset_are_added_to_those_that_are_named(app, tmp_path, zoo, monkeypatch):
-    monkeypatch.setattr("ganzoo.evaluation.torch_fidelity.KID_SUBSETS", 4)
+    monkeypatch.setattr("ganzoo.evaluation.metrics.KID_SUBSETS", 4)
     tiny = [*TINY[:2], "train.images=64", "train.batch_size=16", "train.device=cpu", "evaluate.metrics=[]"]
     run = start(load_recipe("vanilla-ring", zoo, tiny), zoo, tmp_path / "run").path
     scores = scores_of(app, run, "--metric", "modes@ring", "--all", "--samples", 50)

@@ -9,7 +9,7 @@ import torch
 
 from ganzoo import cli
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.image_io import call, is_function
+from ganzoo.evaluation.evaluate import call, is_function
 
 MODULE = """
 import os
