@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -294,8 +294,7 @@ class MetricInputs:
         """The result of ``compute``, computed once for all metrics that request it under this name."""
         if name not in self._shared:
             self._shared[name] = compute()
-        result: T = self._shared[name]
-        return result
+        return cast("T", self._shared[name])
 
 
 class Metric(ABC):

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from ganzoo.data import Data
 
 logger = logging.getLogger(__name__)
-SUBJECT = "Got"
 
 
 @default_modes()
@@ -112,7 +111,6 @@ def evaluate(
         real, options = find_dataset(dataset, zoo)
     else:
         real = as_dataset(dataset)
-    where = resolve_device("auto" if device is None else str(device))
     if metrics is None:
         metrics = required_headline(real.domain if isinstance(real, Dataset) else real.name, zoo)
     with allowing_code(allow_code):
@@ -122,7 +120,7 @@ def evaluate(
             options,
             None if data_dir is None else Path(data_dir),
             zoo,
-            where,
+            resolve_device("auto" if device is None else str(device)),
             split=split,
             validation=validation if split == "validation" else 0,
             anyway=anyway,
@@ -130,14 +128,12 @@ def evaluate(
         )
     modality = evaluator.dataset.modality
     if isinstance(images, str | Path):
-        pictures = read_pictures(images)
-    else:
-        pictures = images if isinstance(images, Pictures) else Pictures(as_samples(images, SUBJECT, modality))
+        images = read_pictures(images)
+    pictures = images if isinstance(images, Pictures) else Pictures(as_samples(images, modality=modality))
     if labels is not None:
-        pictures = replace(pictures, labels=as_labels(labels, len(pictures.images), SUBJECT))
-    wrong = modality.check(pictures.images) if pictures.images.dtype == modality.stored else None
-    if wrong:
-        raise GanzooError(f"{SUBJECT} {wrong}.", "Scale them as the dataset does.")
+        pictures = replace(pictures, labels=as_labels(labels, len(pictures.images)))
+    if pictures.images.dtype == modality.stored and (wrong := modality.check(pictures.images)):
+        raise GanzooError(f"Got {wrong}.", "Scale them as the dataset does.")
     if isinstance(modality, Images):
         pictures = pictures.fitted(evaluator.dataset.shape, crop=crop)
     for sentence in pictures.notes:
@@ -160,14 +156,9 @@ class Pictures:
         return Pictures(images, labels, (*self.notes, sentence))
 
     def fitted(self, shape: tuple[int, ...], *, crop: bool = False) -> Pictures:
-        """The same pictures with the size and channels of a dataset, if nothing but a black border is lost.
+        """The same pictures with the size and channels of a dataset, if nothing is lost.
 
-        Args:
-            shape: (channels, height, width) of the dataset.
-            crop: Whether a border that is black in all pictures may be cut off.
-
-        Raises:
-            GanzooError: They have another size, or are coloured while the dataset is grey.
+        With ``crop``, a border that is black in all pictures may be cut off.
         """
         if self.images.shape[2:] != shape[1:]:
             sizes = f"The pictures are {written(self.images.shape[1:])}, but the dataset's are {written(shape)}"
@@ -185,8 +176,8 @@ class Pictures:
                     f"{sizes}, and the border is black in all pictures.",
                     "Cut it off with --crop (in Python crop=True).",
                 )
-            note = f"A black border was cut off, leaving {written(inner.shape[1:])}."
-            return self.noted(note, inner, self.labels).fitted(shape)
+            cropped = f"A black border was cut off, leaving {written(inner.shape[1:])}."
+            return self.noted(cropped, inner, self.labels).fitted(shape)
         channels = self.images.shape[1]
         if channels == shape[0]:
             return self
@@ -200,13 +191,7 @@ class Pictures:
         return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
 
     def at_most(self, n: int, seed: int, why: str = "requested") -> Pictures:
-        """``n`` of them, drawn without replacement, or all of them if there are fewer.
-
-        Args:
-            n: How many.
-            seed: Decides which ones are drawn.
-            why: Where ``n`` comes from, for the note, such as ``default``.
-        """
+        """``n`` of them, drawn without replacement, or all if there are fewer; ``why`` says where ``n`` comes from."""
         if len(self.images) < n:
             return self.noted(f"Scoring all {len(self.images):,} images ({why}: {n:,}).", self.images, self.labels)
         if len(self.images) == n:
@@ -254,7 +239,7 @@ def _read_npz(path: Path) -> Pictures:
     who = f"The file {path} holds"
     images = as_samples(arrays["images"], who)
     labels = as_labels(arrays["labels"], len(images), who) if "labels" in arrays else None
-    return Pictures(images, labels, (f"{len(images):,} {', '.join(_described(images))}.",))
+    return Pictures(images, labels, (f"{len(images):,} {_described(images)}.",))
 
 
 def _read_folder(folder: Path) -> Pictures:
@@ -305,22 +290,16 @@ def _shape_of(picture: Image.Image, file: Path) -> tuple[int, int, int]:
     return len(picture.mode), picture.height, picture.width
 
 
-NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 REMEDY = "It is called as function(n, seed) and must return n uint8 images or float32 points, or (images, labels)."
 
 
 def is_function(what: str) -> bool:
     """Whether a text names a function and no file has that name."""
-    return NAMED.fullmatch(what) is not None and not Path(what).exists()
+    return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", what) is not None and not Path(what).exists()
 
 
 def call(what: str, n: int, seed: int) -> Pictures:
-    """The pictures that a function returns; its module may be in the working folder.
-
-    Args:
-        what: ``module:function``, both possibly dotted.
-        n: The number of pictures to request.
-        seed: The seed to pass to the function.
+    """The pictures that ``module:function``, both possibly dotted, returns; the module may be in the working folder.
 
     Raises:
         GanzooError: The function is missing or fails, or its result is not images or is ambiguous.
@@ -340,14 +319,13 @@ def call(what: str, n: int, seed: int) -> Pictures:
     if len(samples) != n:
         raise GanzooError(f"{what} returned {len(samples):,} images, but {n:,} were requested.", REMEDY)
     labels = None if labels is None else as_labels(labels, n, f"{what} returned")
-    kind, form = _described(samples)
-    return Pictures(samples, labels, (f"{n:,} {kind} from {what}, seed {seed}, {form}.",))
+    return Pictures(samples, labels, (f"{n:,} {_described(samples)}, from {what}, seed {seed}.",))
 
 
-def _described(samples: Tensor) -> tuple[str, str]:
+def _described(samples: Tensor) -> str:
     if samples.dtype == torch.uint8:
-        return "images", written(samples.shape[1:])
-    return "points", f"{samples.shape[-1]} dimensions"
+        return f"images, {written(samples.shape[1:])}"
+    return f"points, {samples.shape[-1]} dimensions"
 
 
 LAYOUTS = (
@@ -356,7 +334,7 @@ LAYOUTS = (
 )
 
 
-def as_samples(images: Any, who: str, modality: Modality | None = None) -> Tensor:
+def as_samples(images: Any, who: str = "Got", modality: Modality | None = None) -> Tensor:
     """Images or points on the CPU, from a tensor or array whose shape shows which axis is which.
 
     Args:
@@ -398,12 +376,8 @@ def as_samples(images: Any, who: str, modality: Modality | None = None) -> Tenso
     return tensor if first else tensor.permute(0, 3, 1, 2)
 
 
-def as_labels(labels: Any, n: int, who: str) -> Tensor:
-    """int64 (n,), on the CPU.
-
-    Raises:
-        GanzooError: They are not integers, or not one for each image.
-    """
+def as_labels(labels: Any, n: int, who: str = "Got") -> Tensor:
+    """Labels as int64 (n,), on the CPU; refused if they are not integers, or not one for each image."""
     remedy = "Labels must be integers, one for each image."
     with foreign_code(f"{who} labels that cannot be read", remedy):
         tensor = labels if isinstance(labels, Tensor) else torch.tensor(labels)  # as_tensor warns of read-only arrays

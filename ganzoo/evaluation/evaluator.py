@@ -87,20 +87,18 @@ class Evaluator:
     ) -> None:
         self.requests = parse_metrics(metrics, zoo)  # in order
         self.device = device
-        loaded = extractors or {}
         self.extractors = {
-            name: (loaded.get(name) or find_extractor(name, zoo, extractor_weights)).to(device)
+            name: ((extractors or {}).get(name) or find_extractor(name, zoo, extractor_weights)).to(device)
             for name in dict.fromkeys(request.extractor for request in self.requests if request.extractor)
         }
         if not reference:
             return
-        load: Callable[..., Dataset]
         if isinstance(dataset, Dataset):
-            load, options, split = partial(part_of, dataset), {}, "validation"
+            self._load, options, split = cache(partial(part_of, dataset)), {}, "validation"
         else:
             options = dataset.check(options)
-            load = partial(load_part, dataset, options, data_dir)
-        self._load, self._options, self._validation, self._count = cache(load), options, validation, count
+            self._load = cache(partial(load_part, dataset, options, data_dir))
+        self._options, self._validation, self._count = options, validation, count
         self._objective = objective
         # Whether nothing but the reference is known.
         self._alone = isinstance(dataset, Dataset) and not validation
@@ -111,10 +109,10 @@ class Evaluator:
             if (error := unfit(name, extractor, real, zoo, anyway=anyway)) is not None:
                 raise error
         if len(real) < 2:
-            sentence = (
-                f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2."
+            raise GanzooError(
+                f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2.",
+                "Provide more real images.",
             )
-            raise GanzooError(sentence, "Provide more real images.")
         self._code = {name: code_of(name, zoo) for name in self.extractors}
         self._images, self._seen = cache(self._choose), cache(self._see)
         self.draw, self._real_vs_real = cache(self._draw), cache(self._score_real)
@@ -226,9 +224,8 @@ class Evaluator:
         self, request: MetricRequest, n: int, sample_seed: int | None = None, weights: str | None = None
     ) -> dict[str, Any]:
         """The protocol that the score of ``n`` images by one of ``requests`` will have; the score is not computed."""
-        real, extractor, of_samples = self.real(request.extractor), self.extractors.get(request.extractor), {}
-        if not isinstance(request.metric, ModelMetric):
-            of_samples = {"n_fake": n, "n_floor": self._floor(request, n).n, "sample_seed": sample_seed}
+        real, extractor = self.real(request.extractor), self.extractors.get(request.extractor)
+        of_model = isinstance(request.metric, ModelMetric)
         out_of_domain = extractor is not None and not fits(extractor, real.dataset.domain)
         return {
             "metric": request.entry.name,
@@ -249,7 +246,7 @@ class Evaluator:
             "quantised": real.dataset.modality.quantisation,
             **({} if extractor is None else {"torch_fidelity": version("torch-fidelity")}),
             **request.metric.settings(self._inputs(real, n, _no_samples, None)),
-            **of_samples,
+            **({} if of_model else {"n_fake": n, "n_floor": self._floor(request, n).n, "sample_seed": sample_seed}),
             "weights": weights,
         }
 
@@ -460,8 +457,9 @@ def finite(request: MetricRequest, value: float) -> float:
     """
     value = float(value)
     if not math.isfinite(value):
-        ours = "There are too few images for it, or their features are too large; score more, or leave this metric out."
-        remedy = ours if request.is_ours else "Its plugin must return a finite number."
+        remedy = "Its plugin must return a finite number."
+        if request.is_ours:
+            remedy = "There are too few images for it, or their features are too large; score more, or leave it out."
         raise GanzooError(f"The metric '{request.name}' gave {value}.", remedy)
     return value
 

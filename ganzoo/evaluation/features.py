@@ -57,8 +57,14 @@ def extract(
     size = batch_size or extractor.batch_size
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
-    remedy = "Its plugin must return float features (n, width), and logits (n, classes) or None."
-    with torch.no_grad(), full_precision(device), foreign_code(f"The extractor '{name}' failed", remedy):
+    with (
+        torch.no_grad(),
+        full_precision(device),
+        foreign_code(
+            f"The extractor '{name}' failed",
+            "Its plugin must return float features (n, width), and logits (n, classes) or None.",
+        ),
+    ):
         for start in range(first * size, len(images), every * size):
             rows = slice(start, start + size)
             returned = extractor(images[rows].to(device, copy=True))
@@ -72,9 +78,8 @@ def _keep(name: str, what: str, returned: Any, rows: Tensor) -> None:
     """Copy what an extractor returned for a batch into the batch's rows of the result."""
     who = f"The extractor '{name}' returned"
     if not isinstance(returned, Tensor) or not returned.is_floating_point() or returned.shape != rows.shape:
-        kind = type(returned).__name__
-        if isinstance(returned, Tensor):
-            kind = f"{returned.dtype} of shape {tuple(returned.shape)}"
+        is_tensor = isinstance(returned, Tensor)
+        kind = f"{returned.dtype} of shape {tuple(returned.shape)}" if is_tensor else type(returned).__name__
         raise GanzooError(
             f"{who} {what} of type {kind}.", f"Its plugin declares {rows.shape[1]} floats for each image."
         )
@@ -160,9 +165,6 @@ def remembered(kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str
         kind: What the result is, for the file's name.
         key: Everything that the result depends on.
         compute: Returns them on the CPU.
-
-    Raises:
-        GanzooError: The cache's folder is a link.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -13,7 +13,6 @@ Protocol = Mapping[str, Any]
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
 """Keys that may differ between comparable scores: which samples were measured, and how many images gave the floor."""
 
-SCORE_BOTH = "Score both with `ganzoo eval`, with the same metric, dataset and number of samples."
 OPTIONS: Mapping[str, str] = {"split": "--split", "n_fake": "--samples"}
 """The keys that an option of ``ganzoo eval`` sets for any run or pictures."""
 
@@ -60,27 +59,14 @@ class Score:
 
 
 def excess(value: float, floor: float | None, sd: float | None) -> str:
-    """How far a score is above real vs real, ± the standard deviation of real vs real: ``+0.19 ± 0.004``.
-
-    Args:
-        value: The score.
-        floor: The score of real images; None if they have none.
-        sd: Its standard deviation over draws of real images, or None if unknown.
-    """
+    """How far a score is above real vs real, ± the standard deviation of real vs real: ``+0.19 ± 0.004``."""
     if floor is None:
         return "-"
     return f"{value - floor:+.3g}" if sd is None else f"{value - floor:+.3g} ± {sd:.2g}"
 
 
 def identity(protocol: Protocol) -> str:
-    """A text that is equal for scores measured in exactly the same way, including seed, weights and counts.
-
-    Args:
-        protocol: As returned by ``Evaluator.protocol``, or as read from scores.jsonl.
-
-    Returns:
-        Canonical JSON.
-    """
+    """Canonical JSON, equal for scores measured in exactly the same way, including seed, weights and counts."""
     return json.dumps(protocol, sort_keys=True, separators=(",", ":"), default=str)
 
 
@@ -145,7 +131,7 @@ def counterparts(
         if same:
             different = differences[0]
             how = "; ".join(f"{k}: {_short(one)} here, {_short(its)} there" for k, (one, its) in different.items())
-            remedy = SCORE_BOTH
+            remedy = "Score both with `ganzoo eval`, with the same metric, dataset and number of samples."
             if different.keys() <= OPTIONS.keys() and all(its is not None for _, its in different.values()):
                 options = " ".join(f"{OPTIONS[key]} {_short(its)}" for key, (_, its) in different.items())
                 remedy = f"Add {options} to measure as there."

@@ -91,12 +91,7 @@ def register_metrics(register: Register[Metric]) -> None:
 
 
 def better(name: str, zoo: Zoo | None = None) -> Better:
-    """Whether lower or higher scores of a metric are better; ``lower`` if it is not installed.
-
-    Args:
-        name: The part before the ``@``.
-        zoo: Where it is looked up; the installed plugins by default.
-    """
+    """Whether lower or higher scores of a metric are better; ``lower`` if it is not among the installed ones."""
     zoo = zoo or load_zoo()
     return zoo.metric(name).better if name in zoo.metrics else "lower"
 
@@ -160,20 +155,14 @@ def _source(module: str) -> str:
     """SHA-256, hexadecimal, of all .py files of a module's top-level package, or of the module's own file."""
     package, file = sys.modules.get(module.partition(".")[0]), getattr(sys.modules.get(module), "__file__", None)
     files = [path for folder in getattr(package, "__path__", ()) for path in sorted(Path(folder).rglob("*.py"))]
-    digest = hashlib.sha256()
-    for path in files or ([] if file is None else [Path(file)]):
-        if path.is_file():  # editors lock files with dangling links
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    files = files or ([] if file is None else [Path(file)])
+    # Editors lock files with dangling links.
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in files if path.is_file()]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extractor:
-    """The extractor with the given name, on the CPU, in evaluation mode.
-
-    Args:
-        name: Its registered name.
-        zoo: Where it is looked up.
-        weights: A file with its weights, if it accepts one; None means its own.
+    """The extractor with the given name, on the CPU, in evaluation mode; with its own weights, or those in a file.
 
     Raises:
         GanzooError: The name is unknown, or its weights are not available.
@@ -193,15 +182,7 @@ def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extracto
 
 
 def unfit(name: str, extractor: Extractor, dataset: Dataset, zoo: Zoo, *, anyway: bool = False) -> GanzooError | None:
-    """Why an extractor cannot judge a dataset's samples; None if it can.
-
-    Args:
-        name: Its registered name.
-        extractor: The extractor.
-        dataset: The dataset.
-        zoo: Where extractors that fit are looked up, for the remedy.
-        anyway: Whether one that was fitted to another dataset is accepted too.
-    """
+    """Why an extractor cannot judge a dataset's samples; None if it can, or ``anyway`` if it was fitted to another."""
     if not extractor.accepts(dataset.shape):
         return GanzooError(
             f"The extractor '{name}' accepts {written(extractor.shape)} images, but these are "
@@ -226,13 +207,7 @@ def fits(extractor: Extractor, domain: str) -> bool:
 def fitting_metrics(
     metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
 ) -> tuple[list[str], list[str], dict[str, Extractor]]:
-    """The metrics of a recipe that can score its dataset, and why the others cannot.
-
-    Args:
-        metrics: Names of the form ``<metric>@<extractor>``.
-        zoo: Where extractors are looked up.
-        dataset: The dataset whose samples are scored.
-        anyway: Whether extractors that were fitted to another dataset are accepted too.
+    """The metrics of a recipe that can score samples of its dataset, and why the others cannot.
 
     Returns:
         The metrics that fit; a message for each extractor that does not fit and, if no metric fits, one that suggests a
@@ -256,8 +231,9 @@ def fitting_metrics(
     if not kept:
         fault = f"no metric of its recipe fits the dataset '{dataset.domain}'. {how_to_score(dataset.domain, zoo)}"
         if not metrics and headline(dataset.domain, zoo):  # without a headline, it may have been [headline]
-            remedy = "Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
-            fault = f"evaluate.metrics is empty. {remedy}"
+            fault = (
+                "evaluate.metrics is empty. Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
+            )
         sentences.append(f"This run gets no scores: {fault}")
     return kept, sentences, extractors
 

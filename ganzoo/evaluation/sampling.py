@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
-from typing import cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ganzoo.api.bounds import INT64
 from ganzoo.api.metric import evaluating
@@ -125,11 +124,10 @@ def draw(
 
 def _truncated_w(
     objective: Objective, networks: Networks, classes: int, truncation: float, device: torch.device
-) -> RemovableHandle:
+) -> AbstractContextManager[Any]:
     """The truncation trick in w (Karras et al. 2019, arXiv:1812.04948, appendix B): w' = w̄ + ψ(w - w̄).
 
     w̄ is the mean of a conditional generator's w of the same class, because the mean over all classes belongs to none.
-    It ends where the handle's ``with`` block does.
     """
     mapping = cast("nn.Module", networks["generator"].mapping)
     each = max(100, MAPPED // max(1, classes))

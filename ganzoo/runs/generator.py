@@ -191,7 +191,7 @@ class TrainedGenerator:
         if not codes.isfinite().all():
             raise GanzooError("Some latent codes are NaN or infinite.", "Give finite ones, as the prior draws them.")
         if labels is not None:
-            labels = as_labels(labels, len(codes), "Got")
+            labels = as_labels(labels, len(codes))
             for label in set(labels.tolist()):
                 self.class_number(label)
         with _DRAWING, default_modes():

@@ -359,7 +359,7 @@ def here(tmp_path, monkeypatch):
 
 def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     result = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--out", "a.jsonl")
-    assert "100 images from cli_noise:noise, seed 0, 28x28 grey." in result.stderr
+    assert "100 images, 28x28 grey, from cli_noise:noise, seed 0." in result.stderr
     assert "\N{EN DASH}" in result.stdout
     (score,) = scores_in(here / "a.jsonl")
     assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 0)
