@@ -53,7 +53,6 @@ def extract(
     Raises:
         GanzooError: The extractor fails, or does not return what it declares.
     """
-    first, every = part
     size = batch_size or extractor.batch_size
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
@@ -65,7 +64,7 @@ def extract(
             "Its plugin must return float features (n, width), and logits (n, classes) or None.",
         ),
     ):
-        for start in range(first * size, len(images), every * size):
+        for start in range(part[0] * size, len(images), part[1] * size):
             rows = slice(start, start + size)
             returned = extractor(images[rows].to(device, copy=True))
             _keep(name, "features", returned[0], values[rows])
@@ -167,11 +166,10 @@ def remembered(kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str
         compute: Returns them on the CPU.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
-    short = hashlib.sha256(text.encode()).hexdigest()[:24]
     # Datasets that are Python objects may have any name.
     name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
     try:
-        path = cache_folder("references") / f"{name}-{short}.safetensors"
+        path = cache_folder("references") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
     except GanzooError as error:
         if not isinstance(error.__cause__, OSError):
             raise  # the folder is a link

@@ -373,8 +373,10 @@ class Memorisation(_Share):
     held_out = sees_training = True
 
     def counted(self, inputs: MetricInputs) -> Tensor:
-        train = inputs.training_set().features.values
-        return inputs.shared("memorised", lambda: memorised(inputs.fake.values, train, inputs.device))
+        return inputs.shared(
+            "memorised",
+            lambda: memorised(inputs.fake.values, inputs.training_set().features.values, inputs.device),
+        )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The training set, which need not be the reference."""

@@ -99,14 +99,13 @@ def draw(
                 f"Pass {name}=..., a tensor with one row for each sample.",
             )
     columns = {name: sources[name][torch.arange(n) % len(sources[name])] for name in objective.generates_from}
-    first, every = part
     with (
         torch.no_grad(),
         full_precision(device),
         evaluating(networks),
         _truncated_w(objective, networks, classes, truncation, device) if in_w and truncation < 1 else nullcontext(),
     ):
-        for start in range(first * batch_size, n, every * batch_size):
+        for start in range(part[0] * batch_size, n, part[1] * batch_size):
             rows = slice(start, start + batch_size)
             # Each batch has its own seed, so that it does not depend on who draws the batches before it; and a seed
             # other than that of the codes.
