@@ -18,8 +18,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import Dataset
-from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.reference import REAL_SEED
+from ganzoo.evaluation.evaluator import REAL_SEED, Evaluator
 from ganzoo.evaluation.requests import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo

@@ -29,9 +29,8 @@ from torch import Tensor
 from ganzoo import Dataset, Extractor, MetricInputs
 from ganzoo.api.metric import Features
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.features import RealImages, extract
 from ganzoo.evaluation.intervals import DistanceTo
-from ganzoo.evaluation.reference import RealImages
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from ganzoo.api.tracker import Tracker
     from ganzoo.config.schema import Recipe
     from ganzoo.errors import Diverged, GanzooError, Interrupted, foreign_code
-    from ganzoo.evaluation.evaluate import evaluate
-    from ganzoo.evaluation.image_io import read_pictures
+    from ganzoo.evaluation.evaluate import evaluate, read_pictures
     from ganzoo.evaluation.intervals import share_interval
     from ganzoo.evaluation.protocol import Score
     from ganzoo.runs.api import Run, recipe, recipes, train
@@ -50,8 +49,7 @@ _HOME = {
         "ganzoo.api.tracker": "Tracker",
         "ganzoo.config.schema": "Recipe",
         "ganzoo.errors": "Diverged GanzooError Interrupted foreign_code",
-        "ganzoo.evaluation.evaluate": "evaluate",
-        "ganzoo.evaluation.image_io": "read_pictures",
+        "ganzoo.evaluation.evaluate": "evaluate read_pictures",
         "ganzoo.evaluation.intervals": "share_interval",
         "ganzoo.evaluation.protocol": "Score",
         "ganzoo.runs.api": "Run recipe recipes train",

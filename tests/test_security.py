@@ -13,7 +13,7 @@ from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, one_line
-from ganzoo.evaluation.image_io import read_pictures
+from ganzoo.evaluation.evaluate import read_pictures
 from ganzoo.files import parse_json, temporary_name, write_atomically
 from ganzoo.registry.packages import installed
 from ganzoo.registry.strict import ValidationFailed, parse

@@ -598,7 +598,7 @@ def test_an_unforeseen_error_does_not_steer_the_terminal(call, tmp_path, monkeyp
         raise Odd(STEERING)
 
     # Nobody foresaw this one, which ganzoo raises itself.
-    monkeypatch.setattr("ganzoo.evaluation.image_io.call", broken)
+    monkeypatch.setattr("ganzoo.evaluation.evaluate.call", broken)
     code, _, told = call(*words)
     assert code == 1
     assert "Traceback" in told

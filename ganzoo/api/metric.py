@@ -8,22 +8,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.dataset import Dataset
+from ganzoo.api.objective import Networks, Objective
 from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import canonical_order, full_precision, seeded
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ganzoo.api.dataset import Dataset
-    from ganzoo.api.objective import Networks, Objective
-
-    Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
-
+Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
 
 _code_is_allowed = ContextVar("code_is_allowed", default=False)
 
@@ -148,7 +144,6 @@ class Features:
     @cached_property
     def statistics(self) -> Statistics:
         """Mean ``mu`` (k,) and covariance ``sigma`` (k, k) of ``projected``, float64; n at least 2."""
-        import numpy as np
         from torch_fidelity.metric_fid import fid_features_to_statistics
 
         # torch-fidelity averages in the input's type, and a float32 sum of many rows depends on their order.
@@ -299,8 +294,7 @@ class MetricInputs:
         """The result of ``compute``, computed once for all metrics that request it under this name."""
         if name not in self._shared:
             self._shared[name] = compute()
-        result: T = self._shared[name]
-        return result
+        return cast("T", self._shared[name])
 
 
 class Metric(ABC):

@@ -27,7 +27,7 @@ from ganzoo.cli.terminal import discard
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
-from ganzoo.evaluation.protocol import describe, describe_images, excess
+from ganzoo.evaluation.protocol import describe, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.files import as_argument
 from ganzoo.formatting import figure
@@ -252,7 +252,7 @@ class RunProgress(Bars, Tracker):
                 )
             direction = BETTER[better(score["metric"].partition("@")[0])]
             more = f" `ganzoo report {place}` shows all {len(scores)} scores." if len(scores) > 1 else ""
-            self.say(f"{direction}; {describe_images(score['protocol'])}.{more}")
+            self.say(f"{direction}; {describe(score['protocol'])}.{more}")
         self.say(
             f"{info['images']:,} images in {info['seconds']:.1f} s of training, {info['images_per_second']:,.0f} "
             f"images/s ({info['engine']}, {info['precision']}, {info['environment']['device']})"

@@ -195,9 +195,9 @@ def evaluate(
     from ganzoo.config.checking import required_headline
     from ganzoo.config.loading import find_dataset
     from ganzoo.data import VALIDATION
+    from ganzoo.evaluation.evaluate import call, is_function, read_pictures
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.evaluator import Evaluator
-    from ganzoo.evaluation.image_io import call, is_function, read_pictures
     from ganzoo.evaluation.protocol import counterparts
     from ganzoo.evaluation.requests import parse_metrics
     from ganzoo.files import locked_append, read_lines

@@ -1,37 +1,46 @@
-"""Score sets of images under a stated protocol."""
+"""Score sets of images under a stated protocol, beside the score of as many real images: real vs real."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
-from ganzoo.api.metric import MetricInputs, ModelMetric, TrainedModel
+from ganzoo.api.metric import Extractor, Features, MetricInputs, ModelMetric, TrainedModel
+from ganzoo.api.objective import Objective
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import torch_fidelity
-from ganzoo.evaluation.features import extract
+from ganzoo.evaluation import intervals
+from ganzoo.evaluation.features import RealImages, content_digest, extract, remembered
 from ganzoo.evaluation.protocol import Score
-from ganzoo.evaluation.reference import ReferenceData, finite
 from ganzoo.evaluation.requests import MetricRequest, code_of, find_extractor, fits, parse_metrics, unfit
 from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.files import without_folders
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import Entry
 from ganzoo.reproducibility import canonical_order, preserved_global_state, seeded
+from ganzoo.training.distributed import Processes
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ganzoo.api.metric import Extractor, Features
-    from ganzoo.api.objective import Objective
-    from ganzoo.registry.loading import Zoo
-    from ganzoo.registry.registry import Entry
-    from ganzoo.training.distributed import Processes
+FORMULAS = 1
+"""Increase this whenever one of ganzoo's metrics changes its result for the same inputs: it voids cached numbers."""
+INTERVALS = 1
+"""The same for intervals, from which cached deviations may be computed."""
+REAL_SEED = 0
+"""Seeds the choice of real images that are scored instead of samples, for real vs real."""
+MAX_DRAWS = 6
+MIN_DRAWS = 3
+"""The most and the fewest sets of real images whose scores give a standard deviation; with fewer sets, it comes from
+the interval of the first one."""
+HALF, OTHER_HALF = "half", "other half"
+"""Parts of the reference that are compared with one another if nothing else is known."""
 
 
 class Evaluator:
@@ -52,10 +61,6 @@ class Evaluator:
         reference: Whether to load real images. A process that only computes features for the main process needs none.
         objective: The objective that is trained, with its ``spec``; required by metrics of the trained model itself.
         extractors: Extractors that are already loaded, by name, because they may be large.
-
-    Attributes:
-        requests: The metrics to compute, in order.
-        extractors: By name, on ``device``, in evaluation mode.
 
     Raises:
         GanzooError: A name is unknown; or an extractor does not accept the dataset's images, was fitted to another
@@ -80,60 +85,43 @@ class Evaluator:
         objective: Objective | None = None,
         extractors: Mapping[str, Extractor] | None = None,
     ) -> None:
-        self.requests = parse_metrics(metrics, zoo)
+        self.requests = parse_metrics(metrics, zoo)  # in order
         self.device = device
-        self._objective = objective
-        self._count = count
-        loaded = extractors or {}
         self.extractors = {
-            name: (loaded.get(name) or find_extractor(name, zoo, extractor_weights)).to(device)
+            name: ((extractors or {}).get(name) or find_extractor(name, zoo, extractor_weights)).to(device)
             for name in dict.fromkeys(request.extractor for request in self.requests if request.extractor)
         }
-        self._reference: ReferenceData | None = None
         if not reference:
             return
-        load: Callable[..., Dataset]
         if isinstance(dataset, Dataset):
-            load, options, split = partial(_part_in_memory, dataset), {}, "validation"
+            self._load, options, split = cache(partial(part_of, dataset)), {}, "validation"
         else:
             options = dataset.check(options)
-            load = partial(load_part, dataset, options, data_dir)
-        load_once = cache(load)
-
-        def part(name: str) -> Dataset:
-            whole = {"all": ("train", 0, 0), "rest": ("train", validation, 0)}
-            return load_once(*whole.get(name, (name, validation, count)))
-
-        alone = isinstance(dataset, Dataset) and not validation
-        real = dataset if isinstance(dataset, Dataset) and alone else part(split)
+            self._load = cache(partial(load_part, dataset, options, data_dir))
+        self._options, self._validation, self._count = options, validation, count
+        self._objective = objective
+        # Whether nothing but the reference is known.
+        self._alone = isinstance(dataset, Dataset) and not validation
+        self.dataset = real = (
+            dataset if isinstance(dataset, Dataset) and self._alone else self._load(split, validation, count)
+        )
         for name, extractor in self.extractors.items():
             if (error := unfit(name, extractor, real, zoo, anyway=anyway)) is not None:
                 raise error
         if len(real) < 2:
-            sentence = (
-                f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2."
+            raise GanzooError(
+                f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2.",
+                "Provide more real images.",
             )
-            raise GanzooError(sentence, "Provide more real images.")
-        self._validation = validation if real.split == "validation" else 0
-        code = {name: code_of(name, zoo) for name in self.extractors}
-        self._reference = ReferenceData(real, options, None if alone else part, self.extractors, device, code)
+        self._code = {name: code_of(name, zoo) for name in self.extractors}
+        self._images, self._seen = cache(self._choose), cache(self._see)
+        self.draw, self._real_vs_real = cache(self._draw), cache(self._score_real)
         self.requests = [request for request in self.requests if self._allows(request, self._obstacle(request))]
 
     def prepare(self) -> None:
         """Compute the real images' features and Gaussians now, but radii and real vs real only for the first score."""
         for name in dict.fromkeys(one.extractor for one in self.requests if one.extractor and not one.metric.alone):
-            _ = self.reference.real(name).features.statistics
-
-    @property
-    def reference(self) -> ReferenceData:
-        """The real images; a process that only computes features has none."""
-        assert self._reference is not None, "this evaluator was built with reference=False"
-        return self._reference
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the images that it scores, (channels, height, width)."""
-        return self.reference.dataset.shape
+            _ = self.real(name).features.statistics
 
     def features(self, images: Tensor, processes: Processes | None = None) -> dict[str, Features]:
         """Each extractor's features of a set of images: the first half of ``score``.
@@ -186,14 +174,14 @@ class Evaluator:
             model: The trained model, with ``weights``, for metrics of the model itself.
 
         Raises:
-            GanzooError: There are too few images, they have the wrong type or shape, or a metric needs labels that they
-                lack.
+            GanzooError: There are too few images, they have the wrong type or shape, a metric needs labels that they
+                lack, or it changes the features that it shares with other metrics.
         """
-        modality, n = self.reference.dataset.modality, len(images)
-        if images.dtype != modality.stored or images.shape[1:] != self.shape:
+        modality, n = self.dataset.modality, len(images)
+        if images.dtype != modality.stored or images.shape[1:] != self.dataset.shape:
             raise GanzooError(
-                f"Images of type {_plain(images.dtype)} and shape {tuple(images.shape)} cannot be scored.",
-                f"Give {_plain(modality.stored)} (n, {', '.join(map(str, self.shape))}), like the dataset's.",
+                f"Images of type {images.dtype} and shape {tuple(images.shape)} cannot be scored.",
+                f"Give {modality.stored} (n, {', '.join(map(str, self.dataset.shape))}), like the dataset's.",
             )
         if n < 2:
             raise GanzooError(f"Too few images to score: {n}.", "Scores need at least two.")
@@ -206,38 +194,38 @@ class Evaluator:
         # A metric's random choices must not depend on the order of the samples.
         order = canonical_order(images)
         labels = None if labels is None else labels[order]
-        by_extractor = {name: self._inputs(name, n, some[order], labels, model) for name, some in features.items()}
-        by_extractor[""] = self._inputs("", n, None, labels, model)
+        by_extractor = {"": self._inputs(self.real(""), n, _no_samples, labels, model)}
+        for name, some in features.items():
+            by_extractor[name] = self._inputs(self.real(name), n, partial(some.__getitem__, order), labels, model)
         scores = []
         for request in chosen:
-            inputs = by_extractor[request.extractor]
+            inputs, metric = by_extractor[request.extractor], request.metric
             protocol = self.protocol(request, n, sample_seed, weights)
-            with _isolated(request, inputs):
-                value = finite(request, request.metric.compute(inputs))
-                ends = request.metric.interval(inputs, value) if interval else None
+            shared = [inputs.fake] if request.extractor else []
+            shared += [inputs.real.features] if request.extractor and not metric.alone else []
+            tensors = [tensor for one in shared for tensor in (one.values, one.logits) if tensor is not None]
+            versions = [tensor._version for tensor in tensors]
+            # A metric must not shift the training run's random numbers.
+            with seeded(0, self.device), preserved_global_state():
+                value = finite(request, metric.compute(inputs))
+                ends = metric.interval(inputs, value) if interval else None
                 ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
                 if ends is not None and math.isclose(*ends, rel_tol=1e-12):
                     ends = None  # it would suggest certainty
-                of_model = isinstance(request.metric, ModelMetric)
-                floor, sd = (None, None) if of_model else self.reference.real_vs_real(request, n)
+                floor, sd = (None, None) if isinstance(metric, ModelMetric) else self._real_vs_real(request, n)
+            if [tensor._version for tensor in tensors] != versions:
+                raise GanzooError(
+                    f"The metric '{request.name}' changes the features it is given.", "Work on a copy: values.clone()."
+                )
             scores.append(Score(request.name, value, floor, protocol, ends, sd))
         return scores
 
     def protocol(
         self, request: MetricRequest, n: int, sample_seed: int | None = None, weights: str | None = None
     ) -> dict[str, Any]:
-        """The protocol that the score of ``n`` images will have; the score is not computed.
-
-        Args:
-            request: One of ``requests``.
-            n: Number of images.
-            sample_seed: As for ``score``.
-            weights: As for ``score``.
-        """
-        real, extractor = self.reference.real(request.extractor), self.extractors.get(request.extractor)
-        code, of_samples = self.reference.code.get(request.extractor), {}
-        if not isinstance(request.metric, ModelMetric):
-            of_samples = {"n_fake": n, "n_floor": self._floor(request, n).n, "sample_seed": sample_seed}
+        """The protocol that the score of ``n`` images by one of ``requests`` will have; the score is not computed."""
+        real, extractor = self.real(request.extractor), self.extractors.get(request.extractor)
+        of_model = isinstance(request.metric, ModelMetric)
         out_of_domain = extractor is not None and not fits(extractor, real.dataset.domain)
         return {
             "metric": request.entry.name,
@@ -245,45 +233,34 @@ class Evaluator:
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             **({} if extractor is None else {"extractor": request.extractor, "extractor_digest": extractor.digest}),
             # Features of a plugin's extractor depend on its code too.
-            **({"extractor_code": dict(code)} if code else {}),
+            **({"extractor_code": dict(real.code)} if real.code else {}),
             **({"anyway": True} if out_of_domain else {}),
             "dataset": real.key["dataset"],
             "dataset_options": without_folders(real.key["options"]),
             "split": real.key["split"],
-            **({"validation": self._validation} if self._validation else {}),
+            **({"validation": self._validation} if self._validation and real.key["split"] == "validation" else {}),
             **({"trained_on": self._count} if self._count and request.metric.sees_training else {}),
             "reference_digest": real.key["content"],
             "n_real": real.key["count"],
-            **({} if extractor is None else {"resizing": extractor.resizing_of(self.shape)}),
+            **({} if extractor is None else {"resizing": extractor.resizing_of(self.dataset.shape)}),
             "quantised": real.dataset.modality.quantisation,
-            **({} if extractor is None else {"torch_fidelity": torch_fidelity.version()}),
-            **request.metric.settings(self._inputs(request.extractor, n, None, None)),
-            **of_samples,
+            **({} if extractor is None else {"torch_fidelity": version("torch-fidelity")}),
+            **request.metric.settings(self._inputs(real, n, _no_samples, None)),
+            **({} if of_model else {"n_fake": n, "n_floor": self._floor(request, n).n, "sample_seed": sample_seed}),
             "weights": weights,
         }
 
-    def _inputs(
-        self,
-        extractor: str,
-        n: int,
-        features: Features | None,
-        labels: Tensor | None,
-        model: TrainedModel | None = None,
-    ) -> MetricInputs:
-        def of_samples() -> Features:
-            if features is None:
-                raise GanzooError(
-                    "The settings of a metric cannot depend on the samples.", "Use only n, real and training_set."
-                )
-            return features
+    def real(self, extractor: str) -> RealImages:
+        """The reference, with one extractor's features; none if the name is empty."""
+        return self._seen(extractor, self.dataset.split, 0, 0)
 
-        real, train = self.reference.real(extractor), partial(self.reference.train, extractor)
-        return MetricInputs(n, of_samples, labels, real, train, self.device, model, real.see if extractor else None)
+    def train(self, extractor: str) -> RealImages:
+        """The training set, with one extractor's features.
 
-    def _floor(self, request: MetricRequest, n: int) -> MetricInputs:
-        drawn = self.reference.draw(request, n)
-        assert drawn is not None, "there are at least two real images"
-        return drawn[0]
+        Raises:
+            GanzooError: The dataset has no training images.
+        """
+        return self._seen(extractor, "train", 0, 0)
 
     def refuse_too_few(self, n: int) -> None:
         """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name.
@@ -302,13 +279,12 @@ class Evaluator:
 
     def _obstacle(self, request: MetricRequest) -> GanzooError | None:
         """Why a metric cannot be computed, whatever the samples are; None if it can."""
-        real = self.reference.dataset
-        if request.metric.held_out and self.reference.part is None:
-            obstacle: str | None = f"'{real.name}' has no other split"
+        if request.metric.held_out and self._alone:
+            obstacle: str | None = f"'{self.dataset.name}' has no other split"
         elif isinstance(request.metric, ModelMetric):
-            obstacle = request.metric.obstacle_in_model(self._objective, real)
+            obstacle = request.metric.obstacle_in_model(self._objective, self.dataset)
         else:
-            obstacle = request.metric.obstacle(self.extractors[request.extractor], real)
+            obstacle = request.metric.obstacle(self.extractors[request.extractor], self.dataset)
         return GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.") if obstacle else None
 
     def _lack_of_images(self, request: MetricRequest, n: int) -> GanzooError | None:
@@ -316,22 +292,21 @@ class Evaluator:
 
         Real vs real needs as many images as the score itself; if only the reference is known, each side has half of it.
         """
-        name, least, real = request.name, request.metric.least, len(self.reference.dataset)
-        if n < least:
-            sentence = f"'{name}' needs at least {least} images, but there are only {n}."
-            return GanzooError(sentence, "Score more samples, or leave this metric out.")
-        sides = real, real
-        sentence = f"'{name}' needs at least {least} real images, but there are only {real}."
-        if not isinstance(request.metric, ModelMetric):
-            floor = self._floor(request, n)
-            sides = floor.n, len(floor.real.dataset)
-            sentence = (
-                f"Real vs real of '{name}' needs at least {least} images on each side, but there are {sides[0]} and "
-                f"{sides[1]}."
-            )
+        name, least, few = request.name, request.metric.least, min(n, len(self.dataset))
+        remedy = "Provide more images, or leave this metric out."
+        if few < least:
+            return GanzooError(f"'{name}' needs at least {least} images, but there are only {few}.", remedy)
+        if isinstance(request.metric, ModelMetric):
+            return None
+        floor = self._floor(request, n)
+        sides = floor.n, len(floor.real.dataset)
         if min(sides) >= least:
             return None
-        return GanzooError(sentence, "Provide more real images, or leave this metric out.")
+        return GanzooError(
+            f"Real vs real of '{name}' needs at least {least} images on each side, but there are {sides[0]} and "
+            f"{sides[1]}.",
+            remedy,
+        )
 
     def _lack_of_labels(self, request: MetricRequest, n: int, labels: Tensor | None) -> GanzooError | None:
         """Why a metric cannot be computed without labels; None if it can.
@@ -355,32 +330,139 @@ class Evaluator:
             "Give the class that each image was meant to be.",
         )
 
+    def _inputs(
+        self,
+        real: RealImages,
+        n: int,
+        features: Callable[[], Features],
+        labels: Tensor | None,
+        model: TrainedModel | None = None,
+    ) -> MetricInputs:
+        see = real.see if real.name else None
+        return MetricInputs(n, features, labels, real, partial(self.train, real.name), self.device, model, see)
 
-@contextmanager
-def _isolated(request: MetricRequest, inputs: MetricInputs) -> Iterator[None]:
-    """Isolate a metric from the training run, whose random numbers it must not shift, and from other metrics.
+    def _score_real(self, request: MetricRequest, n: int) -> tuple[float, float | None]:
+        """The score of ``n`` real images instead of samples, or of all of them if there are fewer; and its deviation.
+
+        The standard deviation is that of up to ``MAX_DRAWS`` disjoint sets of real images. If there are fewer than
+        ``MIN_DRAWS`` sets, it comes from the interval of the first one; None if there is no such interval.
+        """
+        metric = request.metric
+        most = len(self._rows(self._floor_part(metric.held_out))) // n
+        sets = [
+            self.draw(request.extractor, metric.held_out, n, number) for number in range(max(1, min(most, MAX_DRAWS)))
+        ]
+        floors = [
+            self._number("floor", request, *drawn, lambda inputs: finite(request, metric.compute(inputs)))
+            for drawn in sets
+        ]
+        if len(floors) >= MIN_DRAWS:
+            return floors[0], float(np.std(floors, ddof=1))
+
+        def deviation(inputs: MetricInputs) -> float:
+            ends = metric.interval(inputs, floors[0])
+            return math.nan if ends is None else intervals.deviation(ends)
+
+        sd = self._number("deviation", request, *sets[0], deviation)
+        return floors[0], sd if math.isfinite(sd) else None
+
+    def _number(
+        self,
+        kind: str,
+        request: MetricRequest,
+        inputs: MetricInputs,
+        images: RealImages,
+        compute: Callable[[MetricInputs], float],
+    ) -> float:
+        """A number about a set of real images, from the cache if the metric is one of ganzoo's."""
+        if not request.is_ours:  # a plugin's code may change while its metric keeps its name
+            return compute(inputs)
+        labels = inputs.labels if request.metric.needs_labels else None
+        key = {
+            **images.key,
+            "metric": request.entry.name,
+            "formulas": FORMULAS,
+            **({"intervals": INTERVALS} if kind == "deviation" else {}),
+            **({} if labels is None else {"labels": content_digest(labels)}),
+            "reference": dict(inputs.real.key),
+            "torch_fidelity": version("torch-fidelity"),
+            **request.metric.settings(inputs),
+        }
+        tensors = remembered(kind, key, lambda: {"value": torch.tensor([compute(inputs)], dtype=torch.float64)})
+        return float(tensors["value"])
+
+    def _draw(self, extractor: str, held_out: bool, n: int, number: int) -> tuple[MetricInputs, RealImages]:
+        """A set of real images to score instead of samples, as the inputs of a metric; and these images.
+
+        Sets, numbered from 0, are disjoint; only the first may have fewer than ``n`` images.
+        """
+        images = self._seen(extractor, self._floor_part(held_out), n, number)
+        real = self._seen(extractor, OTHER_HALF, 0, 0) if self._alone else self.real(extractor)
+        return self._inputs(real, len(images.dataset), lambda: images.features, images.dataset.labels), images
+
+    def _floor(self, request: MetricRequest, n: int) -> MetricInputs:
+        return self.draw(request.extractor, request.metric.held_out, n, 0)[0]
+
+    def _floor_part(self, held_out: bool) -> str:
+        """The part that real vs real draws from; ``held_out`` if nothing may have been trained on it."""
+        own = self.dataset.split
+        if self._alone:
+            return HALF
+        if held_out:
+            return own if own == "validation" else "test"
+        return {"test": "all", "validation": "rest", "train": "test"}[own]
+
+    def _whole(self, part: str) -> Dataset:
+        """A part of the dataset: ``all`` is every training image, and ``rest`` every one that is not held out for
+        validation, whether it was trained on or not.
+        """
+        if part in (self.dataset.split, HALF, OTHER_HALF):
+            return self.dataset
+        if self._alone:
+            raise GanzooError(f"'{self.dataset.name}' has no training images.", "Leave out metrics that need them.")
+        whole = {"all": ("train", 0, 0), "rest": ("train", self._validation, 0)}
+        return self._load(*whole.get(part, (part, self._validation, self._count)))
+
+    def _rows(self, part: str) -> Tensor:
+        """The indices of a part's images, shuffled."""
+        m = len(self._whole(part))
+        order = torch.randperm(m, generator=torch.Generator().manual_seed(REAL_SEED))
+        return {HALF: order[: m // 2], OTHER_HALF: order[m // 2 :]}.get(part, order)
+
+    def _choose(self, part: str, n: int, number: int) -> tuple[Dataset, str, Tensor | None]:
+        """Some images of a part, their digest and, if they are a subset of the reference, their rows in it."""
+        dataset, rows = self._whole(part), None
+        if n or part == OTHER_HALF:
+            chosen = self._rows(part)[number * n : (number + 1) * n or None]
+            rows = chosen if dataset is self.dataset else None
+            dataset = dataset.rows(chosen)
+        return dataset, content_digest(dataset.images), rows
+
+    def _see(self, extractor: str, part: str, n: int, number: int) -> RealImages:
+        """A set of ``n`` images of a part, or all of it for 0, with one extractor's features.
+
+        They are loaded and hashed once for all extractors.
+        """
+        dataset, digest, rows = self._images(part, n, number)
+        network, code = self.extractors.get(extractor), self._code.get(extractor, {})
+        among = None if rows is None else (self.real(extractor), rows)
+        return RealImages(dataset, self._options, extractor, network, self.device, code, digest, among)
+
+
+def finite(request: MetricRequest, value: float) -> float:
+    """A metric's result as a Python number.
 
     Raises:
-        GanzooError: It changed the features that it shares with other metrics.
+        GanzooError: It is NaN or infinite, which JSON cannot represent.
     """
-    shared = [inputs.fake] if request.extractor else []
-    if request.extractor and not request.metric.alone:
-        shared.append(inputs.real.features)
-    tensors = [tensor for features in shared for tensor in (features.values, features.logits) if tensor is not None]
-    versions = [tensor._version for tensor in tensors]
-    with seeded(0, inputs.device), preserved_global_state():
-        yield
-    if [tensor._version for tensor in tensors] != versions:
-        raise GanzooError(
-            f"The metric '{request.name}' changes the features it is given.", "Work on a copy: values.clone()."
-        )
+    value = float(value)
+    if not math.isfinite(value):
+        remedy = "Its plugin must return a finite number."
+        if request.is_ours:
+            remedy = "There are too few images for it, or their features are too large; score more, or leave it out."
+        raise GanzooError(f"The metric '{request.name}' gave {value}.", remedy)
+    return value
 
 
-def _part_in_memory(dataset: Dataset, part: Part, validation: int, count: int) -> Dataset:
-    if part == "test":
-        raise GanzooError(f"'{dataset.name}' has no test images.", "Leave out metrics that need them.")
-    return part_of(dataset, part, validation, count)
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _no_samples() -> Features:
+    raise GanzooError("The settings of a metric cannot depend on the samples.", "Use only n, real and training_set.")

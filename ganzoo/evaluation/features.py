@@ -1,20 +1,34 @@
-"""Features of images: computed once and shared by all metrics."""
+"""Features of images, computed once and shared by all metrics: those of real images are kept as safetensors in the
+user's cache. And how much images differ in them.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import math
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from ganzoo.api.metric import Features
+from ganzoo.api.dataset import CACHE_REMEDY, Dataset, cache_folder
+from ganzoo.api.metric import Extractor, Features
 from ganzoo.errors import GanzooError, foreign_code
+from ganzoo.evaluation.metrics import assigned, class_entropy
+from ganzoo.evaluation.neighbours import radii
 from ganzoo.evaluation.sampling import WHOLE
-from ganzoo.reproducibility import full_precision
+from ganzoo.files import write_atomically
+from ganzoo.reproducibility import full_precision, tensors_digest
 
-if TYPE_CHECKING:
-    from ganzoo.api.metric import Extractor
+logger = logging.getLogger(__name__)
 
 
 def extract(
@@ -39,13 +53,18 @@ def extract(
     Raises:
         GanzooError: The extractor fails, or does not return what it declares.
     """
-    first, every = part
     size = batch_size or extractor.batch_size
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
-    remedy = "Its plugin must return float features (n, width), and logits (n, classes) or None."
-    with torch.no_grad(), full_precision(device), foreign_code(f"The extractor '{name}' failed", remedy):
-        for start in range(first * size, len(images), every * size):
+    with (
+        torch.no_grad(),
+        full_precision(device),
+        foreign_code(
+            f"The extractor '{name}' failed",
+            "Its plugin must return float features (n, width), and logits (n, classes) or None.",
+        ),
+    ):
+        for start in range(part[0] * size, len(images), part[1] * size):
             rows = slice(start, start + size)
             returned = extractor(images[rows].to(device, copy=True))
             _keep(name, "features", returned[0], values[rows])
@@ -70,3 +89,164 @@ def _keep(name: str, what: str, returned: Any, rows: Tensor) -> None:
             f"{who} {what} that are NaN or infinite.",
             "Its plugin must return finite numbers; the logit of a class that an image does not belong to may be -inf.",
         )
+
+
+def content_digest(images: Tensor) -> str:
+    """SHA-256, hexadecimal, of samples in their modality's stored form (n, *shape), and of that shape."""
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    digest.update(images.contiguous().numpy().data)  # without a copy: images may take gigabytes
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Real images with one extractor's features of them, which are cached."""
+
+    dataset: Dataset
+    options: Mapping[str, Any]  # the recipe's, for their dataset
+    name: str  # the extractor's; empty if there is none
+    extractor: Extractor | None  # on `device`, in evaluation mode
+    device: torch.device
+    code: Mapping[str, str] = field(default_factory=dict)  # what `requests.code_of` returned
+    digest: str = ""  # the images' digest, if it is known
+    among: tuple[RealImages, Tensor] | None = None  # those that these are a subset of, and the rows of these
+
+    @cached_property
+    def key(self) -> Mapping[str, Any]:
+        """Everything that the features depend on, as JSON."""
+        key: dict[str, Any] = {
+            "dataset": self.dataset.name,
+            "options": json.loads(json.dumps(dict(self.options), default=str)),
+            "split": self.dataset.split,
+            "count": len(self.dataset),
+            "content": self.digest or content_digest(self.dataset.images),
+        }
+        if self.extractor is None:
+            return key
+        key |= {"extractor": self.name, "extractor_digest": self.extractor.digest, **self.code}
+        resizing = self.extractor.resizing_of(self.dataset.shape)
+        return {**key, **self.extractor.versions, **({} if resizing == "none" else {"resizing": resizing})}
+
+    def see(self, images: Tensor) -> Features:
+        """The features of other images, in their modality's stored form."""
+        assert self.extractor is not None, "features come from an extractor"
+        return extract(self.name, self.extractor, images, self.device)
+
+    @cached_property
+    def features(self) -> Features:
+        """The features, from the cache if it has them."""
+        if self.among is not None:
+            others, rows = self.among
+            return others.features[rows]
+
+        def compute() -> dict[str, Tensor]:
+            computed = self.see(self.dataset.images)
+            return {"values": computed.values, **({} if computed.logits is None else {"logits": computed.logits})}
+
+        tensors = remembered("features", self.key, compute)
+        projection = None if self.extractor is None else self.extractor.projection
+        return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
+
+    def radii(self, k: int) -> Tensor:
+        """The distance from each image to the k-th nearest of the others, (n,) float64, cached like the features."""
+        return remembered(f"radii{k}", self.key, lambda: {"radii": radii(self.features.values, k, device=self.device)})[
+            "radii"
+        ]
+
+
+def remembered(kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The named tensors that ``compute`` returns, from the cache if it holds them intact.
+
+    If the cached file is damaged, the result is computed again, with a warning. A cache that cannot be written is not
+    an error, unless its folder is a link.
+
+    Args:
+        kind: What the result is, for the file's name.
+        key: Everything that the result depends on.
+        compute: Returns them on the CPU.
+    """
+    text = json.dumps({"kind": kind, **key}, sort_keys=True)
+    # Datasets that are Python objects may have any name.
+    name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
+    try:
+        path = cache_folder("references") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
+    except GanzooError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise  # the folder is a link
+        logger.warning("Could not cache the reference %s: %s", name, error)
+        return compute()
+    if path.exists():
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            if metadata.get("key") != text or metadata.get("sha256") != tensors_digest(sorted(tensors.items())):
+                raise ValueError("its content does not match its digest")
+            return tensors
+        except (OSError, SafetensorError, ValueError) as error:
+            logger.warning("The cached reference %s is damaged (%s); computing it again.", path.name, error)
+    tensors = compute()
+    try:
+        write_atomically(path, save(tensors, {"key": text, "sha256": tensors_digest(sorted(tensors.items()))}))
+    except OSError as error:
+        logger.warning("Could not cache the reference %s (%s). %s", path, error.strerror, CACHE_REMEDY)
+    return tensors
+
+
+SAMPLES = 500
+"""Images to measure variety on: enough for 3% precision, few enough for half a second."""
+
+
+class VarietyWatch:
+    """Measures how much samples differ from one another, and as many training images in the same features.
+
+    They are compared in the features of the first extractor that is a classifier; if none is, in those of the first
+    extractor; without any extractor, pixel by pixel.
+
+    Args:
+        extractors: By name, on ``device``, in evaluation mode.
+        dataset: The training images.
+        device: The device of the extractors.
+    """
+
+    def __init__(self, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> None:
+        classifiers = [name for name, extractor in extractors.items() if extractor.classes]
+        self.name = next(iter([*classifiers, *extractors]), "pixels")
+        self._extractor = extractors.get(self.name)
+        self._device = device
+        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+        self._real = self._features(dataset.images[chosen])
+
+    def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
+        """``variety`` and ``real_variety``: that of samples (n, *shape), n at least 2, and of as many real images.
+
+        Only the first ``SAMPLES`` are used.
+        """
+        fake = self._features(images[:SAMPLES])
+        first = torch.arange(min(len(fake), len(self._real)))
+        return {"variety": variety(fake[first]), "real_variety": variety(self._real[first])}
+
+    def _features(self, images: Tensor) -> Features:
+        if self._extractor is None:
+            return Features(images.flatten(1).float() / 255)
+        return extract(self.name, self._extractor, images, self._device)
+
+
+def variety(features: Features) -> dict[str, float]:
+    """How much n images, at least 2, differ from one another.
+
+    Returns:
+        ``samples``: n. ``distance``: mean distance between two images, at least 0. ``nearest``: median distance from an
+        image to the nearest other, at least 0; it detects copies within a class, which the mean does not. ``classes``,
+        if the extractor is a classifier and assigns at least half of the images to classes: the exponential of these
+        classes' entropy, between 1 (a single class) and the number of classes (all equally frequent).
+    """
+    # Not with matrix products, which lose precision for the small distances that reveal a collapse.
+    distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
+    n = len(distances)
+    nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
+    measured = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
+    classes = torch.empty(0) if features.logits is None else assigned(features.logits)
+    if 2 * len(classes) >= n:
+        measured["classes"] = math.exp(class_entropy(classes.bincount()))
+    return measured

@@ -13,19 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import stdev
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.api.metric import Statistics
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import torch_fidelity
 from ganzoo.reproducibility import full_precision
-
-if TYPE_CHECKING:
-    from ganzoo.api.metric import Statistics
-
 
 ROUNDS = 100
 """Resamplings behind a bootstrap interval."""
@@ -36,21 +31,15 @@ OUTSIDE = 0.05
 DEVIATIONS = 1.959963984540054
 """Standard deviations from the mean to each end of a normal distribution's 95% interval."""
 SEED = 2020
+"""torch-fidelity's own seed, for all random choices inside metrics."""
 
 Interval = tuple[float, float]
 ANY = (-math.inf, math.inf)
 
 
 def around(value: float, deviation: float, bounds: Interval = ANY) -> Interval:
-    """The 95% interval of a normal distribution, clipped to bounds.
-
-    Args:
-        value: Its mean.
-        deviation: Its standard deviation.
-        bounds: The smallest and the largest possible value.
-    """
-    low, high = bounds
-    return max(low, value - DEVIATIONS * deviation), min(high, value + DEVIATIONS * deviation)
+    """The 95% interval of a normal distribution with this mean and deviation, within the smallest and largest value."""
+    return max(bounds[0], value - DEVIATIONS * deviation), min(bounds[1], value + DEVIATIONS * deviation)
 
 
 def deviation(interval: Interval) -> float:
@@ -59,12 +48,7 @@ def deviation(interval: Interval) -> float:
 
 
 def of_mean(values: Tensor, bounds: Interval) -> Interval:
-    """The interval of a mean over samples.
-
-    Args:
-        values: (n,) of any type, n at least 2.
-        bounds: As for ``around``.
-    """
+    """The interval of a mean over samples (n,), n at least 2."""
     values = values.double()
     return around(float(values.mean()), float(values.std()) / math.sqrt(len(values)), bounds)
 
@@ -95,11 +79,7 @@ def share_interval(k: float, n: int) -> Interval:
 def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interval) -> Interval:
     """The interval of a statistic's mean over parts of the samples, by Student's t distribution: there are few parts.
 
-    Args:
-        value: The mean.
-        spread: The population standard deviation over the parts (without Bessel's correction).
-        splits: Number of parts, at least 2.
-        bounds: As for ``around``.
+    ``spread`` is the population standard deviation (without Bessel's correction) over the parts, at least 2.
     """
     from scipy.special import stdtrit  # slow to import, and only few scores need it
 
@@ -111,8 +91,7 @@ def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interv
 def of_union(reached: Tensor) -> Interval:
     """The interval of the share of real images that at least one sample reaches.
 
-    Args:
-        reached: Whether a sample of each random group reaches each real image, (groups, m) bool.
+    ``reached`` is (groups, m) bool: whether a sample of each random group reaches each real image.
     """
     g, m = reached.shape
     once = reached & (reached.sum(0) == 1)
@@ -127,31 +106,18 @@ def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float
     """The bootstrap interval of a statistic of class counts.
 
     None if every resampling scores the same: a bootstrap does not know of classes that no sample fell into.
-
-    Args:
-        counts: Samples in each class, (classes,).
-        statistic: A function of counts, float64 (classes,), that returns a number.
-        value: The statistic of ``counts``.
-        bounds: As for ``around``.
     """
     n = round(float(counts.sum()))
     if n == 0:
         return None
-    shares = counts.double() / counts.sum()
     # Draw counts directly: 100 rounds of a million single samples would take 800 MB.
-    drawn = np.random.default_rng(SEED).multinomial(n, shares.numpy(), ROUNDS)
+    drawn = np.random.default_rng(SEED).multinomial(n, (counts.double() / counts.sum()).numpy(), ROUNDS)
     resampled = [statistic(one.double()) for one in torch.from_numpy(drawn)]
     return recentred(value, resampled, bounds) if min(resampled) < max(resampled) else None
 
 
-def recentred(value: float, resampled: Sequence[float], bounds: Interval = ANY) -> Interval:
-    """An interval with the spread of resampled scores, centred on the score itself.
-
-    Args:
-        value: The score.
-        resampled: The scores of sets that were resampled from the samples.
-        bounds: As for ``around``.
-    """
+def recentred(value: float, resampled: Sequence[float], bounds: Interval) -> Interval:
+    """An interval with the spread of resampled sets' scores, centred on the score itself."""
     scores = torch.tensor(resampled, dtype=torch.float64)
     ends = torch.tensor([OUTSIDE / 2, 1 - OUTSIDE / 2], dtype=torch.float64)
     low, high = (scores - scores.mean()).quantile(ends).tolist()
@@ -167,11 +133,8 @@ SMALLEST = 5
 class DistanceTo:
     """The Fréchet distances of many Gaussians to a single one, whose matrix square root is computed only once.
 
-    Equal to ``torch_fidelity.frechet_distance`` up to rounding: the trace of (ab)^½ equals that of (a^½ b a^½)^½, which
+    Equal to ``metrics.frechet_distance`` up to rounding: the trace of (ab)^½ equals that of (a^½ b a^½)^½, which
     is symmetric, and eigenvalues of symmetric matrices are much cheaper.
-
-    Args:
-        real: Mean and covariance of the single Gaussian.
     """
 
     def __init__(self, real: Statistics) -> None:
@@ -192,15 +155,7 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
     """How much the FID varies over other sets of as many samples from the same generator: a bootstrap interval.
 
     A resampled set contains duplicates and therefore scores higher than the set itself; so the spread of the
-    resamplings is laid around the score, not around their own mean.
-
-    Args:
-        fake: (n, width) float32.
-        real: The statistics of the real images, which are not resampled.
-        value: Their FID.
-
-    Returns:
-        The ends of the 95% interval.
+    resamplings is laid around the score, not around their own mean. The real images are not resampled.
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
     fake = fake.double()
@@ -218,22 +173,12 @@ KID_IMAGES = 10_000
 
 
 def kid_interval(
-    fake: Tensor, real: Tensor, value: float, spread: float, device: torch.device
+    fake: Tensor, real: Tensor, value: float, of_subsets: float, device: torch.device
 ) -> tuple[float, float] | None:
     """How much the kernel distance varies over other sets of as many samples from the same generator.
 
     The real images are not resampled. The kernel distance of all pairs is computed again without each sample in turn.
-    ``torch_fidelity.kernel_distance`` is a mean over random subsets, so the variance of such a mean is added.
-
-    Args:
-        fake: (n, width) float32.
-        real: (m, width) float32.
-        value: Their kernel distance.
-        spread: Its standard deviation over the subsets.
-        device: Where kernels are computed.
-
-    Returns:
-        The ends of the 95% interval; None for fewer than three samples.
+    ``of_subsets`` is the variance that it has as a mean over random subsets. None for fewer than three samples.
     """
     if len(fake) < 3:
         return None
@@ -244,7 +189,7 @@ def kid_interval(
     to_real = _kernel_sums(a, b)
     without = (to_fake.sum() - 2 * to_fake) / ((n - 1) * (n - 2)) - 2 * (to_real.sum() - to_real) / ((n - 1) * m)
     variance = (n - 1) / n * float((without - without.mean()).square().sum()) * n / len(fake)
-    return around(value, math.sqrt(variance + spread**2 / torch_fidelity.KID_SUBSETS))
+    return around(value, math.sqrt(variance + of_subsets))
 
 
 def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
@@ -260,13 +205,6 @@ def fid_infinity(fake: Tensor, real: Statistics) -> float:
     FID is too high by about a constant divided by the number of samples. So a line is fitted to the scores of subsets
     against one divided by their size; its value at zero is the score of infinitely many samples. The number of real
     images does not change.
-
-    Args:
-        fake: (n, width) float32.
-        real: The statistics of the real images.
-
-    Returns:
-        About zero or more; less than the FID.
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
     sizes = np.linspace(len(fake) / SMALLEST, len(fake), POINTS).round().astype(int)

@@ -1,4 +1,7 @@
-"""ganzoo's own metrics: their formulas, and their inputs and settings. ``requests.py`` registers their names."""
+"""ganzoo's own metrics: their formulas, some of them torch-fidelity's, and their inputs and settings.
+
+``requests.py`` registers their names.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,56 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ganzoo.api.metric import Metric, MetricInputs, ModelMetric
-from ganzoo.evaluation import intervals, torch_fidelity
+from ganzoo.api.metric import Metric, MetricInputs, ModelMetric, Statistics
+from ganzoo.evaluation import intervals
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
+
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+IS_SPLITS = 10
+
+
+def frechet_distance(fake: Statistics, real: Statistics) -> float:
+    """The Fréchet distance between two Gaussians (Heusel et al. 2017, arXiv:1706.08500, equation 6)."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    return float(fid_statistics_to_metric(fake, real, verbose=False)[KEY_METRIC_FID])
+
+
+def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
+    """Kernel distance: the mean squared MMD of seeded subsets (Bińkowski et al. 2018, arXiv:1801.01401).
+
+    It is unbiased: about zero for equal distributions, also slightly below, and larger for others. The second number is
+    the standard deviation over the subsets.
+    """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+
+    size = min(KID_SUBSET_SIZE, len(fake), len(real))
+    result = kid_features_to_metric(
+        fake, real, kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=intervals.SEED, verbose=False
+    )
+    return float(result[KEY_METRIC_KID_MEAN]), float(result[KEY_METRIC_KID_STD])
+
+
+def classifier_score(logits: Tensor) -> tuple[float, float]:
+    """Inception Score from logits (Salimans et al. 2016, arXiv:1606.03498), and its standard deviation over splits."""
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
+    result = isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=intervals.SEED)
+    return float(result[KEY_METRIC_ISC_MEAN]), float(result[KEY_METRIC_ISC_STD])
+
+
+def score_splits(n: int) -> int:
+    """The number of parts that the classifier score splits images into: up to 10, of at least two images each."""
+    return max(1, min(IS_SPLITS, n // 2))
+
 
 COVERED_FROM = 0.1
 """A class is covered from this fraction of its share among real images; below that, it may be misclassified noise."""
 
 
 def assigned(logits: Tensor) -> Tensor:
-    """The class, or mode, of each sample: the one with the largest logit.
-
-    Args:
-        logits: (n, classes).
-
-    Returns:
-        int64 (m,), m at most n: samples that belong to no class, whose logits are all -inf, are left out.
-    """
+    """The class, or mode, with the largest logit (n, classes) of each sample, without samples that belong to none."""
     largest, classes = logits.max(1)
     return classes[largest > -math.inf]
 
@@ -38,15 +74,7 @@ def class_counts(logits: Tensor) -> Tensor:
 
 
 def class_coverage(fake: Tensor, real: Tensor) -> float:
-    """The share of the real images' classes that the fake images cover as well.
-
-    Args:
-        fake: Counts (classes,).
-        real: Counts (classes,).
-
-    Returns:
-        0 to 1.
-    """
+    """The share of the real images' classes that the fake images cover as well, from counts (classes,) of both."""
     there = real > 0
     return float((_shares(fake)[there] >= COVERED_FROM * _shares(real)[there]).double().mean())
 
@@ -57,24 +85,15 @@ def class_entropy(counts: Tensor) -> float:
 
 
 def modes_found(counts: Tensor) -> float:
-    """The number of modes that at least one sample belongs to (Srivastava et al. 2017, VEEGAN, section 4).
-
-    Args:
-        counts: (modes,).
-    """
+    """The number of modes that at least one sample belongs to (Srivastava et al. 2017, VEEGAN, section 4)."""
     return float((counts > 0).sum())
 
 
 def kl_to_uniform(counts: Tensor) -> float:
     """KL(samples' modes || uniform) in nats (Metz et al. 2017, Unrolled GAN, section 3.3.1).
 
-    It is not 0 even for an ideal generator: n samples give about (modes - 1) / (2 n) by chance.
-
-    Args:
-        counts: (modes,).
-
-    Returns:
-        0 for equally frequent modes; log(modes) for a single mode, and also if no sample belongs to any mode.
+    It is not 0 even for an ideal generator: n samples give about (modes - 1) / (2 n) by chance. It is log(modes) for a
+    single mode, and also if no sample belongs to any.
     """
     return math.log(len(counts)) - class_entropy(counts)
 
@@ -88,15 +107,9 @@ MARGIN, ERRORS = 0.02, 5
 
 
 def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor:
-    """Which fake points are closer to a training point than that point is to any other training point.
+    """Which fake points are closer to a training point than that point is to any other training point, (n,) bool.
 
-    Args:
-        fake: (n, width) float32.
-        train: (m, width) float32.
-        device: Where distances are computed.
-
-    Returns:
-        (n,) bool; true for copies, including copies of duplicated training points.
+    Copies are, also those of duplicated training points.
     """
     distances, indices = nearest_neighbours(fake, train, device)
     nearest, inverse = torch.unique(indices, return_inverse=True)
@@ -104,14 +117,7 @@ def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor
 
 
 def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
-    """Whether a share is too far above that of held-out real images to be explained by chance.
-
-    Args:
-        value: The score of the images.
-        floor: The score of held-out real images.
-        n: The number of images.
-        n_floor: The number of held-out real images.
-    """
+    """Whether a share of n samples is too far above that of ``n_floor`` held-out real images for chance."""
     shared = (value * n + floor * n_floor) / (n + n_floor)
     error = math.sqrt(shared * (1 - shared) * (1 / n + 1 / n_floor))
     return value > floor + max(MARGIN, ERRORS * error)
@@ -131,7 +137,7 @@ class FrechetDistance(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """In squared units of the features; biased upwards, more so for fewer samples."""
-        return torch_fidelity.frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
+        return frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """From a bootstrap over the samples."""
@@ -146,13 +152,10 @@ class FrechetDistanceAtInfinity(Metric):
     least = 50
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``intervals.fid_infinity``."""
         return intervals.fid_infinity(inputs.fake.projected, inputs.real.features.statistics)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The settings of the line fitted to the scores of subsets."""
-        smallest = f"1/{intervals.SMALLEST}"
-        return {"points": intervals.POINTS, "smallest": smallest, "metric_seed": intervals.SEED}
+        return {"points": intervals.POINTS, "smallest": f"1/{intervals.SMALLEST}", "metric_seed": intervals.SEED}
 
 
 class KernelDistance(Metric):
@@ -162,22 +165,21 @@ class KernelDistance(Metric):
     range = "about 0 and up"
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``torch_fidelity.kernel_distance``."""
         return self._both(inputs)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """From a jackknife over the samples and the spread over subsets; None for fewer than three samples."""
-        fake, real = inputs.fake.values, inputs.real.features.values
-        return intervals.kid_interval(fake, real, value, self._both(inputs)[1], inputs.device)
+        of_subsets = self._both(inputs)[1] ** 2 / KID_SUBSETS
+        return intervals.kid_interval(inputs.fake.values, inputs.real.features.values, value, of_subsets, inputs.device)
 
     def _both(self, inputs: MetricInputs) -> tuple[float, float]:
-        fake, real = inputs.fake.values, inputs.real.features.values
-        return inputs.shared("kernel distance", lambda: torch_fidelity.kernel_distance(fake, real))
+        return inputs.shared(
+            "kernel distance", lambda: kernel_distance(inputs.fake.values, inputs.real.features.values)
+        )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The number, size and seed of the subsets."""
-        size = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset))
-        return {"subsets": torch_fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": torch_fidelity.SEED}
+        size = min(KID_SUBSET_SIZE, inputs.n, len(inputs.real.dataset))
+        return {"subsets": KID_SUBSETS, "subset_size": size, "metric_seed": intervals.SEED}
 
 
 class ClassifierScore(Metric):
@@ -188,20 +190,18 @@ class ClassifierScore(Metric):
     needs_logits = alone = True
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``torch_fidelity.classifier_score``."""
-        return torch_fidelity.classifier_score(inputs.fake.class_logits)[0]
+        return classifier_score(inputs.fake.class_logits)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """From the spread over the splits; None if there is only one."""
-        splits = torch_fidelity.score_splits(inputs.n)
+        splits = score_splits(inputs.n)
         if splits == 1:
             return None
-        spread = torch_fidelity.classifier_score(inputs.fake.class_logits)[1]
-        return intervals.of_mean_over_splits(value, spread, splits, (1.0, math.inf))
+        deviation = classifier_score(inputs.fake.class_logits)[1]
+        return intervals.of_mean_over_splits(value, deviation, splits, (1.0, math.inf))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The splits over which the score is averaged."""
-        return {"splits": torch_fidelity.score_splits(inputs.n), "metric_seed": torch_fidelity.SEED}
+        return {"splits": score_splits(inputs.n), "metric_seed": intervals.SEED}
 
 
 class _Share(Metric):
@@ -215,11 +215,9 @@ class _Share(Metric):
         """Which samples count, (n,) bool."""
 
     def compute(self, inputs: MetricInputs) -> float:
-        """The share of samples that count."""
         return float(self.counted(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of a share of samples."""
         return intervals.share_interval(int(self.counted(inputs).sum()), inputs.n)
 
 
@@ -231,11 +229,9 @@ class _OfClasses(Metric):
     largest: ClassVar[staticmethod[[int], float]]  # its largest value for a number of classes
 
     def compute(self, inputs: MetricInputs) -> float:
-        """The statistic of the samples' classes."""
         return self.statistic(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From a bootstrap over the samples' classes."""
         counts = class_counts(inputs.fake.class_logits)
         return intervals.of_counts(counts, self.statistic, value, (0.0, self.largest(len(counts))))
 
@@ -247,19 +243,17 @@ class _Neighbours(Metric):
 
     def manifolds(self, inputs: MetricInputs) -> Manifolds:
         """The inputs that all four metrics share, computed once."""
-
-        def compute() -> Manifolds:
-            fake, real = inputs.fake.values, inputs.real
-            return manifolds(
-                fake,
-                real.features.values,
-                coverage_radii=real.radii(NEIGHBOURS),
-                precision_radii=real.radii(PRC_NEIGHBOURS),
-                recall_radii=radii(fake, PRC_NEIGHBOURS, device=inputs.device),
+        return inputs.shared(
+            "manifolds",
+            lambda: manifolds(
+                inputs.fake.values,
+                inputs.real.features.values,
+                coverage_radii=inputs.real.radii(NEIGHBOURS),
+                precision_radii=inputs.real.radii(PRC_NEIGHBOURS),
+                recall_radii=radii(inputs.fake.values, PRC_NEIGHBOURS, device=inputs.device),
                 device=inputs.device,
-            )
-
-        return inputs.shared("manifolds", compute)
+            ),
+        )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """Which nearest neighbour the ball around an image reaches to."""
@@ -278,7 +272,6 @@ class _Reached(_Neighbours):
         """Whether a sample of each group reaches each real image, (groups, m) bool."""
 
     def compute(self, inputs: MetricInputs) -> float:
-        """The share of real images that a sample reaches."""
         return float(self.reached(inputs).any(0).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
@@ -327,7 +320,6 @@ class Density(_Neighbours):
         return float(self.manifolds(inputs).held.double().mean()) / NEIGHBOURS
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """The interval of a mean over samples."""
         return intervals.of_mean(self.manifolds(inputs).held / NEIGHBOURS, (0.0, math.inf))
 
 
@@ -340,16 +332,14 @@ class ClassCoverage(Metric):
     needs_logits = True
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``class_coverage``."""
-        real = class_counts(inputs.real.features.class_logits)
-        return class_coverage(class_counts(inputs.fake.class_logits), real)
+        fake, real = inputs.fake, inputs.real.features
+        return class_coverage(class_counts(fake.class_logits), class_counts(real.class_logits))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The fraction of its real share from which a class counts as covered."""
         return {"covered_from": COVERED_FROM}
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From a bootstrap over the samples' classes."""
         covered = partial(class_coverage, real=class_counts(inputs.real.features.class_logits))
         return intervals.of_counts(class_counts(inputs.fake.class_logits), covered, value, (0.0, 1.0))
 
@@ -383,9 +373,10 @@ class Memorisation(_Share):
     held_out = sees_training = True
 
     def counted(self, inputs: MetricInputs) -> Tensor:
-        """See ``memorised``."""
-        train = inputs.training_set().features.values
-        return inputs.shared("memorised", lambda: memorised(inputs.fake.values, train, inputs.device))
+        return inputs.shared(
+            "memorised",
+            lambda: memorised(inputs.fake.values, inputs.training_set().features.values, inputs.device),
+        )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The training set, which need not be the reference."""
@@ -439,4 +430,4 @@ class ReconstructionDistance(ModelMetric):
         """In squared units of the features. Both sets come from the same images, so perfect copies score 0."""
         assert inputs.see is not None
         again = inputs.real.dataset.modality.from_network(self.outputs(inputs))
-        return torch_fidelity.frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)
+        return frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)

@@ -52,8 +52,8 @@ def manifolds(
     """The inputs of density, coverage, precision and recall, from one pass over all distances.
 
     Args:
-        fake: (n, width) float32.
-        real: (m, width) float32.
+        fake: (n, width).
+        real: (m, width).
         coverage_radii: (m,) float64, from each real point to its k-th nearest real neighbour. A point is inside if it
             is strictly nearer (Naeem et al. 2020, arXiv:2002.09797, equations 4 and 6).
         precision_radii: (m,) float64, from each real point to its j-th nearest. A point is inside if it is no farther
@@ -82,32 +82,20 @@ def manifolds(
 
 
 def radii(features: Tensor, k: int, of: Tensor | None = None, device: torch.device = CPU) -> Tensor:
-    """The distance from each point to the k-th nearest of the others.
+    """The distance (m,), float64, from points to the k-th nearest of the others; a duplicate is one at distance 0.
 
     Args:
-        features: (n, width) float32, n more than ``k``.
+        features: All points, (n, width) float32, n more than ``k``.
         k: At least 1.
         of: Indices (m,) of the points to compute it for; None means all.
         device: The device to compute distances on.
-
-    Returns:
-        (m,) float64. A duplicate is a neighbour at distance 0.
     """
     of = torch.arange(len(features)) if of is None else of
     return _nearest(features[of], features, k, device, without=of)[0][:, k - 1].contiguous()
 
 
 def nearest_neighbours(points: Tensor, among: Tensor, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
-    """The nearest neighbour of each point among other points.
-
-    Args:
-        points: (n, width) float32.
-        among: (m, width) float32.
-        device: The device to compute distances on.
-
-    Returns:
-        Distances (n,) float64 and indices (n,) into ``among``.
-    """
+    """The nearest of ``among`` (m, width) to each point (n, width): distances (n,) float64, and indices (n,)."""
     distances, indices = _nearest(points, among, 1, device)
     return distances[:, 0], indices[:, 0]
 
@@ -121,8 +109,10 @@ def _nearest(
     """
     others = len(among) - (without is not None)
     if others < k:
-        sentence = f"{k} nearest neighbour{'' if k == 1 else 's'} cannot be found among {others} other images."
-        raise GanzooError(sentence, "Provide more images.")
+        raise GanzooError(
+            f"{k} nearest neighbour{'' if k == 1 else 's'} cannot be found among {others} other images.",
+            "Provide more images.",
+        )
     device = _with_float64(device)
     points, among = points.to(device), among.to(device)
     distances, indices = [], []
@@ -148,15 +138,8 @@ def _blocks(
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """Squared distances in float64, block by block.
 
-    Args:
-        points: (n, width) float32.
-        among: (m, width) float32.
-        device: The device to compute on.
-        groups: Indices of points.
-
-    Yields:
-        The number of a group, some of its indices (rows,), their squared distances (rows, m), and how far rounding may
-        have moved these, (m,).
+    Yields the number of a group of points' indices, some of these (rows,), their squared distances (rows, m), and how
+    far rounding may have moved these, (m,).
     """
     a, b = points.to(device).double(), among.to(device).double()
     centre = b.mean(0)

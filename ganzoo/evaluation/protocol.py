@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ Protocol = Mapping[str, Any]
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
 """Keys that may differ between comparable scores: which samples were measured, and how many images gave the floor."""
 
-SCORE_BOTH = "Score both with `ganzoo eval`, with the same metric, dataset and number of samples."
 OPTIONS: Mapping[str, str] = {"split": "--split", "n_fake": "--samples"}
 """The keys that an option of ``ganzoo eval`` sets for any run or pictures."""
 
@@ -60,27 +59,14 @@ class Score:
 
 
 def excess(value: float, floor: float | None, sd: float | None) -> str:
-    """How far a score is above real vs real, ± the standard deviation of real vs real: ``+0.19 ± 0.004``.
-
-    Args:
-        value: The score.
-        floor: The score of real images; None if they have none.
-        sd: Its standard deviation over draws of real images, or None if unknown.
-    """
+    """How far a score is above real vs real, ± the standard deviation of real vs real: ``+0.19 ± 0.004``."""
     if floor is None:
         return "-"
     return f"{value - floor:+.3g}" if sd is None else f"{value - floor:+.3g} ± {sd:.2g}"
 
 
 def identity(protocol: Protocol) -> str:
-    """A text that is equal for scores measured in exactly the same way, including seed, weights and counts.
-
-    Args:
-        protocol: As returned by ``Evaluator.protocol``, or as read from scores.jsonl.
-
-    Returns:
-        Canonical JSON.
-    """
+    """Canonical JSON, equal for scores measured in exactly the same way, including seed, weights and counts."""
     return json.dumps(protocol, sort_keys=True, separators=(",", ":"), default=str)
 
 
@@ -103,18 +89,6 @@ def describe(protocol: Protocol) -> str:
         return ", ".join(parts)
     except (KeyError, TypeError, ValueError):
         return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
-
-
-def describe_images(protocol: Protocol) -> str:
-    """A protocol's samples and real images in one line; ``not stated`` if it lacks them."""
-    try:
-        reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
-        if "n_fake" not in protocol:
-            return f"{reference} images"
-        seed = protocol.get("sample_seed")
-        return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"
-    except (KeyError, TypeError, ValueError):
-        return "not stated"
 
 
 def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, Any]:
@@ -146,17 +120,24 @@ def counterparts(
     refused: dict[str, dict[str, None]] = {}
     missing: list[str] = []
     for metric, protocol in coming:
-        other, different = _counterpart(metric, protocol, others)
-        values.append(None if other is None else float(other["value"]))
-        if different:
+        same = [other for other in reversed(others) if other["metric"] == metric]
+        # Those of the same kind of weights first; if this protocol's weights are unknown, those that a run reports.
+        same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
+        differences = [differing(protocol, other["protocol"]) for other in same]
+        if {} in differences:
+            values.append(float(same[differences.index({})]["value"]))
+            continue
+        values.append(None)
+        if same:
+            different = differences[0]
             how = "; ".join(f"{k}: {_short(one)} here, {_short(its)} there" for k, (one, its) in different.items())
-            remedy = SCORE_BOTH
+            remedy = "Score both with `ganzoo eval`, with the same metric, dataset and number of samples."
             if different.keys() <= OPTIONS.keys() and all(its is not None for _, its in different.values()):
                 options = " ".join(f"{OPTIONS[key]} {_short(its)}" for key, (_, its) in different.items())
                 remedy = f"Add {options} to measure as there."
             sentence = f"measured differently in {where}, so not compared ({how}). {remedy}"
             refused.setdefault(sentence, {})[metric] = None
-        elif other is None:
+        else:
             missing.append(metric)
     sentences = [f"{', '.join(metrics)}: {sentence}" for sentence, metrics in refused.items()]
     if missing:
@@ -165,28 +146,19 @@ def counterparts(
     return values, sentences
 
 
-def _counterpart(
-    metric: str, protocol: Protocol, others: Sequence[Mapping[str, Any]]
-) -> tuple[Mapping[str, Any] | None, dict[str, tuple[Any, Any]]]:
-    """The newest comparable score, or None and in what the one that was nearest to it differs."""
-    same: list[Mapping[str, Any]] = [other for other in reversed(others) if other["metric"] == metric]
-    # Those of the same kind of weights first; if this protocol's weights are unknown, those that a run reports.
-    same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
-    refusal: dict[str, tuple[Any, Any]] = {}
-    for other in same:
-        different = differing(protocol, other["protocol"])
-        if not different:
-            return other, {}
-        refusal = refusal or different
-    return None, refusal
-
-
 def differing(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
     """The keys and values that keep two scores from being compared, without those that follow from others."""
     one, other = compared(a), compared(b)
     if one.get("reference_digest") != other.get("reference_digest"):  # different options may explain it
         one, other = ({key: value for key, value in p.items() if key not in NOT_COMPARED} for p in (a, b))
-    found = dict(_differences(one, other))
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys([*one, *other]):
+        here, there = one.get(key), other.get(key)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            inner = {name: (here.get(name), there.get(name)) for name in dict.fromkeys([*here, *there])}
+            found |= {f"{key}.{name}": pair for name, pair in inner.items() if pair[0] != pair[1]}
+        elif here != there:
+            found[key] = here, there
     choice = {key for key in found if key.partition(".")[0] in ("dataset", "dataset_options", "split", "validation")}
     if "split" in choice:
         found.pop("validation", None)
@@ -195,15 +167,6 @@ def differing(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
     if choice or "n_real" in found:
         found.pop("reference_digest", None)
     return found
-
-
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    for key in dict.fromkeys([*a, *b]):
-        one, other = a.get(key), b.get(key)
-        if not within and isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _differences(one, other, f"{key}.")
-        elif one != other:
-            yield f"{within}{key}", (one, other)
 
 
 def _short(value: Any) -> str:

@@ -10,93 +10,75 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from ganzoo.api.dataset import Dataset
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import headline, how_to_score, wrong_metric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.metrics import (
-    Accuracy,
-    ClassCoverage,
-    ClassEntropy,
-    ClassifierScore,
-    Coverage,
-    Density,
-    FrechetDistance,
-    FrechetDistanceAtInfinity,
-    KernelDistance,
-    Memorisation,
-    ModeDivergence,
-    Modes,
-    Precision,
-    Quality,
-    Recall,
-    ReconstructionDistance,
-)
-from ganzoo.registry.loading import load_zoo
+from ganzoo.evaluation import metrics as own
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.packages import OURS as GANZOO
-from ganzoo.registry.registry import ALL
-
-if TYPE_CHECKING:
-    from ganzoo.api.dataset import Dataset
-    from ganzoo.registry.loading import Zoo
-    from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import ALL, Entry
 
 KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
 NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
 SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
 
-Row = tuple[str, type[Metric], str, str | None]
-OURS: tuple[Row, ...] = (
+OURS: tuple[tuple[str, type[Metric], str, str | None], ...] = (
     (
         "fid",
-        FrechetDistance,
+        own.FrechetDistance,
         "Fréchet distance between Gaussians fitted to the features",
         "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
     ),
     (
         "fid-infinity",
-        FrechetDistanceAtInfinity,
+        own.FrechetDistanceAtInfinity,
         "FID extrapolated to infinitely many samples",
         "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
     ),
     (
         "kid",
-        KernelDistance,
+        own.KernelDistance,
         "Kernel distance between the features, unbiased",
         "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
     ),
     (
         "is",
-        ClassifierScore,
+        own.ClassifierScore,
         "Classifier score: confident about each image, balanced over classes",
         "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
     ),
-    ("precision", Precision, "Share of samples on the manifold of real images", KYNKAANNIEMI),
-    ("recall", Recall, "Share of real images on the manifold of samples", KYNKAANNIEMI),
-    ("density", Density, "Number of real neighbourhoods around a sample, relative to the expected number", NAEEM),
-    ("coverage", Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
-    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples cover", None),
-    ("class-entropy", ClassEntropy, "Entropy of the samples' classes in nats", None),
-    ("accuracy", Accuracy, "Share of samples that show the requested class", None),
+    ("precision", own.Precision, "Share of samples on the manifold of real images", KYNKAANNIEMI),
+    ("recall", own.Recall, "Share of real images on the manifold of samples", KYNKAANNIEMI),
+    ("density", own.Density, "Number of real neighbourhoods around a sample, relative to the expected number", NAEEM),
+    ("coverage", own.Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
+    ("class-coverage", own.ClassCoverage, "Share of the real images' classes that the samples cover", None),
+    ("class-entropy", own.ClassEntropy, "Entropy of the samples' classes in nats", None),
+    ("accuracy", own.Accuracy, "Share of samples that show the requested class", None),
     (
         "memorisation",
-        Memorisation,
+        own.Memorisation,
         "Share of samples closer to a training image than that image is to any other",
         "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
     ),
-    ("modes", Modes, "Number of modes with at least one sample", SRIVASTAVA),
+    ("modes", own.Modes, "Number of modes with at least one sample", SRIVASTAVA),
     (
         "kl",
-        ModeDivergence,
+        own.ModeDivergence,
         "KL divergence of the samples' modes from the uniform distribution, in nats",
         "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
     ),
-    ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
-    ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
+    ("quality", own.Quality, "Share of samples that belong to a mode", SRIVASTAVA),
+    (
+        "reconstruction-fid",
+        own.ReconstructionDistance,
+        "Fréchet distance between real images and reconstructions",
+        None,
+    ),
 )
 """Name, class, summary and paper, in the order of ``all@...``."""
 
@@ -109,17 +91,12 @@ def register_metrics(register: Register[Metric]) -> None:
 
 
 def better(name: str, zoo: Zoo | None = None) -> Better:
-    """Whether lower or higher scores of a metric are better; ``lower`` if it is not installed.
-
-    Args:
-        name: The part before the ``@``.
-        zoo: Where it is looked up; the installed plugins by default.
-    """
+    """Whether lower or higher scores of a metric are better; ``lower`` if it is not among the installed ones."""
     zoo = zoo or load_zoo()
     return zoo.metric(name).better if name in zoo.metrics else "lower"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a plugin's metric may have no hash
 class MetricRequest:
     """A request for a metric in an extractor's features."""
 
@@ -169,9 +146,7 @@ def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
     entry = zoo.extractors.get(extractor)
     if entry.distribution.partition(" ")[0] == GANZOO:
         return {}
-    factory = entry.factory
-    while isinstance(factory, partial):
-        factory = factory.func
+    factory = entry.factory.func if isinstance(entry.factory, partial) else entry.factory
     return {"plugin": entry.distribution, "source": _source(factory.__module__)}
 
 
@@ -180,20 +155,14 @@ def _source(module: str) -> str:
     """SHA-256, hexadecimal, of all .py files of a module's top-level package, or of the module's own file."""
     package, file = sys.modules.get(module.partition(".")[0]), getattr(sys.modules.get(module), "__file__", None)
     files = [path for folder in getattr(package, "__path__", ()) for path in sorted(Path(folder).rglob("*.py"))]
-    digest = hashlib.sha256()
-    for path in files or ([] if file is None else [Path(file)]):
-        if path.is_file():  # editors lock files with dangling links
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    files = files or ([] if file is None else [Path(file)])
+    # Editors lock files with dangling links.
+    digests = [hashlib.sha256(path.read_bytes()).digest() for path in files if path.is_file()]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extractor:
-    """The extractor with the given name, on the CPU, in evaluation mode.
-
-    Args:
-        name: Its registered name.
-        zoo: Where it is looked up.
-        weights: A file with its weights, if it accepts one; None means its own.
+    """The extractor with the given name, on the CPU, in evaluation mode; with its own weights, or those in a file.
 
     Raises:
         GanzooError: The name is unknown, or its weights are not available.
@@ -213,15 +182,7 @@ def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extracto
 
 
 def unfit(name: str, extractor: Extractor, dataset: Dataset, zoo: Zoo, *, anyway: bool = False) -> GanzooError | None:
-    """Why an extractor cannot judge a dataset's samples; None if it can.
-
-    Args:
-        name: Its registered name.
-        extractor: The extractor.
-        dataset: The dataset.
-        zoo: Where extractors that fit are looked up, for the remedy.
-        anyway: Whether one that was fitted to another dataset is accepted too.
-    """
+    """Why an extractor cannot judge a dataset's samples; None if it can, or ``anyway`` if it was fitted to another."""
     if not extractor.accepts(dataset.shape):
         return GanzooError(
             f"The extractor '{name}' accepts {written(extractor.shape)} images, but these are "
@@ -246,17 +207,11 @@ def fits(extractor: Extractor, domain: str) -> bool:
 def fitting_metrics(
     metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
 ) -> tuple[list[str], list[str], dict[str, Extractor]]:
-    """The metrics of a recipe that can score its dataset, and why the others cannot.
-
-    Args:
-        metrics: Names of the form ``<metric>@<extractor>``.
-        zoo: Where extractors are looked up.
-        dataset: The dataset whose samples are scored.
-        anyway: Whether extractors that were fitted to another dataset are accepted too.
+    """The metrics of a recipe that can score samples of its dataset, and why the others cannot.
 
     Returns:
         The metrics that fit; a message for each extractor that does not fit and, if no metric fits, one that suggests a
-        remedy; and the extractors of the metrics that fit, on the CPU.
+        remedy; and the extractors, by name, on the CPU.
     """
     kept, sentences, extractors = [], [], dict[str, Extractor]()
     refused: dict[str, list[str]] = {}
@@ -276,11 +231,11 @@ def fitting_metrics(
     if not kept:
         fault = f"no metric of its recipe fits the dataset '{dataset.domain}'. {how_to_score(dataset.domain, zoo)}"
         if not metrics and headline(dataset.domain, zoo):  # without a headline, it may have been [headline]
-            remedy = "Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
-            fault = f"evaluate.metrics is empty. {remedy}"
+            fault = (
+                "evaluate.metrics is empty. Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
+            )
         sentences.append(f"This run gets no scores: {fault}")
-    used = {name.partition("@")[2] for name in kept}
-    return kept, sentences, {name: one for name, one in extractors.items() if name in used}
+    return kept, sentences, extractors
 
 
 def written(shape: tuple[int, ...]) -> str:

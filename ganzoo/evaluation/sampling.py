@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.api.bounds import INT64
 from ganzoo.api.metric import evaluating
+from ganzoo.api.objective import Networks, Objective
 from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import derive_seed, full_precision, seeded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from ganzoo.api.objective import Networks, Objective
 
 BATCH = 500
 """Images per batch."""
@@ -94,11 +91,21 @@ def draw(
     modality = objective.spec.modality
     views, generate = (objective.views, objective.overview) if overview else (1, objective.generate_from)
     images = torch.zeros(n, views, *modality.shape, dtype=modality.stored)
-    columns = _cycled(objective, sources or {}, n)
-    first, every = part
-    moved = truncated_w(objective, networks, classes, truncation, device) if truncation < 1 and in_w else nullcontext()
-    with torch.no_grad(), full_precision(device), evaluating(networks), moved:
-        for start in range(first * batch_size, n, every * batch_size):
+    sources = sources or {}
+    for name in objective.generates_from:
+        if not len(sources.get(name, ())):
+            raise GanzooError(
+                f"This generator starts from '{name}', which was not given.",
+                f"Pass {name}=..., a tensor with one row for each sample.",
+            )
+    columns = {name: sources[name][torch.arange(n) % len(sources[name])] for name in objective.generates_from}
+    with (
+        torch.no_grad(),
+        full_precision(device),
+        evaluating(networks),
+        _truncated_w(objective, networks, classes, truncation, device) if in_w and truncation < 1 else nullcontext(),
+    ):
+        for start in range(part[0] * batch_size, n, part[1] * batch_size):
             rows = slice(start, start + batch_size)
             # Each batch has its own seed, so that it does not depend on who draws the batches before it; and a seed
             # other than that of the codes.
@@ -114,20 +121,12 @@ def draw(
     return images.flatten(0, 1), None if labels is None else condition
 
 
-@contextmanager
-def truncated_w(
+def _truncated_w(
     objective: Objective, networks: Networks, classes: int, truncation: float, device: torch.device
-) -> Iterator[None]:
+) -> AbstractContextManager[Any]:
     """The truncation trick in w (Karras et al. 2019, arXiv:1812.04948, appendix B): w' = w̄ + ψ(w - w̄).
 
     w̄ is the mean of a conditional generator's w of the same class, because the mean over all classes belongs to none.
-
-    Args:
-        objective: Has the prior.
-        networks: The generator among them has a ``mapping``.
-        classes: Number of classes, 0 if it is unconditional.
-        truncation: ψ.
-        device: The device of the networks.
     """
     mapping = cast("nn.Module", networks["generator"].mapping)
     each = max(100, MAPPED // max(1, classes))
@@ -139,11 +138,7 @@ def truncated_w(
         centre = means[inputs[1]] if classes else means
         return centre + truncation * (w - centre)
 
-    handle = mapping.register_forward_hook(move)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return mapping.register_forward_hook(move)
 
 
 PLANE = 48
@@ -173,15 +168,3 @@ def discriminator_field(objective: Objective, networks: Networks, device: torch.
         except Exception:  # a plugin's discriminator may take other inputs; a picture must not end a training run
             return None
     return None if logits is None else logits.float().cpu().view(PLANE, PLANE)
-
-
-def _cycled(objective: Objective, sources: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-    """The columns that the objective generates from, repeated to n rows."""
-    missing = [name for name in objective.generates_from if not len(sources.get(name, ()))]
-    if missing:
-        raise GanzooError(
-            f"This generator starts from '{missing[0]}', which was not given.",
-            f"Pass {missing[0]}=..., a tensor with one row for each sample.",
-        )
-    rows = torch.arange(n)
-    return {name: sources[name][rows % len(sources[name])] for name in objective.generates_from}

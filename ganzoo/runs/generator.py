@@ -27,7 +27,7 @@ from ganzoo.build import Assembly, assemble
 from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, one_line, unknown
-from ganzoo.evaluation.image_io import as_labels
+from ganzoo.evaluation.evaluate import as_labels
 from ganzoo.evaluation.sampling import draw
 from ganzoo.files import parse_json
 from ganzoo.registry import strict
@@ -178,7 +178,7 @@ class TrainedGenerator:
         if not codes.isfinite().all():
             raise GanzooError("Some latent codes are NaN or infinite.", "Give finite ones, as the prior draws them.")
         if labels is not None:
-            labels = as_labels(labels, len(codes), "Got")
+            labels = as_labels(labels, len(codes))
             for label in set(labels.tolist()):
                 self.class_number(label)
         return self._draw(len(codes), 0, labels, weights, source, codes=codes)[0]

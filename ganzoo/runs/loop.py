@@ -24,10 +24,10 @@ from ganzoo.api.tracker import Tracker
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import Diverged, Interrupted, RunError, one_line
 from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.features import SAMPLES, VarietyWatch
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.requests import MetricRequest
 from ganzoo.evaluation.sampling import discriminator_field, draw
-from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import as_argument, write_atomically
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.records import SAMPLE_SEED

@@ -19,8 +19,8 @@ from ganzoo.api.dataset import Images
 from ganzoo.api.priors import CodesPrior, GaussianPrior
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.features import RealImages
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
-from ganzoo.evaluation.reference import RealImages
 from ganzoo.evaluation.requests import code_of, find_extractor, unfit
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.generator import TrainedGenerator

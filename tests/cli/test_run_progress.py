@@ -97,7 +97,8 @@ def test_the_end_is_one_row_the_first_metric_of_the_weights_that_sample_uses(zoo
 
     recipe = load_recipe("vanilla-ring", zoo, ["train.images=256", "evaluate.metrics=[]", "train.device=cpu"])
     run = start(recipe, zoo, tmp_path / "run")
-    protocol = {"dataset": "ring", "split": "test", "n_real": 1_000, "n_fake": 500}
+    protocol = {"dataset": "ring", "split": "test", "n_real": 1_000, "n_fake": 500, "extractor": "tiny"}
+    protocol |= {"extractor_digest": "12345678", "quantised": "uint8", "resizing": "none"}
     for weights, value in (("ema", 12.5), ("raw", 77.0)):
         for metric in ("fid@tiny", "coverage@tiny"):
             score = {"metric": metric, "value": value, "floor": 0.25, "weights": weights, "images": 256, "seconds": 1.0}
@@ -109,7 +110,7 @@ def test_the_end_is_one_row_the_first_metric_of_the_weights_that_sample_uses(zoo
     (row,) = [line for line in lines if "@" in line]
     assert row.split() == ["fid@tiny", "↓", "12.5", "-", "0.25", "+12.2"]
     more = f"`ganzoo report {tmp_path / 'run'}` shows all 4 scores."
-    assert f"Lower is better; 500 samples vs 1,000 ring test. {more}" in lines
+    assert f"Lower is better; 500 against 1,000 ring test images, tiny 12345678, uint8, native size. {more}" in lines
     assert "77" not in "".join(lines)
 
 
@@ -160,7 +161,8 @@ def test_on_a_terminal_the_bar_loses_nothing_and_no_word_breaks(tmp_path, column
     whole = " ".join(lines)
     for sentence in (
         "Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.",
-        "Higher is better; 500 samples vs 10,000 ring test. `ganzoo report run` shows all 6 scores.",
+        "Higher is better; 500 against 10,000 ring test images, ring ",
+        ", not quantised, native size, seed 0. `ganzoo report run` shows all 6 scores.",
         "Next: `ganzoo report run`, or `ganzoo sample run --out samples.png`",
     ):
         assert sentence in whole

@@ -317,7 +317,7 @@ def scores_of(app, *arguments):
 
 
 def test_all_metrics_of_a_dataset_are_added_to_those_that_are_named(app, tmp_path, zoo, monkeypatch):
-    monkeypatch.setattr("ganzoo.evaluation.torch_fidelity.KID_SUBSETS", 4)
+    monkeypatch.setattr("ganzoo.evaluation.metrics.KID_SUBSETS", 4)
     tiny = [*TINY[:2], "train.images=64", "train.batch_size=16", "train.device=cpu", "evaluate.metrics=[]"]
     run = start(load_recipe("vanilla-ring", zoo, tiny), zoo, tmp_path / "run").path
     scores = scores_of(app, run, "--metric", "modes@ring", "--all", "--samples", 50)
@@ -358,7 +358,7 @@ def here(tmp_path, monkeypatch):
 
 def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     result = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--out", "a.jsonl")
-    assert "100 images from cli_noise:noise, seed 0, 28x28 grey." in result.stderr
+    assert "100 images, 28x28 grey, from cli_noise:noise, seed 0." in result.stderr
     assert "\N{EN DASH}" in result.stdout
     (score,) = scores_in(here / "a.jsonl")
     assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 0)

@@ -11,7 +11,7 @@ import ganzoo
 from ganzoo.api.dataset import to_pil
 from ganzoo.data import as_dataset
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.image_io import Pictures
+from ganzoo.evaluation.evaluate import Pictures
 from ganzoo.evaluation.protocol import identity
 
 

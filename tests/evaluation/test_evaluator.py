@@ -14,12 +14,13 @@ import torch
 
 from ganzoo import Dataset, ModelMetric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import intervals, reference, requests, torch_fidelity
-from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation import evaluator as evaluation
+from ganzoo.evaluation import intervals, metrics, requests
+from ganzoo.evaluation.evaluator import Evaluator, finite
 from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.metrics import frechet_distance
 from ganzoo.evaluation.protocol import describe, differing, identity
 from ganzoo.evaluation.requests import OURS, code_of
-from ganzoo.evaluation.torch_fidelity import frechet_distance
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -28,7 +29,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     """The precision of KID estimates and the width of intervals are tested elsewhere."""
-    monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 4)
+    monkeypatch.setattr(metrics, "KID_SUBSETS", 4)
     monkeypatch.setattr(intervals, "ROUNDS", 3)
 
 
@@ -341,9 +342,9 @@ def test_validation_images_are_the_reference_and_say_so(toy_zoo, noise):
     assert memorisation.protocol["n_train"] == 700
     # Real vs real uses images that were trained on. Metrics that need unseen images take the validation images, never
     # test images.
-    draws = [evaluator.reference.draw(evaluator.requests[0], 100, number) for number in range(7)]
+    draws = [evaluator.draw("tiny", False, 100, number) for number in range(7)]
     assert [images.dataset.split for _, images in draws] == ["train"] * 7
-    unseen = evaluator.reference.draw(evaluator.requests[1], 100, 0)
+    unseen = evaluator.draw("tiny", True, 100, 0)
     assert unseen[1].dataset.split == "validation"
     (test,) = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, validation=200).score(noise(100))
     assert "validation" not in test.protocol
@@ -383,7 +384,7 @@ def test_parts_of_a_dataset_are_loaded_once_for_all_extractors(toy_zoo, noise, e
     for n in (100, 200):
         evaluator.score(noise(n), labels=torch.arange(n) % 4)
     assert sorted(loaded) == ["test", "train"]
-    first, second = (evaluator.reference.train(name) for name in ("tiny", "second"))
+    first, second = (evaluator.train(name) for name in ("tiny", "second"))
     assert first.dataset is second.dataset
 
 
@@ -395,7 +396,7 @@ def test_features_of_unseen_reference_images_are_not_computed_again(toy_zoo, noi
     before = kind.seen
     (accuracy,) = evaluator.score(noise(50), requests=evaluator.requests[:1], labels=torch.arange(50) % 4)
     assert kind.seen - before == 50
-    _, images = evaluator.reference.draw(evaluator.requests[0], 50, 0)
+    _, images = evaluator.draw("tiny", True, 50, 0)
     assert torch.allclose(images.features.values, images.see(images.dataset.images).values, atol=1e-5)
     assert accuracy.floor == float((images.features.logits.argmax(1) == images.dataset.labels).double().mean())
 
@@ -411,7 +412,7 @@ def test_features_computed_by_other_code_are_not_taken_from_the_cache(toy_zoo, n
         )
         entry = toy_zoo.extractors.in_order()[-1]
         found = Evaluator([f"fid@{entry.name}"], toy_zoo.datasets.get("toy"), {}, None, toy_zoo, CPU)
-        key = dict(found.reference.real(entry.name).key)
+        key = dict(found.real(entry.name).key)
         del key["extractor"]
         return key
 
@@ -441,7 +442,7 @@ def test_features_and_scores_do_not_outlive_the_code_of_a_plugin_s_extractor(toy
 
     def look():
         evaluator = evaluator_of(toy_zoo, ["fid@edited"])
-        return evaluator.reference.real("edited").key, evaluator.protocol(evaluator.requests[0], 50)
+        return evaluator.real("edited").key, evaluator.protocol(evaluator.requests[0], 50)
 
     before = look()
     assert before[1]["extractor_code"]["plugin"] == "them 0.1"
@@ -699,7 +700,7 @@ def test_a_reference_whose_halves_are_too_small_for_real_vs_real_is_refused(toy_
 def test_a_built_in_metric_that_returns_no_number_blames_no_plugin(toy_zoo):
     (request,) = evaluator_of(toy_zoo).requests
     with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. There are too few images for it") as raised:
-        reference.finite(request, float("nan"))
+        finite(request, float("nan"))
     assert "plugin" not in str(raised.value)
 
 
@@ -724,7 +725,7 @@ def test_a_cached_floor_depends_on_its_labels_and_its_formulas(toy_zoo, noise, c
     assert accuracy != before[0]
     assert fid == before[1]
     assert more > files
-    monkeypatch.setattr(reference, "FORMULAS", reference.FORMULAS + 1)
+    monkeypatch.setattr(evaluation, "FORMULAS", evaluation.FORMULAS + 1)
     assert floors()[1] > more
 
 

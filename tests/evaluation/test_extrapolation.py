@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganzoo import Features
-from ganzoo.evaluation import intervals, torch_fidelity
+from ganzoo.evaluation import intervals, metrics
 from ganzoo.evaluation.intervals import DistanceTo, _moments, fid_infinity, fid_interval
 
 WIDTH = 12
@@ -23,7 +23,7 @@ def standard():
 
 
 def fid(features, real):
-    return torch_fidelity.frechet_distance(Features(features).statistics, real)
+    return metrics.frechet_distance(Features(features).statistics, real)
 
 
 @pytest.mark.parametrize("dead", [0, 4])

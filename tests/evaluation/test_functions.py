@@ -9,7 +9,7 @@ import torch
 
 from ganzoo import cli
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.image_io import call, is_function
+from ganzoo.evaluation.evaluate import call, is_function
 
 MODULE = """
 import os
@@ -201,7 +201,7 @@ def test_every_layout_gives_the_same_pixels(module):
     grey = call("made_up:grey", 5, 2)
     assert sys.path == before
     assert grey.images.shape == (5, 1, 6, 8)
-    assert grey.notes == ("5 images from made_up:grey, seed 2, 6x8 grey.",)
+    assert grey.notes == ("5 images, 6x8 grey, from made_up:grey, seed 2.",)
     assert grey.labels is None
     for name in ("first", "last"):
         assert torch.equal(call(f"made_up:{name}", 5, 2).images, grey.images.repeat(1, 3, 1, 1))
@@ -213,7 +213,7 @@ def test_a_function_may_return_points(module):
     found = call("made_up:points", 5, 2)
     assert found.images.shape == (5, 1, 1, 2)
     assert found.images.dtype == torch.float32
-    assert found.notes == ("5 points from made_up:points, seed 2, 2 dimensions.",)
+    assert found.notes == ("5 points, 2 dimensions, from made_up:points, seed 2.",)
     assert torch.equal(call("made_up:points_as_saved", 5, 2).images, found.images)
 
 

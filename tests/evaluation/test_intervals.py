@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import intervals, torch_fidelity
+from ganzoo.evaluation import intervals, metrics
 from ganzoo.evaluation.neighbours import manifolds, radii
 
 
@@ -118,20 +118,21 @@ def test_a_kernel_distance_s_jackknife_leaves_out_each_sample_in_turn():
 
     without = [distance(torch.cat([fake[:i], fake[i + 1 :]])) for i in range(9)]
     deviation = math.sqrt(8 / 9 * sum((one - np.mean(without)) ** 2 for one in without) + 0.3**2 / 100)
-    found = intervals.kid_interval(fake.float(), real.float(), 0.5, 0.3, torch.device("cpu"))
+    found = intervals.kid_interval(fake.float(), real.float(), 0.5, 0.3**2 / 100, torch.device("cpu"))
     assert found == pytest.approx((0.5 - 1.959963984540054 * deviation, 0.5 + 1.959963984540054 * deviation), rel=1e-5)
 
 
 @pytest.mark.parametrize("n", [101, 300])
 def test_kernel_distances_of_new_draws_lie_within_their_intervals(n, monkeypatch):
     """Even if a subset holds nearly all samples, or all of them."""
-    monkeypatch.setattr(torch_fidelity, "KID_SUBSET_SIZE", 100)
+    monkeypatch.setattr(metrics, "KID_SUBSET_SIZE", 100)
     real, values, deviations = drawn(300, 10_000), [], []
     for seed in range(30):
         fake = drawn(n, seed) * 1.1 + 0.2
-        value, spread = torch_fidelity.kernel_distance(fake, real)
+        value, spread = metrics.kernel_distance(fake, real)
         values.append(value)
-        deviations.append(intervals.deviation(intervals.kid_interval(fake, real, value, spread, torch.device("cpu"))))
+        ends = intervals.kid_interval(fake, real, value, spread**2 / 100, torch.device("cpu"))
+        deviations.append(intervals.deviation(ends))
     assert 0.7 < np.mean(deviations) / np.std(values, ddof=1) < 1.7
 
 

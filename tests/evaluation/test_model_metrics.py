@@ -7,9 +7,9 @@ from torch import nn
 from ganzoo import Dataset, GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
 from ganzoo.errors import Diverged
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.protocol import describe, describe_images, identity
+from ganzoo.evaluation.metrics import frechet_distance
+from ganzoo.evaluation.protocol import describe, identity
 from ganzoo.evaluation.requests import parse_metrics
-from ganzoo.evaluation.torch_fidelity import frechet_distance
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -88,7 +88,6 @@ def test_a_metric_without_features_sees_every_reference_image_and_its_label(zoo,
     }
     assert score.record()["floor"] is None
     assert describe(score.protocol) == "600 toy test images"
-    assert describe_images(score.protocol) == "600 toy test images"
     assert identity(found.protocol(found.requests[0], 40, 3, "ema")) == identity(score.protocol)
 
 
@@ -99,7 +98,7 @@ def test_exact_reconstructions_are_at_distance_zero_and_others_at_theirs(zoo, no
     darker = Darker(0.25)
     found = evaluator(zoo, request, darker)
     (score,) = found.score(noise(40), model=model(darker))
-    real = found.reference.real("tiny")
+    real = found.real("tiny")
     images = real.dataset.images.float().sub(0.25 * 127.5).round().clamp(0, 255).to(torch.uint8)
     assert score.value == pytest.approx(frechet_distance(real.see(images).statistics, real.features.statistics))
     assert score.value > 1e-3

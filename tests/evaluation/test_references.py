@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from ganzoo.evaluation import reference
+from ganzoo.evaluation import features
 
 KEY = {"dataset": "toy", "extractor": "tiny", "count": 3}
 
@@ -22,8 +22,8 @@ class Counted:
 
 def test_a_remembered_result_is_not_computed_again(cache):
     compute = Counted()
-    first = reference.remembered("features", KEY, compute)
-    second = reference.remembered("features", KEY, compute)
+    first = features.remembered("features", KEY, compute)
+    second = features.remembered("features", KEY, compute)
     assert compute.calls == 1
     assert torch.equal(first["values"], second["values"])
     assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
@@ -32,9 +32,9 @@ def test_a_remembered_result_is_not_computed_again(cache):
 @pytest.mark.parametrize("change", [{"count": 4}, {"more": 1}])
 def test_another_key_is_another_result(change):
     compute = Counted()
-    reference.remembered("features", KEY, compute)
-    reference.remembered("features", {**KEY, **change}, compute)
-    reference.remembered("floor", KEY, compute)
+    features.remembered("features", KEY, compute)
+    features.remembered("features", {**KEY, **change}, compute)
+    features.remembered("floor", KEY, compute)
     assert compute.calls == 3
 
 
@@ -53,7 +53,7 @@ def empty(path):
 
 
 def put_another_entry_in_its_place(path):
-    reference.remembered("features", {**KEY, "count": 99}, Counted())
+    features.remembered("features", {**KEY, "count": 99}, Counted())
     (other,) = [p for p in path.parent.iterdir() if p != path]
     other.replace(path)
 
@@ -61,16 +61,16 @@ def put_another_entry_in_its_place(path):
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, put_another_entry_in_its_place])
 def test_a_damaged_file_is_computed_again_with_a_note(cache, caplog, damage):
     compute = Counted()
-    good = reference.remembered("features", KEY, compute)
+    good = features.remembered("features", KEY, compute)
     (path,) = cache.iterdir()
     damage(path)
     with caplog.at_level(logging.WARNING):
-        again = reference.remembered("features", KEY, compute)
+        again = features.remembered("features", KEY, compute)
     assert compute.calls == 2
     assert torch.equal(again["values"], good["values"])
     assert "damaged" in caplog.text
     caplog.clear()
-    reference.remembered("features", KEY, compute)
+    features.remembered("features", KEY, compute)
     assert compute.calls == 2
     assert not caplog.text
 
@@ -79,9 +79,9 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reference, "write_atomically", full)
+    monkeypatch.setattr(features, "write_atomically", full)
     compute = Counted()
-    assert reference.remembered("features", KEY, compute)["values"].shape == (3, 2)
+    assert features.remembered("features", KEY, compute)["values"].shape == (3, 2)
     assert "Could not cache the reference" in caplog.text
     assert not list(cache.iterdir())
 
@@ -89,32 +89,32 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
 def test_a_cache_whose_folder_cannot_be_created_costs_only_time(tmp_path, caplog, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "file"))
-    assert reference.remembered("features", KEY, Counted())["values"].shape == (3, 2)
+    assert features.remembered("features", KEY, Counted())["values"].shape == (3, 2)
     assert "Could not cache the reference" in caplog.text
     assert "cannot be created" in caplog.text
 
 
 def test_a_number_survives_exactly():
     for number in (0.1, 7.0):
-        kept = reference.remembered("floor", KEY, lambda n=number: {"value": torch.tensor([n], dtype=torch.float64)})
+        kept = features.remembered("floor", KEY, lambda n=number: {"value": torch.tensor([n], dtype=torch.float64)})
         assert float(kept["value"]) == 0.1
 
 
 def test_the_digest_of_images_depends_on_pixels_and_shape():
     images = torch.arange(16).to(torch.uint8).reshape(1, 1, 4, 4)
-    same = reference.content_digest(images.clone())
-    assert reference.content_digest(images) == same
-    assert reference.content_digest(images.reshape(1, 1, 2, 8)) != same
-    assert reference.content_digest(images.flip(3)) != same
+    same = features.content_digest(images.clone())
+    assert features.content_digest(images) == same
+    assert features.content_digest(images.reshape(1, 1, 2, 8)) != same
+    assert features.content_digest(images.flip(3)) != same
 
 
 def test_the_digest_of_images_is_the_one_in_committed_protocols():
     """Written out with copies, which the real one avoids."""
     images = torch.arange(48).to(torch.uint8).reshape(3, 1, 4, 4)
     expected = hashlib.sha256(b"(3, 1, 4, 4)" + images.numpy().tobytes()).hexdigest()
-    assert reference.content_digest(images) == expected
+    assert features.content_digest(images) == expected
     assert (
-        reference.content_digest(images.float())
+        features.content_digest(images.float())
         == hashlib.sha256(b"(3, 1, 4, 4)" + images.float().numpy().tobytes()).hexdigest()
     )
-    assert reference.content_digest(images.permute(0, 2, 3, 1)[..., 0][:, None]) == expected
+    assert features.content_digest(images.permute(0, 2, 3, 1)[..., 0][:, None]) == expected

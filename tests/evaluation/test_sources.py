@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.image_io import Pictures, read_pictures
+from ganzoo.evaluation.evaluate import Pictures, read_pictures
 
 GREY = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6)
 

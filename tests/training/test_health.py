@@ -7,8 +7,8 @@ import torch
 from ganzoo.api.metric import Features
 from ganzoo.api.objective import Phase
 from ganzoo.config.loading import load_recipe
+from ganzoo.evaluation.features import SAMPLES, VarietyWatch, variety
 from ganzoo.evaluation.requests import find_extractor
-from ganzoo.evaluation.variety import SAMPLES, VarietyWatch, variety
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.optim import broken_networks
 from ganzoo.training.phases import Meters

@@ -14,7 +14,7 @@ import mutations
 import numpy as np
 from PIL import Image
 
-from ganzoo.evaluation.image_io import read_pictures
+from ganzoo.evaluation.evaluate import read_pictures
 from targets import Target
 
 if TYPE_CHECKING:

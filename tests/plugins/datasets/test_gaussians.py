@@ -9,8 +9,8 @@ from PIL import Image
 
 from ganzoo import GanzooError, Points, evaluate
 from ganzoo.config.loading import load_recipe
+from ganzoo.evaluation.evaluate import read_pictures
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.evaluation.metrics import assigned, class_counts, kl_to_uniform, modes_found
 from ganzoo.runs.generator import load
 from ganzoo.runs.start import start

@@ -13,8 +13,8 @@ from scipy.signal import correlate2d
 import ganzoo_plugins.extractors.mnist_ae as module
 import ganzoo_plugins.extractors.mnist_ae_training as training
 from ganzoo import Features
-from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.metrics import frechet_distance
 from ganzoo_plugins.extractors.mnist_ae import FashionMnistAe, MnistAe, features
 from ganzoo_plugins.extractors.mnist_ae_training import MEAN_WEIGHT, directions, main, moved, train
 
@@ -72,14 +72,14 @@ class TestForward:
 class TestDistance:
     def test_it_is_scipys_in_the_projected_coordinates(self, judge, digits):
         sets = [extract("mnist-ae", judge, digits[split].images[:1500], CPU) for split in ("train", "test")]
-        ours = torch_fidelity.frechet_distance(sets[0].statistics, sets[1].statistics)
+        ours = frechet_distance(sets[0].statistics, sets[1].statistics)
         matrix = judge.projection.double().numpy()
         a, b = (one.values.double().numpy() @ matrix for one in sets)
         spread = [np.cov(one, rowvar=False) for one in (a, b)]
         root = sqrtm(spread[0] @ spread[1]).real
         theirs = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(spread[0] + spread[1] - 2 * root)
         assert ours == pytest.approx(theirs, rel=1e-6)
-        assert torch_fidelity.frechet_distance(sets[0].statistics, sets[0].statistics) == pytest.approx(0, abs=1e-8)
+        assert frechet_distance(sets[0].statistics, sets[0].statistics) == pytest.approx(0, abs=1e-8)
 
     def test_neighbours_see_features_as_they_are(self, judge, digits):
         found = extract("mnist-ae", judge, digits["test"].images[:20], CPU)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch_fidelity
 from torch_fidelity import feature_extractor_clip as clip
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
@@ -20,9 +21,8 @@ from ganzoo import Dataset
 from ganzoo.api.metric import allowing_code
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.reference import RealImages
+from ganzoo.evaluation.features import RealImages
 from ganzoo.evaluation.requests import code_of, find_extractor
-from ganzoo.evaluation.torch_fidelity import version
 from ganzoo.registry.registry import Entry
 from ganzoo_plugins.extractors import torch_fidelity as module
 
@@ -189,10 +189,13 @@ def test_every_name_is_torch_fidelity_s_with_the_file_it_looks_for(zoo):
 
 def test_the_version_of_torch_fidelity_is_part_of_the_key_of_cached_features(zoo, network):
     extractor = find_extractor("inception-v3-compat", zoo, network[1])
-    assert (code_of("inception-v3-compat", zoo), extractor.versions) == ({}, {"torch_fidelity": version()})
+    assert (code_of("inception-v3-compat", zoo), extractor.versions) == (
+        {},
+        {"torch_fidelity": torch_fidelity.__version__},
+    )
     images = Dataset("few", "test", noise(2))
     key = RealImages(images, {}, "inception-v3-compat", extractor, CPU).key
-    assert key["torch_fidelity"] == version()
+    assert key["torch_fidelity"] == torch_fidelity.__version__
     assert key["resizing"] == "grey tiled to RGB, bilinear to 299x299 as TensorFlow 1"
 
 
@@ -236,6 +239,7 @@ def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path, zoo):
 
 HUB = """
 import torch
+import torch_fidelity
 
 dependencies = ["torch"]
 
