@@ -1,8 +1,5 @@
 """Networks too large for memory are rejected; convolutions use channels_last and give the same results."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -148,9 +145,9 @@ def test_optimizers_resume_to_the_bit_from_contiguous_state(name):
 def test_networks_that_do_not_fit_into_memory_are_rejected_before_they_are_filled(monkeypatch):
     monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: filled.append(self))
     filled = []
-    with pytest.raises(GanzooError, match="^The generator would have more than 1,000 weights"):
-        with memory_guard("The generator", memory=4_000):
-            nn.Linear(10**4, 10**4)
+    too_many = pytest.raises(GanzooError, match="^The generator would have more than 1,000 weights")
+    with too_many, memory_guard("The generator", memory=4_000):
+        nn.Linear(10**4, 10**4)
     assert filled == []
     with memory_guard("The generator", memory=4_000):
         nn.Linear(24, 40)
@@ -161,9 +158,8 @@ def test_networks_that_do_not_fit_into_memory_are_rejected_before_they_are_fille
 def test_a_registered_network_that_does_not_fit_into_memory_is_rejected():
     def refusal(size):
         wide = Entry("generator", "wide", lambda: nn.Linear(size, size), "Wide", None, "tests", "0")
-        with pytest.raises(GanzooError) as caught:
-            with memory_guard("The generator 'wide'", memory=4_000):
-                wide.create()
+        with pytest.raises(GanzooError) as caught, memory_guard("The generator 'wide'", memory=4_000):
+            wide.create()
         return str(caught.value)
 
     assert refusal(10**4).startswith("The generator 'wide' would have more than 1,000 weights")

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import OWN_KEYS, Entry, check_file_name, check_name
+from ganzoo.registry.registry import OWN_KEYS, Entry, check_file_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,6 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
     data = strict.parse_mapping(text, f"recipe '{name}'")
-    check_name("recipe", name)
     return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
 
 
@@ -81,13 +80,9 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises if there is no such user
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")
-    source = method
-    if method not in zoo.recipes:
-        named = [name for name in (f"{method}-{entry.name}" for entry in zoo.datasets) if name in zoo.recipes]
-        if f"{method}-mnist" in named:
-            source = f"{method}-mnist"
-        elif len(named) == 1:
-            source = named[0]
+    best = [name for name in (method, f"{method}-mnist") if name in zoo.recipes]
+    named = [name for name in (f"{method}-{entry.name}" for entry in zoo.datasets) if name in zoo.recipes]
+    source = best[0] if best else named[0] if len(named) == 1 else method
     recipe = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
     without_dataset = min((recipe.name.removesuffix(f"-{entry.name}") for entry in zoo.datasets), key=len)
     slug = re.sub(r"[^a-z0-9]+", "-", place.stem.lower())[:60].strip("-") or "pictures"
@@ -126,16 +121,14 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
-        return path
-    if os.path.isdir(path):  # noqa: PTH112 - as above
+    if os.path.isdir(path):  # noqa: PTH112 - False for a name that is too long
         word = shlex.quote(str(source))
         if (path / "run.json").exists():
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
         remedy = f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it."
         raise GanzooError(f"{source} is a folder, not a recipe.", remedy)
-    if isinstance(source, Path):
-        return path  # it is missing, which reading it will report
+    if isinstance(source, Path) or path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - as above
+        return path
     for file in (f"{source}.yaml", f"{source}.yml"):
         if os.path.isfile(file):  # noqa: PTH113 - as above
             raise GanzooError(f"Unknown recipe '{source}'.", f"Did you mean the file {file}?")
@@ -163,24 +156,21 @@ def _recipe_of(
             # The override that made the section that lacks a key; or else all, since some parts do not fit together.
             to_blame = [override for override in parsed if override.concerns(issue.path)][-1:] or parsed
         culprit = " ".join(f"--set {override.text}" for override in to_blame) or str(place)
-        hinted = issue if unchanged is None else _with_place(issue, unchanged)
-        sentences.append(f"{culprit}: {hinted.sentence('the recipe')}")
+        sentences.append(f"{culprit}: {_with_place(issue, unchanged).sentence('the recipe')}")
     raise ValidationFailed(mistakes, sentences)
 
 
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
     """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
-    data = dict(_with_own_pictures(data, zoo))
-    mistakes: list[ValidationIssue] = []
-    if "name" in data:
-        mistakes.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
-        del data["name"]
+    data = _with_own_pictures(data, zoo)
+    named = ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name")
+    mistakes = [named] if "name" in data else []
     try:
         recipe = Recipe.model_validate({**data, "name": name})
     except ValidationError as error:
         return None, [*mistakes, *issues(error, Recipe, data, filled_in=("name",))]
-    checked, more = against_zoo(recipe, zoo)
-    return recipe.model_copy(update=checked), [*mistakes, *more]
+    recipe, more = against_zoo(recipe, zoo)
+    return recipe, [*mistakes, *more]
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
@@ -196,9 +186,10 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
     return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": path}}
 
 
-def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
+def _with_place(issue: ValidationIssue, recipe: Recipe | None) -> ValidationIssue:
     """The issue, with a hint if the recipe has its unknown key elsewhere: ``lr`` is ``optimizers.default.lr``."""
-    if issue.key is None or not issue.verdict.startswith("has no key") or not issue.remedy.startswith("Known: "):
+    is_unknown = issue.verdict.startswith("has no key") and issue.remedy.startswith("Known: ")
+    if issue.key is None or recipe is None or not is_unknown:
         return issue
     words = (issue.key, strict.SYNONYMS.get(issue.key))
     places = [strict.dotted(path) for path in _paths(recipe.plain()) if path[-1] in words]
@@ -272,9 +263,8 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
         if last == "name" and parents and inner.get("name") != override.value:
             depth = len(parents)
             earlier = [other.path for other in overrides[:index] if len(other.path) > depth]
-            set_earlier = {path[depth] for path in earlier if path[:depth] == parents}
-            kept = _kept(override, zoo)
-            for option in [key for key in inner if key not in set_earlier and key not in kept]:
+            kept = {path[depth] for path in earlier if path[:depth] == parents}.union(_kept(override, zoo))
+            for option in inner.keys() - kept:
                 del inner[option]
         inner[last] = override.value
     return data
@@ -311,12 +301,12 @@ def _index(inner: list[Any], override: Override, key: str) -> int:
     return int(key)
 
 
-def _kept(override: Override, zoo: Zoo) -> Container[str]:
+def _kept(override: Override, zoo: Zoo) -> Iterable[str]:
     """The keys that mean the same under the new name as under the old one."""
-    section, name = override.path[0], override.value
-    if section == "prior" and isinstance(name, str) and name in zoo.priors:
-        return zoo.priors.get(name).options.types
-    if section == "optimizers" and isinstance(name, str):
-        with suppress(GanzooError):  # an unknown name is refused later, with its place
+    section, name = override.path[0], str(override.value)
+    with suppress(GanzooError):  # an unknown name is refused later, with its place
+        if section == "prior":
+            return zoo.priors.get(name).options.types
+        if section == "optimizers":
             return optimizer_options(canonical(name)).types
     return OWN_KEYS.get("generator" if section == "networks" else section, ())

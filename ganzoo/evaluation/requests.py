@@ -149,7 +149,7 @@ def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
     """
     requests: dict[str, MetricRequest] = {}
     for name in names:
-        for error in wrong_metric(name, zoo, ALL):
+        if error := wrong_metric(name, zoo, ALL):
             raise error
         metric, _, extractor = name.partition("@")
         by_name = metric != ALL

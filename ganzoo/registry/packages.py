@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from ganzoo.errors import GanzooError, nearest, one_line
 
@@ -30,9 +31,10 @@ def installed(group: str = PLUGINS) -> list[EntryPoint]:
             key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name),
         )
     except Exception as error:  # of any type, and without the package's name
-        cause = f"{type(error).__name__}: {error}"
-        remedy = "`pip check` may name it; reinstall it."
-        raise GanzooError(f"The metadata of an installed package is damaged ({cause}).", remedy) from error
+        raise GanzooError(
+            f"The metadata of an installed package is damaged ({type(error).__name__}: {error}).",
+            "`pip check` may name it; reinstall it.",
+        ) from error
 
 
 def allowed(group: str = PLUGINS) -> list[EntryPoint]:
@@ -80,9 +82,8 @@ def distribution_of(point: EntryPoint) -> str:
 
 
 @cache
-def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
+def _name_and_version(distribution: Any) -> tuple[str, str]:
     """From the package's metadata, which takes a millisecond to read."""
-    assert distribution is not None  # as for every installed entry point
     return distribution.name, str(distribution.version)  # a damaged package may lack its version
 
 

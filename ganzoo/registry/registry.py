@@ -26,23 +26,56 @@ from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, foreign_code, nearest, unknown
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
-RESERVED = ("name", "options")
-"""Keys of a component that are ganzoo's own."""
-
-HEADLINE = "headline"
-"""As a metric: the headline metrics of the recipe's dataset."""
-
-ALL = "all"
-"""As a metric: every metric that applies, as in ``all@mnist-cnn``."""
-
-OWN_NAMES: Mapping[str, tuple[str, ...]] = {"metric": (HEADLINE, ALL)}
-"""By kind, names that no plugin can register, since they already mean something."""
-
+T = TypeVar("T")
+KINDS: Mapping[str, str] = {
+    "generator": "generators",
+    "discriminator": "discriminators",
+    "encoder": "encoders",
+    "loss": "losses",
+    "regularizer": "regularizers",
+    "augmentation": "augmentations",
+    "dataset": "datasets",
+    "prior": "priors",
+    "extractor": "extractors",
+    "metric": "metrics",
+    "tracker": "trackers",
+    "recipe": "recipes",
+    "study": "studies",
+    "pretrained": "pretrained",
+}
+"""What a plugin can add, in listing order: singular and plural."""
+SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
+"""The kinds that are files, each with the key that holds a file's one-line summary."""
+NETWORK_KINDS = ("generator", "discriminator", "encoder")
+BASE_CLASSES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(NETWORK_KINDS, (nn.Module,)),
+    "loss": (AdversarialLoss, Objective),
+    "regularizer": (Regularizer,),
+    "augmentation": (Augmentation,),
+    "prior": (Prior,),
+    "dataset": (Dataset,),
+    "extractor": (Extractor,),
+    "metric": (Metric,),
+    "tracker": (Tracker,),
+}
+"""By kind, the classes of which factories make an instance. ganzoo itself makes the kinds that are not listed."""
 DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}
 """By kind, the attributes without defaults that every component must have."""
-
-# Fields are prefixed, so that no option can shadow a method of pydantic's.
-_PREFIX = "option_"
+SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
+"""By kind, how many positional arguments ganzoo passes to a factory; none to others."""
+OWN_KEYS: Mapping[str, tuple[str, ...]] = {
+    "dataset": ("validation", "count"),
+    **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",)),
+}
+"""By kind, the keys of a component that are ganzoo's own, besides ``name`` and ``options``."""
+HEADLINE = "headline"
+"""As a metric: the headline metrics of the recipe's dataset."""
+ALL = "all"
+"""As a metric: every metric that applies, as in ``all@mnist-cnn``."""
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+CHECK_OPTIONS = "Check its options with `ganzoo show`."
+KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
+_PREFIX = "option_"  # of the model's fields, so that no option can shadow a method of pydantic's
 
 
 class _NoOptions(BaseModel):
@@ -61,7 +94,7 @@ class Options:
     Args:
         subject: Whose options they are, for error messages: ``generator 'mlp'``.
         factory: A class or function.
-        reserved: Additional names that an option may not have.
+        reserved: Names that an option may not have, besides ``name`` and ``options``.
         supplied: How many positional arguments ganzoo passes to the factory.
 
     Raises:
@@ -78,23 +111,34 @@ class Options:
         self.positional = tuple(one.name for one in positional[supplied:] if one.default is not one.empty)
         self.types: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
-        for parameter, names in _keyword_only(factory).values():
+        for parameter, names in _keyword_only(factory):
             name = parameter.name
-            if name in (*RESERVED, *reserved):
+            if name in ("name", "options", *reserved):
                 raise GanzooError(f"The {subject} has an option called '{name}', a name that ganzoo reserves.")
-            self.types[name] = _type(subject, parameter, names)
-            if parameter.default is not parameter.empty:
-                self.defaults[name] = parameter.default
-        self._model = self._build()
+            if name not in self.types:
+                self.types[name] = _type(subject, parameter, names)
+                if parameter.default is not parameter.empty:
+                    self.defaults[name] = parameter.default
+        fields: dict[str, Any] = {_PREFIX + name: (kind, Field(alias=name)) for name, kind in self.types.items()}
         try:
-            wrong = [issue for issue in self._issues(self.defaults) if not issue.verdict.startswith("needs")]
+            self._model = create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
+        except (PydanticUserError, TypeError) as error:
+            raise GanzooError(
+                f"The {subject} has an option that cannot be checked: {str(error).partition('. ')[0]}.",
+                "Use int, float, bool, str, Literal or Sequence.",
+            ) from error
+        try:
+            self.check({})
         except TypeError as error:
             raise GanzooError(
                 f"The {subject} has an option with a default that a recipe cannot hold: {error}.",
                 "Use None, a number, a boolean, text, or a list or tuple of them.",
             ) from error
-        if wrong:
-            raise GanzooError(f"The {subject} has a default of the wrong type: {wrong[0].sentence('it')}")
+        except ValidationFailed as error:
+            for issue in error.issues:
+                if not issue.verdict.startswith("needs"):
+                    sentence = f"The {subject} has a default of the wrong type: {issue.sentence('it')}"
+                    raise GanzooError(sentence) from error
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with defaults filled in.
@@ -105,50 +149,27 @@ class Options:
         Raises:
             ValidationFailed: Unknown, missing or wrongly typed options.
         """
-        mistakes = self._issues(options)
+        given = {**self.defaults, **options}
+        try:
+            # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
+            model = self._model.model_validate_json(json.dumps(given))
+            mistakes = list(_beyond_tensors(given))
+        except ValidationError as error:
+            by_position = f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
+            mistakes = [
+                replace(one, remedy=by_position) if not one.path and one.key in self.positional else one
+                for one in issues(error, self._model, given, noun="option")
+            ]
         if mistakes:
             prefix = f"The {self.subject}"
-            raise ValidationFailed(
-                mistakes,
-                [f"{prefix}: {one.sentence('')}" if one.path else one.sentence(prefix) for one in mistakes],
-            )
-        return self._validated({**self.defaults, **options})
+            sentences = [f"{prefix}: {one.sentence('')}" if one.path else one.sentence(prefix) for one in mistakes]
+            raise ValidationFailed(mistakes, sentences)
+        return {name: getattr(model, _PREFIX + name) for name in self.types}
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of each option, with the bounds that its author stated."""
         properties: dict[str, Any] = self._model.model_json_schema().get("properties", {})
         return properties
-
-    def _build(self) -> type[BaseModel]:
-        fields: dict[str, Any] = {
-            _PREFIX + name: (kind, Field(default=... if name not in self.defaults else None, alias=name))
-            for name, kind in self.types.items()
-        }
-        try:
-            return create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
-        except (PydanticUserError, TypeError) as error:
-            raise GanzooError(
-                f"The {self.subject} has an option that cannot be checked: {str(error).partition('. ')[0]}.",
-                "Use int, float, bool, str, Literal or Sequence.",
-            ) from error
-
-    def _validated(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
-        model = self._model.model_validate_json(json.dumps(dict(options)))
-        return {name: getattr(model, _PREFIX + name) for name in self.types if name in options}
-
-    def _issues(self, options: Mapping[str, Any]) -> list[ValidationIssue]:
-        try:
-            self._validated(options)
-        except ValidationError as error:
-            mistakes = issues(error, self._model, options, noun="option")
-            return [replace(one, remedy=self._remedy(one)) for one in mistakes]
-        return list(_beyond_tensors(options))
-
-    def _remedy(self, mistake: ValidationIssue) -> str:
-        if not mistake.path and mistake.key in self.positional:
-            return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
-        return mistake.remedy if self.types else "It takes none."
 
 
 def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]:
@@ -163,9 +184,6 @@ def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]
             yield ValidationIssue(path, f"must be {bound}, not {value}")
 
 
-KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
-
-
 def _parameters(function: Callable[..., Any]) -> Collection[inspect.Parameter]:
     try:
         return inspect.signature(function).parameters.values()
@@ -173,23 +191,18 @@ def _parameters(function: Callable[..., Any]) -> Collection[inspect.Parameter]:
         return ()
 
 
-def _keyword_only(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter, dict[str, Any]]]:
-    """Keyword-only parameters by name, each with the names with which its annotation is resolved."""
-    functions: list[Any] = [factory]
-    if isinstance(factory, type):
-        functions = [vars(cls)["__init__"] for cls in factory.__mro__ if "__init__" in vars(cls)]
-    found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
-    for function in functions:
+def _keyword_only(factory: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, dict[str, Any]]]:
+    """Keyword-only parameters, a class's own first, each with the names with which its annotation is resolved."""
+    classes = factory.__mro__ if isinstance(factory, type) else ()
+    constructors: list[Any] = [vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)]
+    for function in constructors or [factory]:
         parameters = _parameters(function)
         while isinstance(function, partial):
             function = function.func
         names = getattr(sys.modules.get(getattr(function, "__module__", "")), "__dict__", {})
-        for parameter in parameters:
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                found.setdefault(parameter.name, (parameter, names))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        yield from ((one, names) for one in parameters if one.kind is one.KEYWORD_ONLY)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
             break
-    return found
 
 
 def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
@@ -207,71 +220,6 @@ def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> 
         ) from error
 
 
-CHECK_OPTIONS = "Check its options with `ganzoo show`."
-
-
-T = TypeVar("T")
-
-KINDS: Mapping[str, str] = {
-    "generator": "generators",
-    "discriminator": "discriminators",
-    "encoder": "encoders",
-    "loss": "losses",
-    "regularizer": "regularizers",
-    "augmentation": "augmentations",
-    "dataset": "datasets",
-    "prior": "priors",
-    "extractor": "extractors",
-    "metric": "metrics",
-    "tracker": "trackers",
-    "recipe": "recipes",
-    "study": "studies",
-    "pretrained": "pretrained",
-}
-"""What a plugin can add, in listing order: singular and plural."""
-
-SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
-"""The kinds that are files, each with the key that holds a file's one-line summary."""
-NETWORK_KINDS = ("generator", "discriminator", "encoder")
-
-SUPPLIED: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(NETWORK_KINDS, ("spec",)),
-    "dataset": ("split", "folder"),
-    "tracker": ("folder",),
-}
-"""By kind, the positional arguments that ganzoo passes to a factory; none to others."""
-
-
-BASE_CLASSES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(NETWORK_KINDS, (nn.Module,)),
-    "loss": (AdversarialLoss, Objective),
-    "regularizer": (Regularizer,),
-    "augmentation": (Augmentation,),
-    "prior": (Prior,),
-    "dataset": (Dataset,),
-    "extractor": (Extractor,),
-    "metric": (Metric,),
-    "tracker": (Tracker,),
-}
-"""By kind, the classes of which factories make an instance. ganzoo itself makes the kinds that are not listed."""
-
-
-def base_class_names(kind: str) -> str:
-    """The ``BASE_CLASSES`` of a kind, as messages name them: ``ganzoo.AdversarialLoss or ganzoo.Objective``."""
-    return " or ".join(
-        f"{'torch.nn' if base is nn.Module else 'ganzoo'}.{base.__name__}" for base in BASE_CLASSES[kind]
-    )
-
-
-OWN_KEYS: Mapping[str, tuple[str, ...]] = {
-    "dataset": ("validation", "count"),
-    **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",)),
-}
-"""By kind, further keys of a component that are ganzoo's own."""
-
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
 @dataclass(frozen=True)
 class Entry(Generic[T]):
     """One registered component."""
@@ -287,15 +235,9 @@ class Entry(Generic[T]):
 
     @cached_property
     def options(self) -> Options:
-        """What a recipe may set.
-
-        Raises:
-            GanzooError: The factory's options cannot be checked.
-        """
-        reserved = {"dataset": ("validation", "count"), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(
-            self.kind, ()
-        )
-        return Options(f"{self.kind} '{self.name}'", self.factory, reserved, len(SUPPLIED.get(self.kind, ())))
+        """What a recipe may set."""
+        own = OWN_KEYS.get(self.kind, ())
+        return Options(f"{self.kind} '{self.name}'", self.factory, own, SUPPLIED.get(self.kind, 0))
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options as the factory takes them, with defaults filled in.
@@ -316,9 +258,11 @@ class Entry(Generic[T]):
         with foreign_code(f"{who} could not be created", CHECK_OPTIONS if options else "", plugin=True):
             made = self.factory(*supplied, **options)
             lacking = [name for name in DECLARED.get(self.kind, ()) if not hasattr(made, name)]  # it may be a property
-        if not isinstance(made, BASE_CLASSES.get(self.kind, object)):
+        bases = BASE_CLASSES.get(self.kind, (object,))
+        if not isinstance(made, bases):
+            names = " or ".join(f"{'torch.nn' if base is nn.Module else 'ganzoo'}.{base.__name__}" for base in bases)
             verb = "Inherit from" if isinstance(self.factory, type) else "Return a"
-            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {base_class_names(self.kind)}.")
+            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {names}.")
         if lacking:
             raise GanzooError(f"{who} has no attribute '{lacking[0]}'.", "Set it in its class.")
         if isinstance(made, Metric) and made.better not in get_args(Better):
@@ -365,11 +309,13 @@ class Registry(Generic[T]):
         """Add an entry, with its summary and paper on one line each.
 
         Raises:
-            GanzooError: Its name is malformed, taken or one of ``OWN_NAMES``, its summary is empty, its factory is not
-                a class or function, or its options cannot be checked.
+            GanzooError: Its name is malformed, taken or reserved, its summary is empty, its factory is not a class or
+                function, or its options cannot be checked.
         """
-        check_name(entry.kind, entry.name)
-        if entry.name in OWN_NAMES.get(entry.kind, ()):
+        if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
+            sentence = f"The {entry.kind} name {entry.name!r} is malformed."
+            raise GanzooError(sentence, "Names are lower-case words or digits joined by hyphens.")
+        if entry.kind == "metric" and entry.name in (HEADLINE, ALL):
             raise GanzooError(f"The {entry.kind} '{entry.name}' has a name that ganzoo reserves.", "Rename it.")
         taken = self._entries.get(entry.name)
         if taken is not None:
@@ -395,7 +341,7 @@ class Registry(Generic[T]):
             )
         paper = " ".join(entry.paper.split()) if entry.paper else None
         entry = replace(entry, summary=entry.summary.strip(), paper=paper)
-        _ = entry.options
+        _ = entry.options  # checked now
         self._entries[entry.name] = entry
         return entry
 
@@ -430,18 +376,6 @@ class Registry(Generic[T]):
     def in_order(self) -> list[Entry[T]]:
         """All entries in the order in which they were registered."""
         return list(self._entries.values())
-
-
-def check_name(kind: str, name: Any) -> None:
-    """Refuse a malformed name.
-
-    Raises:
-        GanzooError: It is not lower-case words or digits joined by hyphens.
-    """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise GanzooError(
-            f"The {kind} name {name!r} is malformed.", "Names are lower-case words or digits joined by hyphens."
-        )
 
 
 def check_file_name(kind: str, path: Path) -> None:

@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from ganzoo.api.reading import open_regular
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.files import similar
 
@@ -38,8 +39,8 @@ _SCALARS = (
     (
         "float",
         r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
-        r"|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
-        list("-+0123456789."),
+        r"|\.(inf|Inf|INF))|\.(nan|NaN|NAN)|-?Infinity|NaN",  # the last two as JSON spells them
+        list("-+0123456789.IN"),
     ),
 )
 
@@ -83,18 +84,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
         GanzooError: The file is missing, too large, not UTF-8, not valid YAML, or not a mapping.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
-        if not path.exists():
-            hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
-            raise GanzooError(
-                f"No such file: {path}.", hint or "Check its path; a relative one starts at the working folder."
-            )
-        if path.stat().st_size > MAX_BYTES:
-            raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_regular(path, MAX_BYTES) as file:
+            text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise GanzooError(f"{path} is not valid UTF-8 (byte {error.start}).") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
+        remedy = hint or "Check its path; a relative one starts at the working folder."
+        raise GanzooError(f"No such file: {path}.", remedy) from error
     except OSError as error:
         raise GanzooError(f"Cannot read {path} ({error.strerror}).") from error
     return parse_mapping(text, str(path))
@@ -142,14 +139,8 @@ def quoted(value: Any) -> str:
         TypeError: It is, or contains, something else.
     """
     written = json.dumps(value, default=_plain, ensure_ascii=False)
-    written = _JSON_TOKEN.sub(lambda token: _NOT_FINITE.get(token[0], token[0]), written)
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
     return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written)
-
-
-_NOT_FINITE = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
-"""YAML's spelling of the numbers that ``json.dumps`` writes in its own way."""
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN')
 
 
 def _plain(value: Any) -> Any:
@@ -288,10 +279,9 @@ class ValidationFailed(GanzooError):
     """
 
     def __init__(self, issues: Sequence[ValidationIssue], sentences: Sequence[str] = ()) -> None:
-        more = len(sentences) - SHOWN
-        shown = [*sentences[:SHOWN], *([f"... and {more} more."] if more > 0 else [])]
+        more = [f"... and {len(sentences) - SHOWN} more."] if len(sentences) > SHOWN else []
         super().__init__("")
-        self.sentence = "\n".join(map(one_line, shown))
+        self.sentence = "\n".join(map(one_line, [*sentences[:SHOWN], *more]))
         self.args = (self.sentence,)
         self.issues = tuple(issues)
 
@@ -329,8 +319,7 @@ def issues(
         elif kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
             pass  # pydantic does not count the items that it refuses
         elif kind == "combination":
-            verdict = details["msg"]
-            mistakes.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
+            mistakes.append(ValidationIssue(path_in(data, loc), details["msg"], whole=details["msg"][0].isupper()))
         else:
             expected.setdefault(path_in(data, loc), []).append(_expected(details))
     # A union reports each of its members; together they are one mistake.
@@ -350,12 +339,11 @@ def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
     """The keys that a model knows at one of pydantic's locations, which may include the tags of unions."""
     models = [model]
     for part in loc:
-        below = [
-            field.annotation for m in models for n, field in m.model_fields.items() if (field.alias or n) == str(part)
+        fields = [
+            field for model in models for name, field in model.model_fields.items() if (field.alias or name) == part
         ]
-        inner = [member for annotation in below for member in models_in(annotation)]
-        models = inner or models
-    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
+        models = [inner for field in fields for inner in models_in(field.annotation)] or models
+    return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -365,11 +353,10 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def meant(word: str, known: Collection[str]) -> str:
     """A hint for an unknown key; other tools' words lead to ours."""
-    known = list(known)
     synonyms = {other: key for other, key in SYNONYMS.items() if key in known and other not in known}
-    return nearest(word, known, synonyms, "ganzoo show NAME")
+    return nearest(word, known, synonyms, "ganzoo show NAME") or "It takes none."
 
 
 def path_in(data: Any, loc: KeyPath) -> KeyPath:
@@ -385,8 +372,7 @@ def path_in(data: Any, loc: KeyPath) -> KeyPath:
 
 def shown(value: Any) -> str:
     """A value as a recipe would write it, shortened."""
-    plain = {None: "null", True: "true", False: "false"}
-    text = plain[value] if value is None or isinstance(value, bool) else repr(value)
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -590,8 +590,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     wrong = [
         ValidationIssue.of(error, "measures", index)
         for index, measure in enumerate(study.measures)
-        if measure.metric != HEADLINE
-        for error in wrong_metric(measure.metric, zoo)
+        if measure.metric != HEADLINE and (error := wrong_metric(measure.metric, zoo))
     ]
     wrong += [
         ValidationIssue(("measures", index), wrong_way)
