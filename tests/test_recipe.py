@@ -13,9 +13,16 @@ from ganzoo import Extractor, GaussianPrior, Images, Objective, Regularizer
 from ganzoo.api.adversarial import _total
 from ganzoo.build import assemble
 from ganzoo.config.checking import headline, how_to_score, known
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe, parse_recipe, recipe_for
-from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, ScheduleConfig, Until
+from ganzoo.config.schema import (
+    Component,
+    DatasetConfig,
+    EvaluateConfig,
+    NetworkConfig,
+    ScheduleConfig,
+    Until,
+    training_digest,
+)
 from ganzoo.errors import GanzooError, visible
 from ganzoo.registry import strict
 from ganzoo.registry.registry import Entry

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,8 +28,22 @@ from ganzoo.registry import strict
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
 OneLine = BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)
 """Text that is printed as one line, whatever line breaks it has in its file; joined before its length is checked."""
-MAX_THREADS = 4096
-Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
+Threads = Annotated[int, Field(ge=1, le=4096)]
+DESCRIPTIVE: Final = ("summary", "paper", "trackers")
+"""Keys of a recipe that are not part of its ``training_digest``."""
+WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds", "keep_best")
+"""Keys of ``train`` outside the digest. The seed is part of a record's key instead, so that runs with the same digest
+are repetitions."""
+DEFAULTS: Final = {
+    "sync_batch_norm": False,
+    "share_fakes": False,
+    "threads": "auto",
+    "deterministic": False,
+    "cudnn_benchmark": False,
+    "init_from": None,
+    "freeze": [],
+}
+"""Keys of ``train`` that are left out while they have these values, so that adding such a key changes no digest."""
 
 
 def combination(verdict: str) -> PydanticCustomError:
@@ -169,15 +185,6 @@ def initial(value: Any, *, at_end: bool = False) -> Any:
     return value
 
 
-def _schedules(value: Any) -> Iterator[ScheduleConfig]:
-    """The schedules in a value, however it is nested."""
-    if isinstance(value, ScheduleConfig):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _schedules(inner)
-
-
 class DatasetConfig(Component):
     """Where real images come from.
 
@@ -279,11 +286,11 @@ class Until(Section):
         }
 
 
-Untils = Annotated[
-    tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once), Tag("several")
-]
 UntilAll = Annotated[
-    Annotated[Until, Tag("one")] | Untils,
+    Annotated[Until, Tag("one")]
+    | Annotated[
+        tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once), Tag("several")
+    ],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
 ]
 
@@ -429,8 +436,10 @@ class Recipe(Section):
     @property
     def follows_length(self) -> bool:
         """Whether a learning rate, or anything else with a schedule, depends on ``train.images``."""
-        components = [*self.optimizers.values(), *self.regularizers, self.augmentation]
-        schedules = _schedules([*(component.options for component in components if component), self.train.ema])
+        components = [*self.optimizers.values(), *self.regularizers, *filter(None, [self.augmentation])]
+        values = [self.train.ema, *(value for one in components for value in one.options.values())]
+        values += [item for value in values if isinstance(value, tuple) for item in value]  # of the betas
+        schedules = [one for one in values if isinstance(one, ScheduleConfig)]
         decays = any(one.options.get("decay", "constant") != "constant" for one in self.optimizers.values())
         return decays or any(one.shape != "constant" and one.images is None for one in schedules)
 
@@ -454,3 +463,32 @@ class Recipe(Section):
         for kind, section in (("regularizer", "regularizers"), ("tracker", "trackers")):
             for index, component in enumerate(getattr(self, section)):
                 yield (section, index), kind, component
+
+
+def training_digest(recipe: Recipe) -> str:
+    """SHA-256, hexadecimal, of everything in a resolved recipe that changes the weights.
+
+    How a run is scored is not part of it: a different metric or sample count does not need a new run. The exception is
+    a recipe with ``train.until``: its metric, the evaluation interval and the samples are included, since they decide
+    when training ends, and so change the weights. What ``auto`` resolved to (precision, engine, threads) is not part of
+    it either; a record states that alongside the digest.
+    """
+    requested = {key: value for key, value in recipe.plain().items() if key not in DESCRIPTIVE}
+    evaluate: dict[str, Any] = requested.pop("evaluate")
+    train = {
+        key: value
+        for key, value in requested["train"].items()
+        if key not in WITHOUT_EFFECT and (key, value) not in DEFAULTS.items()
+    }
+    if (weights := train.get("init_from")) is not None and weights["sha256"] is not None:
+        train["init_from"] = weights["sha256"]  # their location does not matter
+    requested["train"] = train
+    if recipe.train.until is not None:
+        # until names its own metric, so only the interval and the samples of evaluate are needed.
+        requested["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
+    return hashlib.sha256(json.dumps(requested, sort_keys=True).encode()).hexdigest()
+
+
+def same_training(one: Recipe, other: Recipe) -> bool:
+    """Whether two resolved recipes give the same weights on the same hardware: equal in digest and seed."""
+    return (training_digest(one), one.train.seed) == (training_digest(other), other.train.seed)

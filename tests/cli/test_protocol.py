@@ -108,7 +108,7 @@ def test_a_run_with_validation_images_is_scored_against_them_and_reported_agains
 
 
 def test_validation_images_change_what_is_trained_on_and_none_change_nothing(tuned, zoo, tmp_path):
-    from ganzoo.config.identity import training_digest
+    from ganzoo.config.schema import training_digest
 
     plain, apart = (load_recipe("vanilla-mnist", zoo, more) for more in ([], ["dataset.validation=1000"]))
     assert training_digest(plain) != training_digest(apart)
