@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -222,11 +223,9 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
         nonlocal weights, tensors
         weights += 0 if tensor is None else tensor.numel()
         tensors += 1
-        if weights > limit:
-            most = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
-            raise GanzooError(f"{name} would have more than {most}.", "Reduce its sizes.")
-        if tensors > MAX_TENSORS:
-            most = f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
+        if weights > limit or tensors > MAX_TENSORS:
+            fit = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
+            most = fit if weights > limit else f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
             raise GanzooError(f"{name} would have more than {most}.", "Reduce its sizes.")
 
     hooks: list[Any] = [
@@ -259,9 +258,7 @@ def _positional(network: nn.Module) -> list[inspect.Parameter]:
 
 def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
     """Apply spectral normalisation to every weight (Miyato et al. 2018)."""
-    for module in list(network.modules()):
-        if not isinstance(module, SPECTRAL_LAYERS):
-            continue
+    for module in [one for one in network.modules() if isinstance(one, SPECTRAL_LAYERS)]:
         try:
             is_zero = not bool(module.weight.any())
         except RuntimeError:  # a fake tensor has no values
@@ -329,15 +326,13 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 "Set conditional: true, or choose another network.",
             ) from error
         if isinstance(objective, AdversarialGame) and objective.augmentation is not None and recipe.augmentation:
-            before = {name: tensor.clone() for name, tensor in objective.augmentation.state_dict().items()}
             _expect(
                 f"The augmentation '{recipe.augmentation.name}'",
                 "images",
                 tuple(fake.shape),
-                partial(objective.augmentation, fake),
+                partial(deepcopy(objective.augmentation), fake),  # it may count its calls
                 "Return as many images of the same size.",
             )
-            objective.augmentation.load_state_dict(before)
         for role, kind in objective.roles.items():
             if kind in ("discriminator", "encoder"):
                 try:
@@ -355,12 +350,13 @@ def _expect(who: str, what: str, shape: tuple[int, ...], produce: Callable[[], T
     """
     with foreign_code(f"{who} failed to produce {what}", remedy):
         output = produce()
-    if not isinstance(output, Tensor):
-        raise GanzooError(f"{who} produced {what} of type {type(output).__name__}, not a tensor.", remedy)
-    if output.shape != shape or not output.is_floating_point():
+    found = f"type {type(output).__name__}, not a tensor"
+    if isinstance(output, Tensor):
+        if output.shape == shape and output.is_floating_point():
+            return output
         kind = str(output.dtype).removeprefix("torch.")
-        raise GanzooError(f"{who} produced {what} of shape {tuple(output.shape)} and type {kind}, not {shape}.", remedy)
-    return output
+        found = f"shape {tuple(output.shape)} and type {kind}, not {shape}"
+    raise GanzooError(f"{who} produced {what} of {found}.", remedy)
 
 
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:

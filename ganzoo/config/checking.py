@@ -42,7 +42,7 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, list[ValidationIssue]
     for path, kind, component in recipe.components():
         section, filled = str(path[0]), fill(component, kind, path)
         checked[section] = filled if len(path) == 1 else (*checked.get(section, ()), filled)
-    roles = Objective.roles
+    roles: Mapping[str, str] = Objective.roles
     if not any(issue.path[0] == "loss" for issue in mistakes):  # otherwise its networks are unknown
         try:
             roles = _roles(checked["loss"], zoo)
@@ -96,13 +96,13 @@ def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: 
     A schedule's start and end must each be a valid value of its option.
     """
     try:
-        if kind == "optimizer":
-            component = component.model_copy(update={"name": canonical(component.name)})
-            check, scheduled = partial(check_optimizer, component.name), ("lr", "betas")
-        else:
+        if kind != "optimizer":
             entry = zoo.registry(kind).get(component.name)
             may_change = {"regularizer": ("weight",), "augmentation": getattr(entry.factory, "scheduled", ())}
             check, scheduled = entry.check, may_change.get(kind, ())
+        else:
+            component = component.model_copy(update={"name": canonical(component.name)})
+            check, scheduled = partial(check_optimizer, component.name), ("lr", "betas")
         given = {
             key: _with_schedules(value, (key,)) if key in scheduled else value
             for key, value in component.options.items()
@@ -209,19 +209,18 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
             yield ValidationIssue.of(error, "evaluate", "metrics", index)
         elif "@" in name and zoo.metric(name.partition("@")[0]).needs_labels and not recipe.conditional:
             yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
-    for until in recipe.train.conditions:
-        section = ("train", "until")
-        if until.metric not in metrics:
-            yield ValidationIssue(section, f"waits for '{until.metric}', which is not in evaluate.metrics", listed)
-        elif wrong_way := wrong_threshold(until.metric, until.below, until.above, zoo):
-            yield ValidationIssue(section, wrong_way)
-        elif until.patience is not None and _better(until.metric, zoo) == "neither":
-            yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
+    judged = [
+        ("until", f"waits for '{one.metric}'", one.metric, one.below, one.above) for one in recipe.train.conditions
+    ]
     if (best := recipe.train.keep_best) is not None:
-        if best not in metrics:
-            yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
-        elif _better(best, zoo) == "neither":
-            yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
+        judged.append(("keep_best", f"is '{best}'", best, None, None))
+    for key, verb, name, below, above in judged:
+        if name not in metrics:
+            yield ValidationIssue(("train", key), f"{verb}, which is not in evaluate.metrics", listed)
+        elif wrong_way := wrong_threshold(name, below, above, zoo):
+            yield ValidationIssue(("train", key), wrong_way)
+        elif _better(name, zoo) == "neither":
+            yield ValidationIssue(("train", key), f"{verb}, which has no better direction")
 
 
 NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")

@@ -151,7 +151,8 @@ def _recipe_of(
     unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
     sentences = []
     for issue in mistakes:
-        to_blame = [override for override in parsed if override.concerns(issue.place)][-1:]
+        place_of_key = issue.path if issue.key is None else (*issue.path, issue.key)
+        to_blame = [override for override in parsed if override.concerns(place_of_key)][-1:]
         if not to_blame and unchanged is not None and issue not in own:
             # The override that made the section that lacks a key; or else all, since some parts do not fit together.
             to_blame = [override for override in parsed if override.concerns(issue.path)][-1:] or parsed
@@ -192,7 +193,7 @@ def _with_place(issue: ValidationIssue, recipe: Recipe | None) -> ValidationIssu
     if issue.key is None or recipe is None or not is_unknown:
         return issue
     words = (issue.key, strict.SYNONYMS.get(issue.key))
-    places = [strict.dotted(path) for path in _paths(recipe.plain()) if path[-1] in words]
+    places = [".".join(map(str, path)) for path in _paths(recipe.plain()) if path[-1] in words]
     return replace(issue, remedy=f"Did you mean {' or '.join(map(repr, places[:3]))}?") if places else issue
 
 
@@ -257,23 +258,21 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
         inner: Any = data
         for depth in range(1, len(override.path)):
             inner = _enter(inner, override, override.path[:depth])
-        if isinstance(inner, list):
-            inner[_index(inner, override, last)] = override.value
-            continue
+        at = _at(inner, override, last)
         if last == "name" and parents and inner.get("name") != override.value:
             depth = len(parents)
             earlier = [other.path for other in overrides[:index] if len(other.path) > depth]
             kept = {path[depth] for path in earlier if path[:depth] == parents}.union(_kept(override, zoo))
             for option in inner.keys() - kept:
                 del inner[option]
-        inner[last] = override.value
+        inner[at] = override.value
     return data
 
 
 def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     """The mapping or list at the end of ``path``, a key or an index of ``inner``; created if missing."""
     *parents, key = path
-    at: Any = _index(inner, override, key) if isinstance(inner, list) else key
+    at = _at(inner, override, key)
     if isinstance(inner, dict) and key not in inner:
         if parents == ["networks"]:
             raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))
@@ -294,7 +293,10 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     return value
 
 
-def _index(inner: list[Any], override: Override, key: str) -> int:
+def _at(inner: Any, override: Override, key: str) -> Any:
+    """A key of a mapping, or the index of a list, which must exist."""
+    if not isinstance(inner, list):
+        return key
     if not key.isdecimal() or len(key) > 9 or int(key) >= len(inner):
         held = f"a list of {len(inner)}" if inner else "an empty list"
         raise GanzooError(f"--set {override.text}: '{key}' is not an index of {held}.", "Indices start at 0.")

@@ -79,25 +79,20 @@ class ScheduleConfig(Section):
     Attributes:
         start: The initial value.
         end: The final value, which it then keeps.
-        shape: How it moves from one to the other; ``constant`` stays at ``start``.
+        shape: How it moves from one to the other.
         images: Real images over which it changes, or null for the rest of the run.
         delay: Real images before the change begins.
     """
 
     start: float
-    end: float | None = None
-    shape: Literal["linear", "cosine", "exponential", "constant"] = "linear"
+    end: float
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
     images: ImageCount | None = None
     delay: Annotated[int, Field(ge=0, le=10**12)] = 0
 
     @model_validator(mode="after")
-    def _shape_has_ends(self) -> ScheduleConfig:
-        if self.shape == "constant":
-            if self.end not in (None, self.start):
-                raise combination("is constant, but has an end that differs from its start")
-        elif self.end is None:
-            raise combination("needs the key 'end'")
-        elif self.shape == "exponential" and self.start * self.end <= 0:
+    def _has_one_sign(self) -> ScheduleConfig:
+        if self.shape == "exponential" and self.start * self.end <= 0:
             raise combination("is exponential, so start and end must both be positive or both negative")
         return self
 
@@ -110,7 +105,7 @@ class ScheduleConfig(Section):
             cosine       end + (start - end) (1 + cos πt) / 2      (Loshchilov and Hutter 2017, without restarts)
             exponential  start (end / start)^t
         """
-        if self.end is None or self.shape == "constant" or images <= self.delay:
+        if images <= self.delay:
             return self.start
         t = min(1.0, (images - self.delay) / (self.images or max(1, total - self.delay)))
         if self.shape == "exponential":
@@ -126,7 +121,7 @@ def is_schedule(value: Any) -> bool:
 
 def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
     for key, value in (("start", schedule.start), ("end", schedule.end)):
-        if value is not None and not 0 <= value < 1:
+        if not 0 <= value < 1:
             raise combination(f"has {key} {value:g}, which must be at least 0 and less than 1")
     return schedule
 
@@ -181,7 +176,7 @@ def initial(value: Any, *, at_end: bool = False) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(initial(item, at_end=at_end) for item in value)
     if isinstance(value, ScheduleConfig):
-        return value.end if at_end and value.end is not None else value.start
+        return value.end if at_end else value.start
     return value
 
 
@@ -441,7 +436,7 @@ class Recipe(Section):
         values += [item for value in values if isinstance(value, tuple) for item in value]  # of the betas
         schedules = [one for one in values if isinstance(one, ScheduleConfig)]
         decays = any(one.options.get("decay", "constant") != "constant" for one in self.optimizers.values())
-        return decays or any(one.shape != "constant" and one.images is None for one in schedules)
+        return decays or any(one.images is None for one in schedules)
 
     def plain(self) -> dict[str, Any]:
         """The recipe as its file holds it: mappings, lists, text, numbers. Its name is the file's."""

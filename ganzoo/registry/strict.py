@@ -252,18 +252,13 @@ class ValidationIssue:
         """The issue for an error about the value at ``path``."""
         return cls(path, error.sentence, error.remedy, whole=True)
 
-    @property
-    def place(self) -> KeyPath:
-        """Where to correct the mistake."""
-        return self.path if self.key is None else (*self.path, self.key)
-
     def below(self, *path: str | int) -> ValidationIssue:
         """The same mistake, as seen from a mapping further up."""
         return replace(self, path=(*path, *self.path))
 
     def sentence(self, root: str) -> str:
         """The mistake in words; ``root`` names the mapping itself."""
-        subject = dotted(self.path)
+        subject = ".".join(map(str, self.path))  # networks.generator.hidden.0
         if not self.whole:
             return f"{subject or root} {self.verdict}. {self.remedy}".strip()
         shown_place = f"{subject}: " if len(self.path) > 1 and subject not in self.verdict else ""
@@ -284,11 +279,6 @@ class ValidationFailed(GanzooError):
         self.sentence = "\n".join(map(one_line, [*sentences[:SHOWN], *more]))
         self.args = (self.sentence,)
         self.issues = tuple(issues)
-
-
-def dotted(path: KeyPath) -> str:
-    """``networks.generator.hidden.0``."""
-    return ".".join(map(str, path))
 
 
 def issues(

@@ -588,9 +588,9 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     except ValidationError as error:
         raise _refusal(issues(error, Study, named, filled_in=("name",)), path) from error
     wrong = [
-        ValidationIssue.of(error, "measures", index)
+        ValidationIssue.of(fault, "measures", index)
         for index, measure in enumerate(study.measures)
-        if measure.metric != HEADLINE and (error := wrong_metric(measure.metric, zoo))
+        if measure.metric != HEADLINE and (fault := wrong_metric(measure.metric, zoo))
     ]
     wrong += [
         ValidationIssue(("measures", index), wrong_way)
