@@ -173,8 +173,6 @@ def require_call(method: Callable[..., Any], arguments: Sequence[str], sentence:
     """
     try:
         inspect.signature(method).bind(*arguments)
-    except ValueError:  # written in C without a signature
-        return
     except TypeError as error:
         raise GanzooError(f"{sentence}: {error}.", remedy) from error
 
@@ -228,15 +226,8 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
             most = fit if weights > limit else f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
             raise GanzooError(f"{name} would have more than {most}.", "Reduce its sizes.")
 
-    hooks: list[Any] = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
-    try:
+    with register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def takes_label(network: nn.Module) -> bool:

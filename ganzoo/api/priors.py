@@ -120,9 +120,6 @@ class CodesPrior(Prior):
     categorical: Annotated[tuple[Categories, ...], Field(max_length=1_000)] = (10,)
     continuous: Annotated[int, Field(ge=0, le=1_000)] = 2
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "categorical", tuple(self.categorical))
-
     @property
     def width(self) -> int:
         """Width of a latent code: noise and codes together."""

@@ -79,15 +79,16 @@ def _roles(loss: Component, zoo: Zoo) -> Mapping[str, str]:
 
 def _wrong_roles(recipe: Recipe, roles: Mapping[str, str]) -> list[ValidationIssue]:
     players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
-    mistakes = [
+    hints = {role: meant(role, roles) for role in sorted(recipe.networks.keys() - roles.keys())}
+    missing = [
         ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
         for role in sorted(roles.keys() - recipe.networks.keys())
     ]
-    for role in sorted(recipe.networks.keys() - roles.keys()):
-        hint = meant(role, roles)
-        remedy = players if hint.startswith("Known") else hint
-        mistakes.append(ValidationIssue(("networks",), f"has no key '{role}'", remedy, role))
-    return without_echoes(mistakes)
+    unknown_ones = [
+        ValidationIssue(("networks",), f"has no key '{role}'", players if hint.startswith("Known") else hint, role)
+        for role, hint in hints.items()
+    ]
+    return without_echoes([*missing, *unknown_ones])
 
 
 def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: list[ValidationIssue]) -> Component:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.config.checking import against_zoo, canonical, optimizer_options
+from ganzoo.config.checking import SECTIONS, against_zoo, canonical, optimizer_options
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.registry import strict
@@ -53,8 +53,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
-    data = strict.parse_mapping(text, f"recipe '{name}'")
-    return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
+    return _recipe_of(strict.parse_mapping(text, f"recipe '{name}'"), name, f"recipe '{name}'", zoo, overrides)
 
 
 def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
@@ -205,10 +204,6 @@ def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield from _paths(inner, (*path, key))
 
 
-COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")
-"""Sections that name a component."""
-
-
 @dataclass(frozen=True)
 class Override:
     """One override, ``a.b=c``."""
@@ -284,7 +279,7 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     value = inner[at]
     if value is None:
         value = inner[at] = {}
-    elif isinstance(value, str) and path[0] in COMPONENTS:
+    elif isinstance(value, str) and path[0] in (*SECTIONS.values(), "optimizers"):
         value = inner[at] = {"name": value}
     elif isinstance(value, str) and path == ("train", "init_from"):
         value = inner[at] = {"source": value}

@@ -12,7 +12,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
@@ -67,13 +66,7 @@ def _each_metric_once(metrics: tuple[Any, ...]) -> tuple[Any, ...]:
     return metrics
 
 
-class Section(BaseModel):
-    """A mapping with known keys, whose values are never turned into another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class ScheduleConfig(Section):
+class ScheduleConfig(strict.Section):
     """A number that changes during training, written instead of a plain number: ``lr: {start: 1e-3, end: 1e-4}``.
 
     Attributes:
@@ -133,7 +126,7 @@ EmaDecay = Annotated[
 ]
 
 
-class Component(Section):
+class Component(strict.Section):
     """A registered component, by name, with its options. A bare name is enough: ``dataset: mnist``.
 
     Attributes:
@@ -207,7 +200,7 @@ class NetworkConfig(Component):
     spectral_norm: bool = False
 
 
-class PhaseOverride(Section):
+class PhaseOverride(strict.Section):
     """When one phase runs; null keeps the objective's setting.
 
     Attributes:
@@ -223,7 +216,7 @@ class PhaseOverride(Section):
     end: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
-class Until(Section):
+class Until(strict.Section):
     """Train until a score is good enough, or no longer improves: exactly one of ``below``, ``above`` and ``patience``.
 
     Attributes:
@@ -290,7 +283,7 @@ UntilAll = Annotated[
 ]
 
 
-class InitFrom(Section):
+class InitFrom(strict.Section):
     """Where a run gets its initial weights. A plain string is enough: ``init_from: zoo:flagship-mnist``.
 
     Attributes:
@@ -310,7 +303,7 @@ class InitFrom(Section):
 EngineName = Literal["eager", "compile", "cudagraph", "compile-cudagraph"]
 
 
-class TrainConfig(Section):
+class TrainConfig(strict.Section):
     """How to train.
 
     Attributes:
@@ -368,7 +361,7 @@ class TrainConfig(Section):
         return self
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(strict.Section):
     """How to score.
 
     Attributes:
@@ -384,7 +377,7 @@ class EvaluateConfig(Section):
     anyway: bool = False
 
 
-class Recipe(Section):
+class Recipe(strict.Section):
     """Everything a training run needs.
 
     Attributes:

@@ -55,8 +55,8 @@ def refuse_unknown_names() -> None:
     """
     known = {name for group in (PLUGINS, COMMANDS) for point in installed(group) for name in _names(point)}
     for word in sorted((_requested() or set()) - known):
-        hint = nearest(word, known, listing="pip list")
-        raise GanzooError(f"Unknown plugin '{word}'.", f"{hint} GANZOO_PLUGINS names it. Unset it, or correct it.")
+        remedy = "GANZOO_PLUGINS names it. Unset it, or correct it."
+        raise GanzooError(f"Unknown plugin '{word}'.", f"{nearest(word, known, listing='pip list')} {remedy}")
 
 
 def _requested() -> set[str] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
+from pydantic import Field, PydanticUserError, ValidationError, create_model
 from torch import nn
 
 from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
@@ -24,7 +24,7 @@ from ganzoo.api.objective import Objective
 from ganzoo.api.priors import Prior
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, foreign_code, nearest, unknown
-from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.strict import KeyPath, Section, ValidationFailed, ValidationIssue, issues
 
 T = TypeVar("T")
 KINDS: Mapping[str, str] = {
@@ -78,12 +78,6 @@ KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
 _PREFIX = "option_"  # of the model's fields, so that no option can shadow a method of pydantic's
 
 
-class _NoOptions(BaseModel):
-    """The model of a factory without options: most have none, and making a model takes a millisecond."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
 class Options:
     """The options of one factory, checked against its annotations.
 
@@ -106,8 +100,7 @@ class Options:
     ) -> None:
         self.subject = subject
         # Parameters with a default that were probably meant as options: they are not keyword-only.
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        positional = [one for one in _parameters(factory) if one.kind in kinds]
+        positional = [p for p in _parameters(factory) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self.positional = tuple(one.name for one in positional[supplied:] if one.default is not one.empty)
         self.types: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
@@ -120,8 +113,8 @@ class Options:
                 if parameter.default is not parameter.empty:
                     self.defaults[name] = parameter.default
         fields: dict[str, Any] = {_PREFIX + name: (kind, Field(alias=name)) for name, kind in self.types.items()}
-        try:
-            self._model = create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
+        try:  # most factories have no options, and making a model takes a millisecond
+            self._model = create_model("Options", __base__=Section, **fields) if fields else Section
         except (PydanticUserError, TypeError) as error:
             raise GanzooError(
                 f"The {subject} has an option that cannot be checked: {str(error).partition('. ')[0]}.",
@@ -168,8 +161,7 @@ class Options:
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of each option, with the bounds that its author stated."""
-        properties: dict[str, Any] = self._model.model_json_schema().get("properties", {})
-        return properties
+        return dict(self._model.model_json_schema().get("properties", {}))
 
 
 def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]:
@@ -209,8 +201,8 @@ def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> 
     """The annotation of one parameter, resolved alone: the others may name types that only a type checker sees."""
     if parameter.annotation is parameter.empty:
         raise GanzooError(f"The {subject} has an option '{parameter.name}' without a type.", "Annotate the parameter.")
-    holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
     try:
+        holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
         return get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]
     except Exception as error:  # evaluating someone else's annotation can raise anything
         raise GanzooError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganzoo.api.reading import open_regular
@@ -191,6 +191,12 @@ def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
 
 def _place(source: str, mark: Any) -> str:
     return source if mark is None else f"{source}, line {mark.line + 1}, column {mark.column + 1}"
+
+
+class Section(BaseModel):
+    """A mapping with known keys, whose values are never turned into another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 KeyPath = tuple[str | int, ...]
