@@ -99,16 +99,7 @@ def assemble(
 
 
 def require_roles(what: str, roles: Iterable[str], networks: nn.ModuleDict) -> None:
-    """Refuse a role without a network.
-
-    Args:
-        what: The start of the sentence: "The phase 'x' trains".
-        roles: The roles that an objective names.
-        networks: All networks, by role.
-
-    Raises:
-        GanzooError: One of them has no network.
-    """
+    """Refuse a role without a network; ``what`` starts the sentence: "The phase 'x' trains"."""
     for role in roles:
         if role not in networks:
             raise GanzooError(f"{what} '{role}', but there is no such network.", nearest(role, networks))
@@ -121,11 +112,7 @@ def build_spec(
     classes: int,
     columns: tuple[tuple[str, tuple[int, ...]], ...] = (),
 ) -> Spec:
-    """The sizes that networks are built for; arguments as for ``assemble``.
-
-    Raises:
-        GanzooError: The recipe is conditional, but the dataset has no classes.
-    """
+    """The sizes that networks are built for; arguments as for ``assemble``."""
     if recipe.conditional and classes == 0:
         raise GanzooError(
             f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
@@ -157,20 +144,14 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
         _require_parameters(entry, regularizer.penalty, "context")
         regularizer.label = component.name
         regularizers.append(regularizer)
-    augmentation = None
-    if recipe.augmentation is not None:
-        options = recipe.augmentation.initial_options()
-        augmentation = zoo.augmentations.get(recipe.augmentation.name).create(**options)
+    chosen = recipe.augmentation
+    augmentation = zoo.augmentations.get(chosen.name).create(**chosen.initial_options()) if chosen else None
     turns = {name: (one.repeat or 1) / (one.every_steps or 1) for name, one in recipe.phases.items()}
     return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes, turns)
 
 
 def require_call(method: Callable[..., Any], arguments: Sequence[str], sentence: str, remedy: str) -> None:
-    """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code.
-
-    Raises:
-        GanzooError: It takes other parameters.
-    """
+    """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code."""
     try:
         inspect.signature(method).bind(*arguments)
     except TypeError as error:
@@ -204,14 +185,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     """Reject a network whose weights alone would not fit into memory, or that has more layers than any network needs.
 
     Weights and buffers are counted when modules register them, before values are written to them: a million small
-    layers are rejected just like a single huge one.
-
-    Args:
-        name: What the ``with`` block builds, as the start of a sentence.
-        memory: Available bytes; default: this machine's memory.
-
-    Raises:
-        GanzooError: Too many weights or layers.
+    layers are rejected just like a single huge one. ``name`` starts the sentence.
     """
     memory = memory or machine_memory() or 2**40  # if unknown on this system, more than today's machines have
     limit = memory // BYTES_PER_WEIGHT
@@ -271,9 +245,6 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
 
     Returns:
         The roles of discriminators and encoders that do not accept two images, some because they need further inputs.
-
-    Raises:
-        GanzooError: A network fails or returns a wrong shape, or the dataset lacks a column.
     """
     spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
     named = {f"{role} '{config.name}'": networks[role] for role, config in recipe.networks.items()}
@@ -334,11 +305,7 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
 
 
 def _expect(who: str, what: str, shape: tuple[int, ...], produce: Callable[[], Tensor], remedy: str) -> Tensor:
-    """What ``produce`` returns: a floating-point tensor of this shape.
-
-    Raises:
-        GanzooError: It fails, or returns something else.
-    """
+    """What ``produce`` returns: a floating-point tensor of this shape."""
     with foreign_code(f"{who} failed to produce {what}", remedy):
         output = produce()
     found = f"type {type(output).__name__}, not a tensor"
@@ -354,12 +321,8 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
     """Store convolution weights in channels_last memory format, for which kernels are faster.
 
     Torch propagates the format from weights to feature maps, except at nn.Flatten and nn.Unflatten, which get hooks.
-    Shapes stay the same, but a network that calls ``view`` on its maps would fail; such networks keep the contiguous
-    format.
-
-    Args:
-        networks: Networks, changed in place.
-        probe: Runs them; raises GanzooError if one fails.
+    Shapes stay the same, but a network that calls ``view`` on its maps would fail: if ``probe``, which runs them,
+    raises a GanzooError, all keep the contiguous format.
     """
     convolutional = [network for network in networks.children() if _convolutions(network)]
     if not convolutional:
@@ -370,12 +333,11 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
     except GanzooError:
         _store(_convolutions(networks), torch.contiguous_format)
         return
-    for network in convolutional:
-        for module in network.modules():
-            if isinstance(module, nn.Unflatten):
-                module.register_forward_hook(lambda module, inputs, maps: _channels_last(maps))
-            elif isinstance(module, nn.Flatten):
-                module.register_forward_pre_hook(_gradient_channels_last)
+    for module in [module for network in convolutional for module in network.modules()]:
+        if isinstance(module, nn.Unflatten):
+            module.register_forward_hook(lambda module, inputs, maps: _channels_last(maps))
+        elif isinstance(module, nn.Flatten):
+            module.register_forward_pre_hook(_gradient_channels_last)
 
 
 def _convolutions(network: nn.Module) -> list[nn.Module]:

@@ -151,13 +151,7 @@ def _with_schedules(value: Any, path: KeyPath) -> Any:
 
 
 def wrong_metric(name: str, zoo: Zoo, *more: str) -> GanzooError | None:
-    """What is wrong with the metric or the extractor in a name such as ``fid@mnist-cnn``.
-
-    Args:
-        name: As the user wrote it.
-        zoo: Where metrics and extractors are looked up.
-        more: Words that are also allowed instead of a metric.
-    """
+    """What is wrong with a name such as ``fid@mnist-cnn``; ``more`` are words that may stand for a metric."""
     metric, at, extractor = name.partition("@")
     metrics = [*more, *(entry.name for entry in zoo.metrics)]
     if metric in zoo.metrics and not zoo.metric(metric).needs_features:
@@ -179,14 +173,7 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> GanzooError | None:
 
 
 def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: Zoo) -> str:
-    """What is wrong with waiting until a score crosses a threshold, as a predicate; empty if nothing is.
-
-    Args:
-        metric: Such as ``fid@mnist-cnn``; an unknown one is reported elsewhere.
-        below: The threshold that it should fall below, or None.
-        above: The threshold that it should rise above, or None.
-        zoo: Where the metric is looked up.
-    """
+    """Why no score should be awaited ``below`` or ``above`` a number, as a predicate; empty if one may."""
     better = _better(metric, zoo)
     if below is not None and better in ("higher", "neither"):
         return f"waits for '{metric}' to fall, but lower is not better for it"
@@ -260,11 +247,7 @@ def known() -> Mapping[str, type[torch.optim.Optimizer]]:
 
 
 def canonical(name: str) -> str:
-    """An optimizer's name as resolved recipes write it: ``adamw`` for ``AdamW`` and ``adam-w``.
-
-    Raises:
-        GanzooError: torch has no such optimizer, or it does not work with phases.
-    """
+    """An optimizer's name as resolved recipes write it: ``adamw`` for ``AdamW`` and ``adam-w``."""
     plain = name.lower().replace("-", "").replace("_", "")
     if plain in REFUSED:
         raise GanzooError(f"The optimizer '{name}' cannot train a GAN here: {REFUSED[plain]}.", "Try 'adam'.")
@@ -275,11 +258,7 @@ def canonical(name: str) -> str:
 
 @cache
 def optimizer_options(name: str) -> Options:
-    """The options that a recipe may give an optimizer: ``lr``, ``decay``, ``lazy_scaling``, and those of torch's class.
-
-    Args:
-        name: As ``canonical`` gives it.
-    """
+    """An optimizer's options in a recipe: ``lr``, ``decay``, ``lazy_scaling``, and those of torch's class."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         # Beyond 1e38, single precision overflows.
@@ -304,9 +283,6 @@ def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Booleans that are false, as by default, are left out even if they were given: versions of torch without them can
     still read the recipe, and its digest does not change.
-
-    Raises:
-        ValidationFailed: An option is unknown, missing, or of the wrong type.
     """
     known = optimizer_options(name)
     return {k: v for k, v in known.check(options).items() if v is not False or known.defaults.get(k) is not False}
@@ -347,17 +323,13 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 
     For a dataset that is not listed, they are computed with the first extractor that was fitted to it.
     """
-    first = list(extractors_of(dataset, zoo))[:1]
-    others = [f"{metric}@{extractor}" for extractor in first for metric in ("fid", "coverage", "recall")]
+    fitted = list(extractors_of(dataset, zoo))
+    others = [f"{metric}@{fitted[0]}" for metric in ("fid", "coverage", "recall") if fitted]
     return tuple(name for name in HEADLINES.get(dataset, others) if wrong_metric(name, zoo) is None)
 
 
 def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
-    """The headline metrics of a dataset, see ``headline``.
-
-    Raises:
-        GanzooError: No installed extractor was fitted to it.
-    """
+    """The headline metrics of a dataset; an error if no installed extractor was fitted to it."""
     if metrics := headline(dataset, zoo):
         return metrics
     raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))

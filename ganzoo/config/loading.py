@@ -68,9 +68,6 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
 
     Returns:
         The recipe, named after the method and the pictures: ``dcgan-photos``.
-
-    Raises:
-        GanzooError: The recipe, folder or archive does not exist, or an override is wrong or names other pictures.
     """
     for override in overrides:
         if Override.parse(override).path in (("dataset",), ("dataset", "name"), ("dataset", "path")):
@@ -94,15 +91,7 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
 
 
 def find_dataset(name: str | Path, zoo: Zoo) -> tuple[Entry[Dataset], dict[str, Any]]:
-    """A registered dataset, or the user's own pictures as a recipe reads them; and the options to read it with.
-
-    Args:
-        name: The dataset's name, or the path of a folder of pictures or a zip archive.
-        zoo: Where names are looked up.
-
-    Raises:
-        GanzooError: There is no such dataset, folder or archive.
-    """
+    """A registered dataset, or the user's own pictures at a path as a recipe reads them; and its options."""
     known = str(name) in zoo.datasets or not os.path.exists(name)  # noqa: PTH110 - False for a name that is too long
     dataset = _with_own_pictures({"dataset": str(name) if known else os.path.abspath(name)}, zoo)["dataset"]  # noqa: PTH100
     if dataset == OWN_PICTURES:
@@ -179,7 +168,7 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
     name = dataset.get("name") if isinstance(dataset, dict) else dataset
     if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
         return data
-    if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
+    if "/" not in name and os.sep not in name and not name.startswith((".", "~")) and name[-4:].lower() != ".zip":
         return data
     options = dataset if isinstance(dataset, dict) else {}
     path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
@@ -214,11 +203,7 @@ class Override:
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """Parse one override.
-
-        Raises:
-            GanzooError: It does not have the form ``a.b=c``, or c is not YAML.
-        """
+        """Parse ``a.b=c``, where c is YAML."""
         dotted, equals, value = text.partition("=")
         path = tuple(key.strip() for key in dotted.split("."))
         if not equals or not all(path):
@@ -243,9 +228,6 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
 
     A new name drops the old component's options, except those that an earlier override set. A new prior or optimizer
     also keeps the options that it shares with the old one.
-
-    Raises:
-        GanzooError: A path leads through a value that has no keys, or to a list index that does not exist.
     """
     data = copy.deepcopy(data)
     for index, override in enumerate(overrides):

@@ -51,10 +51,7 @@ def combination(verdict: str) -> PydanticCustomError:
 
 
 def refuse_unless_mapping(data: Any, expected: str) -> Any:
-    """Return a mapping, or a model made from one, and refuse anything else.
-
-    Pydantic's own message would only mention a mapping, not what else is ``expected``.
-    """
+    """Return a mapping, or a model made from one; pydantic's message would not mention what else is ``expected``."""
     if not isinstance(data, (dict, BaseModel)):
         raise combination(f"must be {expected}, not {strict.shown(data)}")
     return data
@@ -242,12 +239,7 @@ class Until(strict.Section):
         return self
 
     def is_met(self, values: Sequence[float], better: Literal["lower", "higher"]) -> bool:
-        """Whether training may end.
-
-        Args:
-            values: The scores of all evaluations so far, oldest first; at least one.
-            better: Which direction is better.
-        """
+        """Whether training may end, given the scores of all evaluations so far, oldest first; at least one."""
         if self.below is not None:
             return values[-1] < self.below
         if self.above is not None:

@@ -89,11 +89,7 @@ class Zoo:
     problems: list[Problem] = field(default_factory=list)
 
     def registry(self, kind: str) -> Registry[Any]:
-        """The registry of a kind, given in the singular or plural.
-
-        Raises:
-            GanzooError: There is no such kind.
-        """
+        """The registry of a kind, given in the singular or plural; a ``GanzooError`` names the nearest."""
         for singular, plural in KINDS.items():
             if kind.lower() in (singular, plural):
                 registry: Registry[Any] = getattr(self, plural)
@@ -101,11 +97,7 @@ class Zoo:
         raise unknown("kind", kind, KINDS.values())
 
     def metric(self, name: str) -> Metric:
-        """A registered metric.
-
-        Raises:
-            GanzooError: No metric of that name is registered, or its factory does not make a ``Metric``.
-        """
+        """A registered metric."""
         return self.metrics.get(name).create()
 
     def registries(self) -> list[Registry[Any]]:
@@ -115,11 +107,7 @@ class Zoo:
 
 @cache
 def load_zoo() -> Zoo:
-    """Load every installed and allowed plugin, once. A broken one is recorded, and the others are still loaded.
-
-    Raises:
-        GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
-    """
+    """Load every installed and allowed plugin, once. A broken one is recorded, and the others are still loaded."""
     refuse_unknown_names()
     zoo = Zoo()
     first: dict[str, str] = {}
@@ -143,8 +131,8 @@ def load_zoo() -> Zoo:
             except GanzooError as error:
                 zoo.problems.append(Problem(point.name, distribution, one_line(str(error))))
     if not ours:
-        missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
-        zoo.problems.append(Problem("ganzoo", OURS, missing))
+        sentence = f"The distribution {OURS} is not installed, so none of its plugins are found."
+        zoo.problems.append(Problem("ganzoo", OURS, sentence))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
     for registry in zoo.registries():
         registry.hint = f"Plugins that were refused may provide it: {refused}; see `ganzoo plugins`." if refused else ""
@@ -152,10 +140,8 @@ def load_zoo() -> Zoo:
 
 
 def _found(point: EntryPoint, distribution: str) -> list[tuple[EntryPoint, Any]]:
-    """The plugins at an entry point: itself or, if it names a package without hooks, the modules below that have some.
-
-    Returns:
-        Each with the imported object, or the error from importing it.
+    """The plugins at an entry point, each with the imported object or the error from importing it: itself or, if it
+    names a package without hooks, the modules below that have some.
     """
     who = _named(point, distribution)
     try:
@@ -199,8 +185,7 @@ def _undecorated(plugin: Any) -> list[str]:
 def _load(point: EntryPoint, distribution: str, plugin: Any, zoo: Zoo) -> PluginInfo:
     """Load one plugin, completely or not at all; process-wide settings that it changes (default dtype, seed) are reset.
 
-    Each plugin has its own manager, so that its hooks are called separately and what they register carries the plugin's
-    name.
+    It has its own manager, so that what its hooks register carries its name.
     """
     who = _named(point, distribution)
     info = PluginInfo(point.name, distribution, [], point.value)
@@ -217,7 +202,7 @@ def _load(point: EntryPoint, distribution: str, plugin: Any, zoo: Zoo) -> Plugin
             manager.register(plugin)
             _refuse_ignored_functions(manager, plugin, who)
             for hook, kind in HOOKS.items():
-                callback = register_file if kind in SUMMARIES else register
+                callback: Any = register_file if kind in SUMMARIES else register
                 getattr(manager.hook, hook)(register=partial(callback, zoo.registry(kind), info))
     except GanzooError as error:
         for entry in info.registered:

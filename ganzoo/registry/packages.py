@@ -20,11 +20,7 @@ PLUGINS, COMMANDS = "ganzoo", "ganzoo.commands"
 
 
 def installed(group: str = PLUGINS) -> list[EntryPoint]:
-    """The installed entry points of a group, ours first, then others by package and name.
-
-    Raises:
-        GanzooError: A package's metadata is damaged.
-    """
+    """The installed entry points of a group, ours first, then others by package and name."""
     try:
         return sorted(
             entry_points(group=group),
@@ -48,11 +44,7 @@ def allowed(group: str = PLUGINS) -> list[EntryPoint]:
 
 
 def refuse_unknown_names() -> None:
-    """Refuse a ``GANZOO_PLUGINS`` that names something that is not installed.
-
-    Raises:
-        GanzooError: It does.
-    """
+    """Refuse a ``GANZOO_PLUGINS`` that names something that is not installed."""
     known = {name for group in (PLUGINS, COMMANDS) for point in installed(group) for name in _names(point)}
     for word in sorted((_requested() or set()) - known):
         remedy = "GANZOO_PLUGINS names it. Unset it, or correct it."

@@ -90,9 +90,6 @@ class Options:
         factory: A class or function.
         reserved: Names that an option may not have, besides ``name`` and ``options``.
         supplied: How many positional arguments ganzoo passes to the factory.
-
-    Raises:
-        GanzooError: An option cannot be checked, or its default is not a value that a recipe can hold.
     """
 
     def __init__(
@@ -130,17 +127,14 @@ class Options:
         except ValidationFailed as error:
             for issue in error.issues:
                 if not issue.verdict.startswith("needs"):
-                    sentence = f"The {subject} has a default of the wrong type: {issue.sentence('it')}"
-                    raise GanzooError(sentence) from error
+                    wrong = issue.sentence("it")
+                    raise GanzooError(f"The {subject} has a default of the wrong type: {wrong}") from error
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with defaults filled in.
+        """The options with defaults filled in; a ``ValidationFailed`` tells unknown, missing and wrongly typed ones.
 
         Numbers, text and booleans are never converted into one another, except whole numbers into floats; lists are
         accepted for tuples.
-
-        Raises:
-            ValidationFailed: Unknown, missing or wrongly typed options.
         """
         given = {**self.defaults, **options}
         try:
@@ -185,8 +179,7 @@ def _parameters(function: Callable[..., Any]) -> Collection[inspect.Parameter]:
 
 def _keyword_only(factory: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, dict[str, Any]]]:
     """Keyword-only parameters, a class's own first, each with the names with which its annotation is resolved."""
-    classes = factory.__mro__ if isinstance(factory, type) else ()
-    constructors: list[Any] = [vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)]
+    constructors = [vars(cls)["__init__"] for cls in getattr(factory, "__mro__", ()) if "__init__" in vars(cls)]
     for function in constructors or [factory]:
         parameters = _parameters(function)
         while isinstance(function, partial):
@@ -228,24 +221,15 @@ class Entry(Generic[T]):
     @cached_property
     def options(self) -> Options:
         """What a recipe may set."""
-        own = OWN_KEYS.get(self.kind, ())
-        return Options(f"{self.kind} '{self.name}'", self.factory, own, SUPPLIED.get(self.kind, 0))
+        subject, kind = f"{self.kind} '{self.name}'", self.kind
+        return Options(subject, self.factory, OWN_KEYS.get(kind, ()), SUPPLIED.get(kind, 0))
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options as the factory takes them, with defaults filled in.
-
-        Raises:
-            GanzooError: An option is unknown, missing or of the wrong type.
-        """
+        """Options as the factory takes them, with defaults filled in."""
         return self.options.check(options)
 
     def create(self, *supplied: Any, **options: Any) -> T:
-        """Make one, from ganzoo's positional arguments and options that ``check`` returned.
-
-        Raises:
-            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind or without an
-                attribute that its kind has.
-        """
+        """Make one from ganzoo's positional arguments and checked options; refuse what is not of its kind."""
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
         with foreign_code(f"{who} could not be created", CHECK_OPTIONS if options else "", plugin=True):
             made = self.factory(*supplied, **options)
@@ -263,11 +247,7 @@ class Entry(Generic[T]):
 
     @cached_property
     def domains(self) -> tuple[str, ...]:
-        """The datasets that an extractor was fitted to. A factory function is called first, with random weights.
-
-        Raises:
-            GanzooError: They are not a tuple of names, or the function failed.
-        """
+        """The datasets that an extractor was fitted to. A factory function is called first, with random weights."""
         with torch.random.fork_rng(devices=[]):
             domains = getattr(self.prototype({}), "domains", ())
         if not isinstance(domains, tuple):
@@ -278,13 +258,8 @@ class Entry(Generic[T]):
         return domains
 
     def prototype(self, options: Mapping[str, Any]) -> Any:
-        """An object with the attributes and methods of what is made: the class, or what a function makes.
-
-        Args:
-            options: What ``check`` returned. Needed only by a function, which must take no positional arguments.
-
-        Raises:
-            GanzooError: The function refused, failed or ran out of memory.
+        """An object with the attributes and methods of what is made: the class, or what a function makes from options
+        that ``check`` returned.
         """
         return self.factory if isinstance(self.factory, type) else self.create(**options)
 
@@ -298,15 +273,12 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
 
     def add(self, entry: Entry[T]) -> Entry[T]:
-        """Add an entry, with its summary and paper on one line each.
-
-        Raises:
-            GanzooError: Its name is malformed, taken or reserved, its summary is empty, its factory is not a class or
-                function, or its options cannot be checked.
-        """
+        """Add an entry, with its summary and paper on one line each, or tell what is wrong with it."""
         if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
-            sentence = f"The {entry.kind} name {entry.name!r} is malformed."
-            raise GanzooError(sentence, "Names are lower-case words or digits joined by hyphens.")
+            raise GanzooError(
+                f"The {entry.kind} name {entry.name!r} is malformed.",
+                "Names are lower-case words or digits joined by hyphens.",
+            )
         if entry.kind == "metric" and entry.name in (HEADLINE, ALL):
             raise GanzooError(f"The {entry.kind} '{entry.name}' has a name that ganzoo reserves.", "Rename it.")
         taken = self._entries.get(entry.name)
@@ -342,11 +314,7 @@ class Registry(Generic[T]):
         self._entries.pop(name, None)
 
     def get(self, name: str) -> Entry[T]:
-        """The entry of that name.
-
-        Raises:
-            GanzooError: The name is not registered.
-        """
+        """The entry of that name."""
         if name not in self._entries:
             raise unknown(self.kind, name, self._entries, self.hint, self.aliases)
         return self._entries[name]
@@ -371,11 +339,7 @@ class Registry(Generic[T]):
 
 
 def check_file_name(kind: str, path: Path) -> None:
-    """Refuse a file whose name, without its suffix, is not a valid name for its content.
-
-    Raises:
-        GanzooError: It is not lower-case words or digits joined by hyphens.
-    """
+    """Refuse a file whose name, without its suffix, is not a valid name for its content."""
     if not NAME.fullmatch(path.stem):
         better = re.sub(r"[^a-z0-9]+", "-", path.stem.lower())[:60].strip("-") or f"my-{kind}"
         raise GanzooError(

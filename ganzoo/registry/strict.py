@@ -78,11 +78,7 @@ for _tag, _pattern, _first in _SCALARS:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
-
-    Raises:
-        GanzooError: The file is missing, too large, not UTF-8, not valid YAML, or not a mapping.
-    """
+    """The mapping that a YAML file holds."""
     try:
         with open_regular(path, MAX_BYTES) as file:
             text = file.read().decode("utf-8-sig")
@@ -90,19 +86,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise GanzooError(f"{path} is not valid UTF-8 (byte {error.start}).") from error
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
-        remedy = hint or "Check its path; a relative one starts at the working folder."
-        raise GanzooError(f"No such file: {path}.", remedy) from error
+        raise GanzooError(
+            f"No such file: {path}.", hint or "Check its path; a relative one starts at the working folder."
+        ) from error
     except OSError as error:
         raise GanzooError(f"Cannot read {path} ({error.strerror}).") from error
     return parse_mapping(text, str(path))
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
-    """The mapping of one YAML document; see ``parse``.
-
-    Raises:
-        GanzooError: It is not valid YAML, or not a mapping.
-    """
+    """The mapping of one YAML document; see ``parse``."""
     value = parse(text, source)
     if not isinstance(value, dict):
         kind = "nothing: it is empty" if value is None else "a list" if isinstance(value, list) else "a single value"
@@ -111,15 +104,7 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def parse(text: str, source: str) -> Any:
-    """The value of one YAML document.
-
-    Args:
-        text: The document.
-        source: Its name in error messages.
-
-    Raises:
-        GanzooError: A syntax error, or a feature of YAML that recipes do not allow.
-    """
+    """The value of one YAML document, which error messages call ``source``."""
     try:
         _refuse_unsupported(text, source)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
@@ -133,10 +118,7 @@ def parse(text: str, source: str) -> Any:
 def quoted(value: Any) -> str:
     """Text, or anything that JSON can hold, as YAML on one line, which ``parse`` reads back.
 
-    A path becomes text, and a NumPy number or a tensor without dimensions a plain number.
-
-    Raises:
-        TypeError: It is, or contains, something else.
+    A path becomes text, and a NumPy number or a tensor without dimensions a plain number. Anything else is a TypeError.
     """
     written = json.dumps(value, default=_plain, ensure_ascii=False)
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
@@ -272,12 +254,7 @@ class ValidationIssue:
 
 
 class ValidationFailed(GanzooError):
-    """Invalid values, with every mistake.
-
-    Args:
-        issues: What is wrong, at least one.
-        sentences: The same in words, in the same order; none if they are caught and reported later.
-    """
+    """Invalid values: every mistake, and the same in words; no words if it is caught and reported later."""
 
     def __init__(self, issues: Sequence[ValidationIssue], sentences: Sequence[str] = ()) -> None:
         more = [f"... and {len(sentences) - SHOWN} more."] if len(sentences) > SHOWN else []
@@ -290,15 +267,7 @@ class ValidationFailed(GanzooError):
 def issues(
     error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key", filled_in: Collection[str] = ()
 ) -> list[ValidationIssue]:
-    """Every mistake that pydantic found.
-
-    Args:
-        error: What pydantic raised.
-        model: The model that was validated.
-        data: What was given to it.
-        noun: What a key is called.
-        filled_in: Keys at the top that ganzoo sets itself; hints leave them out.
-    """
+    """Every mistake that pydantic found in ``data``. A key is called ``noun``; no hint names one of ``filled_in``."""
     mistakes: list[ValidationIssue] = []
     expected: dict[KeyPath, list[str]] = {}
     errors = error.errors(include_url=False)
@@ -395,5 +364,5 @@ def _expected(details: ErrorDetails) -> str:
     template = EXPECTED.get(details["type"])
     if template is None:
         return f"valid ({details['msg'][:1].lower()}{details['msg'][1:]})"
-    context = details.get("ctx", {})
-    return template.format_map({key: f"{x:g}" if isinstance(x, float) else x for key, x in context.items()})
+    bounds = details.get("ctx", {}).items()
+    return template.format_map({key: f"{bound:g}" if isinstance(bound, float) else bound for key, bound in bounds})
