@@ -270,7 +270,6 @@ def test_components_are_built_in_code_as_in_files():
             {"evaluate.metrics": ["fid@mnist-cn"]},
             "evaluate.metrics.0: Unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
         ),
-        ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate.metrics names a metric twice."),
         (
             {"train.until": {"metric": "fid@other", "below": 1}},
             "train.until waits for 'fid@other', which is not in evaluate.metrics. It lists fid@mnist-cnn.",
@@ -446,6 +445,10 @@ def test_mistakes_of_yaml_have_a_remedy(tmp_path, zoo, text, expected):
     with pytest.raises(GanzooError) as caught:
         load_recipe(tmp_path / "small.yaml", zoo)
     assert expected in str(caught.value)
+
+
+def test_a_metric_that_is_listed_twice_is_scored_once(load):
+    assert load({"evaluate.metrics": ["fid@mnist-cnn"] * 2}).evaluate.metrics == ("fid@mnist-cnn",)
 
 
 def test_an_inception_score_may_be_asked_for(load):

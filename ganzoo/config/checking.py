@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from ganzoo.api.objective import Objective
-from ganzoo.config.schema import Component, Recipe, ScheduleConfig, initial, is_schedule
+from ganzoo.config.schema import Component, Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import ALL, HEADLINE, NETWORK_KINDS, Options
@@ -100,7 +100,7 @@ def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: 
         if kind != "optimizer":
             entry = zoo.registry(kind).get(component.name)
             may_change = {"regularizer": ("weight",), "augmentation": getattr(entry.factory, "scheduled", ())}
-            check, scheduled = entry.check, may_change.get(kind, ())
+            check, scheduled = entry.options.check, may_change.get(kind, ())
         else:
             component = component.model_copy(update={"name": canonical(component.name)})
             check, scheduled = partial(check_optimizer, component.name), ("lr", "betas")
@@ -142,7 +142,7 @@ def _with_schedules(value: Any, path: KeyPath) -> Any:
     """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
         return tuple(_with_schedules(item, (*path, index)) for index, item in enumerate(value))
-    if is_schedule(value):
+    if isinstance(value, dict):
         try:
             return ScheduleConfig.model_validate(value)
         except ValidationError as error:

@@ -57,12 +57,6 @@ def refuse_unless_mapping(data: Any, expected: str) -> Any:
     return data
 
 
-def _each_metric_once(metrics: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len({getattr(one, "metric", one) for one in metrics}) < len(metrics):
-        raise combination("names a metric twice")
-    return metrics
-
-
 class ScheduleConfig(strict.Section):
     """A number that changes during training, written instead of a plain number: ``lr: {start: 1e-3, end: 1e-4}``.
 
@@ -104,11 +98,6 @@ class ScheduleConfig(strict.Section):
         return self.end + (self.start - self.end) * factor
 
 
-def is_schedule(value: Any) -> bool:
-    """Whether a value of a recipe is meant as a schedule."""
-    return isinstance(value, (dict, ScheduleConfig))
-
-
 def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
     for key, value in (("start", schedule.start), ("end", schedule.end)):
         if not 0 <= value < 1:
@@ -119,7 +108,7 @@ def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
 EmaDecay = Annotated[
     Annotated[float, Field(gt=0, lt=1), Tag("number")]
     | Annotated[ScheduleConfig, AfterValidator(_within_unit), Tag("schedule")],
-    Discriminator(lambda value: "schedule" if is_schedule(value) else "number"),
+    Discriminator(lambda value: "schedule" if isinstance(value, dict | ScheduleConfig) else "number"),
 ]
 
 
@@ -267,10 +256,7 @@ class Until(strict.Section):
 
 
 UntilAll = Annotated[
-    Annotated[Until, Tag("one")]
-    | Annotated[
-        tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once), Tag("several")
-    ],
+    Annotated[Until, Tag("one")] | Annotated[tuple[Until, ...], Field(strict=False, min_length=1), Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
 ]
 
@@ -364,7 +350,7 @@ class EvaluateConfig(strict.Section):
     """
 
     every_images: ImageCount | None = None
-    metrics: Annotated[tuple[MetricName, ...], AfterValidator(_each_metric_once)] = Field((), strict=False)
+    metrics: tuple[MetricName, ...] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
     anyway: bool = False
 

@@ -96,7 +96,7 @@ class Evaluator:
         if isinstance(dataset, Dataset):
             load, options, split = partial(_part_in_memory, dataset), {}, "validation"
         else:
-            options = dataset.check(options)
+            options = dataset.options.check(options)
             load = partial(load_part, dataset, options, data_dir)
         load_once = cache(load)
 

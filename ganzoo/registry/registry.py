@@ -224,10 +224,6 @@ class Entry(Generic[T]):
         subject, kind = f"{self.kind} '{self.name}'", self.kind
         return Options(subject, self.factory, OWN_KEYS.get(kind, ()), SUPPLIED.get(kind, 0))
 
-    def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options as the factory takes them, with defaults filled in."""
-        return self.options.check(options)
-
     def create(self, *supplied: Any, **options: Any) -> T:
         """Make one from ganzoo's positional arguments and checked options; refuse what is not of its kind."""
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"

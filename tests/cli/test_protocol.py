@@ -250,7 +250,6 @@ def test_training_ends_where_every_condition_is_met(above, images, tmp_path):
         ("{metric: fid@mnist-cnn, below: 3, min_delta: 1}", "has 'min_delta', which goes with 'patience'"),
         ("{metric: kid@mnist-cnn, patience: 3}", "waits for 'kid@mnist-cnn', which is not in evaluate.metrics"),
         ("{metric: kid@mnist-cnn, below: 3}", "waits for 'kid@mnist-cnn', which is not in evaluate.metrics"),
-        ("[{metric: fid@mnist-cnn, below: 3}, {metric: fid@mnist-cnn, below: 2}]", "names a metric twice"),
     ],
 )
 def test_conditions_that_cannot_be_met_are_refused(until, sentence, zoo):
