@@ -233,9 +233,10 @@ def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
                 f"The {role} '{name}' initialises some layers to zero, and spectral_norm would divide by zero.",
                 "Set spectral_norm: false, or choose another network.",
             )
-        # Torch's older norms compute the weight in each pass, so it is not a parameter.
-        failed = f"The {role} '{name}' cannot have a spectral_norm"
-        with foreign_code(failed, "Set spectral_norm: false, or use torch.nn.utils.parametrizations in the network."):
+        with foreign_code(  # torch's older norms compute the weight in each pass, so it is not a parameter
+            f"The {role} '{name}' cannot have a spectral_norm",
+            "Set spectral_norm: false, or use torch.nn.utils.parametrizations in the network.",
+        ):
             spectral_norm(module)
 
 

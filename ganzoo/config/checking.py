@@ -72,8 +72,10 @@ def _roles(loss: Component, zoo: Zoo) -> Mapping[str, str]:
     """The networks that a loss trains, each with the kind that provides it."""
     roles = getattr(zoo.losses.get(loss.name).prototype(loss.initial_options()), "roles", Objective.roles)
     if not isinstance(roles, Mapping) or not set(roles.values()) <= set(NETWORK_KINDS):
-        remedy = f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}."
-        raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", remedy)
+        raise GanzooError(
+            f"The loss '{loss.name}' has roles = {roles!r}.",
+            f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}.",
+        )
     return roles
 
 
@@ -155,8 +157,8 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> GanzooError | None:
     metric, at, extractor = name.partition("@")
     metrics = [*more, *(entry.name for entry in zoo.metrics)]
     if metric in zoo.metrics and not zoo.metric(metric).needs_features:
-        sentence = f"The metric '{metric}' needs no extractor (in '{name}')."
-        return GanzooError(sentence, f"Write {metric}.") if at else None
+        needless = GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
+        return needless if at else None
     if metric == ALL and at and ALL not in metrics:
         return GanzooError(
             f"'{name}' only works with `ganzoo eval`.", "Name each metric in a recipe, or write headline."
@@ -164,11 +166,12 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> GanzooError | None:
     if metric not in metrics and (metric or extractor):
         return unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
     if not extractor:
-        remedy = "Write <metric>@<extractor>, such as fid@mnist-cnn."
-        return GanzooError(f"The metric '{name}' does not name an extractor.", remedy)
+        return GanzooError(
+            f"The metric '{name}' does not name an extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
+        )
     if extractor not in zoo.extractors:
-        known = [entry.name for entry in zoo.extractors]
-        return unknown("extractor", extractor, known, zoo.extractors.hint, zoo.extractors.aliases)
+        registry = zoo.extractors
+        return unknown("extractor", extractor, [one.name for one in registry], registry.hint, registry.aliases)
     return None
 
 
@@ -268,8 +271,8 @@ def optimizer_options(name: str) -> Options:
     ]
     for parameter in inspect.signature(known()[name]).parameters.values():
         if parameter.name not in NOT_OPTIONS:
-            annotation = BOUNDS.get(parameter.name) or _type(parameter.default)
-            parameters.append(parameter.replace(kind=keyword, annotation=annotation))
+            bounds = BOUNDS.get(parameter.name) or _type(parameter.default)
+            parameters.append(parameter.replace(kind=keyword, annotation=bounds))
 
     def factory(**options: Any) -> None:
         """Stands in for torch's class, with annotations that can be checked."""

@@ -71,8 +71,9 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     """
     for override in overrides:
         if Override.parse(override).path in (("dataset",), ("dataset", "name"), ("dataset", "path")):
-            sentence = f"--data already chooses the pictures, so --set {override} cannot."
-            raise GanzooError(sentence, "Leave one of the two out.")
+            raise GanzooError(
+                f"--data already chooses the pictures, so --set {override} cannot.", "Leave one of the two out."
+            )
     place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises if there is no such user
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")
@@ -113,8 +114,10 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
         word = shlex.quote(str(source))
         if (path / "run.json").exists():
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
-        remedy = f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it."
-        raise GanzooError(f"{source} is a folder, not a recipe.", remedy)
+        raise GanzooError(
+            f"{source} is a folder, not a recipe.",
+            f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it.",
+        )
     if isinstance(source, Path) or path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - as above
         return path
     for file in (f"{source}.yaml", f"{source}.yml"):

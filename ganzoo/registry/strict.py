@@ -120,9 +120,11 @@ def quoted(value: Any) -> str:
 
     A path becomes text, and a NumPy number or a tensor without dimensions a plain number. Anything else is a TypeError.
     """
-    written = json.dumps(value, default=_plain, ensure_ascii=False)
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written)
+    return "".join(
+        one if one.isprintable() else f"\\U{ord(one):08X}"
+        for one in json.dumps(value, default=_plain, ensure_ascii=False)
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -364,5 +366,6 @@ def _expected(details: ErrorDetails) -> str:
     template = EXPECTED.get(details["type"])
     if template is None:
         return f"valid ({details['msg'][:1].lower()}{details['msg'][1:]})"
-    bounds = details.get("ctx", {}).items()
-    return template.format_map({key: f"{bound:g}" if isinstance(bound, float) else bound for key, bound in bounds})
+    return template.format_map(
+        {key: f"{bound:g}" if isinstance(bound, float) else bound for key, bound in details.get("ctx", {}).items()}
+    )
