@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganzoo import Dataset, Images
-from ganzoo.config.identity import training_digest
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import Recipe, training_digest
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer

@@ -21,9 +21,8 @@ from typing import Any
 import torch
 
 from ganzoo import Dataset
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import Recipe, training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo

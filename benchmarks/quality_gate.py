@@ -33,8 +33,8 @@ import torch
 from scipy.special import digamma
 from scipy.stats import t
 
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo

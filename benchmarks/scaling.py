@@ -76,8 +76,8 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
     """Train for this many steps with the other processes; the main one prints how fast they all were together."""
     import torch
 
-    from ganzoo.config.identity import training_digest
     from ganzoo.config.loading import load_recipe
+    from ganzoo.config.schema import training_digest
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.provenance import environment
     from ganzoo.training.distributed import joined

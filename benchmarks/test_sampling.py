@@ -30,7 +30,7 @@ class NoLoss(AdversarialLoss):
 def test_draw(benchmark: BenchmarkFixture, zoo: Zoo, device: torch.device, rounds: int, generator: str) -> None:
     spec = Spec((1, 28, 28), GaussianPrior(dim=64))
     entry = zoo.generators.get(generator)
-    networks = {"generator": entry.create(spec, **entry.check({})).to(device)}
+    networks = {"generator": entry.create(spec, **entry.options.check({})).to(device)}
     objective = AdversarialGame(NoLoss())
     objective.bind(spec, networks)
 

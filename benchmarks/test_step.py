@@ -13,9 +13,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import Dataset
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import Recipe, training_digest
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.engines import WARM_UP
 from ganzoo.training.trainer import Trainer

@@ -22,8 +22,8 @@ import torch
 
 from contenders import Contender, Ours, Peer, Tutorial
 from fid_table import first_below, markdown
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import locked_append, read_lines, write_atomically

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,6 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 from torch.nn.utils.parametrizations import spectral_norm
-from torch.overrides import TorchFunctionMode
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.dataset import Modality
@@ -46,17 +46,11 @@ SIZES_FROM_SPEC = "Take every size from the spec."
 
 @dataclass(frozen=True)
 class Assembly:
-    """A recipe's networks and objective: on the CPU, freshly initialised.
+    """A recipe's networks and objective: on the CPU, freshly initialised."""
 
-    Attributes:
-        spec: The sizes everything was built for.
-        objective: What is optimised.
-        networks: All networks by role, including those that the objective added.
-    """
-
-    spec: Spec
+    spec: Spec  # the sizes everything was built for
     objective: Objective
-    networks: nn.ModuleDict
+    networks: nn.ModuleDict  # by role, including those that the objective added
 
     def parameter_counts(self) -> dict[str, int]:
         """The number of trainable parameters of each network, by role."""
@@ -84,7 +78,9 @@ def assemble(
     """
     spec = build_spec(recipe, zoo, modality, classes, columns)
     objective = build_objective(recipe, zoo)
-    networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
+    networks = nn.ModuleDict(
+        {role: _build_network(role, kind, recipe, zoo, spec) for role, kind in objective.roles.items()}
+    )
     loss = f"The loss '{recipe.loss.name}'"
     with foreign_code(f"{loss} could not build its own networks", CHECK_OPTIONS, plugin=True), memory_guard(loss):
         networks.update(objective.bind(spec, dict(networks.items())))
@@ -103,16 +99,7 @@ def assemble(
 
 
 def require_roles(what: str, roles: Iterable[str], networks: nn.ModuleDict) -> None:
-    """Refuse a role without a network.
-
-    Args:
-        what: The start of the sentence: "The phase 'x' trains".
-        roles: The roles that an objective names.
-        networks: All networks, by role.
-
-    Raises:
-        GanzooError: One of them has no network.
-    """
+    """Refuse a role without a network; ``what`` starts the sentence: "The phase 'x' trains"."""
     for role in roles:
         if role not in networks:
             raise GanzooError(f"{what} '{role}', but there is no such network.", nearest(role, networks))
@@ -125,19 +112,14 @@ def build_spec(
     classes: int,
     columns: tuple[tuple[str, tuple[int, ...]], ...] = (),
 ) -> Spec:
-    """The sizes that networks are built for; arguments as for ``assemble``.
-
-    Raises:
-        GanzooError: The recipe is conditional, but the dataset has no classes.
-    """
+    """The sizes that networks are built for; arguments as for ``assemble``."""
     if recipe.conditional and classes == 0:
         raise GanzooError(
             f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
             "Use a dataset with labels, or set conditional: false.",
         )
     prior = zoo.priors.get(recipe.prior.name).create(**recipe.prior.initial_options())
-    with suppress(AttributeError):  # a property
-        object.__setattr__(prior, "name", recipe.prior.name)  # some are frozen
+    object.__setattr__(prior, "name", recipe.prior.name)  # some are frozen
     return Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
 
 
@@ -145,9 +127,16 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
     """The recipe's own objective, or an ``AdversarialGame`` of its loss, regularizers and augmentation."""
     losses = zoo.losses.get(recipe.loss.name)
     loss = losses.create(**recipe.loss.initial_options())
-    if isinstance(loss, AdversarialLoss):
-        for player in (loss.discriminator, loss.generator):
-            _require_parameters(losses, player, "real", "fake")
+    if not isinstance(loss, AdversarialLoss):
+        if recipe.regularizers or recipe.augmentation or recipe.train.share_fakes:
+            raise GanzooError(
+                f"The loss '{recipe.loss.name}' has its own phases and takes no regularizers, no augmentation and no "
+                "train.share_fakes.",
+                "Remove them from the recipe, or choose a loss on logits.",
+            )
+        return loss
+    for player in (loss.discriminator, loss.generator):
+        _require_parameters(losses, player, "real", "fake")
     regularizers = []
     for component in recipe.regularizers:
         entry = zoo.regularizers.get(component.name)
@@ -155,36 +144,16 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
         _require_parameters(entry, regularizer.penalty, "context")
         regularizer.label = component.name
         regularizers.append(regularizer)
-    augmentation = None
-    if recipe.augmentation is not None:
-        options = recipe.augmentation.initial_options()
-        augmentation = zoo.augmentations.get(recipe.augmentation.name).create(**options)
-    if isinstance(loss, AdversarialLoss):
-        turns = {name: (one.repeat or 1) / (one.every_steps or 1) for name, one in recipe.phases.items()}
-        return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes, turns)
-    if regularizers or augmentation:
-        raise GanzooError(
-            f"The loss '{recipe.loss.name}' has its own phases and takes no regularizers or augmentation.",
-            "Remove them from the recipe, or choose a loss on logits.",
-        )
-    if recipe.train.share_fakes:
-        raise GanzooError(
-            f"The loss '{recipe.loss.name}' has its own phases and does not support train.share_fakes.",
-            "Remove train.share_fakes from the recipe, or choose a loss on logits.",
-        )
-    return loss
+    chosen = recipe.augmentation
+    augmentation = zoo.augmentations.get(chosen.name).create(**chosen.initial_options()) if chosen else None
+    turns = {name: (one.repeat or 1) / (one.every_steps or 1) for name, one in recipe.phases.items()}
+    return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes, turns)
 
 
 def require_call(method: Callable[..., Any], arguments: Sequence[str], sentence: str, remedy: str) -> None:
-    """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code.
-
-    Raises:
-        GanzooError: It takes other parameters.
-    """
+    """Refuse a method that cannot be called as ganzoo calls it, before a step fails in ganzoo's own code."""
     try:
         inspect.signature(method).bind(*arguments)
-    except ValueError:  # written in C without a signature
-        return
     except TypeError as error:
         raise GanzooError(f"{sentence}: {error}.", remedy) from error
 
@@ -197,12 +166,10 @@ def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *argument
     require_call(method, arguments, sentence, f"`ganzoo check {entry.plugin}` tells what to change.")
 
 
-def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
+def _build_network(role: str, kind: str, recipe: Recipe, zoo: Zoo, spec: Spec) -> nn.Module:
     config = recipe.networks[role]
-    entry = zoo.registry(objective.roles[role]).get(config.name)
-    options = config.initial_options()
-    check_memory(f"{role} '{config.name}'", lambda: entry.create(spec, **options))
-    network: nn.Module = entry.create(spec, **options)
+    with memory_guard(f"The {role} '{config.name}'"):
+        network: nn.Module = zoo.registry(kind).get(config.name).create(spec, **config.initial_options())
     if spec.classes and not takes_label(network):
         raise GanzooError(
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
@@ -213,84 +180,28 @@ def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, sp
     return network
 
 
-class _TooLarge(BaseException):
-    """Not an Exception, so that plugins do not catch it."""
-
-
 @contextmanager
 def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     """Reject a network whose weights alone would not fit into memory, or that has more layers than any network needs.
 
     Weights and buffers are counted when modules register them, before values are written to them: a million small
-    layers are rejected just like a single huge one.
-
-    Args:
-        name: What the ``with`` block builds, as the start of a sentence.
-        memory: Available bytes; default: this machine's memory.
-
-    Raises:
-        GanzooError: Too many weights or layers.
+    layers are rejected just like a single huge one. ``name`` starts the sentence.
     """
     memory = memory or machine_memory() or 2**40  # if unknown on this system, more than today's machines have
     limit = memory // BYTES_PER_WEIGHT
     weights = tensors = 0
-    too_many = ""
 
     def count(module: nn.Module, attribute: str, tensor: Tensor | None) -> None:
-        nonlocal weights, tensors, too_many
+        nonlocal weights, tensors
         weights += 0 if tensor is None else tensor.numel()
         tensors += 1
-        if weights > limit:
-            too_many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
-        elif tensors > MAX_TENSORS:
-            too_many = f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
-        if too_many:
-            raise _TooLarge
+        if weights > limit or tensors > MAX_TENSORS:
+            fit = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
+            most = fit if weights > limit else f"{MAX_TENSORS:,} tensors of weights, a thousand layers"
+            raise GanzooError(f"{name} would have more than {most}.", "Reduce its sizes.")
 
-    hooks: list[Any] = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
-    try:
+    with register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count):
         yield
-    except (_TooLarge, Exception):  # Entry.create turns any exception into a GanzooError
-        if not too_many:
-            raise
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if too_many:
-        raise GanzooError(f"{name} would have more than {too_many}.", "Reduce its sizes.") from None
-
-
-class _Unfilled(TorchFunctionMode):
-    """Skips filling a tensor with normal random numbers: on the meta device this fills nothing, but makes torch load
-    its compiler, which takes more than a second.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is nn.init.normal_:
-            return args[0] if args else kwargs["tensor"]
-        return args[0] if func is Tensor.normal_ else func(*args, **kwargs)
-
-
-def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
-    """Build a network on the meta device, where tensors have no data, under ``memory_guard``, before the real build.
-
-    Any other failure is left for the real build to report.
-
-    Args:
-        name: The network's name for the message.
-        build: Builds the network.
-        memory: Available bytes; default: this machine's memory.
-
-    Raises:
-        GanzooError: The network is too large.
-    """
-    alone = torch.random.fork_rng(devices=[])
-    with memory_guard(f"The {name}", memory), suppress(Exception), alone, torch.device("meta"), _Unfilled():
-        build()
 
 
 def takes_label(network: nn.Module) -> bool:
@@ -312,9 +223,7 @@ def _positional(network: nn.Module) -> list[inspect.Parameter]:
 
 def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
     """Apply spectral normalisation to every weight (Miyato et al. 2018)."""
-    for module in list(network.modules()):
-        if not isinstance(module, SPECTRAL_LAYERS):
-            continue
+    for module in [one for one in network.modules() if isinstance(one, SPECTRAL_LAYERS)]:
         try:
             is_zero = not bool(module.weight.any())
         except RuntimeError:  # a fake tensor has no values
@@ -324,14 +233,11 @@ def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
                 f"The {role} '{name}' initialises some layers to zero, and spectral_norm would divide by zero.",
                 "Set spectral_norm: false, or choose another network.",
             )
-        try:
+        with foreign_code(  # torch's older norms compute the weight in each pass, so it is not a parameter
+            f"The {role} '{name}' cannot have a spectral_norm",
+            "Set spectral_norm: false, or use torch.nn.utils.parametrizations in the network.",
+        ):
             spectral_norm(module)
-        except ValueError as error:  # torch's older norms compute the weight in each pass
-            raise GanzooError(
-                f"The {role} '{name}' has a {type(module).__name__} whose weight is not a parameter, which "
-                "spectral_norm needs.",
-                "Set spectral_norm: false, or use torch.nn.utils.parametrizations in the network.",
-            ) from error
 
 
 @torch.no_grad()
@@ -340,9 +246,6 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
 
     Returns:
         The roles of discriminators and encoders that do not accept two images, some because they need further inputs.
-
-    Raises:
-        GanzooError: A network fails or returns a wrong shape, or the dataset lacks a column.
     """
     spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
     named = {f"{role} '{config.name}'": networks[role] for role, config in recipe.networks.items()}
@@ -386,15 +289,13 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 "Set conditional: true, or choose another network.",
             ) from error
         if isinstance(objective, AdversarialGame) and objective.augmentation is not None and recipe.augmentation:
-            before = {name: tensor.clone() for name, tensor in objective.augmentation.state_dict().items()}
             _expect(
                 f"The augmentation '{recipe.augmentation.name}'",
                 "images",
                 tuple(fake.shape),
-                partial(objective.augmentation, fake),
+                partial(deepcopy(objective.augmentation), fake),  # it may count its calls
                 "Return as many images of the same size.",
             )
-            objective.augmentation.load_state_dict(before)
         for role, kind in objective.roles.items():
             if kind in ("discriminator", "encoder"):
                 try:
@@ -405,60 +306,51 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
 
 
 def _expect(who: str, what: str, shape: tuple[int, ...], produce: Callable[[], Tensor], remedy: str) -> Tensor:
-    """What ``produce`` returns: a floating-point tensor of this shape.
-
-    Raises:
-        GanzooError: It fails, or returns something else.
-    """
+    """What ``produce`` returns: a floating-point tensor of this shape."""
     with foreign_code(f"{who} failed to produce {what}", remedy):
         output = produce()
-    if not isinstance(output, Tensor):
-        raise GanzooError(f"{who} produced {what} of type {type(output).__name__}, not a tensor.", remedy)
-    if output.shape != shape or not output.is_floating_point():
+    found = f"type {type(output).__name__}, not a tensor"
+    if isinstance(output, Tensor):
+        if output.shape == shape and output.is_floating_point():
+            return output
         kind = str(output.dtype).removeprefix("torch.")
-        raise GanzooError(f"{who} produced {what} of shape {tuple(output.shape)} and type {kind}, not {shape}.", remedy)
-    return output
+        found = f"shape {tuple(output.shape)} and type {kind}, not {shape}"
+    raise GanzooError(f"{who} produced {what} of {found}.", remedy)
 
 
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
     """Store convolution weights in channels_last memory format, for which kernels are faster.
 
     Torch propagates the format from weights to feature maps, except at nn.Flatten and nn.Unflatten, which get hooks.
-    Shapes stay the same, but a network that calls ``view`` on its maps would fail; such networks keep the contiguous
-    format.
-
-    Args:
-        networks: Networks, changed in place.
-        probe: Runs them; raises GanzooError if one fails.
+    Shapes stay the same, but a network that calls ``view`` on its maps would fail: if ``probe``, which runs them,
+    raises a GanzooError, all keep the contiguous format.
     """
-    if not any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in networks.modules()):
+    convolutional = [network for network in networks.children() if _convolutions(network)]
+    if not convolutional:
         return
-    _store_convolutions(networks, torch.channels_last)
+    _store(_convolutions(networks), torch.channels_last)
     try:
         probe()
     except GanzooError:
-        _store_convolutions(networks, torch.contiguous_format)
+        _store(_convolutions(networks), torch.contiguous_format)
         return
-    for network in networks.children():
-        if any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in network.modules()):
-            for module in network.modules():
-                if isinstance(module, nn.Unflatten):
-                    module.register_forward_hook(_output_channels_last)
-                elif isinstance(module, nn.Flatten):
-                    module.register_forward_pre_hook(_gradient_channels_last)
+    for module in [module for network in convolutional for module in network.modules()]:
+        if isinstance(module, nn.Unflatten):
+            module.register_forward_hook(lambda module, inputs, maps: _channels_last(maps))
+        elif isinstance(module, nn.Flatten):
+            module.register_forward_pre_hook(_gradient_channels_last)
 
 
-def _store_convolutions(networks: nn.Module, memory_format: torch.memory_format) -> None:
+def _convolutions(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+
+
+def _store(convolutions: Iterable[nn.Module], memory_format: torch.memory_format) -> None:
     """Convert the weights that convolutions learn: the originals behind a parametrization, if there is one."""
-    for module in networks.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            for weight in module.parameters():
-                if weight.dim() == 4:
-                    weight.data = weight.detach().clone(memory_format=memory_format)
-
-
-def _output_channels_last(module: nn.Module, inputs: tuple[Any, ...], maps: Tensor) -> Tensor:
-    return _channels_last(maps) if maps.dim() == 4 else maps
+    for convolution in convolutions:
+        for weight in convolution.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.detach().clone(memory_format=memory_format)
 
 
 def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -466,9 +358,9 @@ def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
     its maps and their gradient differ in format. The compiler chooses its own formats.
     """
     maps = inputs[0]
-    if maps.dim() == 4 and maps.requires_grad and not torch.compiler.is_compiling():
+    if maps.requires_grad and not torch.compiler.is_compiling():
         maps.register_hook(_channels_last)
 
 
 def _channels_last(maps: Tensor) -> Tensor:
-    return maps.contiguous(memory_format=torch.channels_last)
+    return maps.contiguous(memory_format=torch.channels_last) if maps.dim() == 4 else maps

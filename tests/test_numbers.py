@@ -9,7 +9,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from ganzoo import Images, build
-from ganzoo.build import assemble, check_memory
+from ganzoo.build import assemble, memory_guard
 from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
@@ -120,8 +120,9 @@ def test_bounds_change_no_value_within_them():
 
 
 def test_a_network_of_a_billion_small_layers_is_refused_before_it_is_built():
-    with pytest.raises(GanzooError, match="The generator 'deep' would have more than 3,000 tensors of weights"):
-        check_memory("generator 'deep'", lambda: nn.Sequential(*(nn.Linear(1, 1) for _ in range(10**9))))
+    too_many = pytest.raises(GanzooError, match="The generator 'deep' would have more than 3,000 tensors of weights")
+    with too_many, memory_guard("The generator 'deep'"):
+        nn.Sequential(*(nn.Linear(1, 1) for _ in range(10**9)))
 
 
 def test_networks_that_a_loss_adds_are_counted_too(zoo, monkeypatch):

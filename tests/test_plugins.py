@@ -126,7 +126,7 @@ def test_what_a_plugin_registers_bears_its_name(install):
     found = zoo()
     entry = found.losses.get("nice-loss")
     assert (entry.plugin, entry.distribution, entry.paper) == ("nice", "nice-package 2.3", "Someone 2020")
-    assert entry.factory(**entry.check({})) == 1.0
+    assert entry.factory(**entry.options.check({})) == 1.0
     (plugin,) = plugin_named(found, "nice")
     assert plugin.registered == [entry]
     assert plugin.distribution == "nice-package 2.3"

@@ -94,7 +94,7 @@ def test_a_wrong_prior_is_refused(name: str, options: dict[str, object], words: 
 
 def test_a_recipe_s_words_become_a_prior() -> None:
     entry = load_zoo().priors.get("codes")
-    prior = entry.create(**entry.check({"dim": 2, "categorical": [4], "continuous": 1}))
+    prior = entry.create(**entry.options.check({"dim": 2, "categorical": [4], "continuous": 1}))
     assert prior == CodesPrior(dim=2, categorical=(4,), continuous=1)
     assert (entry.plugin, entry.distribution.split()[0]) == ("ganzoo-priors", "ganzoo-bench")
 

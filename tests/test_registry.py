@@ -190,7 +190,7 @@ def sizes(
 
 
 def test_defaults_are_filled_in():
-    checked = entry(sizes).check({})
+    checked = entry(sizes).options.check({})
     assert checked["hidden"] == (8, 4)
     assert checked["widths"] is None
     assert "spec" not in checked
@@ -215,7 +215,7 @@ def test_defaults_are_filled_in():
     ],
 )
 def test_values_of_the_right_type(option, given, checked):
-    found = entry(sizes).check({option: given})[option]
+    found = entry(sizes).options.check({option: given})[option]
     assert found == checked
     assert type(found) is type(checked)
 
@@ -243,14 +243,14 @@ def test_values_of_the_right_type(option, given, checked):
     ],
 )
 def test_values_of_another_type_are_refused(option, given, expected):
-    sentence = refusal(entry(sizes).check, {option: given})
+    sentence = refusal(entry(sizes).options.check, {option: given})
     assert sentence.startswith("The loss 'thing': ")
     assert expected in sentence
 
 
 def test_an_unknown_option_leads_to_the_nearest():
     expected = "The loss 'thing' has no option 'hiden'. Did you mean 'hidden'?"
-    assert refusal(entry(sizes).check, {"hiden": [1]}) == expected
+    assert refusal(entry(sizes).options.check, {"hiden": [1]}) == expected
 
 
 @dataclass
@@ -274,7 +274,7 @@ def test_what_was_probably_meant_as_an_option_is_known(factory, kind, positional
 
 
 def test_a_positional_parameter_is_told_from_a_misspelt_option():
-    sentence = refusal(entry(Positional).check, {"margin": 2.0})
+    sentence = refusal(entry(Positional).options.check, {"margin": 2.0})
     assert sentence == (
         "The loss 'thing' has no option 'margin'. It is a positional parameter, which no recipe can set. "
         "Put `*` before it (in a dataclass: kw_only=True)."
@@ -282,21 +282,21 @@ def test_a_positional_parameter_is_told_from_a_misspelt_option():
 
 
 def test_every_mistake_is_told_at_once():
-    sentences = refusal(entry(sizes).check, {"hiden": [1], "width": "2", "bias": 1}).splitlines()
+    sentences = refusal(entry(sizes).options.check, {"hiden": [1], "width": "2", "bias": 1}).splitlines()
     assert len(sentences) == 3
     assert all(any(word in sentence for sentence in sentences) for word in ("hiden", "width", "bias"))
 
 
 def test_more_than_five_mistakes_are_counted():
-    assert refusal(entry(sizes).check, {f"zzz{n}": n for n in range(7)}).splitlines()[-1] == "... and 2 more."
+    assert refusal(entry(sizes).options.check, {f"zzz{n}": n for n in range(7)}).splitlines()[-1] == "... and 2 more."
 
 
 def test_an_option_without_a_default_is_needed():
     def needy(*, path: str) -> str:
         return path
 
-    assert refusal(entry(needy).check, {}) == "The loss 'thing' needs the option 'path'."
-    assert entry(needy).factory(**entry(needy).check({"path": "x"})) == "x"
+    assert refusal(entry(needy).options.check, {}) == "The loss 'thing' needs the option 'path'."
+    assert entry(needy).factory(**entry(needy).options.check({"path": "x"})) == "x"
 
 
 class Base:
@@ -347,20 +347,20 @@ class Record:
     ],
 )
 def test_options_of_all_sorts_of_factories(factory, options):
-    assert entry(factory).check({}) == options
+    assert entry(factory).options.check({}) == options
 
 
 def test_inherited_options_are_checked_too():
-    made = entry(PassesOn).factory(**entry(PassesOn).check({"weight": 3}))
+    made = entry(PassesOn).factory(**entry(PassesOn).options.check({"weight": 3}))
     assert (made.weight, made.every, made.target) == (3.0, 1, 0.0)
-    assert "weight must be a number" in refusal(entry(PassesOn).check, {"weight": "3"})
+    assert "weight must be a number" in refusal(entry(PassesOn).options.check, {"weight": "3"})
 
 
 def test_options_may_bear_any_name_that_pydantic_uses():
     def shadows(*, copy: int = 1, json: int = 2, model_config: int = 3, schema: int = 4) -> tuple[int, ...]:
         return copy, json, model_config, schema
 
-    assert entry(shadows).factory(**entry(shadows).check({"json": 5})) == (1, 5, 3, 4)
+    assert entry(shadows).factory(**entry(shadows).options.check({"json": 5})) == (1, 5, 3, 4)
 
 
 class Panic(BaseException):
@@ -468,7 +468,7 @@ def test_options_that_cannot_be_checked_are_refused_when_registered(factory, wor
 
 def test_spectral_norm_is_reserved_in_networks_alone():
     assert "'spectral_norm'" in refusal(registered(kind="encoder").add, entry(normalised, kind="encoder"))
-    assert entry(normalised).check({}) == {"spectral_norm": False}
+    assert entry(normalised).options.check({}) == {"spectral_norm": False}
 
 
 @pytest.mark.parametrize(("kind", "key"), [("recipe", "summary"), ("study", "question")])

@@ -88,7 +88,7 @@ def test_files(tmp_path):
     assert "a single value" in refusal(b"word\n")
     assert "not valid UTF-8" in refusal(b"a: \xff\n")
     assert "byte 3" in refusal(b"a: \xff\n")
-    assert "over 1,000,000 bytes" in refusal(b"#" * (MAX_BYTES + 1))
+    assert "more than 1,000,000" in refusal(b"#" * (MAX_BYTES + 1))
     path.write_bytes(b"\xef\xbb\xbfa: 1\n" + b"#" * 10)
     assert read_mapping(path) == {"a": 1}
     path.write_bytes(b"a: 1\n#" + b"#" * (MAX_BYTES - 6))

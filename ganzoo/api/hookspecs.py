@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import pluggy
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
-    from ganzoo.api.dataset import Dataset
-    from ganzoo.api.metric import Extractor, Metric
-    from ganzoo.api.objective import Objective
-    from ganzoo.api.priors import Prior
-    from ganzoo.api.tracker import Tracker
+from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
+from ganzoo.api.dataset import Dataset
+from ganzoo.api.metric import Extractor, Metric
+from ganzoo.api.objective import Objective
+from ganzoo.api.priors import Prior
+from ganzoo.api.tracker import Tracker
 
 T_contra = TypeVar("T_contra", contravariant=True)
 

@@ -57,24 +57,15 @@ class Prior(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianPrior(Prior):
-    """z ~ N(0, I).
+class _AroundZero(Prior):
+    """Codes whose middle is 0."""
 
-    Args:
-        dim: Width of a latent code.
-    """
-
-    name: ClassVar[str] = "gaussian"
     dim: Width = 100
 
     @property
     def width(self) -> int:
         """Width of a latent code."""
         return self.dim
-
-    def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw codes (n, dim), float32."""
-        return torch.randn(n, self.dim, generator=generator, device=device)
 
     def truncate(self, codes: Tensor, truncation: float) -> Tensor:
         """Codes (n, dim) scaled towards 0."""
@@ -82,7 +73,22 @@ class GaussianPrior(Prior):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniformPrior(Prior):
+class GaussianPrior(_AroundZero):
+    """z ~ N(0, I).
+
+    Args:
+        dim: Width of a latent code.
+    """
+
+    name: ClassVar[str] = "gaussian"
+
+    def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Draw codes (n, dim), float32."""
+        return torch.randn(n, self.dim, generator=generator, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformPrior(_AroundZero):
     """z ~ U(-1, 1), as in DCGAN's code.
 
     Args:
@@ -90,20 +96,10 @@ class UniformPrior(Prior):
     """
 
     name: ClassVar[str] = "uniform"
-    dim: Width = 100
-
-    @property
-    def width(self) -> int:
-        """Width of a latent code."""
-        return self.dim
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, dim) in [-1, 1), float32."""
         return torch.rand(n, self.dim, generator=generator, device=device).mul_(2).sub_(1)
-
-    def truncate(self, codes: Tensor, truncation: float) -> Tensor:
-        """Codes (n, dim) scaled towards 0."""
-        return codes * truncation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +119,6 @@ class CodesPrior(Prior):
     dim: Width = 62
     categorical: Annotated[tuple[Categories, ...], Field(max_length=1_000)] = (10,)
     continuous: Annotated[int, Field(ge=0, le=1_000)] = 2
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "categorical", tuple(self.categorical))
 
     @property
     def width(self) -> int:

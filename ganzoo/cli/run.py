@@ -162,7 +162,7 @@ def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | Non
     Raises:
         GanzooError: The command's settings would give other weights.
     """
-    from ganzoo.config.identity import same_training
+    from ganzoo.config.schema import same_training
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.generator import differing, pinned
     from ganzoo.runs.start import CHANGEABLE

@@ -7,23 +7,20 @@ metrics are the few by which a dataset's samples are judged, side by side; the f
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from pydantic import Field, ValidationError
 
 from ganzoo.api.objective import Objective
-from ganzoo.config.schema import Component, Recipe, ScheduleConfig, initial, is_schedule
+from ganzoo.config.schema import Component, Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import HEADLINE, NETWORK_KINDS, Options
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import ALL, HEADLINE, NETWORK_KINDS, Options
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant, without_echoes
-
-if TYPE_CHECKING:
-    from ganzoo.registry.loading import Zoo
-
 
 SECTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(NETWORK_KINDS, "networks"),
@@ -37,17 +34,15 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The key of a recipe that names a component of each kind."""
 
 
-def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
-    """The recipe's fields with every component's options filled in, and what is wrong with the recipe."""
+def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, list[ValidationIssue]]:
+    """The recipe with every component's options filled in, and what is wrong with it."""
     mistakes: list[ValidationIssue] = []
     fill = partial(_filled, zoo=zoo, mistakes=mistakes)
-    checked: dict[str, Any] = {
-        str(path[0]): fill(component, kind, path) for path, kind, component in recipe.components() if len(path) == 1
-    }
-    for section in ("regularizers", "trackers"):
-        found = [(path, kind, component) for path, kind, component in recipe.components() if path[0] == section]
-        checked[section] = tuple(fill(component, kind, path) for path, kind, component in found)
-    roles: Mapping[str, str] = {role: kind for role, kind in Objective.roles.items() if role in recipe.networks}
+    checked: dict[str, Any] = {}
+    for path, kind, component in recipe.components():
+        section, filled = str(path[0]), fill(component, kind, path)
+        checked[section] = filled if len(path) == 1 else (*checked.get(section, ()), filled)
+    roles: Mapping[str, str] = Objective.roles
     if not any(issue.path[0] == "loss" for issue in mistakes):  # otherwise its networks are unknown
         try:
             roles = _roles(checked["loss"], zoo)
@@ -59,7 +54,9 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
         for role, kind in roles.items()
         if role in recipe.networks
     }
-    checked["optimizers"] = {role: _optimizer(one, role, mistakes) for role, one in recipe.optimizers.items()}
+    checked["optimizers"] = {
+        role: fill(one, "optimizer", ("optimizers", role)) for role, one in recipe.optimizers.items()
+    }
     # `headline` is expanded here, since it depends on the dataset and on the plugins.
     metrics = [
         name
@@ -67,16 +64,18 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
         for name in (headline(recipe.dataset.name, zoo) if requested == HEADLINE else (requested,))
     ]
     checked["evaluate"] = recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(metrics))})
-    mistakes += _wrong_metrics(recipe.model_copy(update={"evaluate": checked["evaluate"]}), zoo)
-    return checked, mistakes
+    recipe = recipe.model_copy(update=checked)
+    return recipe, [*mistakes, *_wrong_metrics(recipe, zoo)]
 
 
 def _roles(loss: Component, zoo: Zoo) -> Mapping[str, str]:
     """The networks that a loss trains, each with the kind that provides it."""
     roles = getattr(zoo.losses.get(loss.name).prototype(loss.initial_options()), "roles", Objective.roles)
     if not isinstance(roles, Mapping) or not set(roles.values()) <= set(NETWORK_KINDS):
-        remedy = f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}."
-        raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", remedy)
+        raise GanzooError(
+            f"The loss '{loss.name}' has roles = {roles!r}.",
+            f"Set roles in its class, to a mapping from names to {', '.join(NETWORK_KINDS)}.",
+        )
     return roles
 
 
@@ -95,81 +94,57 @@ def _wrong_roles(recipe: Recipe, roles: Mapping[str, str]) -> list[ValidationIss
 
 
 def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: list[ValidationIssue]) -> Component:
-    try:
-        entry = zoo.registry(kind).get(component.name)
-    except GanzooError as error:
-        if kind == "augmentation" and component.name.lower() == "none":
-            error = GanzooError(error.sentence, "Write null for no augmentation.")
-        mistakes.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
-        return component
-    scheduled = {"regularizer": ("weight",), "augmentation": getattr(entry.factory, "scheduled", ())}.get(kind, ())
-    return _checked(component, entry.check, scheduled, path, mistakes)
+    """A component with its options filled in; what is wrong with it is added to ``mistakes``.
 
-
-def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
-    """The issue if a component is in the wrong section, such as a loss among the regularizers; None if it is not."""
-    if name in zoo.registry(kind).aliases:
-        return None
-    for other, section in SECTIONS.items():
-        if section != SECTIONS[kind] and name in zoo.registry(other):
-            is_one, is_none = (f"{'an' if one[0] in 'aeiou' else 'a'} {one}" for one in (other, kind))
-            sentence = f"'{name}' is {is_one}, not {is_none}"
-            return ValidationIssue(path, sentence, f"Put it under '{section}'.", whole=True)
-    return None
-
-
-def _optimizer(component: Component, role: str, mistakes: list[ValidationIssue]) -> Component:
-    path = ("optimizers", role)
-    try:
-        name = canonical(component.name)
-    except GanzooError as error:
-        mistakes.append(ValidationIssue.of(error, *path))
-        return component
-    named = component.model_copy(update={"name": name})
-    checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, mistakes)
-    if isinstance(checked.options.get("lr"), ScheduleConfig) and checked.options.get("decay") != "constant":
-        mistakes.append(ValidationIssue(path, "has both a schedule of lr and a decay", "Remove one of the two."))
-    return checked
-
-
-def _checked(
-    component: Component,
-    check: Callable[[Mapping[str, Any]], dict[str, Any]],
-    scheduled: Sequence[str],
-    path: KeyPath,
-    mistakes: list[ValidationIssue],
-) -> Component:
-    """A component with its options filled in.
-
-    Args:
-        component: As the recipe gives it.
-        check: Returns the given options with defaults filled in; raises ``ValidationFailed``.
-        scheduled: Options that may be a schedule, or a list with schedules. A schedule's start and end must each be a
-            valid value of the option.
-        path: Where in the recipe it is.
-        mistakes: Issues are added here.
+    A schedule's start and end must each be a valid value of its option.
     """
     try:
-        converted = {
+        if kind != "optimizer":
+            entry = zoo.registry(kind).get(component.name)
+            may_change = {"regularizer": ("weight",), "augmentation": getattr(entry.factory, "scheduled", ())}
+            check, scheduled = entry.options.check, may_change.get(kind, ())
+        else:
+            component = component.model_copy(update={"name": canonical(component.name)})
+            check, scheduled = partial(check_optimizer, component.name), ("lr", "betas")
+        given = {
             key: _with_schedules(value, (key,)) if key in scheduled else value
             for key, value in component.options.items()
         }
-        start = {key: initial(value) for key, value in converted.items()}
-        changing = {key: value for key, value in converted.items() if value != start[key]}
+        start = {key: initial(value) for key, value in given.items()}
+        changing = {key: value for key, value in given.items() if value != start[key]}
         options = check(start)
         if changing:
-            check({key: initial(value, at_end=True) for key, value in converted.items()})
+            check({key: initial(value, at_end=True) for key, value in given.items()})
     except ValidationFailed as error:
         mistakes += [issue.below(*path) for issue in error.issues]
         return component
+    except GanzooError as error:
+        mistakes.append(_unknown(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
+        return component
+    if kind == "optimizer" and "lr" in changing and options["decay"] != "constant":
+        mistakes.append(ValidationIssue(path, "has both a schedule of lr and a decay", "Remove one of the two."))
     return component.model_copy(update={"options": {**options, **changing}})
+
+
+def _unknown(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
+    """The issue if a component is in the wrong section, such as a loss among the regularizers; None if it is not."""
+    if kind == "augmentation" and name.lower() == "none":
+        return ValidationIssue(path, f"Unknown augmentation '{name}'", "Write null for no augmentation.", whole=True)
+    for other, section in SECTIONS.items():
+        is_elsewhere = kind in SECTIONS and section != SECTIONS[kind] and name in zoo.registry(other)
+        if is_elsewhere and name not in zoo.registry(kind).aliases:
+            is_one, is_none = (f"{'an' if one[0] in 'aeiou' else 'a'} {one}" for one in (other, kind))
+            return ValidationIssue(
+                path, f"'{name}' is {is_one}, not {is_none}", f"Put it under '{section}'.", whole=True
+            )
+    return None
 
 
 def _with_schedules(value: Any, path: KeyPath) -> Any:
     """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
         return tuple(_with_schedules(item, (*path, index)) for index, item in enumerate(value))
-    if is_schedule(value):
+    if isinstance(value, dict):
         try:
             return ScheduleConfig.model_validate(value)
         except ValidationError as error:
@@ -177,44 +152,31 @@ def _with_schedules(value: Any, path: KeyPath) -> Any:
     return value
 
 
-def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
-    """What is wrong with the metric and the extractor in a name such as ``fid@mnist-cnn``.
-
-    Args:
-        name: As the user wrote it.
-        zoo: Where metrics and extractors are looked up.
-        more: Words that are also allowed instead of a metric.
-    """
+def wrong_metric(name: str, zoo: Zoo, *more: str) -> GanzooError | None:
+    """What is wrong with a name such as ``fid@mnist-cnn``; ``more`` are words that may stand for a metric."""
     metric, at, extractor = name.partition("@")
-    if metric in zoo.metrics and not zoo.metric(metric).needs_features:
-        if at:
-            yield GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
-        return
     metrics = [*more, *(entry.name for entry in zoo.metrics)]
-    if metric == "all" and at and metric not in metrics:
-        yield GanzooError(
+    if metric in zoo.metrics and not zoo.metric(metric).needs_features:
+        needless = GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
+        return needless if at else None
+    if metric == ALL and at and ALL not in metrics:
+        return GanzooError(
             f"'{name}' only works with `ganzoo eval`.", "Name each metric in a recipe, or write headline."
         )
-        return
     if metric not in metrics and (metric or extractor):
-        yield unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
-    elif not extractor:
-        remedy = "Write <metric>@<extractor>, such as fid@mnist-cnn."
-        yield GanzooError(f"The metric '{name}' does not name an extractor.", remedy)
-    if extractor and extractor not in zoo.extractors:
-        known = [entry.name for entry in zoo.extractors]
-        yield unknown("extractor", extractor, known, zoo.extractors.hint, zoo.extractors.aliases)
+        return unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
+    if not extractor:
+        return GanzooError(
+            f"The metric '{name}' does not name an extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
+        )
+    if extractor not in zoo.extractors:
+        registry = zoo.extractors
+        return unknown("extractor", extractor, [one.name for one in registry], registry.hint, registry.aliases)
+    return None
 
 
 def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: Zoo) -> str:
-    """What is wrong with waiting until a score crosses a threshold, as a predicate; empty if nothing is.
-
-    Args:
-        metric: Such as ``fid@mnist-cnn``; an unknown one is reported elsewhere.
-        below: The threshold that it should fall below, or None.
-        above: The threshold that it should rise above, or None.
-        zoo: Where the metric is looked up.
-    """
+    """Why no score should be awaited ``below`` or ``above`` a number, as a predicate; empty if one may."""
     better = _better(metric, zoo)
     if below is not None and better in ("higher", "neither"):
         return f"waits for '{metric}' to fall, but lower is not better for it"
@@ -231,35 +193,29 @@ def _better(metric: str, zoo: Zoo) -> str | None:
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``, given the plugins' metrics."""
-    listed = f"It lists {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
-    for index, name in enumerate(recipe.evaluate.metrics):
-        wrong = [ValidationIssue.of(error, "evaluate", "metrics", index) for error in wrong_metric(name, zoo)]
-        yield from wrong
-        if not wrong and not recipe.conditional:
-            metric = zoo.metric(name.partition("@")[0])
-            if metric.needs_features and metric.needs_labels:
-                yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
-    for until in recipe.train.conditions:
-        section = ("train", "until")
-        wrong_way = wrong_threshold(until.metric, until.below, until.above, zoo)
-        if until.metric not in recipe.evaluate.metrics:
-            yield ValidationIssue(section, f"waits for '{until.metric}', which is not in evaluate.metrics", listed)
-        elif wrong_way:
-            yield ValidationIssue(section, wrong_way)
-        elif until.patience is not None and _better(until.metric, zoo) == "neither":
-            yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
+    metrics = recipe.evaluate.metrics
+    listed = f"It lists {', '.join(metrics)}." if metrics else ""
+    for index, name in enumerate(metrics):
+        if error := wrong_metric(name, zoo):
+            yield ValidationIssue.of(error, "evaluate", "metrics", index)
+        elif "@" in name and zoo.metric(name.partition("@")[0]).needs_labels and not recipe.conditional:
+            yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
+    judged = [
+        ("until", f"waits for '{one.metric}'", one.metric, one.below, one.above) for one in recipe.train.conditions
+    ]
     if (best := recipe.train.keep_best) is not None:
-        if best not in recipe.evaluate.metrics:
-            yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
-        elif _better(best, zoo) == "neither":
-            yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
+        judged.append(("keep_best", f"is '{best}'", best, None, None))
+    for key, verb, name, below, above in judged:
+        if name not in metrics:
+            yield ValidationIssue(("train", key), f"{verb}, which is not in evaluate.metrics", listed)
+        elif wrong_way := wrong_threshold(name, below, above, zoo):
+            yield ValidationIssue(("train", key), wrong_way)
+        elif _better(name, zoo) == "neither":
+            yield ValidationIssue(("train", key), f"{verb}, which has no better direction")
 
 
 NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")
 """Parameters of torch's constructors that ganzoo sets itself; ``lr`` comes from the recipe, which must set it."""
-
-SCHEDULED = ("lr", "betas")
-"""Options that may change during training."""
 
 REFUSED: Mapping[str, str] = {
     "lbfgs": "it evaluates the loss several times in each step",
@@ -267,7 +223,6 @@ REFUSED: Mapping[str, str] = {
 }
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # beyond that, single precision overflows
 OWN = ("decay", "lazy_scaling")
 """ganzoo's own options, which torch's classes do not know."""
 BOUNDS: Mapping[str, Any] = {
@@ -283,27 +238,19 @@ BOUNDS: Mapping[str, Any] = {
     "weight_decay": Annotated[float, Field(ge=0, le=1e6)],
 }
 """Types and bounds of well-known options, which torch's annotations do not state."""
-Text = Annotated[str, Field(max_length=100)]
-ANY_NUMBER = Annotated[float, Field(ge=-1e12, le=1e12)]
 NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 
 
 @cache
 def known() -> Mapping[str, type[torch.optim.Optimizer]]:
     """Every optimizer that a recipe may name, by its name in lower case."""
-    named = {name.lower(): kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    refused = (*REFUSED, "optimizer")
-    return {
-        name: kind for name, kind in named.items() if issubclass(kind, torch.optim.Optimizer) and name not in refused
-    }
+    classes = [one for one in vars(torch.optim).values() if isinstance(one, type)]
+    named = {one.__name__.lower(): one for one in classes if issubclass(one, torch.optim.Optimizer)}
+    return {name: one for name, one in named.items() if name not in (*REFUSED, "optimizer")}
 
 
 def canonical(name: str) -> str:
-    """An optimizer's name as resolved recipes write it: ``adamw`` for ``AdamW`` and ``adam-w``.
-
-    Raises:
-        GanzooError: torch has no such optimizer, or it does not work with phases.
-    """
+    """An optimizer's name as resolved recipes write it: ``adamw`` for ``AdamW`` and ``adam-w``."""
     plain = name.lower().replace("-", "").replace("_", "")
     if plain in REFUSED:
         raise GanzooError(f"The optimizer '{name}' cannot train a GAN here: {REFUSED[plain]}.", "Try 'adam'.")
@@ -314,22 +261,18 @@ def canonical(name: str) -> str:
 
 @cache
 def optimizer_options(name: str) -> Options:
-    """The options that a recipe may give an optimizer: ``lr``, ``decay``, ``lazy_scaling``, and those of torch's class.
-
-    Args:
-        name: As ``canonical`` gives it.
-    """
-    kind = known()[name]
+    """An optimizer's options in a recipe: ``lr``, ``decay``, ``lazy_scaling``, and those of torch's class."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
-        inspect.Parameter("lr", keyword, annotation=LearningRate),
+        # Beyond 1e38, single precision overflows.
+        inspect.Parameter("lr", keyword, annotation=Annotated[float, Field(gt=0, le=1e38)]),
         inspect.Parameter("decay", keyword, default="constant", annotation=Literal["constant", "linear", "cosine"]),
         inspect.Parameter("lazy_scaling", keyword, default=False, annotation=bool),
     ]
-    for parameter in inspect.signature(kind).parameters.values():
+    for parameter in inspect.signature(known()[name]).parameters.values():
         if parameter.name not in NOT_OPTIONS:
-            annotation = BOUNDS.get(parameter.name) or _type(parameter.default)
-            parameters.append(parameter.replace(kind=keyword, annotation=annotation))
+            bounds = BOUNDS.get(parameter.name) or _type(parameter.default)
+            parameters.append(parameter.replace(kind=keyword, annotation=bounds))
 
     def factory(**options: Any) -> None:
         """Stands in for torch's class, with annotations that can be checked."""
@@ -343,9 +286,6 @@ def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Booleans that are false, as by default, are left out even if they were given: versions of torch without them can
     still read the recipe, and its digest does not change.
-
-    Raises:
-        ValidationFailed: An option is unknown, missing, or of the wrong type.
     """
     known = optimizer_options(name)
     return {k: v for k, v in known.check(options).items() if v is not False or known.defaults.get(k) is not False}
@@ -356,10 +296,10 @@ def _type(default: Any) -> Any:
     if isinstance(default, bool):
         return bool
     if isinstance(default, (int, float)):
-        return NOT_NEGATIVE if default >= 0 else ANY_NUMBER
+        return NOT_NEGATIVE if default >= 0 else Annotated[float, Field(ge=-1e12, le=1e12)]
     if isinstance(default, tuple):
         return tuple[tuple(map(_type, default))]  # type: ignore[misc]
-    return NOT_NEGATIVE | Text | None
+    return NOT_NEGATIVE | Annotated[str, Field(max_length=100)] | None
 
 
 HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -379,37 +319,23 @@ HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
 Coverage and recall use the classifier's features. The battery and the blind test of docs/metrics.md measured them with
 the autoencoder's instead, so their findings on coverage and recall may not hold for these.
 """
-OF_OTHERS: Final = ("fid", "coverage", "recall")
-"""The headline metrics of a dataset that is not listed, computed with the first extractor that was fitted to it."""
 
 
 def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
-    """The headline metrics of a dataset, in order.
+    """The headline metrics of a dataset, in order, such as ``fid@mnist-cnn``; empty if no extractor was fitted to it.
 
-    Args:
-        dataset: Its name.
-        zoo: Where metrics and extractors are looked up.
-
-    Returns:
-        Names such as ``fid@mnist-cnn``; empty if no installed extractor was fitted to the dataset.
+    For a dataset that is not listed, they are computed with the first extractor that was fitted to it.
     """
-    listed = HEADLINES.get(dataset) or [
-        f"{metric}@{extractor}" for extractor in list(extractors_of(dataset, zoo))[:1] for metric in OF_OTHERS
-    ]
-    parts = {name: name.split("@") for name in listed}
-    return tuple(name for name, (metric, where) in parts.items() if metric in zoo.metrics and where in zoo.extractors)
+    fitted = list(extractors_of(dataset, zoo))
+    others = [f"{metric}@{fitted[0]}" for metric in ("fid", "coverage", "recall") if fitted]
+    return tuple(name for name in HEADLINES.get(dataset, others) if wrong_metric(name, zoo) is None)
 
 
 def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
-    """The headline metrics of a dataset, see ``headline``.
-
-    Raises:
-        GanzooError: No installed extractor was fitted to it.
-    """
-    metrics = headline(dataset, zoo)
-    if not metrics:
-        raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
-    return metrics
+    """The headline metrics of a dataset; an error if no installed extractor was fitted to it."""
+    if metrics := headline(dataset, zoo):
+        return metrics
+    raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
 
 
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
@@ -422,8 +348,7 @@ def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
 
 def how_to_score(dataset: str, zoo: Zoo) -> str:
     """What to install or to name in order to score samples of a dataset, in words."""
-    fitting = list(extractors_of(dataset, zoo))
-    if fitting:
+    if fitting := list(extractors_of(dataset, zoo)):
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
     for_any = next((entry.name for entry in zoo.extractors.in_order() if not entry.domains), None)
     named = f", or name an extractor for any images, such as fid@{for_any}" if for_any else ""

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.config.checking import against_zoo, canonical, optimizer_options
+from ganzoo.config.checking import SECTIONS, against_zoo, canonical, optimizer_options
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import OWN_KEYS, Entry, check_file_name, check_name
+from ganzoo.registry.registry import OWN_KEYS, Entry, check_file_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
-    data = strict.parse_mapping(text, f"recipe '{name}'")
-    check_name("recipe", name)
-    return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
+    return _recipe_of(strict.parse_mapping(text, f"recipe '{name}'"), name, f"recipe '{name}'", zoo, overrides)
 
 
 def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
@@ -70,24 +68,18 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
 
     Returns:
         The recipe, named after the method and the pictures: ``dcgan-photos``.
-
-    Raises:
-        GanzooError: The recipe, folder or archive does not exist, or an override is wrong or names other pictures.
     """
     for override in overrides:
         if Override.parse(override).path in (("dataset",), ("dataset", "name"), ("dataset", "path")):
-            sentence = f"--data already chooses the pictures, so --set {override} cannot."
-            raise GanzooError(sentence, "Leave one of the two out.")
+            raise GanzooError(
+                f"--data already chooses the pictures, so --set {override} cannot.", "Leave one of the two out."
+            )
     place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises if there is no such user
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")
-    source = method
-    if method not in zoo.recipes:
-        named = [name for name in (f"{method}-{entry.name}" for entry in zoo.datasets) if name in zoo.recipes]
-        if f"{method}-mnist" in named:
-            source = f"{method}-mnist"
-        elif len(named) == 1:
-            source = named[0]
+    best = [name for name in (method, f"{method}-mnist") if name in zoo.recipes]
+    named = [name for name in (f"{method}-{entry.name}" for entry in zoo.datasets) if name in zoo.recipes]
+    source = best[0] if best else named[0] if len(named) == 1 else method
     recipe = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
     without_dataset = min((recipe.name.removesuffix(f"-{entry.name}") for entry in zoo.datasets), key=len)
     slug = re.sub(r"[^a-z0-9]+", "-", place.stem.lower())[:60].strip("-") or "pictures"
@@ -100,15 +92,7 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
 
 
 def find_dataset(name: str | Path, zoo: Zoo) -> tuple[Entry[Dataset], dict[str, Any]]:
-    """A registered dataset, or the user's own pictures as a recipe reads them; and the options to read it with.
-
-    Args:
-        name: The dataset's name, or the path of a folder of pictures or a zip archive.
-        zoo: Where names are looked up.
-
-    Raises:
-        GanzooError: There is no such dataset, folder or archive.
-    """
+    """A registered dataset, or the user's own pictures at a path as a recipe reads them; and its options."""
     known = str(name) in zoo.datasets or not os.path.exists(name)  # noqa: PTH110 - False for a name that is too long
     dataset = _with_own_pictures({"dataset": str(name) if known else os.path.abspath(name)}, zoo)["dataset"]  # noqa: PTH100
     if dataset == OWN_PICTURES:
@@ -126,16 +110,16 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
-        return path
-    if os.path.isdir(path):  # noqa: PTH112 - as above
+    if os.path.isdir(path):  # noqa: PTH112 - False for a name that is too long
         word = shlex.quote(str(source))
         if (path / "run.json").exists():
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
-        remedy = f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it."
-        raise GanzooError(f"{source} is a folder, not a recipe.", remedy)
-    if isinstance(source, Path):
-        return path  # it is missing, which reading it will report
+        raise GanzooError(
+            f"{source} is a folder, not a recipe.",
+            f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it.",
+        )
+    if isinstance(source, Path) or path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - as above
+        return path
     for file in (f"{source}.yaml", f"{source}.yml"):
         if os.path.isfile(file):  # noqa: PTH113 - as above
             raise GanzooError(f"Unknown recipe '{source}'.", f"Did you mean the file {file}?")
@@ -158,29 +142,27 @@ def _recipe_of(
     unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
     sentences = []
     for issue in mistakes:
-        to_blame = [override for override in parsed if override.concerns(issue.place)][-1:]
+        place_of_key = issue.path if issue.key is None else (*issue.path, issue.key)
+        to_blame = [override for override in parsed if override.concerns(place_of_key)][-1:]
         if not to_blame and unchanged is not None and issue not in own:
             # The override that made the section that lacks a key; or else all, since some parts do not fit together.
             to_blame = [override for override in parsed if override.concerns(issue.path)][-1:] or parsed
         culprit = " ".join(f"--set {override.text}" for override in to_blame) or str(place)
-        hinted = issue if unchanged is None else _with_place(issue, unchanged)
-        sentences.append(f"{culprit}: {hinted.sentence('the recipe')}")
+        sentences.append(f"{culprit}: {_with_place(issue, unchanged).sentence('the recipe')}")
     raise ValidationFailed(mistakes, sentences)
 
 
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
     """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
-    data = dict(_with_own_pictures(data, zoo))
-    mistakes: list[ValidationIssue] = []
-    if "name" in data:
-        mistakes.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
-        del data["name"]
+    data = _with_own_pictures(data, zoo)
+    named = ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name")
+    mistakes = [named] if "name" in data else []
     try:
         recipe = Recipe.model_validate({**data, "name": name})
     except ValidationError as error:
         return None, [*mistakes, *issues(error, Recipe, data, filled_in=("name",))]
-    checked, more = against_zoo(recipe, zoo)
-    return recipe.model_copy(update=checked), [*mistakes, *more]
+    recipe, more = against_zoo(recipe, zoo)
+    return recipe, [*mistakes, *more]
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
@@ -189,19 +171,20 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
     name = dataset.get("name") if isinstance(dataset, dict) else dataset
     if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
         return data
-    if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
+    if "/" not in name and os.sep not in name and not name.startswith((".", "~")) and name[-4:].lower() != ".zip":
         return data
     options = dataset if isinstance(dataset, dict) else {}
     path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
     return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": path}}
 
 
-def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
+def _with_place(issue: ValidationIssue, recipe: Recipe | None) -> ValidationIssue:
     """The issue, with a hint if the recipe has its unknown key elsewhere: ``lr`` is ``optimizers.default.lr``."""
-    if issue.key is None or not issue.verdict.startswith("has no key") or not issue.remedy.startswith("Known: "):
+    is_unknown = issue.verdict.startswith("has no key") and issue.remedy.startswith("Known: ")
+    if issue.key is None or recipe is None or not is_unknown:
         return issue
     words = (issue.key, strict.SYNONYMS.get(issue.key))
-    places = [strict.dotted(path) for path in _paths(recipe.plain()) if path[-1] in words]
+    places = [".".join(map(str, path)) for path in _paths(recipe.plain()) if path[-1] in words]
     return replace(issue, remedy=f"Did you mean {' or '.join(map(repr, places[:3]))}?") if places else issue
 
 
@@ -211,10 +194,6 @@ def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield (*path, key)
             yield from _paths(inner, (*path, key))
-
-
-COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")
-"""Sections that name a component."""
 
 
 @dataclass(frozen=True)
@@ -227,11 +206,7 @@ class Override:
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """Parse one override.
-
-        Raises:
-            GanzooError: It does not have the form ``a.b=c``, or c is not YAML.
-        """
+        """Parse ``a.b=c``, where c is YAML."""
         dotted, equals, value = text.partition("=")
         path = tuple(key.strip() for key in dotted.split("."))
         if not equals or not all(path):
@@ -256,9 +231,6 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
 
     A new name drops the old component's options, except those that an earlier override set. A new prior or optimizer
     also keeps the options that it shares with the old one.
-
-    Raises:
-        GanzooError: A path leads through a value that has no keys, or to a list index that does not exist.
     """
     data = copy.deepcopy(data)
     for index, override in enumerate(overrides):
@@ -266,24 +238,21 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
         inner: Any = data
         for depth in range(1, len(override.path)):
             inner = _enter(inner, override, override.path[:depth])
-        if isinstance(inner, list):
-            inner[_index(inner, override, last)] = override.value
-            continue
+        at = _at(inner, override, last)
         if last == "name" and parents and inner.get("name") != override.value:
             depth = len(parents)
             earlier = [other.path for other in overrides[:index] if len(other.path) > depth]
-            set_earlier = {path[depth] for path in earlier if path[:depth] == parents}
-            kept = _kept(override, zoo)
-            for option in [key for key in inner if key not in set_earlier and key not in kept]:
+            kept = {path[depth] for path in earlier if path[:depth] == parents}.union(_kept(override, zoo))
+            for option in inner.keys() - kept:
                 del inner[option]
-        inner[last] = override.value
+        inner[at] = override.value
     return data
 
 
 def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     """The mapping or list at the end of ``path``, a key or an index of ``inner``; created if missing."""
     *parents, key = path
-    at: Any = _index(inner, override, key) if isinstance(inner, list) else key
+    at = _at(inner, override, key)
     if isinstance(inner, dict) and key not in inner:
         if parents == ["networks"]:
             raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))
@@ -295,7 +264,7 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     value = inner[at]
     if value is None:
         value = inner[at] = {}
-    elif isinstance(value, str) and path[0] in COMPONENTS:
+    elif isinstance(value, str) and path[0] in (*SECTIONS.values(), "optimizers"):
         value = inner[at] = {"name": value}
     elif isinstance(value, str) and path == ("train", "init_from"):
         value = inner[at] = {"source": value}
@@ -304,19 +273,22 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
     return value
 
 
-def _index(inner: list[Any], override: Override, key: str) -> int:
+def _at(inner: Any, override: Override, key: str) -> Any:
+    """A key of a mapping, or the index of a list, which must exist."""
+    if not isinstance(inner, list):
+        return key
     if not key.isdecimal() or len(key) > 9 or int(key) >= len(inner):
         held = f"a list of {len(inner)}" if inner else "an empty list"
         raise GanzooError(f"--set {override.text}: '{key}' is not an index of {held}.", "Indices start at 0.")
     return int(key)
 
 
-def _kept(override: Override, zoo: Zoo) -> Container[str]:
+def _kept(override: Override, zoo: Zoo) -> Iterable[str]:
     """The keys that mean the same under the new name as under the old one."""
-    section, name = override.path[0], override.value
-    if section == "prior" and isinstance(name, str) and name in zoo.priors:
-        return zoo.priors.get(name).options.types
-    if section == "optimizers" and isinstance(name, str):
-        with suppress(GanzooError):  # an unknown name is refused later, with its place
+    section, name = override.path[0], str(override.value)
+    with suppress(GanzooError):  # an unknown name is refused later, with its place
+        if section == "prior":
+            return zoo.priors.get(name).options.types
+        if section == "optimizers":
             return optimizer_options(canonical(name)).types
     return OWN_KEYS.get("generator" if section == "networks" else section, ())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
@@ -26,8 +27,22 @@ from ganzoo.registry import strict
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
 OneLine = BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)
 """Text that is printed as one line, whatever line breaks it has in its file; joined before its length is checked."""
-MAX_THREADS = 4096
-Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
+Threads = Annotated[int, Field(ge=1, le=4096)]
+DESCRIPTIVE: Final = ("summary", "paper", "trackers")
+"""Keys of a recipe that are not part of its ``training_digest``."""
+WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds", "keep_best")
+"""Keys of ``train`` outside the digest. The seed is part of a record's key instead, so that runs with the same digest
+are repetitions."""
+DEFAULTS: Final = {
+    "sync_batch_norm": False,
+    "share_fakes": False,
+    "threads": "auto",
+    "deterministic": False,
+    "cudnn_benchmark": False,
+    "init_from": None,
+    "freeze": [],
+}
+"""Keys of ``train`` that are left out while they have these values, so that adding such a key changes no digest."""
 
 
 def combination(verdict: str) -> PydanticCustomError:
@@ -36,52 +51,32 @@ def combination(verdict: str) -> PydanticCustomError:
 
 
 def refuse_unless_mapping(data: Any, expected: str) -> Any:
-    """Return a mapping, or a model made from one, and refuse anything else.
-
-    Pydantic's own message would only mention a mapping, not what else is ``expected``.
-    """
+    """Return a mapping, or a model made from one; pydantic's message would not mention what else is ``expected``."""
     if not isinstance(data, (dict, BaseModel)):
         raise combination(f"must be {expected}, not {strict.shown(data)}")
     return data
 
 
-def _each_metric_once(metrics: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len({getattr(one, "metric", one) for one in metrics}) < len(metrics):
-        raise combination("names a metric twice")
-    return metrics
-
-
-class Section(BaseModel):
-    """A mapping with known keys, whose values are never turned into another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class ScheduleConfig(Section):
+class ScheduleConfig(strict.Section):
     """A number that changes during training, written instead of a plain number: ``lr: {start: 1e-3, end: 1e-4}``.
 
     Attributes:
         start: The initial value.
         end: The final value, which it then keeps.
-        shape: How it moves from one to the other; ``constant`` stays at ``start``.
+        shape: How it moves from one to the other.
         images: Real images over which it changes, or null for the rest of the run.
         delay: Real images before the change begins.
     """
 
     start: float
-    end: float | None = None
-    shape: Literal["linear", "cosine", "exponential", "constant"] = "linear"
+    end: float
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
     images: ImageCount | None = None
     delay: Annotated[int, Field(ge=0, le=10**12)] = 0
 
     @model_validator(mode="after")
-    def _shape_has_ends(self) -> ScheduleConfig:
-        if self.shape == "constant":
-            if self.end not in (None, self.start):
-                raise combination("is constant, but has an end that differs from its start")
-        elif self.end is None:
-            raise combination("needs the key 'end'")
-        elif self.shape == "exponential" and self.start * self.end <= 0:
+    def _has_one_sign(self) -> ScheduleConfig:
+        if self.shape == "exponential" and self.start * self.end <= 0:
             raise combination("is exponential, so start and end must both be positive or both negative")
         return self
 
@@ -94,7 +89,7 @@ class ScheduleConfig(Section):
             cosine       end + (start - end) (1 + cos πt) / 2      (Loshchilov and Hutter 2017, without restarts)
             exponential  start (end / start)^t
         """
-        if self.end is None or self.shape == "constant" or images <= self.delay:
+        if images <= self.delay:
             return self.start
         t = min(1.0, (images - self.delay) / (self.images or max(1, total - self.delay)))
         if self.shape == "exponential":
@@ -103,14 +98,9 @@ class ScheduleConfig(Section):
         return self.end + (self.start - self.end) * factor
 
 
-def is_schedule(value: Any) -> bool:
-    """Whether a value of a recipe is meant as a schedule."""
-    return isinstance(value, (dict, ScheduleConfig))
-
-
 def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
     for key, value in (("start", schedule.start), ("end", schedule.end)):
-        if value is not None and not 0 <= value < 1:
+        if not 0 <= value < 1:
             raise combination(f"has {key} {value:g}, which must be at least 0 and less than 1")
     return schedule
 
@@ -118,11 +108,11 @@ def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
 EmaDecay = Annotated[
     Annotated[float, Field(gt=0, lt=1), Tag("number")]
     | Annotated[ScheduleConfig, AfterValidator(_within_unit), Tag("schedule")],
-    Discriminator(lambda value: "schedule" if is_schedule(value) else "number"),
+    Discriminator(lambda value: "schedule" if isinstance(value, dict | ScheduleConfig) else "number"),
 ]
 
 
-class Component(Section):
+class Component(strict.Section):
     """A registered component, by name, with its options. A bare name is enough: ``dataset: mnist``.
 
     Attributes:
@@ -165,17 +155,8 @@ def initial(value: Any, *, at_end: bool = False) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(initial(item, at_end=at_end) for item in value)
     if isinstance(value, ScheduleConfig):
-        return value.end if at_end and value.end is not None else value.start
+        return value.end if at_end else value.start
     return value
-
-
-def _schedules(value: Any) -> Iterator[ScheduleConfig]:
-    """The schedules in a value, however it is nested."""
-    if isinstance(value, ScheduleConfig):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _schedules(inner)
 
 
 class DatasetConfig(Component):
@@ -205,7 +186,7 @@ class NetworkConfig(Component):
     spectral_norm: bool = False
 
 
-class PhaseOverride(Section):
+class PhaseOverride(strict.Section):
     """When one phase runs; null keeps the objective's setting.
 
     Attributes:
@@ -221,7 +202,7 @@ class PhaseOverride(Section):
     end: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
-class Until(Section):
+class Until(strict.Section):
     """Train until a score is good enough, or no longer improves: exactly one of ``below``, ``above`` and ``patience``.
 
     Attributes:
@@ -247,12 +228,7 @@ class Until(Section):
         return self
 
     def is_met(self, values: Sequence[float], better: Literal["lower", "higher"]) -> bool:
-        """Whether training may end.
-
-        Args:
-            values: The scores of all evaluations so far, oldest first; at least one.
-            better: Which direction is better.
-        """
+        """Whether training may end, given the scores of all evaluations so far, oldest first; at least one."""
         if self.below is not None:
             return values[-1] < self.below
         if self.above is not None:
@@ -279,16 +255,13 @@ class Until(Section):
         }
 
 
-Untils = Annotated[
-    tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once), Tag("several")
-]
 UntilAll = Annotated[
-    Annotated[Until, Tag("one")] | Untils,
+    Annotated[Until, Tag("one")] | Annotated[tuple[Until, ...], Field(strict=False, min_length=1), Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
 ]
 
 
-class InitFrom(Section):
+class InitFrom(strict.Section):
     """Where a run gets its initial weights. A plain string is enough: ``init_from: zoo:flagship-mnist``.
 
     Attributes:
@@ -308,7 +281,7 @@ class InitFrom(Section):
 EngineName = Literal["eager", "compile", "cudagraph", "compile-cudagraph"]
 
 
-class TrainConfig(Section):
+class TrainConfig(strict.Section):
     """How to train.
 
     Attributes:
@@ -366,7 +339,7 @@ class TrainConfig(Section):
         return self
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(strict.Section):
     """How to score.
 
     Attributes:
@@ -377,12 +350,12 @@ class EvaluateConfig(Section):
     """
 
     every_images: ImageCount | None = None
-    metrics: Annotated[tuple[MetricName, ...], AfterValidator(_each_metric_once)] = Field((), strict=False)
+    metrics: tuple[MetricName, ...] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
     anyway: bool = False
 
 
-class Recipe(Section):
+class Recipe(strict.Section):
     """Everything a training run needs.
 
     Attributes:
@@ -429,10 +402,12 @@ class Recipe(Section):
     @property
     def follows_length(self) -> bool:
         """Whether a learning rate, or anything else with a schedule, depends on ``train.images``."""
-        components = [*self.optimizers.values(), *self.regularizers, self.augmentation]
-        schedules = _schedules([*(component.options for component in components if component), self.train.ema])
+        components = [*self.optimizers.values(), *self.regularizers, *filter(None, [self.augmentation])]
+        values = [self.train.ema, *(value for one in components for value in one.options.values())]
+        values += [item for value in values if isinstance(value, tuple) for item in value]  # of the betas
+        schedules = [one for one in values if isinstance(one, ScheduleConfig)]
         decays = any(one.options.get("decay", "constant") != "constant" for one in self.optimizers.values())
-        return decays or any(one.shape != "constant" and one.images is None for one in schedules)
+        return decays or any(one.images is None for one in schedules)
 
     def plain(self) -> dict[str, Any]:
         """The recipe as its file holds it: mappings, lists, text, numbers. Its name is the file's."""
@@ -454,3 +429,32 @@ class Recipe(Section):
         for kind, section in (("regularizer", "regularizers"), ("tracker", "trackers")):
             for index, component in enumerate(getattr(self, section)):
                 yield (section, index), kind, component
+
+
+def training_digest(recipe: Recipe) -> str:
+    """SHA-256, hexadecimal, of everything in a resolved recipe that changes the weights.
+
+    How a run is scored is not part of it: a different metric or sample count does not need a new run. The exception is
+    a recipe with ``train.until``: its metric, the evaluation interval and the samples are included, since they decide
+    when training ends, and so change the weights. What ``auto`` resolved to (precision, engine, threads) is not part of
+    it either; a record states that alongside the digest.
+    """
+    requested = {key: value for key, value in recipe.plain().items() if key not in DESCRIPTIVE}
+    evaluate: dict[str, Any] = requested.pop("evaluate")
+    train = {
+        key: value
+        for key, value in requested["train"].items()
+        if key not in WITHOUT_EFFECT and (key, value) not in DEFAULTS.items()
+    }
+    if (weights := train.get("init_from")) is not None and weights["sha256"] is not None:
+        train["init_from"] = weights["sha256"]  # their location does not matter
+    requested["train"] = train
+    if recipe.train.until is not None:
+        # until names its own metric, so only the interval and the samples of evaluate are needed.
+        requested["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
+    return hashlib.sha256(json.dumps(requested, sort_keys=True).encode()).hexdigest()
+
+
+def same_training(one: Recipe, other: Recipe) -> bool:
+    """Whether two resolved recipes give the same weights on the same hardware: equal in digest and seed."""
+    return (training_digest(one), one.train.seed) == (training_digest(other), other.train.seed)

@@ -96,7 +96,7 @@ class Evaluator:
         if isinstance(dataset, Dataset):
             self._load, options, split = cache(partial(part_of, dataset)), {}, "validation"
         else:
-            options = dataset.check(options)
+            options = dataset.options.check(options)
             self._load = cache(partial(load_part, dataset, options, data_dir))
         self._options, self._validation, self._count = options, validation, count
         self._objective = objective

@@ -126,7 +126,7 @@ def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
     """
     requests: dict[str, MetricRequest] = {}
     for name in names:
-        for error in wrong_metric(name, zoo, ALL):
+        if error := wrong_metric(name, zoo, ALL):
             raise error
         metric, _, extractor = name.partition("@")
         by_name = metric != ALL
@@ -175,7 +175,7 @@ def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extracto
                 f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
                 f"These accept a file: {', '.join(accepting)}." if accepting else "",
             )
-        options = entry.check({"weights": str(weights)})
+        options = entry.options.check({"weights": str(weights)})
     # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
     with torch.random.fork_rng(devices=[]):
         return entry.create(**options).eval().requires_grad_(False)

@@ -13,32 +13,27 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
+from torch import nn
 
 from ganzoo.api import hookspecs
-from ganzoo.api.metric import Metric
+from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
+from ganzoo.api.dataset import Dataset
+from ganzoo.api.metric import Extractor, Metric
+from ganzoo.api.objective import Objective
 from ganzoo.api.priors import Prior
+from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, foreign_code, one_line, unknown
 from ganzoo.files import parse_json
 from ganzoo.registry import strict
 from ganzoo.registry.packages import OURS, allowed, distribution_name, distribution_of, refuse_unknown_names
 from ganzoo.registry.registry import KINDS, SUMMARIES, Entry, Registry
 from ganzoo.reproducibility import preserved_global_state
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
-    from ganzoo.api.dataset import Dataset
-    from ganzoo.api.metric import Extractor
-    from ganzoo.api.objective import Objective
-    from ganzoo.api.tracker import Tracker
-
 
 CORE = (
     EntryPoint("ganzoo-priors", "ganzoo.registry.priors", "ganzoo"),
@@ -94,11 +89,7 @@ class Zoo:
     problems: list[Problem] = field(default_factory=list)
 
     def registry(self, kind: str) -> Registry[Any]:
-        """The registry of a kind, given in the singular or plural.
-
-        Raises:
-            GanzooError: There is no such kind.
-        """
+        """The registry of a kind, given in the singular or plural; a ``GanzooError`` names the nearest."""
         for singular, plural in KINDS.items():
             if kind.lower() in (singular, plural):
                 registry: Registry[Any] = getattr(self, plural)
@@ -106,11 +97,7 @@ class Zoo:
         raise unknown("kind", kind, KINDS.values())
 
     def metric(self, name: str) -> Metric:
-        """A registered metric.
-
-        Raises:
-            GanzooError: No metric of that name is registered, or its factory does not make a ``Metric``.
-        """
+        """A registered metric."""
         return self.metrics.get(name).create()
 
     def registries(self) -> list[Registry[Any]]:
@@ -120,11 +107,7 @@ class Zoo:
 
 @cache
 def load_zoo() -> Zoo:
-    """Load every installed and allowed plugin, once. A broken one is recorded, and the others are still loaded.
-
-    Raises:
-        GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
-    """
+    """Load every installed and allowed plugin, once. A broken one is recorded, and the others are still loaded."""
     refuse_unknown_names()
     zoo = Zoo()
     first: dict[str, str] = {}
@@ -135,23 +118,21 @@ def load_zoo() -> Zoo:
         nothing = GanzooError(
             f"{_named(whole, distribution)} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}."
         )
-        found = sorted(_found(whole, distribution), key=lambda one: one[0].name) or [(whole, nothing)]
-        for point, plugin in found:
-            name, where = point.name, f"{point.value} ({distribution})"
+        for point, plugin in sorted(_found(whole, distribution), key=lambda one: one[0].name) or [(whole, nothing)]:
+            where = f"{point.value} ({distribution})"
             try:
-                if name in first:
-                    both = f"{first[name]} and {where}"
+                if first.setdefault(point.name, where) != where:
+                    both = f"{first[point.name]} and {where}"
                     raise GanzooError(
-                        f"Two plugins are called '{name}', {both}; the second is left out.",
+                        f"Two plugins are called '{point.name}', {both}; the second is left out.",
                         "Rename one of the entry points or, in a package, one of the modules.",
                     )
-                first[name] = where
                 zoo.plugins.append(_load(point, distribution, plugin, zoo))
             except GanzooError as error:
-                zoo.problems.append(Problem(name, distribution, one_line(str(error))))
+                zoo.problems.append(Problem(point.name, distribution, one_line(str(error))))
     if not ours:
-        missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
-        zoo.problems.append(Problem("ganzoo", OURS, missing))
+        sentence = f"The distribution {OURS} is not installed, so none of its plugins are found."
+        zoo.problems.append(Problem("ganzoo", OURS, sentence))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
     for registry in zoo.registries():
         registry.hint = f"Plugins that were refused may provide it: {refused}; see `ganzoo plugins`." if refused else ""
@@ -159,10 +140,8 @@ def load_zoo() -> Zoo:
 
 
 def _found(point: EntryPoint, distribution: str) -> list[tuple[EntryPoint, Any]]:
-    """The plugins at an entry point: itself or, if it names a package without hooks, the modules below that have some.
-
-    Returns:
-        Each with the imported object, or the error from importing it.
+    """The plugins at an entry point, each with the imported object or the error from importing it: itself or, if it
+    names a package without hooks, the modules below that have some.
     """
     who = _named(point, distribution)
     try:
@@ -175,7 +154,9 @@ def _found(point: EntryPoint, distribution: str) -> list[tuple[EntryPoint, Any]]
             if EntryPoint.pattern.match(point.value) is None:
                 raise GanzooError(f"{who} has the malformed entry point '{point.value}'.", "Write package.module.")
             plugin = point.load()
-            if not inspect.ismodule(plugin) or _has_hooks(plugin) or _undecorated(plugin):
+            members = vars(plugin).values() if inspect.ismodule(plugin) else ()
+            has_hooks = any(hasattr(one, "ganzoo_impl") for one in members if inspect.isfunction(one))
+            if not inspect.ismodule(plugin) or has_hooks or _undecorated(plugin):
                 return [(point, plugin)]
             modules = pkgutil.iter_modules(getattr(plugin, "__path__", ()), f"{plugin.__name__}.")
     except GanzooError as error:
@@ -187,10 +168,6 @@ def _found(point: EntryPoint, distribution: str) -> list[tuple[EntryPoint, Any]]
         if not name.startswith("_")
         for one in _found(EntryPoint(name.replace("_", "-"), module, point.group), distribution)
     ]
-
-
-def _has_hooks(module: Any) -> bool:
-    return any(hasattr(member, "ganzoo_impl") for member in vars(module).values() if inspect.isfunction(member))
 
 
 def _undecorated(plugin: Any) -> list[str]:
@@ -208,13 +185,12 @@ def _undecorated(plugin: Any) -> list[str]:
 def _load(point: EntryPoint, distribution: str, plugin: Any, zoo: Zoo) -> PluginInfo:
     """Load one plugin, completely or not at all; process-wide settings that it changes (default dtype, seed) are reset.
 
-    Each plugin has its own manager, so that its hooks are called separately and what they register carries the plugin's
-    name.
+    It has its own manager, so that what its hooks register carries its name.
     """
     who = _named(point, distribution)
+    info = PluginInfo(point.name, distribution, [], point.value)
     manager = pluggy.PluginManager("ganzoo")
     manager.add_hookspecs(hookspecs)
-    registered: list[Entry[Any]] = []
     try:
         if isinstance(plugin, GanzooError):
             raise plugin
@@ -226,13 +202,13 @@ def _load(point: EntryPoint, distribution: str, plugin: Any, zoo: Zoo) -> Plugin
             manager.register(plugin)
             _refuse_ignored_functions(manager, plugin, who)
             for hook, kind in HOOKS.items():
-                register = _callback(zoo.registry(kind), point.name, distribution, registered)
-                getattr(manager.hook, hook)(register=_file_callback(kind, register) if kind in SUMMARIES else register)
+                callback: Any = register_file if kind in SUMMARIES else register
+                getattr(manager.hook, hook)(register=partial(callback, zoo.registry(kind), info))
     except GanzooError as error:
-        for entry in registered:
+        for entry in info.registered:
             zoo.registry(entry.kind).discard(entry.name)
         raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
-    return PluginInfo(point.name, distribution, registered, point.value)
+    return info
 
 
 def _refuse_ignored_functions(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
@@ -240,57 +216,46 @@ def _refuse_ignored_functions(manager: pluggy.PluginManager, plugin: Any, who: s
     hooks = manager.get_hookcallers(plugin) or []
     for hook in hooks:
         if not hook.has_spec():
-            raise GanzooError(f"{who} implements '{hook.name}', which is not a hook.", _nearest_hook(hook.name))
+            known = {plural: plural for plural in KINDS.values()} | OTHER_WORDS
+            near = get_close_matches(hook.name.removeprefix("register_"), known, n=1)
+            hint = f"Did you mean 'register_{known[near[0]]}'?" if near else f"Hooks are {', '.join(HOOKS)}."
+            raise GanzooError(f"{who} implements '{hook.name}', which is not a hook.", hint)
     # If the plugin has hooks, a missing decorator is certain only for a function with a hook's name.
     if bare := [name for name in _undecorated(plugin) if not hooks or name in HOOKS]:
         but = "" if hooks else "implements no hook, but "
         raise GanzooError(f"{who} {but}has {', '.join(bare)} without @hookimpl.", "Decorate it with @ganzoo.hookimpl.")
 
 
-def _nearest_hook(name: str) -> str:
-    """A hint for a function that is not a hook; only what follows ``register_`` is compared."""
-    known = {plural: plural for plural in KINDS.values()} | OTHER_WORDS
-    near = get_close_matches(name.removeprefix("register_"), known, n=1)
-    return f"Did you mean 'register_{known[near[0]]}'?" if near else f"Hooks are {', '.join(HOOKS)}."
+def register(
+    registry: Registry[Any],
+    plugin: PluginInfo,
+    /,
+    name: str,
+    factory: Callable[..., Any],
+    *,
+    summary: str = "",  # if it is missing, the registry names the culprit
+    paper: str | None = None,
+    aliases: Sequence[str] = (),
+) -> None:
+    """What hooks receive, after the first two arguments: see ``hookspecs.Register``."""
+    if isinstance(aliases, str):
+        raise GanzooError(f"The {registry.kind} '{name}' has aliases={aliases!r}.", f"Write aliases=({aliases!r},).")
+    entry = Entry(registry.kind, name, factory, summary, paper, plugin.name, plugin.distribution, tuple(aliases))
+    plugin.registered.append(registry.add(entry))
 
 
-def _callback(
-    registry: Registry[Any], plugin: str, distribution: str, registered: list[Entry[Any]]
-) -> hookspecs.Register[Any]:
-    def register(
-        name: str,
-        factory: Callable[..., Any],
-        *,
-        summary: str = "",  # if it is missing, the registry names the culprit
-        paper: str | None = None,
-        aliases: Sequence[str] = (),
-    ) -> None:
-        if isinstance(aliases, str):
-            raise GanzooError(
-                f"The {registry.kind} '{name}' has aliases={aliases!r}.", f"Write aliases=({aliases!r},)."
-            )
-        entry = Entry(registry.kind, name, factory, summary, paper, plugin, distribution, tuple(aliases))
-        registered.append(registry.add(entry))
-
-    register.__qualname__ = "register"  # the name in Python's errors about its arguments
-    return register
-
-
-def _file_callback(kind: str, add: hookspecs.Register[Any]) -> hookspecs.RegisterRecipe:
-    def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
-        path = Path(path)
-        if not path.is_absolute():
-            raise GanzooError(
-                f"The {kind} {path} is registered by a relative path, so it depends on the working folder.",
-                f'Write Path(__file__).parent / "{path}".',
-            )
-        # JSON is read many times faster than YAML.
-        content = parse_json(path.read_bytes()) if path.suffix == ".json" else strict.read_mapping(path)
-        summary, paper = content.get(SUMMARIES[kind], ""), content.get("paper")
-        add(path.stem, lambda: path, summary=summary, paper=paper, aliases=aliases)
-
-    register.__qualname__ = "register"
-    return register
+def register_file(registry: Registry[Any], plugin: PluginInfo, /, path: Path, *, aliases: Sequence[str] = ()) -> None:
+    """The same for a file: see ``hookspecs.RegisterRecipe``."""
+    path = Path(path)
+    if not path.is_absolute():
+        raise GanzooError(
+            f"The {registry.kind} {path} is registered by a relative path, so it depends on the working folder.",
+            f'Write Path(__file__).parent / "{path}".',
+        )
+    # JSON is read many times faster than YAML.
+    content = parse_json(path.read_bytes()) if path.suffix == ".json" else strict.read_mapping(path)
+    summary, paper = content.get(SUMMARIES[registry.kind], ""), content.get("paper")
+    register(registry, plugin, path.stem, lambda: path, summary=summary, paper=paper, aliases=aliases)
 
 
 def _named(point: EntryPoint, distribution: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from ganzoo.errors import GanzooError, nearest, one_line
 
@@ -19,20 +20,17 @@ PLUGINS, COMMANDS = "ganzoo", "ganzoo.commands"
 
 
 def installed(group: str = PLUGINS) -> list[EntryPoint]:
-    """The installed entry points of a group, ours first, then others by package and name.
-
-    Raises:
-        GanzooError: A package's metadata is damaged.
-    """
+    """The installed entry points of a group, ours first, then others by package and name."""
     try:
         return sorted(
             entry_points(group=group),
             key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name),
         )
     except Exception as error:  # of any type, and without the package's name
-        cause = f"{type(error).__name__}: {error}"
-        remedy = "`pip check` may name it; reinstall it."
-        raise GanzooError(f"The metadata of an installed package is damaged ({cause}).", remedy) from error
+        raise GanzooError(
+            f"The metadata of an installed package is damaged ({type(error).__name__}: {error}).",
+            "`pip check` may name it; reinstall it.",
+        ) from error
 
 
 def allowed(group: str = PLUGINS) -> list[EntryPoint]:
@@ -46,15 +44,11 @@ def allowed(group: str = PLUGINS) -> list[EntryPoint]:
 
 
 def refuse_unknown_names() -> None:
-    """Refuse a ``GANZOO_PLUGINS`` that names something that is not installed.
-
-    Raises:
-        GanzooError: It does.
-    """
+    """Refuse a ``GANZOO_PLUGINS`` that names something that is not installed."""
     known = {name for group in (PLUGINS, COMMANDS) for point in installed(group) for name in _names(point)}
     for word in sorted((_requested() or set()) - known):
-        hint = nearest(word, known, listing="pip list")
-        raise GanzooError(f"Unknown plugin '{word}'.", f"{hint} GANZOO_PLUGINS names it. Unset it, or correct it.")
+        remedy = "GANZOO_PLUGINS names it. Unset it, or correct it."
+        raise GanzooError(f"Unknown plugin '{word}'.", f"{nearest(word, known, listing='pip list')} {remedy}")
 
 
 def _requested() -> set[str] | None:
@@ -80,9 +74,8 @@ def distribution_of(point: EntryPoint) -> str:
 
 
 @cache
-def _name_and_version(distribution: Distribution | None) -> tuple[str, str]:
+def _name_and_version(distribution: Any) -> tuple[str, str]:
     """From the package's metadata, which takes a millisecond to read."""
-    assert distribution is not None  # as for every installed entry point
     return distribution.name, str(distribution.version)  # a damaged package may lack its version
 
 

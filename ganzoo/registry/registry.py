@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
+from pydantic import Field, PydanticUserError, ValidationError, create_model
 from torch import nn
 
 from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
@@ -24,194 +24,9 @@ from ganzoo.api.objective import Objective
 from ganzoo.api.priors import Prior
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, foreign_code, nearest, unknown
-from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
-
-RESERVED = ("name", "options")
-"""Keys of a component that are ganzoo's own."""
-
-HEADLINE = "headline"
-"""As a metric: the headline metrics of the recipe's dataset."""
-
-ALL = "all"
-"""As a metric: every metric that applies, as in ``all@mnist-cnn``."""
-
-OWN_NAMES: Mapping[str, tuple[str, ...]] = {"metric": (HEADLINE, ALL)}
-"""By kind, names that no plugin can register, since they already mean something."""
-
-DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}
-"""By kind, the attributes without defaults that every component must have."""
-
-# Fields are prefixed, so that no option can shadow a method of pydantic's.
-_PREFIX = "option_"
-
-
-class _NoOptions(BaseModel):
-    """The model of a factory without options: most have none, and making a model takes a millisecond."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Options:
-    """The options of one factory, checked against its annotations.
-
-    A keyword-only parameter without a default is an option that every recipe must set. A class whose ``__init__``
-    takes ``**keywords`` also has the options of the class it inherits from. A number without a bound must fit into a
-    tensor: see ``ganzoo.api.bounds``.
-
-    Args:
-        subject: Whose options they are, for error messages: ``generator 'mlp'``.
-        factory: A class or function.
-        reserved: Additional names that an option may not have.
-        supplied: How many positional arguments ganzoo passes to the factory.
-
-    Raises:
-        GanzooError: An option cannot be checked, or its default is not a value that a recipe can hold.
-    """
-
-    def __init__(
-        self, subject: str, factory: Callable[..., Any], reserved: Collection[str] = (), supplied: int = 0
-    ) -> None:
-        self.subject = subject
-        # Parameters with a default that were probably meant as options: they are not keyword-only.
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        positional = [one for one in _parameters(factory) if one.kind in kinds]
-        self.positional = tuple(one.name for one in positional[supplied:] if one.default is not one.empty)
-        self.types: dict[str, Any] = {}
-        self.defaults: dict[str, Any] = {}
-        for parameter, names in _keyword_only(factory).values():
-            name = parameter.name
-            if name in (*RESERVED, *reserved):
-                raise GanzooError(f"The {subject} has an option called '{name}', a name that ganzoo reserves.")
-            self.types[name] = _type(subject, parameter, names)
-            if parameter.default is not parameter.empty:
-                self.defaults[name] = parameter.default
-        self._model = self._build()
-        try:
-            wrong = [issue for issue in self._issues(self.defaults) if not issue.verdict.startswith("needs")]
-        except TypeError as error:
-            raise GanzooError(
-                f"The {subject} has an option with a default that a recipe cannot hold: {error}.",
-                "Use None, a number, a boolean, text, or a list or tuple of them.",
-            ) from error
-        if wrong:
-            raise GanzooError(f"The {subject} has a default of the wrong type: {wrong[0].sentence('it')}")
-
-    def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with defaults filled in.
-
-        Numbers, text and booleans are never converted into one another, except whole numbers into floats; lists are
-        accepted for tuples.
-
-        Raises:
-            ValidationFailed: Unknown, missing or wrongly typed options.
-        """
-        mistakes = self._issues(options)
-        if mistakes:
-            prefix = f"The {self.subject}"
-            raise ValidationFailed(
-                mistakes,
-                [f"{prefix}: {one.sentence('')}" if one.path else one.sentence(prefix) for one in mistakes],
-            )
-        return self._validated({**self.defaults, **options})
-
-    def schema(self) -> dict[str, Any]:
-        """The JSON schema of each option, with the bounds that its author stated."""
-        properties: dict[str, Any] = self._model.model_json_schema().get("properties", {})
-        return properties
-
-    def _build(self) -> type[BaseModel]:
-        fields: dict[str, Any] = {
-            _PREFIX + name: (kind, Field(default=... if name not in self.defaults else None, alias=name))
-            for name, kind in self.types.items()
-        }
-        try:
-            return create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
-        except (PydanticUserError, TypeError) as error:
-            raise GanzooError(
-                f"The {self.subject} has an option that cannot be checked: {str(error).partition('. ')[0]}.",
-                "Use int, float, bool, str, Literal or Sequence.",
-            ) from error
-
-    def _validated(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
-        model = self._model.model_validate_json(json.dumps(dict(options)))
-        return {name: getattr(model, _PREFIX + name) for name in self.types if name in options}
-
-    def _issues(self, options: Mapping[str, Any]) -> list[ValidationIssue]:
-        try:
-            self._validated(options)
-        except ValidationError as error:
-            mistakes = issues(error, self._model, options, noun="option")
-            return [replace(one, remedy=self._remedy(one)) for one in mistakes]
-        return list(_beyond_tensors(options))
-
-    def _remedy(self, mistake: ValidationIssue) -> str:
-        if not mistake.path and mistake.key in self.positional:
-            return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
-        return mistake.remedy if self.types else "It takes none."
-
-
-def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]:
-    """The numbers in a value that no tensor can hold."""
-    if isinstance(value, (Mapping, list, tuple)):
-        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _beyond_tensors(inner, (*path, key))
-    elif isinstance(value, (int, float)):
-        least, most = INT64 if isinstance(value, int) else FLOAT32
-        if not least <= value <= most:
-            bound = f"at least {least}" if value < least else f"at most {most}"
-            yield ValidationIssue(path, f"must be {bound}, not {value}")
-
-
-KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
-
-
-def _parameters(function: Callable[..., Any]) -> Collection[inspect.Parameter]:
-    try:
-        return inspect.signature(function).parameters.values()
-    except ValueError:  # written in C without a signature: nothing that a recipe could set
-        return ()
-
-
-def _keyword_only(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter, dict[str, Any]]]:
-    """Keyword-only parameters by name, each with the names with which its annotation is resolved."""
-    functions: list[Any] = [factory]
-    if isinstance(factory, type):
-        functions = [vars(cls)["__init__"] for cls in factory.__mro__ if "__init__" in vars(cls)]
-    found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
-    for function in functions:
-        parameters = _parameters(function)
-        while isinstance(function, partial):
-            function = function.func
-        names = getattr(sys.modules.get(getattr(function, "__module__", "")), "__dict__", {})
-        for parameter in parameters:
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                found.setdefault(parameter.name, (parameter, names))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
-
-
-def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
-    """The annotation of one parameter, resolved alone: the others may name types that only a type checker sees."""
-    if parameter.annotation is parameter.empty:
-        raise GanzooError(f"The {subject} has an option '{parameter.name}' without a type.", "Annotate the parameter.")
-    holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
-    try:
-        return get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]
-    except Exception as error:  # evaluating someone else's annotation can raise anything
-        raise GanzooError(
-            f"The {subject} has an option '{parameter.name}' whose type '{parameter.annotation}' cannot be resolved "
-            f"({type(error).__name__}: {error}).",
-            "Import it at the top of the module, outside TYPE_CHECKING.",
-        ) from error
-
-
-CHECK_OPTIONS = "Check its options with `ganzoo show`."
-
+from ganzoo.registry.strict import KeyPath, Section, ValidationFailed, ValidationIssue, issues
 
 T = TypeVar("T")
-
 KINDS: Mapping[str, str] = {
     "generator": "generators",
     "discriminator": "discriminators",
@@ -229,19 +44,9 @@ KINDS: Mapping[str, str] = {
     "pretrained": "pretrained",
 }
 """What a plugin can add, in listing order: singular and plural."""
-
 SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
 """The kinds that are files, each with the key that holds a file's one-line summary."""
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
-
-SUPPLIED: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(NETWORK_KINDS, ("spec",)),
-    "dataset": ("split", "folder"),
-    "tracker": ("folder",),
-}
-"""By kind, the positional arguments that ganzoo passes to a factory; none to others."""
-
-
 BASE_CLASSES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(NETWORK_KINDS, (nn.Module,)),
     "loss": (AdversarialLoss, Objective),
@@ -254,22 +59,150 @@ BASE_CLASSES: Mapping[str, tuple[type, ...]] = {
     "tracker": (Tracker,),
 }
 """By kind, the classes of which factories make an instance. ganzoo itself makes the kinds that are not listed."""
-
-
-def base_class_names(kind: str) -> str:
-    """The ``BASE_CLASSES`` of a kind, as messages name them: ``ganzoo.AdversarialLoss or ganzoo.Objective``."""
-    return " or ".join(
-        f"{'torch.nn' if base is nn.Module else 'ganzoo'}.{base.__name__}" for base in BASE_CLASSES[kind]
-    )
-
-
+DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}
+"""By kind, the attributes without defaults that every component must have."""
+SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
+"""By kind, how many positional arguments ganzoo passes to a factory; none to others."""
 OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("validation", "count"),
     **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",)),
 }
-"""By kind, further keys of a component that are ganzoo's own."""
-
+"""By kind, the keys of a component that are ganzoo's own, besides ``name`` and ``options``."""
+HEADLINE = "headline"
+"""As a metric: the headline metrics of the recipe's dataset."""
+ALL = "all"
+"""As a metric: every metric that applies, as in ``all@mnist-cnn``."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+CHECK_OPTIONS = "Check its options with `ganzoo show`."
+KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
+_PREFIX = "option_"  # of the model's fields, so that no option can shadow a method of pydantic's
+
+
+class Options:
+    """The options of one factory, checked against its annotations.
+
+    A keyword-only parameter without a default is an option that every recipe must set. A class whose ``__init__``
+    takes ``**keywords`` also has the options of the class it inherits from. A number without a bound must fit into a
+    tensor: see ``ganzoo.api.bounds``.
+
+    Args:
+        subject: Whose options they are, for error messages: ``generator 'mlp'``.
+        factory: A class or function.
+        reserved: Names that an option may not have, besides ``name`` and ``options``.
+        supplied: How many positional arguments ganzoo passes to the factory.
+    """
+
+    def __init__(
+        self, subject: str, factory: Callable[..., Any], reserved: Collection[str] = (), supplied: int = 0
+    ) -> None:
+        self.subject = subject
+        # Parameters with a default that were probably meant as options: they are not keyword-only.
+        positional = [p for p in _parameters(factory) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.positional = tuple(one.name for one in positional[supplied:] if one.default is not one.empty)
+        self.types: dict[str, Any] = {}
+        self.defaults: dict[str, Any] = {}
+        for parameter, names in _keyword_only(factory):
+            name = parameter.name
+            if name in ("name", "options", *reserved):
+                raise GanzooError(f"The {subject} has an option called '{name}', a name that ganzoo reserves.")
+            if name not in self.types:
+                self.types[name] = _type(subject, parameter, names)
+                if parameter.default is not parameter.empty:
+                    self.defaults[name] = parameter.default
+        fields: dict[str, Any] = {_PREFIX + name: (kind, Field(alias=name)) for name, kind in self.types.items()}
+        try:  # most factories have no options, and making a model takes a millisecond
+            self._model = create_model("Options", __base__=Section, **fields) if fields else Section
+        except (PydanticUserError, TypeError) as error:
+            raise GanzooError(
+                f"The {subject} has an option that cannot be checked: {str(error).partition('. ')[0]}.",
+                "Use int, float, bool, str, Literal or Sequence.",
+            ) from error
+        try:
+            self.check({})
+        except TypeError as error:
+            raise GanzooError(
+                f"The {subject} has an option with a default that a recipe cannot hold: {error}.",
+                "Use None, a number, a boolean, text, or a list or tuple of them.",
+            ) from error
+        except ValidationFailed as error:
+            for issue in error.issues:
+                if not issue.verdict.startswith("needs"):
+                    wrong = issue.sentence("it")
+                    raise GanzooError(f"The {subject} has a default of the wrong type: {wrong}") from error
+
+    def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with defaults filled in; a ``ValidationFailed`` tells unknown, missing and wrongly typed ones.
+
+        Numbers, text and booleans are never converted into one another, except whole numbers into floats; lists are
+        accepted for tuples.
+        """
+        given = {**self.defaults, **options}
+        try:
+            # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
+            model = self._model.model_validate_json(json.dumps(given))
+            mistakes = list(_beyond_tensors(given))
+        except ValidationError as error:
+            by_position = f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
+            mistakes = [
+                replace(one, remedy=by_position) if not one.path and one.key in self.positional else one
+                for one in issues(error, self._model, given, noun="option")
+            ]
+        if mistakes:
+            prefix = f"The {self.subject}"
+            sentences = [f"{prefix}: {one.sentence('')}" if one.path else one.sentence(prefix) for one in mistakes]
+            raise ValidationFailed(mistakes, sentences)
+        return {name: getattr(model, _PREFIX + name) for name in self.types}
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of each option, with the bounds that its author stated."""
+        return dict(self._model.model_json_schema().get("properties", {}))
+
+
+def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]:
+    """The numbers in a value that no tensor can hold."""
+    if isinstance(value, (Mapping, list, tuple)):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _beyond_tensors(inner, (*path, key))
+    elif isinstance(value, (int, float)):
+        least, most = INT64 if isinstance(value, int) else FLOAT32
+        if not least <= value <= most:
+            bound = f"at least {least}" if value < least else f"at most {most}"
+            yield ValidationIssue(path, f"must be {bound}, not {value}")
+
+
+def _parameters(function: Callable[..., Any]) -> Collection[inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters.values()
+    except ValueError:  # written in C without a signature: nothing that a recipe could set
+        return ()
+
+
+def _keyword_only(factory: Callable[..., Any]) -> Iterator[tuple[inspect.Parameter, dict[str, Any]]]:
+    """Keyword-only parameters, a class's own first, each with the names with which its annotation is resolved."""
+    constructors = [vars(cls)["__init__"] for cls in getattr(factory, "__mro__", ()) if "__init__" in vars(cls)]
+    for function in constructors or [factory]:
+        parameters = _parameters(function)
+        while isinstance(function, partial):
+            function = function.func
+        names = getattr(sys.modules.get(getattr(function, "__module__", "")), "__dict__", {})
+        yield from ((one, names) for one in parameters if one.kind is one.KEYWORD_ONLY)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+
+
+def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
+    """The annotation of one parameter, resolved alone: the others may name types that only a type checker sees."""
+    if parameter.annotation is parameter.empty:
+        raise GanzooError(f"The {subject} has an option '{parameter.name}' without a type.", "Annotate the parameter.")
+    try:
+        holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
+        return get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]
+    except Exception as error:  # evaluating someone else's annotation can raise anything
+        raise GanzooError(
+            f"The {subject} has an option '{parameter.name}' whose type '{parameter.annotation}' cannot be resolved "
+            f"({type(error).__name__}: {error}).",
+            "Import it at the top of the module, outside TYPE_CHECKING.",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -287,38 +220,21 @@ class Entry(Generic[T]):
 
     @cached_property
     def options(self) -> Options:
-        """What a recipe may set.
-
-        Raises:
-            GanzooError: The factory's options cannot be checked.
-        """
-        reserved = {"dataset": ("validation", "count"), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(
-            self.kind, ()
-        )
-        return Options(f"{self.kind} '{self.name}'", self.factory, reserved, len(SUPPLIED.get(self.kind, ())))
-
-    def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options as the factory takes them, with defaults filled in.
-
-        Raises:
-            GanzooError: An option is unknown, missing or of the wrong type.
-        """
-        return self.options.check(options)
+        """What a recipe may set."""
+        subject, kind = f"{self.kind} '{self.name}'", self.kind
+        return Options(subject, self.factory, OWN_KEYS.get(kind, ()), SUPPLIED.get(kind, 0))
 
     def create(self, *supplied: Any, **options: Any) -> T:
-        """Make one, from ganzoo's positional arguments and options that ``check`` returned.
-
-        Raises:
-            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind or without an
-                attribute that its kind has.
-        """
+        """Make one from ganzoo's positional arguments and checked options; refuse what is not of its kind."""
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
         with foreign_code(f"{who} could not be created", CHECK_OPTIONS if options else "", plugin=True):
             made = self.factory(*supplied, **options)
             lacking = [name for name in DECLARED.get(self.kind, ()) if not hasattr(made, name)]  # it may be a property
-        if not isinstance(made, BASE_CLASSES.get(self.kind, object)):
+        bases = BASE_CLASSES.get(self.kind, (object,))
+        if not isinstance(made, bases):
+            names = " or ".join(f"{'torch.nn' if base is nn.Module else 'ganzoo'}.{base.__name__}" for base in bases)
             verb = "Inherit from" if isinstance(self.factory, type) else "Return a"
-            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {base_class_names(self.kind)}.")
+            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {names}.")
         if lacking:
             raise GanzooError(f"{who} has no attribute '{lacking[0]}'.", "Set it in its class.")
         if isinstance(made, Metric) and made.better not in get_args(Better):
@@ -327,11 +243,7 @@ class Entry(Generic[T]):
 
     @cached_property
     def domains(self) -> tuple[str, ...]:
-        """The datasets that an extractor was fitted to. A factory function is called first, with random weights.
-
-        Raises:
-            GanzooError: They are not a tuple of names, or the function failed.
-        """
+        """The datasets that an extractor was fitted to. A factory function is called first, with random weights."""
         with torch.random.fork_rng(devices=[]):
             domains = getattr(self.prototype({}), "domains", ())
         if not isinstance(domains, tuple):
@@ -342,13 +254,8 @@ class Entry(Generic[T]):
         return domains
 
     def prototype(self, options: Mapping[str, Any]) -> Any:
-        """An object with the attributes and methods of what is made: the class, or what a function makes.
-
-        Args:
-            options: What ``check`` returned. Needed only by a function, which must take no positional arguments.
-
-        Raises:
-            GanzooError: The function refused, failed or ran out of memory.
+        """An object with the attributes and methods of what is made: the class, or what a function makes from options
+        that ``check`` returned.
         """
         return self.factory if isinstance(self.factory, type) else self.create(**options)
 
@@ -362,14 +269,13 @@ class Registry(Generic[T]):
         self._entries: dict[str, Entry[T]] = {}
 
     def add(self, entry: Entry[T]) -> Entry[T]:
-        """Add an entry, with its summary and paper on one line each.
-
-        Raises:
-            GanzooError: Its name is malformed, taken or one of ``OWN_NAMES``, its summary is empty, its factory is not
-                a class or function, or its options cannot be checked.
-        """
-        check_name(entry.kind, entry.name)
-        if entry.name in OWN_NAMES.get(entry.kind, ()):
+        """Add an entry, with its summary and paper on one line each, or tell what is wrong with it."""
+        if not isinstance(entry.name, str) or not NAME.fullmatch(entry.name):
+            raise GanzooError(
+                f"The {entry.kind} name {entry.name!r} is malformed.",
+                "Names are lower-case words or digits joined by hyphens.",
+            )
+        if entry.kind == "metric" and entry.name in (HEADLINE, ALL):
             raise GanzooError(f"The {entry.kind} '{entry.name}' has a name that ganzoo reserves.", "Rename it.")
         taken = self._entries.get(entry.name)
         if taken is not None:
@@ -395,7 +301,7 @@ class Registry(Generic[T]):
             )
         paper = " ".join(entry.paper.split()) if entry.paper else None
         entry = replace(entry, summary=entry.summary.strip(), paper=paper)
-        _ = entry.options
+        _ = entry.options  # checked now
         self._entries[entry.name] = entry
         return entry
 
@@ -404,11 +310,7 @@ class Registry(Generic[T]):
         self._entries.pop(name, None)
 
     def get(self, name: str) -> Entry[T]:
-        """The entry of that name.
-
-        Raises:
-            GanzooError: The name is not registered.
-        """
+        """The entry of that name."""
         if name not in self._entries:
             raise unknown(self.kind, name, self._entries, self.hint, self.aliases)
         return self._entries[name]
@@ -432,24 +334,8 @@ class Registry(Generic[T]):
         return list(self._entries.values())
 
 
-def check_name(kind: str, name: Any) -> None:
-    """Refuse a malformed name.
-
-    Raises:
-        GanzooError: It is not lower-case words or digits joined by hyphens.
-    """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise GanzooError(
-            f"The {kind} name {name!r} is malformed.", "Names are lower-case words or digits joined by hyphens."
-        )
-
-
 def check_file_name(kind: str, path: Path) -> None:
-    """Refuse a file whose name, without its suffix, is not a valid name for its content.
-
-    Raises:
-        GanzooError: It is not lower-case words or digits joined by hyphens.
-    """
+    """Refuse a file whose name, without its suffix, is not a valid name for its content."""
     if not NAME.fullmatch(path.stem):
         better = re.sub(r"[^a-z0-9]+", "-", path.stem.lower())[:60].strip("-") or f"my-{kind}"
         raise GanzooError(

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from ganzoo.api.reading import open_regular
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.files import similar
 
@@ -38,8 +39,8 @@ _SCALARS = (
     (
         "float",
         r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
-        r"|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
-        list("-+0123456789."),
+        r"|\.(inf|Inf|INF))|\.(nan|NaN|NAN)|-?Infinity|NaN",  # the last two as JSON spells them
+        list("-+0123456789.IN"),
     ),
 )
 
@@ -77,35 +78,24 @@ for _tag, _pattern, _first in _SCALARS:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
-
-    Raises:
-        GanzooError: The file is missing, too large, not UTF-8, not valid YAML, or not a mapping.
-    """
+    """The mapping that a YAML file holds."""
     try:
-        if path.exists() and not path.is_file():
-            raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
-        if not path.exists():
-            hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
-            raise GanzooError(
-                f"No such file: {path}.", hint or "Check its path; a relative one starts at the working folder."
-            )
-        if path.stat().st_size > MAX_BYTES:
-            raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_regular(path, MAX_BYTES) as file:
+            text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise GanzooError(f"{path} is not valid UTF-8 (byte {error.start}).") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        hint = similar(path, lambda entry: entry.suffix in (".yaml", ".yml") and entry.is_file())
+        raise GanzooError(
+            f"No such file: {path}.", hint or "Check its path; a relative one starts at the working folder."
+        ) from error
     except OSError as error:
         raise GanzooError(f"Cannot read {path} ({error.strerror}).") from error
     return parse_mapping(text, str(path))
 
 
 def parse_mapping(text: str, source: str) -> dict[str, Any]:
-    """The mapping of one YAML document; see ``parse``.
-
-    Raises:
-        GanzooError: It is not valid YAML, or not a mapping.
-    """
+    """The mapping of one YAML document; see ``parse``."""
     value = parse(text, source)
     if not isinstance(value, dict):
         kind = "nothing: it is empty" if value is None else "a list" if isinstance(value, list) else "a single value"
@@ -114,15 +104,7 @@ def parse_mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def parse(text: str, source: str) -> Any:
-    """The value of one YAML document.
-
-    Args:
-        text: The document.
-        source: Its name in error messages.
-
-    Raises:
-        GanzooError: A syntax error, or a feature of YAML that recipes do not allow.
-    """
+    """The value of one YAML document, which error messages call ``source``."""
     try:
         _refuse_unsupported(text, source)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
@@ -136,20 +118,13 @@ def parse(text: str, source: str) -> Any:
 def quoted(value: Any) -> str:
     """Text, or anything that JSON can hold, as YAML on one line, which ``parse`` reads back.
 
-    A path becomes text, and a NumPy number or a tensor without dimensions a plain number.
-
-    Raises:
-        TypeError: It is, or contains, something else.
+    A path becomes text, and a NumPy number or a tensor without dimensions a plain number. Anything else is a TypeError.
     """
-    written = json.dumps(value, default=_plain, ensure_ascii=False)
-    written = _JSON_TOKEN.sub(lambda token: _NOT_FINITE.get(token[0], token[0]), written)
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written)
-
-
-_NOT_FINITE = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
-"""YAML's spelling of the numbers that ``json.dumps`` writes in its own way."""
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN')
+    return "".join(
+        one if one.isprintable() else f"\\U{ord(one):08X}"
+        for one in json.dumps(value, default=_plain, ensure_ascii=False)
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -200,6 +175,12 @@ def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
 
 def _place(source: str, mark: Any) -> str:
     return source if mark is None else f"{source}, line {mark.line + 1}, column {mark.column + 1}"
+
+
+class Section(BaseModel):
+    """A mapping with known keys, whose values are never turned into another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 KeyPath = tuple[str | int, ...]
@@ -261,18 +242,13 @@ class ValidationIssue:
         """The issue for an error about the value at ``path``."""
         return cls(path, error.sentence, error.remedy, whole=True)
 
-    @property
-    def place(self) -> KeyPath:
-        """Where to correct the mistake."""
-        return self.path if self.key is None else (*self.path, self.key)
-
     def below(self, *path: str | int) -> ValidationIssue:
         """The same mistake, as seen from a mapping further up."""
         return replace(self, path=(*path, *self.path))
 
     def sentence(self, root: str) -> str:
         """The mistake in words; ``root`` names the mapping itself."""
-        subject = dotted(self.path)
+        subject = ".".join(map(str, self.path))  # networks.generator.hidden.0
         if not self.whole:
             return f"{subject or root} {self.verdict}. {self.remedy}".strip()
         shown_place = f"{subject}: " if len(self.path) > 1 and subject not in self.verdict else ""
@@ -280,39 +256,20 @@ class ValidationIssue:
 
 
 class ValidationFailed(GanzooError):
-    """Invalid values, with every mistake.
-
-    Args:
-        issues: What is wrong, at least one.
-        sentences: The same in words, in the same order; none if they are caught and reported later.
-    """
+    """Invalid values: every mistake, and the same in words; no words if it is caught and reported later."""
 
     def __init__(self, issues: Sequence[ValidationIssue], sentences: Sequence[str] = ()) -> None:
-        more = len(sentences) - SHOWN
-        shown = [*sentences[:SHOWN], *([f"... and {more} more."] if more > 0 else [])]
+        more = [f"... and {len(sentences) - SHOWN} more."] if len(sentences) > SHOWN else []
         super().__init__("")
-        self.sentence = "\n".join(map(one_line, shown))
+        self.sentence = "\n".join(map(one_line, [*sentences[:SHOWN], *more]))
         self.args = (self.sentence,)
         self.issues = tuple(issues)
-
-
-def dotted(path: KeyPath) -> str:
-    """``networks.generator.hidden.0``."""
-    return ".".join(map(str, path))
 
 
 def issues(
     error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key", filled_in: Collection[str] = ()
 ) -> list[ValidationIssue]:
-    """Every mistake that pydantic found.
-
-    Args:
-        error: What pydantic raised.
-        model: The model that was validated.
-        data: What was given to it.
-        noun: What a key is called.
-        filled_in: Keys at the top that ganzoo sets itself; hints leave them out.
-    """
+    """Every mistake that pydantic found in ``data``. A key is called ``noun``; no hint names one of ``filled_in``."""
     mistakes: list[ValidationIssue] = []
     expected: dict[KeyPath, list[str]] = {}
     errors = error.errors(include_url=False)
@@ -329,8 +286,7 @@ def issues(
         elif kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
             pass  # pydantic does not count the items that it refuses
         elif kind == "combination":
-            verdict = details["msg"]
-            mistakes.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
+            mistakes.append(ValidationIssue(path_in(data, loc), details["msg"], whole=details["msg"][0].isupper()))
         else:
             expected.setdefault(path_in(data, loc), []).append(_expected(details))
     # A union reports each of its members; together they are one mistake.
@@ -350,12 +306,11 @@ def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
     """The keys that a model knows at one of pydantic's locations, which may include the tags of unions."""
     models = [model]
     for part in loc:
-        below = [
-            field.annotation for m in models for n, field in m.model_fields.items() if (field.alias or n) == str(part)
+        fields = [
+            field for model in models for name, field in model.model_fields.items() if (field.alias or name) == part
         ]
-        inner = [member for annotation in below for member in models_in(annotation)]
-        models = inner or models
-    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
+        models = [inner for field in fields for inner in models_in(field.annotation)] or models
+    return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -365,11 +320,10 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def meant(word: str, known: Collection[str]) -> str:
     """A hint for an unknown key; other tools' words lead to ours."""
-    known = list(known)
     synonyms = {other: key for other, key in SYNONYMS.items() if key in known and other not in known}
-    return nearest(word, known, synonyms, "ganzoo show NAME")
+    return nearest(word, known, synonyms, "ganzoo show NAME") or "It takes none."
 
 
 def path_in(data: Any, loc: KeyPath) -> KeyPath:
@@ -385,8 +339,7 @@ def path_in(data: Any, loc: KeyPath) -> KeyPath:
 
 def shown(value: Any) -> str:
     """A value as a recipe would write it, shortened."""
-    plain = {None: "null", True: "true", False: "false"}
-    text = plain[value] if value is None or isinstance(value, bool) else repr(value)
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -413,5 +366,6 @@ def _expected(details: ErrorDetails) -> str:
     template = EXPECTED.get(details["type"])
     if template is None:
         return f"valid ({details['msg'][:1].lower()}{details['msg'][1:]})"
-    context = details.get("ctx", {})
-    return template.format_map({key: f"{x:g}" if isinstance(x, float) else x for key, x in context.items()})
+    return template.format_map(
+        {key: f"{bound:g}" if isinstance(bound, float) else bound for key, bound in details.get("ctx", {}).items()}
+    )

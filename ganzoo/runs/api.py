@@ -22,9 +22,8 @@ from torch import Tensor
 
 from ganzoo.api.metric import allowing_code
 from ganzoo.config.checking import headline
-from ganzoo.config.identity import DESCRIPTIVE, same_training
 from ganzoo.config.loading import load_recipe, parse_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import DESCRIPTIVE, Recipe, same_training
 from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo, load_zoo

@@ -96,7 +96,7 @@ def seed(number: int) -> None:
 
 def create(entry: Entry[T], *supplied: Any, **options: Any) -> T:
     """What an entry registers, with these options and defaults for the rest."""
-    return entry.create(*supplied, **entry.check(options))
+    return entry.create(*supplied, **entry.options.check(options))
 
 
 def assert_scalar(value: Any, what: str) -> None:

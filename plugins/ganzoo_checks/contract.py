@@ -153,7 +153,7 @@ def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
     """Take the split and a folder. If files are missing in it, raise GanzooError(sentence, remedy)."""
     with TemporaryDirectory() as folder:
         try:
-            entry.factory("train", Path(folder), **entry.check({}))
+            entry.factory("train", Path(folder), **entry.options.check({}))
         except InvalidDataset:
             raise
         except GanzooError:  # which says what is missing

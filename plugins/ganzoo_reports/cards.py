@@ -14,9 +14,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ganzoo.config.identity import DESCRIPTIVE, training_digest
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import DESCRIPTIVE, Recipe, training_digest
 from ganzoo.errors import GanzooError, writing
 from ganzoo.evaluation.protocol import identity
 from ganzoo.files import MADE, parse_json, without_folders, write_atomically

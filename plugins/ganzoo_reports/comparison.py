@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ganzoo.config.identity import DESCRIPTIVE
+from ganzoo.config.schema import DESCRIPTIVE
 from ganzoo.errors import GanzooError, writing
 from ganzoo.files import begins_like, refuse_to_overwrite, without_folders, write_atomically
 from ganzoo.registry import strict

@@ -11,9 +11,8 @@ from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import Override, load_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import Recipe, training_digest
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.files import without_folders
 from ganzoo.registry import strict

@@ -16,8 +16,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from filelock import FileLock
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ganzoo.config.identity import training_digest
-from ganzoo.config.schema import Recipe, combination
+from ganzoo.config.schema import Recipe, combination, training_digest
 from ganzoo.errors import GanzooError, writing
 from ganzoo.files import locked_append, numbered_lines, refuse_links, without_folders, write_atomically
 from ganzoo.registry import strict

@@ -25,7 +25,6 @@ from ganzoo.config.schema import (
     MetricName,
     OneLine,
     Recipe,
-    Section,
     Threads,
     combination,
     refuse_unless_mapping,
@@ -36,7 +35,7 @@ from ganzoo.evaluation.requests import fitting_metrics
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import HEADLINE, check_file_name
-from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.strict import Section, ValidationFailed, ValidationIssue, issues
 from ganzoo_studies.matrix import Job, job_of
 
 BASELINE: Final = "baseline"
@@ -588,10 +587,9 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     except ValidationError as error:
         raise _refusal(issues(error, Study, named, filled_in=("name",)), path) from error
     wrong = [
-        ValidationIssue.of(error, "measures", index)
+        ValidationIssue.of(fault, "measures", index)
         for index, measure in enumerate(study.measures)
-        if measure.metric != HEADLINE
-        for error in wrong_metric(measure.metric, zoo)
+        if measure.metric != HEADLINE and (fault := wrong_metric(measure.metric, zoo))
     ]
     wrong += [
         ValidationIssue(("measures", index), wrong_way)

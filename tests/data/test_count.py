@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import training_digest
 from ganzoo.data import part_of
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry

@@ -17,9 +17,8 @@ import torch
 
 from ganzoo import AdversarialLoss, Images
 from ganzoo.api.dataset import png
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import Until
+from ganzoo.config.schema import Until, training_digest
 from ganzoo.errors import GanzooError, HungUp, Interrupted, RunError, StopAtOnce, Terminated, foreign_code
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry

@@ -12,8 +12,8 @@ import torch
 
 from ganzoo import cli
 from ganzoo.cli.run import continuation
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry

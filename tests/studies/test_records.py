@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo_studies import records

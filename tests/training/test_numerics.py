@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ganzoo import AdversarialLoss, cli
-from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry

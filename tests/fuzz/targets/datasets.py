@@ -78,7 +78,9 @@ class Targets:
         path = str(Path(random.choice(PATHS)))
         entry = self.zoo.datasets.get("image-folder")
         options = {"path": path, "size": random.choice((None, None, 8)), "channels": random.choice((1, 3))}
-        entry.factory(random.choice(("train", "test")), random.choice((folder, folder, None)), **entry.check(options))
+        entry.factory(
+            random.choice(("train", "test")), random.choice((folder, folder, None)), **entry.options.check(options)
+        )
 
 
 def _trap(random: Random, folder: Path) -> None:
