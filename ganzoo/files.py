@@ -150,7 +150,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):  # a read-only disk refuses this too, and would be blamed on the temporary name
             temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with suppress(OSError):  # Windows cannot open a folder, and some network file systems cannot sync one
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def temporary_name(path: Path) -> Path:
@@ -169,12 +174,11 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
     for temporary in folder.glob(f".{'*' if name == '*' else glob.escape(name)}.*.tmp"):
         with suppress(OSError):  # gone in the meantime
             old = sole_writer or time.time() - temporary.lstat().st_mtime > DAY
-            if not TEMPORARY.search(temporary.name) or not old:
-                continue
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink()
+            if old and TEMPORARY.search(temporary.name):
+                if temporary.is_dir():
+                    shutil.rmtree(temporary, ignore_errors=True)
+                else:
+                    temporary.unlink()
 
 
 def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
@@ -284,21 +288,10 @@ def _end_last_line(descriptor: int) -> None:
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
         start = content.rfind(b"\n") + 1
         line = content[start:]
-    if not line:
-        return
-    if _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):
+    if line and _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):
         os.ftruncate(descriptor, start)
-    else:
+    elif line:
         os.write(descriptor, b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # Windows cannot open a folder, and some network file systems cannot sync one
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def child_python(module: str, *arguments: str) -> list[str]:
