@@ -23,7 +23,6 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 
 Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
-SEED = 0
 VALIDATION = 10_000
 """How many images are held out by default: the number of MNIST's test images."""
 
@@ -90,7 +89,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     if not count:
         return train
     # A smaller count is a subset of a larger one.
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     return train.rows(order[:count].sort().values)
 
 
@@ -143,14 +142,13 @@ def as_dataset(data: Any) -> Dataset:
     if len({picture.shape for picture in pictures}) > 1:
         raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
     labelled = len(classes) == len(pictures) and min(classes) >= 0
-    names = getattr(data, "classes", None) or ()
     kind = type(data).__name__
     return Dataset(
         kind.lower(),
         "train" if getattr(data, "train", False) else "test",
         torch.stack(pictures),
         torch.tensor(classes) if labelled else None,
-        tuple(map(str, names)) if labelled else (),
+        tuple(map(str, getattr(data, "classes", None) or ())) if labelled else (),
         # torchvision's class names match our dataset names except for hyphens: FashionMNIST.
         domain=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
     )

@@ -100,16 +100,14 @@ MADE = "made by ganzoo"
 
 def begins_like(path: Path, *marks: str) -> bool:
     """Whether a file is one of ours: not a link, and with these texts near its start (``MADE`` may be at its end)."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            return False
-        with path.open("rb") as file:
-            ends = file.read(4000)
-            file.seek(max(0, path.stat().st_size - 200))
-            ends += file.read() if MADE in marks else b""
-    except OSError:
-        return False
-    return all(mark.encode() in ends for mark in marks)
+    with suppress(OSError):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                ends = file.read(4000)
+                file.seek(max(0, path.stat().st_size - 200))
+                ends += file.read() if MADE in marks else b""
+            return all(mark.encode() in ends for mark in marks)
+    return False
 
 
 def refuse_to_overwrite(path: Path, *, ours: bool, command: str, remedy: str) -> None:

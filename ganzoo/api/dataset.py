@@ -32,8 +32,6 @@ MAX_HERTZ = 1_000_000
 """The highest sample rate of sound, in Hz: higher than that of any recording."""
 PLOT = 384
 """Width and height of a plot of points or sound, in pixels."""
-OVERVIEW = 2500
-"""Points in an overview: enough to show their density."""
 
 
 class Modality(ABC):
@@ -233,8 +231,8 @@ class Points(Modality):
         return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
 
     def overview_size(self, columns: int, rows: int) -> int:
-        """Many more than for images, because a single point shows little."""
-        return OVERVIEW
+        """Many more than for images: enough to show their density."""
+        return 2500
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """Grey dots on black at the first two coordinates (right, up), brighter where more points share a pixel.
@@ -329,10 +327,6 @@ class Audio(Modality):
         write_atomically(path, buffer.getvalue())
 
 
-BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
-"""The modalities that can be restored from a run folder's record alone, without its dataset."""
-
-
 def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Modality | None:
     """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows.
 
@@ -344,7 +338,7 @@ def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Mod
     Raises:
         GanzooError: The modality does not accept the options.
     """
-    kind = next((one for one in BUILT_IN if one.name == name), None)
+    kind = {one.name: one for one in (Images, Points, Audio)}.get(name)
     if kind is None:
         return None
     try:
