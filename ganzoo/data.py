@@ -35,15 +35,7 @@ def load_part(
     validation: int = 0,
     count: int = 0,
 ) -> Dataset:
-    """A part of a registered dataset.
-
-    Args:
-        entry: The dataset.
-        options: Its options, checked.
-        data_dir: Where the user keeps dataset files.
-        part: Which part; ``train`` excludes the images of ``validation``.
-        validation: How many training images are held out.
-        count: How many of the remaining ones to train on; 0 means all.
+    """A part of a registered dataset; see ``part_of``.
 
     Raises:
         GanzooError: The dataset cannot be loaded or reports another name or split, or no images are held out for
@@ -62,6 +54,12 @@ def load_part(
 
 def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
     """The images to train on, or those held out for validation, in the order of the training images.
+
+    Args:
+        train: All training images.
+        part: Which part; ``train`` excludes the images held out for validation.
+        validation: How many training images are held out.
+        count: How many of the remaining ones to train on; 0 means all.
 
     Raises:
         GanzooError: None are held out for validation, none would be left to train on, or fewer than ``count`` are left.
@@ -98,7 +96,7 @@ IN_MEMORY = "in-memory"
 
 
 def as_dataset(data: Any) -> Dataset:
-    """A dataset in memory.
+    """A dataset in memory, from what users pass in Python.
 
     Args:
         data: A ``ganzoo.Dataset``; a tensor of images (n, c, h, w), or a pair of images and labels (n,); or a torch

@@ -314,8 +314,9 @@ class AdversarialGame(Objective):
                 # As much in total as in the player's own updates, however many of those a step has.
                 factor = term.every_steps * self.turns.get(player, 1) / self.turns.get(name, 1)
                 lazy = partial(self._lazy_loss, player, term, factor)
-                trained = self._trained(player, [term])
-                phases.append(Phase(name, trained, lazy, every_steps=term.every_steps, after=after))
+                phases.append(
+                    Phase(name, self._trained(player, [term]), lazy, every_steps=term.every_steps, after=after)
+                )
         return phases
 
     def _trained(self, player: Player, terms: Sequence[Regularizer]) -> tuple[str, ...]:

@@ -197,7 +197,22 @@ class Images(Modality):
         return samples[:, 0] if samples.shape[1] == 1 else samples.permute(0, 2, 3, 1).contiguous()
 
 
-class Points(Modality):
+class _Continuous(Modality):
+    """Samples that are never quantised."""
+
+    stored = torch.float32
+    quantisation = "none"
+
+    def to_network(self, samples: Tensor) -> Tensor:
+        """The samples themselves."""
+        return samples
+
+    def check(self, samples: Tensor) -> str | None:
+        """Values outside of [-1, 1] are wrong, because generators end in tanh."""
+        return None if bool((samples.abs() <= 1).all()) else f"{self.name} outside of [-1, 1], or NaN"
+
+
+class Points(_Continuous):
     """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images also accept.
 
     Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
@@ -207,8 +222,6 @@ class Points(Modality):
     """
 
     name = "points"
-    stored = torch.float32
-    quantisation = "none"
 
     def __init__(self, *shape: int) -> None:
         if len(shape) != 3 or shape[:2] != (1, 1):
@@ -218,17 +231,9 @@ class Points(Modality):
     def __str__(self) -> str:
         return f"points of {self.shape[-1]} dimensions"
 
-    def to_network(self, samples: Tensor) -> Tensor:
-        """The points themselves."""
-        return samples
-
     def from_network(self, outputs: Tensor) -> Tensor:
         """The points as float32."""
         return outputs.float()
-
-    def check(self, samples: Tensor) -> str | None:
-        """Points outside of [-1, 1] are wrong, because generators end in tanh."""
-        return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
 
     def overview_size(self, columns: int, rows: int) -> int:
         """Many more than for images: enough to show their density."""
@@ -255,7 +260,7 @@ class Points(Modality):
         return samples[:, 0]
 
 
-class Audio(Modality):
+class Audio(_Continuous):
     """Mono sound: ``Audio(1, length)``, stored as float32 in [-1, 1] and written as 16-bit WAV.
 
     Args:
@@ -267,8 +272,6 @@ class Audio(Modality):
     """
 
     name = "audio"
-    stored = torch.float32
-    quantisation = "none"
     suffixes = (".wav", ".png", ".npz")
 
     def __init__(self, *shape: int, rate: int = 16_000) -> None:
@@ -286,17 +289,9 @@ class Audio(Modality):
     def __str__(self) -> str:
         return f"sounds of {self.shape[-1]:,} samples at {self.rate:,} Hz"
 
-    def to_network(self, samples: Tensor) -> Tensor:
-        """The waves themselves."""
-        return samples
-
     def from_network(self, outputs: Tensor) -> Tensor:
         """The waves as float32, clamped to [-1, 1]."""
         return outputs.float().clamp(-1, 1)
-
-    def check(self, samples: Tensor) -> str | None:
-        """Values outside of [-1, 1] are wrong."""
-        return None if bool((samples.abs() <= 1).all()) else "sound outside of [-1, 1], or NaN"
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """Waveforms on black, one above the other; each column of pixels spans the range of the values it covers."""
@@ -320,24 +315,13 @@ class Audio(Modality):
 
         buffer = BytesIO()
         with wave.open(buffer, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(self.rate)
+            file.setparams((1, 2, self.rate, 0, "NONE", "not compressed"))  # one channel of two bytes
             file.writeframes((samples.flatten() * 32767).round().to(torch.int16).numpy().astype("<i2").tobytes())
         write_atomically(path, buffer.getvalue())
 
 
 def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Modality | None:
-    """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows.
-
-    Args:
-        name: The modality's name.
-        shape: The shape of one sample.
-        options: As ``Modality.options`` returned them.
-
-    Raises:
-        GanzooError: The modality does not accept the options.
-    """
+    """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows."""
     kind = {one.name: one for one in (Images, Points, Audio)}.get(name)
     if kind is None:
         return None

@@ -62,11 +62,7 @@ def max_bytes() -> int:
 
 
 def machine_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of memory that this process may use: the machine's, or less in a container. None if unknown.
-
-    Args:
-        root: Where ``/proc`` and ``/sys`` are.
-    """
+    """Bytes of memory that this process may use: the machine's, or less in a container. None if unknown."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -79,11 +75,7 @@ def machine_memory(root: Path = Path("/")) -> int | None:
 
 
 def control_groups(root: Path = Path("/")) -> set[str]:
-    """The control groups of this process and their ancestors, whose limits also apply to it; "" is the root.
-
-    Args:
-        root: Where ``/proc`` is.
-    """
+    """The control groups of this process and their ancestors, whose limits also apply to it; "" is the root."""
     groups = {""}  # in a container, usually the process's own
     with suppress(OSError, ValueError, IndexError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
@@ -164,14 +156,14 @@ class ZippedFiles(AbstractContextManager["ZippedFiles"]):
             GanzooError: It is damaged, encrypted or too large.
         """
         info = self._archive.getinfo(name)
-        if info.flag_bits & 1:
-            raise GanzooError(f"{self.path} is encrypted.", "Pack it without a password.")
         if info.file_size > MAX_ZIPPED_BYTES:
             raise GanzooError(f"{name} in {self.path} has {info.file_size:,} bytes, too many for one picture.")
         try:
             return io.BytesIO(self._archive.read(info)), info.compress_size
         except DAMAGE as error:
-            raise GanzooError(f"{name} in {self.path} is damaged ({error}).", "Pack it again.") from error
+            raise GanzooError(
+                f"{name} in {self.path} cannot be read ({error}).", "Pack it again, without a password."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -236,15 +228,11 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
 
 
 def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, np.ndarray[Any, Any]]:
-    """Arrays of plain numbers from a ``numpy.savez`` file; nothing is unpickled.
-
-    Args:
-        path: The file.
-        names: Names of the arrays; missing ones are left out.
-        remedy: How to write a valid file, for the messages.
+    """Those of the named arrays that a ``numpy.savez`` file holds: plain numbers, since nothing is unpickled.
 
     Raises:
-        GanzooError: The file or an array is damaged, too large, or holds Python objects.
+        GanzooError: The file or an array is damaged, too large, or holds Python objects; ``remedy`` says how to write
+            a valid one.
     """
     arrays = {}
     what = str(path)
