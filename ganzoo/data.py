@@ -214,10 +214,10 @@ class Sampler:
 
     Args:
         dataset: The dataset, in the host's memory.
-        batch_size: Rows in a batch.
+        batch_size: Rows in a batch, of which only ``rows`` are gathered.
         seed: The same seed gives the same batches on every device.
         device: The device of the batches.
-        rows: Which rows of each batch to return; the others are not gathered.
+        rows: Which rows of each batch to return.
         streamed: Whether to stream the dataset. None means only if it takes more than half of a GPU's free memory.
         log: Called with a message if the dataset does not fit.
 
