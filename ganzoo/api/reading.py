@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import stat
 import struct
@@ -51,7 +52,17 @@ MAX_ARRAY_HEADER = 10_000
 MAX_ZIPPED_BYTES = 2**28
 """The most bytes in one of these files: more than any picture of ``MAX_PIXELS`` takes uncompressed."""
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, OverflowError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 """The exceptions that Python's archive readers raise."""
 
 

@@ -220,6 +220,17 @@ def test_a_truncated_archive_is_refused(tmp_path):
         read_pictures(path)
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_archive_with_other_bytes_in_its_middle_is_refused(tmp_path, packing):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", packing) as archive:
+        archive.writestr("images.npy", npy_header("|u1", (100, 28, 28)) + np.random.default_rng(0).bytes(78_400))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[60:90] = b"\xff" * 30
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(GanzooError, match="The array 'images' in .* cannot be read"):
+        read_pictures(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
