@@ -10,23 +10,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
 
 from ganzoo.api.dataset import Dataset, Part, Split
 from ganzoo.errors import GanzooError
+from ganzoo.registry.registry import Entry
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch.utils.data import Dataset as TorchDataset
-
-    from ganzoo.registry.registry import Entry
-
-    Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
-
-SEED = 0
+Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
 VALIDATION = 10_000
 """How many images are held out by default: the number of MNIST's test images."""
 
@@ -39,15 +35,7 @@ def load_part(
     validation: int = 0,
     count: int = 0,
 ) -> Dataset:
-    """A part of a registered dataset.
-
-    Args:
-        entry: The dataset.
-        options: Its options, checked.
-        data_dir: Where the user keeps dataset files.
-        part: Which part; ``train`` excludes the images of ``validation``.
-        validation: How many training images are held out.
-        count: How many of the remaining ones to train on; 0 means all.
+    """A part of a registered dataset; see ``part_of``.
 
     Raises:
         GanzooError: The dataset cannot be loaded or reports another name or split, or no images are held out for
@@ -67,6 +55,12 @@ def load_part(
 def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
     """The images to train on, or those held out for validation, in the order of the training images.
 
+    Args:
+        train: All training images.
+        part: Which part; ``train`` excludes the images held out for validation.
+        validation: How many training images are held out.
+        count: How many of the remaining ones to train on; 0 means all.
+
     Raises:
         GanzooError: None are held out for validation, none would be left to train on, or fewer than ``count`` are left.
     """
@@ -75,29 +69,25 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
             "No images were held out for validation.",
             "Train with --set dataset.validation=10000, or score against --split test (in Python split='test').",
         )
-    if not validation:
-        return _first(train, count)
     if validation >= len(train):
         raise GanzooError(
             f"dataset.validation is {validation:,}, but '{train.name}' has {len(train):,} training images.",
             "Hold out fewer; some must remain for training.",
         )
-    held_out = train.held_out(validation)
-    if part == "validation":
-        return replace(train.rows(held_out), split="validation")
-    return _first(train.rows(~held_out), count)
-
-
-def _first(train: Dataset, count: int) -> Dataset:
-    """A seeded choice of images, in the order of the training images; a smaller count is a subset of a larger one."""
-    if not count:
-        return train
+    if validation:
+        held_out = train.held_out(validation)
+        if part == "validation":
+            return replace(train.rows(held_out), split="validation")
+        train = train.rows(~held_out)
     if count > len(train):
         raise GanzooError(
             f"dataset.count is {count:,}, but '{train.name}' has {len(train):,} images to train on.",
             "Set it lower, or leave it out to train on all.",
         )
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
+    if not count:
+        return train
+    # A smaller count is a subset of a larger one.
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     return train.rows(order[:count].sort().values)
 
 
@@ -106,7 +96,7 @@ IN_MEMORY = "in-memory"
 
 
 def as_dataset(data: Any) -> Dataset:
-    """A dataset in memory.
+    """A dataset in memory, from what users pass in Python.
 
     Args:
         data: A ``ganzoo.Dataset``; a tensor of images (n, c, h, w), or a pair of images and labels (n,); or a torch
@@ -125,30 +115,14 @@ def as_dataset(data: Any) -> Dataset:
         return Dataset(IN_MEMORY, "train", _levels(data))
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         images, labels = data
-        if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
-            raise GanzooError(
-                f"The labels are of type {str(labels.dtype).removeprefix('torch.')}.",
-                "Labels are whole numbers, one per image.",
-            )
-        return Dataset(IN_MEMORY, "train", _levels(images), labels.long())
-    if isinstance(data, tuple | list) and len(data) == 2:
-        first, second = (getattr(part, "ndim", 0) for part in data)
-        # Neither many images nor a row of numbers is one image, so these are not a dataset of two.
-        if first == 4 or (first == 3 and (second == 1 or isinstance(data[1], tuple | list))):
-            raise GanzooError(
-                f"Not images and labels: a {type(data).__name__} of {' and '.join(type(p).__name__ for p in data)}.",
-                "Give a tuple of two tensors, images (n, c, h, w) and labels (n,).",
-            )
-    if isinstance(data, Mapping):
+        whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        return Dataset(IN_MEMORY, "train", _levels(images), labels.long() if whole else labels)
+    is_sized = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, Mapping)
+    if not is_sized or len(data) == 0:
         raise GanzooError(
             f"Not a dataset: {type(data).__name__}.",
-            "Give a registered dataset by its name alone; its options belong in a recipe, as in "
-            "ganzoo.recipe(..., dataset={'name': ...}).",
-        )
-    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
-        raise GanzooError(
-            f"Not a dataset: {type(data).__name__}.",
-            "Give a registered name, a ganzoo.Dataset, a tensor of images, or a torch Dataset that has a length.",
+            "Give a registered dataset by its name alone (its options belong in a recipe, as in ganzoo.recipe(..., "
+            "dataset={'name': ...})), a ganzoo.Dataset, a tensor of images, or a torch Dataset that has a length.",
         )
     pictures, classes = [], []
     for index in range(len(data)):
@@ -166,26 +140,31 @@ def as_dataset(data: Any) -> Dataset:
     if len({picture.shape for picture in pictures}) > 1:
         raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
     labelled = len(classes) == len(pictures) and min(classes) >= 0
-    names = getattr(data, "classes", None) or ()
     kind = type(data).__name__
     return Dataset(
         kind.lower(),
         "train" if getattr(data, "train", False) else "test",
         torch.stack(pictures),
         torch.tensor(classes) if labelled else None,
-        tuple(map(str, names)) if labelled else (),
+        tuple(map(str, getattr(data, "classes", None) or ())) if labelled else (),
         # torchvision's class names match our dataset names except for hyphens: FashionMNIST.
         domain=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
     )
 
 
 def _image(picture: Any) -> Tensor:
-    """uint8 (c, h, w)."""
-    import numpy as np
-    from PIL import Image
-
-    picture = _opaque(picture) if isinstance(picture, Image.Image) else picture
-    remedy = "An image is uint8 and grey or RGB: a tensor (c, h, w) or (h, w), or an array (h, w, c) or (h, w)."
+    """uint8 (c, h, w); PIL images are laid on white where they are transparent."""
+    if isinstance(picture, Image.Image):
+        if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+            raise GanzooError(f"The dataset returns PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
+        mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
+        if picture.has_transparency_data:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        picture = picture.convert(mode)
+    remedy = (
+        "An image is uint8 and grey or RGB: a tensor (c, h, w) or (h, w), or an array (h, w, c) or (h, w). Give images "
+        "and labels as a tuple of two tensors, (n, c, h, w) and (n,)."
+    )
     try:
         image = picture if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
     except TypeError as error:  # a mapping, or text
@@ -200,18 +179,6 @@ def _image(picture: Any) -> Tensor:
             remedy,
         )
     return image
-
-
-def _opaque(picture: Image) -> Image:
-    """A PIL image in grey (L) or RGB, laid on white where it is transparent."""
-    from PIL import Image
-
-    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise GanzooError(f"The dataset returns PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
-    opaque = picture
-    if picture.has_transparency_data:
-        opaque = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    return opaque.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
 
 
 def _levels(images: Tensor) -> Tensor:
@@ -236,10 +203,6 @@ SHARE = 0.5
 ALL = slice(None)
 """Every row of a batch; if several processes train together, each takes its own rows."""
 
-State = dict[str, "Tensor | int"]
-Columns = dict[str, Tensor]
-"""A batch by name: ``image`` float32 in [-1, 1], ``label`` int64, and the dataset's additional columns."""
-
 
 class Sampler:
     """Returns batches in random order; each epoch contains each row exactly once.
@@ -251,10 +214,10 @@ class Sampler:
 
     Args:
         dataset: The dataset, in the host's memory.
-        batch_size: Rows in a batch.
+        batch_size: Rows in a batch, of which only ``rows`` are gathered.
         seed: The same seed gives the same batches on every device.
         device: The device of the batches.
-        rows: Which rows of each batch to return; the others are not gathered.
+        rows: Which rows of each batch to return.
         streamed: Whether to stream the dataset. None means only if it takes more than half of a GPU's free memory.
         log: Called with a message if the dataset does not fit.
 
@@ -305,8 +268,13 @@ class Sampler:
         pinned = order.pin_memory() if self._place.type == "cuda" else order
         self._order_in_place = pinned.to(self._place, non_blocking=True)
 
-    def _next_rows(self) -> Tensor:
-        """The indices of the next batch, int64 (batch_size,)."""
+    def next(self) -> dict[str, Tensor]:
+        """The next batch, in new memory on the device, which is not waited for.
+
+        Returns:
+            ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros if the dataset has
+            none; and the dataset's additional columns, unchanged.
+        """
         chosen = self._order_in_place[self._cursor : self._cursor + self._batch_size]
         self._cursor += self._batch_size
         missing = self._batch_size - len(chosen)
@@ -314,16 +282,7 @@ class Sampler:
             self._use(torch.randperm(len(self._order), generator=self._generator))
             self._cursor = missing
             chosen = torch.cat([chosen, self._order_in_place[:missing]])
-        return chosen
-
-    def next(self) -> Columns:
-        """The next batch, in new memory on the device, which is not waited for.
-
-        Returns:
-            ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros if the dataset has
-            none; and the dataset's additional columns, unchanged.
-        """
-        chosen = self._next_rows()[self._rows]
+        chosen = chosen[self._rows]
         batch = {}
         for name, column in self._columns.items():
             gathered = None
@@ -333,7 +292,7 @@ class Sampler:
             batch[name] = rows.to(self._device, non_blocking=True)
         return batch | {"image": self._modality.to_network(batch["image"])}
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Tensor | int]:
         """Everything that the next batches depend on: tensors that are never changed in place, and integers."""
         return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
 

@@ -32,14 +32,9 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp$")
 
 
 def refuse_links(path: Path, within: Path) -> Path:
-    """Check that a path can be written without leaving a folder: a stranger's clone may contain links to your files.
+    """The path, once it is clear that writing it leaves no folder: a stranger's clone may hold links to your files.
 
-    Args:
-        path: The path to be written; it need not exist.
-        within: The folder that the user named, which may itself be a link or be reached through one.
-
-    Returns:
-        The path.
+    ``within`` is the folder that the user named, which may itself be a link or be reached through one.
 
     Raises:
         GanzooError: The path, or a folder between ``within`` and it, is a link.
@@ -79,12 +74,7 @@ def default_folder(*parts: str) -> Path:
 
 
 def similar(path: Path, suits: Callable[[Path], bool]) -> str:
-    """A hint for a path that does not exist: ``"Did you mean runs/dcgan-mnist?"``, or ``""`` if none is close.
-
-    Args:
-        path: The path as typed.
-        suits: Whether an entry of its folder may be suggested.
-    """
+    """A hint for a path that does not exist: ``"Did you mean runs/dcgan-mnist?"``, or ``""`` if none is close."""
     try:
         names = sorted((entry.name for entry in path.parent.iterdir() if suits(entry)), key=len)
     except (OSError, ValueError):  # there is no such folder, or it cannot be read
@@ -100,26 +90,18 @@ MADE = "made by ganzoo"
 
 def begins_like(path: Path, *marks: str) -> bool:
     """Whether a file is one of ours: not a link, and with these texts near its start (``MADE`` may be at its end)."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            return False
-        with path.open("rb") as file:
-            ends = file.read(4000)
-            file.seek(max(0, path.stat().st_size - 200))
-            ends += file.read() if MADE in marks else b""
-    except OSError:
-        return False
-    return all(mark.encode() in ends for mark in marks)
+    with suppress(OSError):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                ends = file.read(4000)
+                file.seek(max(0, path.stat().st_size - 200))
+                ends += file.read() if MADE in marks else b""
+            return all(mark.encode() in ends for mark in marks)
+    return False
 
 
 def refuse_to_overwrite(path: Path, *, ours: bool, command: str, remedy: str) -> None:
-    """Refuse to overwrite a file or folder that the command did not make.
-
-    Args:
-        path: Where the command is about to write; it need not exist.
-        ours: Whether the command made the existing file or folder.
-        command: The command, without ``ganzoo``.
-        remedy: What to do about it.
+    """Refuse to overwrite a file or folder, unless it is ``ours``: made by the command, named without ``ganzoo``.
 
     Raises:
         GanzooError: The path exists, and the command did not make it.
@@ -150,7 +132,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):  # a read-only disk refuses this too, and would be blamed on the temporary name
             temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with suppress(OSError):  # Windows cannot open a folder, and some network file systems cannot sync one
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def temporary_name(path: Path) -> Path:
@@ -159,33 +146,25 @@ def temporary_name(path: Path) -> Path:
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
-    """Remove temporary files and folders that killed processes left behind: no write takes a day.
+    """Remove temporary files and folders that killed processes left behind, for one name or all: no write takes a day.
 
-    Args:
-        folder: The folder to clean.
-        name: Remove only those for this name; default: all.
-        sole_writer: No other process writes here, so the age does not matter.
+    Their age does not matter to a folder's ``sole_writer``.
     """
     for temporary in folder.glob(f".{'*' if name == '*' else glob.escape(name)}.*.tmp"):
         with suppress(OSError):  # gone in the meantime
             old = sole_writer or time.time() - temporary.lstat().st_mtime > DAY
-            if not TEMPORARY.search(temporary.name) or not old:
-                continue
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink()
+            if old and TEMPORARY.search(temporary.name):
+                if temporary.is_dir():
+                    shutil.rmtree(temporary, ignore_errors=True)
+                else:
+                    temporary.unlink()
 
 
 def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
     """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
 
     Other processes may append to the file as well: a lock, the hidden ``.NAME.lock`` next to it, prevents losing lines.
-
-    Args:
-        path: Created if missing.
-        records: One line each.
-        durable: Return only once the lines are on the disk.
+    With ``durable``, the lines are on the disk when it returns.
 
     Returns:
         The file's size in bytes before and after.
@@ -225,12 +204,9 @@ def numbered_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    Damaged lines stay in the file, and are skipped with a warning that gives their numbers. A last line without a
-    newline is skipped silently: it is still being written, or a crash cut it short.
-
-    Args:
-        path: The file.
-        is_complete: Whether a record is complete; the line of an incomplete record counts as damaged.
+    Damaged lines, which include records that are not complete, stay in the file, and are skipped with a warning that
+    gives their numbers. A last line without a newline is skipped silently: it is still being written, or a crash cut it
+    short.
     """
     if not path.exists():
         return []
@@ -284,31 +260,16 @@ def _end_last_line(descriptor: int) -> None:
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
         start = content.rfind(b"\n") + 1
         line = content[start:]
-    if not line:
-        return
-    if _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):
+    if line and _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):
         os.ftruncate(descriptor, start)
-    else:
+    elif line:
         os.write(descriptor, b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # Windows cannot open a folder, and some network file systems cannot sync one
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def child_python(module: str, *arguments: str) -> list[str]:
     """The command that runs a module in a child process, like ``python -m``, but never imports from the working folder.
 
     ``python -m`` puts the working folder first on the path, where a file called ``yaml.py`` would shadow a library.
-
-    Args:
-        module: Dotted name of an installed module.
-        arguments: The rest of ``sys.argv``.
     """
     if sys.version_info >= (3, 11):
         return [sys.executable, "-P", "-m", module, *arguments]

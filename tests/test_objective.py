@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ganzoo import (
     Augmentation,
     Batch,
-    GanzooError,
     GaussianPrior,
     Objective,
     Phase,
@@ -83,8 +82,3 @@ def test_a_context_made_by_hand_names_what_it_lacks(name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         getattr(turn(), name)(torch.zeros(2, 3))
     assert str(caught.value) == "This context was created without the function that was called."
-
-
-def test_a_regularizer_applies_at_least_every_some_steps():
-    with pytest.raises(GanzooError, match="every_steps must be at least 1, not 0"):
-        Regularizer(every_steps=0)

@@ -248,7 +248,7 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     arrays = {"images": np.zeros((2, 8, 8), "uint8"), name: np.array([Touch(), Touch()], dtype=object)}
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(GanzooError, match="pickled"):
+    with pytest.raises(GanzooError, match="allow_pickle=False"):
         read_pictures(tmp_path / "x.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +73,6 @@ class RegularizerContext:
 
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
-    _real: Tensor | None = None
-    _fake: Tensor | None = None
-    _clean_fake: Tensor | None = None
 
     def __init__(
         self,
@@ -93,27 +90,27 @@ class RegularizerContext:
         self.networks, self.critic, self.batch, self._fakes = networks, critic, batch, fakes
         self.augment = augment or (lambda images: images)
         self.condition, self.generate, self.features, self.player = condition, generate, features, player
+        self._made: dict[str, Tensor] = {}
+
+    def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        if name not in self._made:  # torch.compile cannot trace functools.cached_property
+            self._made[name] = make()
+        return self._made[name]
 
     @property
     def real(self) -> Tensor:
         """Real images (n, c, h, w) as the discriminator sees them, after augmentation."""
-        if self._real is None:
-            self._real = self.augment(self.batch.real)
-        return self._real
+        return self._once("real", lambda: self.augment(self.batch.real))
 
     @property
     def clean_fake(self) -> Tensor:
         """Fake images (n, c, h, w) before augmentation; only in a generator phase do they carry its graph."""
-        if self._clean_fake is None:
-            self._clean_fake = self._fakes()
-        return self._clean_fake
+        return self._once("clean_fake", self._fakes)
 
     @property
     def fake(self) -> Tensor:
         """The same fake images as the discriminator sees them, after augmentation."""
-        if self._fake is None:
-            self._fake = self.augment(self.clean_fake)
-        return self._fake
+        return self._once("fake", lambda: self.augment(self.clean_fake))
 
     def augmented_critic(self, images: Tensor) -> Tensor:
         """Augment images (n, c, h, w), and return their logits (n,).
@@ -165,8 +162,6 @@ class Regularizer(nn.Module):
 
     def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1) -> None:
         super().__init__()
-        if every_steps < 1:
-            raise GanzooError(f"every_steps must be at least 1, not {every_steps}.")
         self.weight = weight
         self.every_steps = every_steps
 
@@ -220,39 +215,6 @@ class Augmentation(nn.Module):
 
     def observe(self, real_logits: Tensor) -> None:
         """Called without gradients in each discriminator phase with the real logits (n,) (adaptive augmentation)."""
-
-
-PlayerLoss = Callable[[Sequence[Regularizer], Networks, Batch], Losses]
-
-
-class _Critic:
-    """The discriminator as a function of images alone, which computes the features of each tensor once."""
-
-    def __init__(
-        self, discriminator: nn.Module, condition: tuple[Tensor, ...], n: int, terms: Sequence[Regularizer]
-    ) -> None:
-        self._discriminator, self._condition, self._n = discriminator, condition, n
-        self._features: dict[Tensor, Tensor] = {}
-        self.reads_features = any(term.reads_features for term in terms)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Float32 logits (n,) of images (n, c, h, w)."""
-        if self.reads_features:
-            head: Callable[..., Tensor] = self._discriminator.head  # type: ignore[assignment]
-            return head(self.features(images), *self._labels(images)).float()
-        logits: Tensor = self._discriminator(images, *self._labels(images))
-        return logits.float()
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features (n, feature_width) of images (n, c, h, w)."""
-        if images not in self._features:  # a tensor's hash is its identity
-            features: Callable[..., Tensor] = self._discriminator.features  # type: ignore[assignment]
-            self._features[images] = features(images, *self._labels(images))
-        return self._features[images]
-
-    def _labels(self, images: Tensor) -> Sequence[Tensor]:
-        times = len(images) // self._n  # 2 if real images and fakes are judged in one pass
-        return self._condition if times == 1 else [label.repeat(times) for label in self._condition]
 
 
 class AdversarialGame(Objective):
@@ -336,7 +298,7 @@ class AdversarialGame(Objective):
             *self._player("generator", self.generator_loss),
         ]
 
-    def _player(self, player: Player, loss: PlayerLoss) -> list[Phase]:
+    def _player(self, player: Player, loss: Callable[[Sequence[Regularizer], Networks, Batch], Losses]) -> list[Phase]:
         terms = [term for term in self._terms if term.side in (player, "both")]
         every_step = [term for term in terms if term.every_steps == 1]
 
@@ -352,8 +314,9 @@ class AdversarialGame(Objective):
                 # As much in total as in the player's own updates, however many of those a step has.
                 factor = term.every_steps * self.turns.get(player, 1) / self.turns.get(name, 1)
                 lazy = partial(self._lazy_loss, player, term, factor)
-                trained = self._trained(player, [term])
-                phases.append(Phase(name, trained, lazy, every_steps=term.every_steps, after=after))
+                phases.append(
+                    Phase(name, self._trained(player, [term]), lazy, every_steps=term.every_steps, after=after)
+                )
         return phases
 
     def _trained(self, player: Player, terms: Sequence[Regularizer]) -> tuple[str, ...]:
@@ -388,6 +351,24 @@ class AdversarialGame(Objective):
         self, player: Player, terms: Sequence[Regularizer], networks: Networks, batch: Batch
     ) -> RegularizerContext:
         """The context of a player's phase with these regularizers; only the generator's fakes carry its graph."""
+        discriminator: Any = networks["discriminator"]
+        condition, columns = self.condition(batch.label), batch.columns(self.generates_from)
+        shares_features = any(term.reads_features for term in terms)
+        known: dict[Tensor, Tensor] = {}
+
+        def labels(images: Tensor) -> Sequence[Tensor]:
+            times = len(images) // len(batch.label)  # 2 if real images and fakes are judged in one pass
+            return condition if times == 1 else [label.repeat(times) for label in condition]
+
+        def features(images: Tensor) -> Tensor:
+            if images not in known:  # a tensor's hash is its identity
+                known[images] = discriminator.features(images, *labels(images))
+            return known[images]
+
+        def critic(images: Tensor) -> Tensor:
+            if shares_features:
+                return cast("Tensor", discriminator.head(features(images), *labels(images)).float())
+            return cast("Tensor", discriminator(images, *labels(images)).float())
 
         def fakes() -> Tensor:
             # Even if a regularizer reads them first where it needs no gradients itself.
@@ -395,9 +376,6 @@ class AdversarialGame(Objective):
                 fake = self.fakes(networks, batch) if batch.fake is None else batch.fake
             return fake if player == "generator" else fake.detach()
 
-        condition = self.condition(batch.label)
-        critic = _Critic(networks["discriminator"], condition, len(batch.label), terms)
-        columns = batch.columns(self.generates_from)
         return RegularizerContext(
             networks,
             critic,
@@ -406,7 +384,7 @@ class AdversarialGame(Objective):
             augment=self.augmentation,
             condition=condition,
             generate=lambda z: self.generate_from(networks, z, batch.label, columns),
-            features=critic.features,
+            features=features,
             player=player,
         )
 
@@ -417,8 +395,7 @@ class AdversarialGame(Objective):
         return {"loss": term.weight * factor * penalty, "penalty": penalty}
 
 
-def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: RegularizerContext) -> dict[str, Tensor]:
-    total = adversarial
+def _total(total: Tensor, terms: Sequence[Regularizer], context: RegularizerContext) -> dict[str, Tensor]:
     penalties: dict[str, Tensor] = {}
     for term in terms:
         # Two terms may share a name (one regularizer with two settings): both are added, only the last is logged.

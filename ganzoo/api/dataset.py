@@ -14,18 +14,17 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 from zipfile import ZipFile
 
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganzoo.errors import GanzooError, nearest, writing
+from ganzoo.errors import GanzooError, writing
 from ganzoo.files import MADE, refuse_links, write_atomically
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 GAP = 2
 """Black pixels between the images of a grid."""
@@ -33,8 +32,6 @@ MAX_HERTZ = 1_000_000
 """The highest sample rate of sound, in Hz: higher than that of any recording."""
 PLOT = 384
 """Width and height of a plot of points or sound, in pixels."""
-OVERVIEW = 2500
-"""Points in an overview: enough to show their density."""
 
 
 class Modality(ABC):
@@ -200,7 +197,22 @@ class Images(Modality):
         return samples[:, 0] if samples.shape[1] == 1 else samples.permute(0, 2, 3, 1).contiguous()
 
 
-class Points(Modality):
+class _Continuous(Modality):
+    """Samples that are never quantised."""
+
+    stored = torch.float32
+    quantisation = "none"
+
+    def to_network(self, samples: Tensor) -> Tensor:
+        """The samples themselves."""
+        return samples
+
+    def check(self, samples: Tensor) -> str | None:
+        """Values outside of [-1, 1] are wrong, because generators end in tanh."""
+        return None if bool((samples.abs() <= 1).all()) else f"{self.name} outside of [-1, 1], or NaN"
+
+
+class Points(_Continuous):
     """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images also accept.
 
     Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
@@ -210,8 +222,6 @@ class Points(Modality):
     """
 
     name = "points"
-    stored = torch.float32
-    quantisation = "none"
 
     def __init__(self, *shape: int) -> None:
         if len(shape) != 3 or shape[:2] != (1, 1):
@@ -221,21 +231,13 @@ class Points(Modality):
     def __str__(self) -> str:
         return f"points of {self.shape[-1]} dimensions"
 
-    def to_network(self, samples: Tensor) -> Tensor:
-        """The points themselves."""
-        return samples
-
     def from_network(self, outputs: Tensor) -> Tensor:
         """The points as float32."""
         return outputs.float()
 
-    def check(self, samples: Tensor) -> str | None:
-        """Points outside of [-1, 1] are wrong, because generators end in tanh."""
-        return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
-
     def overview_size(self, columns: int, rows: int) -> int:
-        """Many more than for images, because a single point shows little."""
-        return OVERVIEW
+        """Many more than for images: enough to show their density."""
+        return 2500
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """Grey dots on black at the first two coordinates (right, up), brighter where more points share a pixel.
@@ -258,7 +260,7 @@ class Points(Modality):
         return samples[:, 0]
 
 
-class Audio(Modality):
+class Audio(_Continuous):
     """Mono sound: ``Audio(1, length)``, stored as float32 in [-1, 1] and written as 16-bit WAV.
 
     Args:
@@ -270,8 +272,6 @@ class Audio(Modality):
     """
 
     name = "audio"
-    stored = torch.float32
-    quantisation = "none"
     suffixes = (".wav", ".png", ".npz")
 
     def __init__(self, *shape: int, rate: int = 16_000) -> None:
@@ -289,17 +289,9 @@ class Audio(Modality):
     def __str__(self) -> str:
         return f"sounds of {self.shape[-1]:,} samples at {self.rate:,} Hz"
 
-    def to_network(self, samples: Tensor) -> Tensor:
-        """The waves themselves."""
-        return samples
-
     def from_network(self, outputs: Tensor) -> Tensor:
         """The waves as float32, clamped to [-1, 1]."""
         return outputs.float().clamp(-1, 1)
-
-    def check(self, samples: Tensor) -> str | None:
-        """Values outside of [-1, 1] are wrong."""
-        return None if bool((samples.abs() <= 1).all()) else "sound outside of [-1, 1], or NaN"
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """Waveforms on black, one above the other; each column of pixels spans the range of the values it covers."""
@@ -323,29 +315,14 @@ class Audio(Modality):
 
         buffer = BytesIO()
         with wave.open(buffer, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(self.rate)
+            file.setparams((1, 2, self.rate, 0, "NONE", "not compressed"))  # one channel of two bytes
             file.writeframes((samples.flatten() * 32767).round().to(torch.int16).numpy().astype("<i2").tobytes())
         write_atomically(path, buffer.getvalue())
 
 
-BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
-"""The modalities that can be restored from a run folder's record alone, without its dataset."""
-
-
 def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Modality | None:
-    """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows.
-
-    Args:
-        name: The modality's name.
-        shape: The shape of one sample.
-        options: As ``Modality.options`` returned them.
-
-    Raises:
-        GanzooError: The modality does not accept the options.
-    """
-    kind = next((one for one in BUILT_IN if one.name == name), None)
+    """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows."""
+    kind = {one.name: one for one in (Images, Points, Audio)}.get(name)
     if kind is None:
         return None
     try:
@@ -354,33 +331,13 @@ def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Mod
         raise GanzooError(f"The modality '{name}' does not accept the options {dict(options)}.") from error
 
 
-def of_samples(samples: Tensor) -> Modality:
-    """The modality of stored samples that do not name one.
-
-    Raises:
-        GanzooError: They are neither uint8 (n, 1 or 3, h, w) nor float32 (n, 1, 1, d).
-    """
-    if samples.dtype == torch.uint8 and samples.dim() == 4 and samples.shape[1] in (1, 3):
-        return Images(*samples.shape[1:])
-    if samples.dtype == torch.float32 and samples.dim() == 4 and samples.shape[1:3] == (1, 1):
-        return Points(*samples.shape[1:])
-    raise GanzooError(
-        f"Samples of type {samples.dtype} and shape {tuple(samples.shape)} do not fit any modality that ganzoo knows.",
-        "Give uint8 images (n, 1 or 3, height, width) or float32 points (n, 1, 1, d), or name the modality.",
-    )
-
-
 def to_pil(picture: Tensor) -> Image.Image:
     """A uint8 picture (1 or 3, height, width) as a Pillow image."""
-    from PIL import Image
-
     return Image.fromarray((picture[0] if picture.shape[0] == 1 else picture.permute(1, 2, 0)).numpy())
 
 
 def png(picture: Tensor) -> bytes:
     """A uint8 picture (1 or 3, height, width) as a PNG file."""
-    from PIL.PngImagePlugin import PngInfo
-
     buffer, made = BytesIO(), PngInfo()
     made.add_text("Software", MADE)
     to_pil(picture).save(buffer, "PNG", optimize=True, pnginfo=made)
@@ -436,8 +393,6 @@ class Dataset:
         if not self.domain:
             object.__setattr__(self, "domain", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
-        if self.split not in get_args(Part):
-            raise InvalidDataset(f"{who} has an unknown split.", nearest(str(self.split), get_args(Part)))
         for what, values in [("images", self.images), ("labels", self.labels), *self.columns.items()]:
             if not isinstance(values, Tensor) and (what != "labels" or values is not None):
                 raise InvalidDataset(
@@ -445,8 +400,9 @@ class Dataset:
                     "Use torch.from_numpy for an array, and torch.tensor for a list.",
                 )
         if self.modality is None:
+            kind = Images if self.images.dtype == torch.uint8 else Points
             try:
-                object.__setattr__(self, "modality", of_samples(self.images))
+                object.__setattr__(self, "modality", kind(*self.images.shape[1:]))
             except GanzooError as error:
                 raise InvalidDataset(
                     f"{who} returned images of shape {'x'.join(map(str, self.images.shape))} and type "
@@ -460,8 +416,7 @@ class Dataset:
                 f"{who} returned samples of shape {tuple(images.shape)} and type {images.dtype}.",
                 f"Its modality, {modality}, needs {modality.stored} (n, {', '.join(map(str, modality.shape))}).",
             )
-        wrong = modality.check(images)
-        if wrong:
+        if wrong := modality.check(images):
             raise InvalidDataset(f"{who} returned {wrong}.", "Scale or convert them to fit.")
         if labels is not None:
             if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
@@ -470,26 +425,19 @@ class Dataset:
                     "Labels are int64, one per image.",
                 )
             low, high = int(labels.min()), int(labels.max())
-            if low < 0 or (self.classes and high >= len(self.classes)):
-                among = f" for {len(self.classes)} classes" if self.classes else ""
+            if low < 0 or high >= (len(self.classes) or MAX_CLASSES):
                 raise InvalidDataset(
-                    f"{who} returned labels from {low} to {high}{among}.",
+                    f"{who} returned labels from {low} to {high} for "
+                    f"{len(self.classes) or f'up to {MAX_CLASSES}'} classes.",
                     "A label is the position of its class in `classes`, counted from 0.",
                 )
             if not self.classes:
-                if high >= MAX_CLASSES:
-                    raise InvalidDataset(
-                        f"{who} has labels up to {high:,}, which would be more than {MAX_CLASSES:,} classes.",
-                        "Number the classes from 0.",
-                    )
                 object.__setattr__(self, "classes", tuple(map(str, range(high + 1))))
         for name, column in self.columns.items():
-            if name in RESERVED or not name.isidentifier():
-                raise InvalidDataset(f"{who} has a column called '{name}'.", "Use another name.")
-            if len(column) != len(images):
+            if name in RESERVED or not name.isidentifier() or len(column) != len(images):
                 raise InvalidDataset(
-                    f"{who} has {len(column):,} rows in its column '{name}' for {len(images):,} images.",
-                    "Every column has one row per image.",
+                    f"{who} has a column called '{name}' with {len(column):,} rows for {len(images):,} images.",
+                    f"A column has one row per image, and a name other than {', '.join(RESERVED)}.",
                 )
 
     def __len__(self) -> int:

@@ -60,7 +60,13 @@ class Spec:
         Raises:
             GanzooError: The samples are not images.
         """
-        return self.channels, self.height, self.width
+        if len(self.shape) != 3:
+            raise GanzooError(
+                f"This network is for images, but the dataset has {self.modality}.",
+                "Choose a network for that modality; fully connected ones such as 'mlp' accept any.",
+            )
+        channels, height, width = self.shape
+        return channels, height, width
 
     @property
     def channels(self) -> int:
@@ -74,8 +80,7 @@ class Spec:
         Raises:
             GanzooError: The samples have no height.
         """
-        self._refuse_other_than_images()
-        return self.shape[1]
+        return self.image_shape[1]
 
     @property
     def width(self) -> int:
@@ -84,15 +89,7 @@ class Spec:
         Raises:
             GanzooError: The samples have no width.
         """
-        self._refuse_other_than_images()
-        return self.shape[2]
-
-    def _refuse_other_than_images(self) -> None:
-        if len(self.shape) != 3:
-            raise GanzooError(
-                f"This network is for images, but the dataset has {self.modality}.",
-                "Choose a network for that modality; fully connected ones such as 'mlp' accept any.",
-            )
+        return self.image_shape[2]
 
 
 Networks = Mapping[str, nn.Module]
@@ -127,8 +124,7 @@ class Batch:
     @classmethod
     def of(cls, columns: Mapping[str, Tensor], z: Tensor) -> Batch:
         """A batch of a sampler's columns and latent codes."""
-        own = ("image", "label", "source")
-        extra = {name: column for name, column in columns.items() if name not in own}
+        extra = {name: column for name, column in columns.items() if name not in ("image", "label", "source")}
         return cls(columns["image"], columns["label"], z, columns.get("source"), extra=extra)
 
     def columns(self, names: Sequence[str]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import stat
 import struct
@@ -17,22 +18,21 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+import numpy as np
 import torch
+from numpy.lib import format as npy
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
 """Pillow's names of the formats that can be read; file names do not matter."""
@@ -52,7 +52,17 @@ MAX_ARRAY_HEADER = 10_000
 MAX_ZIPPED_BYTES = 2**28
 """The most bytes in one of these files: more than any picture of ``MAX_PIXELS`` takes uncompressed."""
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, OverflowError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 """The exceptions that Python's archive readers raise."""
 
 
@@ -63,11 +73,7 @@ def max_bytes() -> int:
 
 
 def machine_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of memory that this process may use: the machine's, or less in a container. None if unknown.
-
-    Args:
-        root: Where ``/proc`` and ``/sys`` are.
-    """
+    """Bytes of memory that this process may use: the machine's, or less in a container. None if unknown."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -80,11 +86,7 @@ def machine_memory(root: Path = Path("/")) -> int | None:
 
 
 def control_groups(root: Path = Path("/")) -> set[str]:
-    """The control groups of this process and their ancestors, whose limits also apply to it; "" is the root.
-
-    Args:
-        root: Where ``/proc`` is.
-    """
+    """The control groups of this process and their ancestors, whose limits also apply to it; "" is the root."""
     groups = {""}  # in a container, usually the process's own
     with suppress(OSError, ValueError, IndexError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
@@ -122,21 +124,15 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
         OSError: It cannot be opened.
     """
     at_most = max_bytes() if at_most is None else at_most
-    # A pipe without a writer blocks in open() itself.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise GanzooError(f"{path} is not a regular file.", "Replace or remove it.")
-        if status.st_size > at_most:
-            raise GanzooError(f"{path} is too large: {status.st_size:,} bytes, more than {at_most:,}.")
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    status = path.stat()  # before it is opened: a pipe without a writer would block
+    if not stat.S_ISREG(status.st_mode):
+        raise GanzooError(f"{path} is not a regular file.", "Replace or remove it.")
+    if status.st_size > at_most:
+        raise GanzooError(f"{path} is too large: {status.st_size:,} bytes, more than {at_most:,}.")
+    return path.open("rb")
 
 
-class ZippedFiles:
+class ZippedFiles(AbstractContextManager["ZippedFiles"]):
     """The files of a zip archive, open until the ``with`` block ends.
 
     Each is read into memory on request; nothing is unpacked to disk.
@@ -161,9 +157,6 @@ class ZippedFiles:
             raise GanzooError(f"{path} cannot be read as a zip archive ({error}).", "Pack it again.") from error
         self.names = tuple(info.filename for info in self._archive.infolist() if not info.is_dir())
 
-    def __enter__(self) -> ZippedFiles:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
@@ -174,14 +167,14 @@ class ZippedFiles:
             GanzooError: It is damaged, encrypted or too large.
         """
         info = self._archive.getinfo(name)
-        if info.flag_bits & 1:
-            raise GanzooError(f"{self.path} is encrypted.", "Pack it without a password.")
         if info.file_size > MAX_ZIPPED_BYTES:
             raise GanzooError(f"{name} in {self.path} has {info.file_size:,} bytes, too many for one picture.")
         try:
             return io.BytesIO(self._archive.read(info)), info.compress_size
         except DAMAGE as error:
-            raise GanzooError(f"{name} in {self.path} is damaged ({error}).", "Pack it again.") from error
+            raise GanzooError(
+                f"{name} in {self.path} cannot be read ({error}).", "Pack it again, without a password."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -217,9 +210,6 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
         GanzooError: It is not a regular file, has none of the formats, is too large, or is damaged. Pillow's errors in
             the block become this one too.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    verdict = "cannot be read"
     try:
         with _opened(path) as (file, n_bytes), warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
@@ -234,7 +224,6 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
                     f"The picture {path} claims to be {size}, in a file of only {n_bytes:,} bytes.",
                     "Remove it, or make it smaller.",
                 )
-            verdict = "is damaged"
             yield picture
     except (GanzooError, MemoryError):
         raise
@@ -246,53 +235,38 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
         ) from error
     except Exception as error:  # Pillow's readers let each other's exceptions through
         reason = str(error).rstrip(".") or type(error).__name__
-        raise GanzooError(f"The picture {path} {verdict} ({reason}).", "Remove it or write it again.") from error
+        raise GanzooError(f"The picture {path} cannot be read ({reason}).", "Remove it or write it again.") from error
 
 
 def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, np.ndarray[Any, Any]]:
-    """Arrays of plain numbers from a ``numpy.savez`` file; nothing is unpickled.
-
-    Args:
-        path: The file.
-        names: Names of the arrays; missing ones are left out.
-        remedy: How to write a valid file, for the messages.
+    """Those of the named arrays that a ``numpy.savez`` file holds: plain numbers, since nothing is unpickled.
 
     Raises:
-        GanzooError: The file or an array is damaged, too large, or holds Python objects.
+        GanzooError: The file or an array is damaged, too large, or holds Python objects; ``remedy`` says how to write
+            a valid one.
     """
     arrays = {}
+    what = str(path)
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            present = {info.filename: info for info in archive.infolist()}
             for name in names:
-                if (info := present.get(f"{name}.npy")) is not None:
-                    arrays[name] = _array(archive, info, f"The array '{name}' in {path}", remedy)
-    except DAMAGE as error:
-        raise GanzooError(f"{path} is damaged ({error}).", remedy) from error
-    return arrays
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str, remedy: str) -> np.ndarray[Any, Any]:
-    """Read one array, after checking from its header that it holds plain numbers, and not too many."""
-    from numpy.lib import format as npy
-
-    try:
-        with archive.open(info) as file:
-            head = io.BytesIO(file.read(MAX_ARRAY_HEADER + 12))  # magic, version and length take 12 bytes at most
-        read_header = npy.read_array_header_1_0 if npy.read_magic(head) == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(head, max_header_size=MAX_ARRAY_HEADER)
-        if dtype.hasobject:
-            raise GanzooError(f"{what} holds pickled Python objects, which are never loaded.", remedy)
-        needed = prod(shape) * dtype.itemsize
-        check_bytes(what, needed)
-        if needed > info.file_size:
-            raise ValueError("it holds less than it claims")
-        with archive.open(info) as file:
-            array = npy.read_array(file, allow_pickle=False)
+                if f"{name}.npy" not in archive.namelist():
+                    continue
+                what, info = f"The array '{name}' in {path}", archive.getinfo(f"{name}.npy")
+                with archive.open(info) as stored:
+                    head = io.BytesIO(stored.read(MAX_ARRAY_HEADER + 12))  # magic, version and length take 12 at most
+                read_header = npy.read_array_header_1_0 if npy.read_magic(head) == (1, 0) else npy.read_array_header_2_0
+                shape, _, dtype = read_header(head, max_header_size=MAX_ARRAY_HEADER)
+                needed = prod(shape) * dtype.itemsize
+                check_bytes(what, needed)
+                if needed > info.file_size:
+                    raise ValueError("it holds less than it claims")
+                with archive.open(info) as stored:
+                    arrays[name] = npy.read_array(stored, allow_pickle=False)
     # SyntaxError and TokenError, because NumPy parses the header as Python.
-    except (ValueError, TypeError, OverflowError, LookupError, SyntaxError, TokenError) as error:
+    except (*DAMAGE, TypeError, LookupError, SyntaxError, TokenError) as error:
         raise GanzooError(f"{what} cannot be read ({error}).", remedy) from error
-    return cast("np.ndarray[Any, Any]", array)
+    return arrays
 
 
 def read_idx(path: Path) -> Tensor:
@@ -312,12 +286,10 @@ def read_idx(path: Path) -> Tensor:
         with open_regular(packed) as file:
             stream = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if packed != path else file
             zeros, kind, n_sizes = struct.unpack(">HBB", stream.read(4))
-            if zeros != 0 or kind != 8:
-                raise ValueError("not a file of bytes in MNIST's format")
             shape = struct.unpack(f">{n_sizes}I", stream.read(4 * n_sizes))
+            if zeros != 0 or kind != 8 or 0 in shape:
+                raise ValueError("not a file of bytes in MNIST's format, or empty")
             check_bytes(packed, prod(shape))
-            if prod(shape) == 0:
-                raise ValueError("it is empty")
             content = bytearray(stream.read(prod(shape) + 1))
             if len(content) != prod(shape):
                 raise ValueError(f"it holds {'less' if len(content) < prod(shape) else 'more'} than it claims")

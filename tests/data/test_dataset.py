@@ -1,7 +1,5 @@
 """What a dataset may hold: pictures of 256 levels, or points that are not quantised."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -59,7 +57,7 @@ def test_points_are_not():
     ids=lambda images: f"{images.dtype} {tuple(images.shape)}",
 )
 def test_anything_between_pictures_and_points_is_refused(images):
-    with pytest.raises(GanzooError, match="'odd'.*returned (images|samples) of shape"):
+    with pytest.raises(GanzooError, match="'odd'.*returned (images|samples) of (shape|2 channels)"):
         Dataset("odd", "test", images)
 
 
@@ -74,7 +72,8 @@ def test_points_that_no_generator_can_draw_are_refused(value):
     [
         ([0, -1, 1], ("a", "b"), "labels from -1 to 1 for 2 classes"),
         ([0, 1, 2], ("a", "b"), "labels from 0 to 2 for 2 classes"),
-        ([0, -1, 1], (), r"labels from -1 to 1\."),
+        ([0, -1, 1], (), "labels from -1 to 1 for up to 1000000 classes"),
+        ([0, 1, 10**6], (), "labels from 0 to 1000000 for up to 1000000 classes"),
     ],
 )
 def test_labels_without_a_class_are_refused(labels, classes, sentence):
@@ -100,21 +99,11 @@ def test_what_is_no_tensor_is_named(what, sentence):
         Dataset(**{"name": "odd", "split": "test", "images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), **what})
 
 
-@pytest.mark.parametrize(
-    ("split", "hint"), [("tset", "Did you mean 'test'?"), (None, "Known: test, train, validation.")]
-)
-def test_an_unknown_split_is_refused(split, hint):
-    with pytest.raises(GanzooError, match=re.escape(f"Dataset 'odd' ({split}) has an unknown split. {hint}")):
-        Dataset("odd", split, torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
-
-
 def test_classes_without_names_are_called_by_their_numbers():
     images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     found = Dataset("plain", "train", images, torch.tensor([2, 0, 0]))
     assert found.classes == ("0", "1", "2")
     assert found.rows(torch.tensor([1])).classes == found.classes
-    with pytest.raises(GanzooError, match="'odd'.*has labels up to 1,000,000, which would be more than"):
-        Dataset("odd", "train", images, torch.tensor([0, 1, 10**6]))
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,23 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
         (Pairs(torch.randn(4, 1, 8, 8), torch.zeros(4)), "floats that are not 256 levels between 0 and 1"),
         (Pairs(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), torch.zeros(4)), r"shape \(2, 8, 8\)"),
         (Pairs([torch.zeros(1, 8, 8), torch.zeros(1, 9, 8)], torch.zeros(2)), "differ in size"),
-        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0.9, 1.0])), "The labels are of type float32"),
-        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([True, False])), "The labels are of type bool"),
+        (
+            (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0.9, 1.0])),
+            "labels of type torch.float32 for 2 images",
+        ),
+        (
+            (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([True, False])),
+            "labels of type torch.bool for 2 images",
+        ),
         ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([-1, 1])), "labels from -1 to 1"),
-        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels up to 1,000,000,000"),
-        (TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels up to 1,000"),
+        (
+            (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])),
+            "labels from 0 to 1000000000 for up to 1000000 classes",
+        ),
+        (
+            TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])),
+            "labels from 0 to 1000000000",
+        ),
         (
             TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([1.0, 0.7])),
             "item 0 has the target 1.0",

@@ -180,7 +180,7 @@ def test_a_truncated_png_is_refused(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
-    with pytest.raises(GanzooError, match=r"a\.png is damaged"):
+    with pytest.raises(GanzooError, match=r"a\.png cannot be read"):
         read_pictures(tmp_path)
 
 
@@ -216,8 +216,19 @@ def test_an_array_that_holds_less_than_it_declares_is_refused(tmp_path):
 def test_a_truncated_archive_is_refused(tmp_path):
     path = npz(tmp_path / "a.npz", images=GREY)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(GanzooError, match="is damaged"):
+    with pytest.raises(GanzooError, match="cannot be read"):
         read_pictures(path)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_an_archive_with_other_bytes_in_its_middle_is_refused(tmp_path, packing):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", packing) as archive:
+        archive.writestr("images.npy", npy_header("|u1", (100, 28, 28)) + np.random.default_rng(0).bytes(78_400))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[60:90] = b"\xff" * 30
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(GanzooError, match="The array 'images' in .* cannot be read"):
+        read_pictures(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

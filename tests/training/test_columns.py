@@ -149,7 +149,7 @@ def test_an_objective_without_its_column_is_refused_before_training(zoo):
 
 def test_columns_are_checked():
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
-    with pytest.raises(GanzooError, match="3 rows in its column 'source' for 4 images"):
+    with pytest.raises(GanzooError, match="a column called 'source' with 3 rows for 4 images"):
         Dataset("odd", "train", images, columns={"source": torch.zeros(3, 2)})
     with pytest.raises(GanzooError, match="a column called 'label'"):
         Dataset("odd", "train", images, columns={"label": torch.zeros(4)})

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock
@@ -22,9 +23,6 @@ from filelock import FileLock
 from ganzoo import Dataset, GanzooError, Register, Split, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
 from ganzoo_plugins.datasets.mnist.archive import SHA256, intact, unpack
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -6,11 +6,12 @@ import logging
 import os
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -18,11 +19,7 @@ from torch import Tensor
 
 from ganzoo import Dataset, GanzooError, Split, ZippedFile, ZippedFiles, check_bytes, open_picture
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    Picture = Path | ZippedFile
-
+Picture = Path | ZippedFile
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """File name extensions of pictures, the same as torchvision's."""
 
@@ -33,9 +30,6 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 
 SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
 """Common names of the splits of a dataset, in lower case."""
-
-MAX_ENTRIES = 10_000_000
-"""The most files and folders allowed below the folder of a class."""
 
 LARGEST_NATIVE, LARGEST_AUTO = 128, 64
 """``size: auto`` leaves pictures of equal size unchanged up to the first limit, and scales all others to at most the
@@ -289,14 +283,11 @@ def _pictures(folder: Path, others: Counter[str]) -> tuple[list[Picture], list[i
 def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) -> list[Picture]:
     """All files below a folder that have a picture's ending, folder by folder. ``others`` counts the other endings."""
     pictures: list[tuple[str, str]] = []
-    waiting, seen = [str(folder)], 0
+    waiting = [str(folder)]
     while waiting:
         inside = waiting.pop()
         with os.scandir(inside) as entries:
             for entry in entries:
-                seen += 1
-                if seen > MAX_ENTRIES:
-                    raise GanzooError(f"The folder {folder} holds more than {MAX_ENTRIES:,} files.", "Divide it.")
                 if _is_hidden(entry.name):
                     continue
                 if into_subfolders and entry.is_dir():

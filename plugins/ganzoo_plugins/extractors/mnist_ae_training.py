@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
@@ -20,9 +20,6 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
 from ganzoo_plugins.extractors.mnist_ae import DIRECTIONS, FIRST, LAST, SECOND, Encoder, clean, features
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 DATASETS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
 VALIDATION = 10_000

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
@@ -22,10 +22,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
 from ganzoo_plugins.extractors.mnist_cnn import FashionMnistCnn, MnistCnn, trunk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
 
 VALIDATION = 10_000
 """How many training images of clothing are left out: those that recipes are tuned on."""

@@ -22,19 +22,15 @@ Differences from the paper:
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ganzoo import AdversarialLoss, Register, beside, hookimpl
+from ganzoo_plugins.losses.vanilla import Minimax
 
 PAPER = "Hjelm et al. 2018, Boundary-Seeking Generative Adversarial Networks, arXiv:1702.08431"
 
 
-class BoundarySeeking(AdversarialLoss):
+class BoundarySeeking(Minimax):
     """The original discriminator's loss, and a generator that makes D undecided."""
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-E[log D(x)] - E[log(1 - D(G(z)))]."""
-        return softplus(-real).mean() + softplus(fake).mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """1/2 E[s²]."""

@@ -17,7 +17,7 @@ Differences from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -111,13 +111,8 @@ def convolutional(
     return Autoencoder(dcgan.Discriminator(spec, width=width, norm=norm), decoder, code, error)
 
 
-KINDS: dict[str, tuple[Callable[..., nn.Module], str]] = {
-    "autoencoder-mlp": (fully_connected, "The reconstruction error of a fully connected autoencoder"),
-    "autoencoder-dcgan": (convolutional, "The reconstruction error of a convolutional autoencoder"),
-}
-
-
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    for name, (factory, summary) in KINDS.items():
-        register(name, factory, summary=summary, paper=PAPER)
+    summary = "The reconstruction error of a {} autoencoder"
+    register("autoencoder-mlp", fully_connected, summary=summary.format("fully connected"), paper=PAPER)
+    register("autoencoder-dcgan", convolutional, summary=summary.format("convolutional"), paper=PAPER)

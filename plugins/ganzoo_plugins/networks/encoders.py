@@ -1,4 +1,4 @@
-"""Encoders: from images back to latent codes, and Gaussians around these codes.
+"""Encoders: from images back to latent codes, Gaussians around these codes, and the base of autoencoders.
 
 Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code. All layers but
 the first are batch-normalised by default, as in BiGAN; ALI and VAE-GAN normalise the first one too. ``norm: none``
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Networks, Register, Spec, hookimpl
-from ganzoo.layers import Norm, Slope, Width, as_trunk
+from ganzoo import Networks, Objective, Register, Spec, hookimpl
+from ganzoo.layers import Norm, Slope, Width, as_trunk, own_statistics
 from ganzoo_plugins.networks import dcgan, mlp
 
 
@@ -113,6 +113,23 @@ def posterior(networks: Networks, images: Tensor, condition: tuple[Tensor, ...])
     encoder = as_trunk(networks["encoder"], "encoder", "The posterior")
     features = encoder.features(images, *condition)
     return Posterior(encoder.head(features).float(), networks["deviation"](features).float())
+
+
+class Autoencoding(Objective):
+    """An objective whose generator is also the decoder of images' codes."""
+
+    roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
+    samples_with = ("generator", "encoder")
+
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """The encoder's output, float32 (n, latent), for images (n, c, h, w): of a stochastic one, μ(x)."""
+        codes: Tensor = networks["encoder"](images, *self.condition(label))
+        return codes.float()
+
+    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """G(codes), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
+        with own_statistics(networks["generator"]):
+            return self.generate(networks, self.codes(networks, images, label), label)
 
 
 @hookimpl

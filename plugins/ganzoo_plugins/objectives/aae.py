@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
 
 from ganzoo import Batch, Losses, Networks, Objective, Phase, Points, Register, Spec, beside, hookimpl
-from ganzoo.layers import Width, own_statistics
+from ganzoo.layers import Width
 from ganzoo_plugins.networks import mlp
+from ganzoo_plugins.networks.encoders import Autoencoding
 
 PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv:1511.05644"
 
@@ -47,15 +48,12 @@ class LatentDiscriminator(mlp.Discriminator):
         super().__init__(replace(spec, shape=(1, 1, spec.latent), modality=Points(1, 1, spec.latent)), hidden=hidden)
 
 
-class AdversarialAutoencoder(Objective):
+class AdversarialAutoencoder(Autoencoding):
     """Reconstruction and an adversarial game on codes. The recipe's generator is the decoder.
 
     Args:
         hidden: Widths of D_z's hidden layers.
     """
-
-    roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
-    samples_with = ("generator", "encoder")
 
     def __init__(self, *, hidden: Sequence[Width] = (1000, 1000)) -> None:
         super().__init__()
@@ -71,16 +69,6 @@ class AdversarialAutoencoder(Objective):
             Phase("latent_discriminator", ("latent_discriminator",), self.discriminator_loss),
             Phase("encoder", ("encoder",), self.encoder_loss),
         ]
-
-    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """E(x), float32 codes (n, latent) of images (n, c, h, w)."""
-        codes: Tensor = networks["encoder"](images, *self.condition(label))
-        return codes.float()
-
-    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(E(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
-        with own_statistics(networks["generator"]):
-            return self.generate(networks, self.codes(networks, images, label), label)
 
     def judge(self, networks: Networks, codes: Tensor, label: Tensor) -> Tensor:
         """Float32 logits (n,) of codes (n, latent)."""

@@ -43,8 +43,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import own_statistics
-from ganzoo_plugins.networks.encoders import deviation_layer, posterior
+from ganzoo_plugins.networks.encoders import Autoencoding, deviation_layer, posterior
 
 PAPER = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.6114"
 
@@ -81,16 +80,13 @@ def negative_log_likelihood(images: Tensor, means: Tensor, kind: Likelihood, dev
     return (functional.squared_norm(images - means) / deviation**2 + constant) / 2
 
 
-class VAE(Objective):
+class VAE(Autoencoding):
     """The evidence lower bound. The recipe's generator is the decoder.
 
     Args:
         likelihood: The likelihood of pixels.
         deviation: σ_x of the Gaussian likelihood, on pixels in [-1, 1].
     """
-
-    roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
-    samples_with = ("generator", "encoder")
 
     def __init__(
         self, *, likelihood: Likelihood = "bernoulli", deviation: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
@@ -115,16 +111,6 @@ class VAE(Objective):
             error = negative_log_likelihood(batch.real, means, self.likelihood, self.deviation).mean()
         divergence = q.divergence().mean()
         return {"loss": error + divergence, "error": error, "divergence": divergence}
-
-    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """μ(x) (n, latent) of images (n, c, h, w)."""
-        codes: Tensor = networks["encoder"](images, *self.condition(label))
-        return codes.float()
-
-    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(μ(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
-        with own_statistics(networks["generator"]):
-            return self.generate(networks, self.codes(networks, images, label), label)
 
 
 @hookimpl

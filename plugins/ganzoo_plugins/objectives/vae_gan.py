@@ -46,14 +46,14 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import as_trunk, own_statistics
-from ganzoo_plugins.networks.encoders import Posterior, deviation_layer, posterior
+from ganzoo.layers import as_trunk
+from ganzoo_plugins.networks.encoders import Autoencoding, Posterior, deviation_layer, posterior
 from ganzoo_plugins.objectives.vae import gaussian_prior
 
 PAPER = "Larsen et al. 2016, Autoencoding beyond pixels using a learned similarity metric, arXiv:1512.09300"
 
 
-class VAEGAN(Objective):
+class VAEGAN(Autoencoding):
     """An autoencoder and an adversarial game that share the decoder, which is the recipe's generator.
 
     Args:
@@ -61,7 +61,6 @@ class VAEGAN(Objective):
     """
 
     roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
-    samples_with = ("generator", "encoder")
 
     def __init__(self, *, weight: Weight = 1e-2) -> None:
         super().__init__()
@@ -110,16 +109,6 @@ class VAEGAN(Objective):
         """q(z|x) of the real images, and x̃ (n, c, h, w)."""
         q = posterior(networks, batch.real, self.condition(batch.label))
         return q, self.generate(networks, q.sample(), batch.label)
-
-    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """μ(x) (n, latent) of images (n, c, h, w)."""
-        codes: Tensor = networks["encoder"](images, *self.condition(label))
-        return codes.float()
-
-    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(μ(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
-        with own_statistics(networks["generator"]):
-            return self.generate(networks, self.codes(networks, images, label), label)
 
     def error(self, networks: Networks, again: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """L_like, averaged over images, and the float32 logits (n,) of reconstructions (n, c, h, w)."""

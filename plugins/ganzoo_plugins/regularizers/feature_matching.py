@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ganzoo import EverySteps, Register, Regularizer, RegularizerContext, Weight, beside, hookimpl
+from ganzoo import Register, Regularizer, RegularizerContext, beside, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -33,9 +33,6 @@ class FeatureMatching(Regularizer):
 
     side = "generator"
     reads_features = True
-
-    def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1) -> None:
-        super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """‖E f(x) - E f(G(z))‖², averaged over features."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import zlib
 from hashlib import sha256
 from pathlib import Path
@@ -60,7 +59,11 @@ def unpack(folder: Path, packed: Path = PACKED) -> None:
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             for name in SHA256:
                 if not intact(folder / name):
-                    _write(folder / name, _read(packed / f"{name}.xz"))
+                    content = _read(packed / f"{name}.xz")
+                    folder.mkdir(exist_ok=True)
+                    temporary = folder / f".{name}.tmp"  # a fixed name: a killed process's file is replaced
+                    temporary.write_bytes(content)
+                    temporary.replace(folder / name)
     except (OSError, NotImplementedError) as error:  # the latter on a file system without locks
         raise GanzooError(
             f"MNIST cannot be unpacked into {folder} ({getattr(error, 'strerror', None) or error}).",
@@ -76,18 +79,3 @@ def _read(archive: Path) -> bytes:
     if sha256(content).hexdigest() != SHA256[archive.stem]:
         raise GanzooError(f"The packed MNIST file {archive} is damaged.", "Install ganzoo-bench again.")
     return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of the file or none of it, as readable as any other new file. The caller holds the lock."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a killed process's file is replaced
-    temporary.unlink(missing_ok=True)
-    try:
-        with temporary.open("xb") as file:  # "x" never follows a link
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ganzoo import GanzooError
 from ganzoo_plugins.datasets.mnist.archive import PACKED, SHA256, intact
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def pack(folder: Path, packed: Path = PACKED) -> list[Path]:
