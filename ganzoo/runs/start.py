@@ -44,7 +44,7 @@ from ganzoo.runs.provenance import (
     refuse_other_data,
 )
 from ganzoo.training.device import resolve_precision, use_available_cores
-from ganzoo.training.distributed import ALONE, Processes
+from ganzoo.training.distributed import ALONE, Processes, in_contact
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.tuning import EngineChoice, ThreadTuner, recorded_engine, settle_engine
 
@@ -72,7 +72,8 @@ def _process_kept() -> Iterator[None]:
     """Restore the number of CPU threads, for the next run in this process; say in a sentence that memory ran out."""
     before = torch.get_num_threads()
     try:
-        yield
+        with in_contact():
+            yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -306,7 +307,7 @@ def _prepared(
     elif (source := task.recipe.train.init_from) is not None:
         initialise(parts.trainer, task.tensors, source.source, callbacks.log)
     choice = settle_engine(parts.trainer, callbacks.log)
-    tuner = ThreadTuner(parts.trainer, None, planned, callbacks.log)
+    tuner = ThreadTuner(parts.trainer, planned, callbacks.log)
     threads = task.state.get("threads", torch.get_num_threads())
     if threads != torch.get_num_threads():  # summing with another number of threads changes bits
         callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")

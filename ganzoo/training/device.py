@@ -44,10 +44,10 @@ def available_cores(root: Path = Path("/")) -> int:
     """
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     for group in control_groups(root):  # this process's own, and their parents
-        for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
-            base, *names = files
+        for base, *names in (("", "cpu.max"), ("cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
             try:
-                numbers = " ".join((root / base / group / name).read_text() for name in names).split()
+                folder = root / "sys/fs/cgroup" / base / group
+                numbers = " ".join((folder / name).read_text() for name in names).split()
                 quota, period = int(numbers[0]), int(numbers[1])
             except (OSError, IndexError, ValueError):
                 continue  # no limit, or "max"
@@ -114,12 +114,10 @@ def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):  # the query is about the current device
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        capabilities = torch.backends.cpu.get_cpu_capability()
-        if "AVX512" not in capabilities or not torch.cpu._is_avx512_bf16_supported():
-            return False
-        return bool(torch.cpu._is_amx_tile_supported()) or _faster_on_this_cpu()
-    return False
+    has_avx512 = device.type == "cpu" and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    if not has_avx512 or not torch.cpu._is_avx512_bf16_supported():
+        return False
+    return bool(torch.cpu._is_amx_tile_supported()) or _faster_on_this_cpu()
 
 
 @cache

@@ -20,7 +20,7 @@ from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective, Phase
 from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
-from ganzoo.errors import GanzooError, RunError, foreign_code, nearest
+from ganzoo.errors import GanzooError, foreign_code, nearest
 
 MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
@@ -60,23 +60,15 @@ class RoleOptimizer:
         captured_on: torch.device | None = None,
         lazy_scale: float = 1.0,
     ) -> None:
-        self._name, self.lazy_scale = name, lazy_scale
+        self.lazy_scale = lazy_scale
         kind = known()[name]
         accepted = inspect.signature(kind).parameters
-        lr, betas = options["lr"], options.get("betas", ())
+        speed = {"fused": True} if name in FUSED else {"foreach": True} if "foreach" in accepted else {}
         self.schedules: list[Setter] = [
             (beta, partial(self.set_beta, index))
-            for index, beta in enumerate(betas)
+            for index, beta in enumerate(options.get("betas", ()))
             if isinstance(beta, ScheduleConfig)
         ]
-        scheduled = bool(self.schedules)
-        if isinstance(lr, ScheduleConfig):
-            self.schedules.append((lr, self.set_lr))
-        options = {key: initial(value) for key, value in options.items()}
-        options["lr"] = options["lr"] * lazy_scale
-        if betas:
-            options["betas"] = tuple(beta**lazy_scale for beta in options["betas"])
-        speed = {"fused": True} if name in FUSED else {"foreach": True} if "foreach" in accepted else {}
         if captured_on is not None:
             if "capturable" in accepted:
                 speed["capturable"] = True
@@ -85,13 +77,19 @@ class RoleOptimizer:
                     f"The engine 'cudagraph' cannot capture the optimizer '{name}'.",
                     "Use train.engine=eager, or another optimizer.",
                 )
-            if scheduled:  # torch's steps read betas as Python numbers, which a captured step never reads again
+            if self.schedules:  # torch's steps read betas as Python numbers, which a captured step never reads again
                 raise GanzooError(
                     f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
                     "Use train.engine=eager, or fixed betas.",
                 )
+        if isinstance(options["lr"], ScheduleConfig):
+            self.schedules.append((options["lr"], self.set_lr))
+        first: dict[str, Any] = {key: initial(value) for key, value in options.items()}
+        first["lr"] *= lazy_scale
+        if "betas" in first:
+            first["betas"] = tuple(beta**lazy_scale for beta in first["betas"])
         try:
-            self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
+            self.inner = kind(network.parameters(), **speed, **first)  # type: ignore[arg-type]
         except (ValueError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             raise GanzooError(
@@ -101,22 +99,6 @@ class RoleOptimizer:
             # Not earlier: constructors check these values, so the host would wait for the device.
             for group in self.inner.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=captured_on)
-
-    def step(self) -> None:
-        """Apply the gradients; does not wait for the device.
-
-        Raises:
-            RunError: A number that the optimizer computes from its options is too large for single precision.
-        """
-        try:
-            self.inner.step()
-        except RuntimeError as error:
-            if "without overflow" not in str(error):
-                raise
-            raise RunError(
-                f"The optimizer '{self._name}' computes numbers beyond single precision.",
-                "Lower its lr, or set its betas further from 1.",
-            ) from error
 
     def set_lr(self, value: float) -> None:
         """Set the learning rate, before lazy scaling."""
@@ -275,18 +257,15 @@ class Ema:
         self.networks.eval().requires_grad_(False)
         followed = nn.ModuleDict(networks)
         self._averages, self._sources = list(self.networks.parameters()), [p.detach() for p in followed.parameters()]
-        self._measured: list[nn.Module] = []
-        measured: list[tuple[Tensor, Tensor]] = []
-        copied: list[tuple[Tensor, Tensor]] = []
+        self._measured: list[tuple[nn.Module, nn.Module]] = []
+        self._buffers: list[Tensor] = []
+        self._source_buffers: list[Tensor] = []
         for own, source in zip(self.networks.modules(), followed.modules(), strict=True):
-            pairs = list(zip(own.buffers(recurse=False), source.buffers(recurse=False), strict=True))
-            if isinstance(own, MEASURED) and pairs:
-                self._measured.append(own)
-                measured += pairs
+            if isinstance(own, MEASURED):
+                self._measured.append((own, source))
             else:
-                copied += pairs
-        self._measured_buffers, self._trained_buffers = [own for own, _ in measured], [source for _, source in measured]
-        self._buffers, self._source_buffers = [own for own, _ in copied], [source for _, source in copied]
+                self._buffers += own.buffers(recurse=False)
+                self._source_buffers += source.buffers(recurse=False)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -310,11 +289,12 @@ class Ema:
         """
         if not self._measured:
             return
-        torch._foreach_copy_(self._measured_buffers, self._trained_buffers)
-        norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
+        for own, source in self._measured:
+            for buffer, trained in zip(own.buffers(recurse=False), source.buffers(recurse=False), strict=True):
+                buffer.copy_(trained)
+            own.train()
+        norms = [own for own, _ in self._measured if isinstance(own, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
-        for module in self._measured:
-            module.train()
         try:
             for index in range(batches):
                 for norm in norms:
@@ -323,10 +303,9 @@ class Ema:
                     norm.momentum = 1 / (index + 1)
                 run(index)
         finally:
-            for module in self._measured:
-                module.eval()
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+            self.networks.eval()
 
 
 def schedule_setters(

@@ -36,10 +36,18 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines import CAPTURING, CaptureEngine, CudaGraphs, Engine
+from ganzoo.training.engines import CAPTURING, CaptureEngine, CompileEngine, CudaGraphs, Engine
 from ganzoo.training.optim import Ema, RoleOptimizer, build_optimizers, schedule_setters
-from ganzoo.training.phases import Meters, batches_per_step, frozen_parameters, phase_groups
-from ganzoo.training.step import PhaseStep, StepGroup, TrainingState, adversarial_step
+from ganzoo.training.step import (
+    Meters,
+    PhaseStep,
+    StepGroup,
+    TrainingState,
+    adversarial_step,
+    batches_per_step,
+    frozen_parameters,
+    phase_groups,
+)
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
 """Samples in a batch, and batches, for measuring the averaged weights' statistics."""
@@ -111,8 +119,6 @@ class Trainer:
         data_seed = derive_seed(config.seed, "data")
         self.sampler = Sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
-        labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
-        self._real = {"image": dataset.images, "label": labels, **dataset.columns}
         self.steps = 0
         self._measured_after: int | None = None
         self.meters, self.gradients = Meters(), Meters()
@@ -148,15 +154,14 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Build what a step works on, and let the engine make it faster."""
-        networks, context = dict(self.networks.items()), partial(autocast, self.precision, self.device)
+        context = partial(autocast, self.precision, self.device)
         self.step_groups = []
         for group in self._groups:
             steps = [
                 PhaseStep(phase, self.networks, [self.optimizers[role] for role in phase.trains], context, self._frozen)
                 for phase in group
             ]
-            shares = group[0].shares_fakes
-            self.step_groups.append(StepGroup(steps, self.objective, networks, self._draw_latents, context, shares))
+            self.step_groups.append(StepGroup(steps, self.objective, self._draw_latents))
         self.engine.prepare(self.step_groups)
         self._step_state = TrainingState(
             self.sampler,
@@ -250,15 +255,16 @@ class Trainer:
 
         def run(index: int) -> None:
             # Each batch is spread over the whole dataset, which may be sorted.
-            rows = (torch.arange(n) * MEASURED_BATCHES + index) * len(self._real["image"]) // (n * MEASURED_BATCHES)
-            real = {name: column[rows].to(self.device) for name, column in self._real.items()}
+            columns = self.sampler.columns
+            rows = (torch.arange(n) * MEASURED_BATCHES + index) * len(columns["image"]) // (n * MEASURED_BATCHES)
+            real = {name: column[rows.to(column.device)].to(self.device) for name, column in columns.items()}
             for role in self._encoders:
                 images = spec.modality.to_network(real["image"])
                 networks[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
-            columns = {name: real[name] for name in objective.generates_from}
-            objective.generate_from(networks, codes, label.to(self.device), columns)
+            sources = {name: real[name] for name in objective.generates_from}
+            objective.generate_from(networks, codes, label.to(self.device), sources)
 
         with seeded(derive_seed(0, "statistics"), self.device), full_precision(self.device):
             self.ema.measure(run, MEASURED_BATCHES)
@@ -345,11 +351,7 @@ def build_engine(
         )
     if name == "auto" and device.type == "cpu":
         log("Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.")
-    engine = Engine()
-    if name.startswith("compile"):
-        from ganzoo.training.compiling import CompileEngine
-
-        engine = CompileEngine(device, log)
+    engine: Engine = CompileEngine(device, log) if name.startswith("compile") else Engine()
     return CaptureEngine(CudaGraphs(device, latents), device, latents, log, engine) if name in CAPTURING else engine
 
 

@@ -39,8 +39,8 @@ MIN_STEPS: Final = 200
 """A run with fewer steps left stays eager: measuring takes about as many."""
 COMPILED_SECONDS: Final = 600.0
 """Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
-BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
-"""An engine's time is the median of this many blocks, each of this many seconds or steps, whichever is less."""
+BLOCKS, BLOCK_STEPS, BLOCK_SECONDS = 6, 16, 0.5
+"""An engine's time is the median over blocks of steps: at most so many, for at most so many seconds in total."""
 
 
 @dataclass(frozen=True)
@@ -156,25 +156,15 @@ def _try(trainer: Trainer, name: str, seconds: dict[str, float], left_out: dict[
 
 
 def _seconds_a_step(trainer: Trainer) -> float:
+    def block() -> None:
+        for _ in range(BLOCK_STEPS):
+            trainer.step()
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+
     for _ in range(WARM_UP + 2):  # capturing and compiling happen in the first of these
         trainer.step()
-    steps = max(1, min(BLOCK_STEPS, int(BLOCK_SECONDS / max(_seconds(trainer, 1), 1e-9))))
-    return statistics.median(_seconds(trainer, steps) / steps for _ in range(BLOCKS))
-
-
-def _seconds(trainer: Trainer, steps: int) -> float:
-    """How long some steps take."""
-    started_at = _now(trainer.device)
-    for _ in range(steps):
-        trainer.step()
-    return _now(trainer.device) - started_at
-
-
-def _now(device: torch.device) -> float:
-    """The time, once the device has finished its queued work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return perf_counter()
+    return statistics.median(_timed(block, BLOCK_SECONDS, BLOCKS)) / BLOCK_STEPS
 
 
 def _free() -> None:
@@ -192,8 +182,6 @@ MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
 """A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
 RECENT = 8
 """The number of most recent steps, which decide whether steps have become slow."""
-WARM_UP_STEPS = 3
-"""Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
 """Measuring takes at most 1 / ``SHARE`` of a run's time, unless steps keep becoming slow. It is repeated after at most
 ``LONGEST_WAIT`` seconds, or ``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times
@@ -254,7 +242,6 @@ class ThreadTuner:
 
     Args:
         trainer: A trainer at its first step, or restored.
-        most: The most threads to use; by default, the current number.
         planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
             from then on. They are repeated at the same steps; nothing is measured before the last of them.
         log: Called with a message for each change.
@@ -263,12 +250,11 @@ class ThreadTuner:
     def __init__(
         self,
         trainer: Trainer,
-        most: int | None = None,
         planned: Sequence[tuple[int, int]] = (),
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._trainer, self._planned, self._log = trainer, sorted(planned), log
-        self.most = most or torch.get_num_threads()
+        self.most = torch.get_num_threads()
         self._adapts = (
             trainer.recipe.train.threads == "auto"
             and not threads_set_by_user()
@@ -278,9 +264,8 @@ class ThreadTuner:
             and self.most > 1
         )
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._expected = self._due = float("inf")
-        self._not_before = self._wait = 0.0
-        self._left_to_warm_up = WARM_UP_STEPS
+        self._expected = float("inf")
+        self._due = self._not_before = self._wait = 0.0  # measured after the first step, which allocates memory
 
     def after_step(self, seconds: float) -> int | None:
         """Record a step.
@@ -301,9 +286,6 @@ class ThreadTuner:
         if not self._adapts:
             return None
         self._recent.append(seconds)
-        if self._left_to_warm_up:
-            self._left_to_warm_up -= 1
-            return None if self._left_to_warm_up else self._measure(current)
         now = monotonic()
         slow = len(self._recent) == RECENT and sum(self._recent) > SLOW * RECENT * self._expected
         if (slow and now > self._not_before) or now > self._due:

@@ -12,9 +12,8 @@ from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.training import trainer as training
 from ganzoo.training import tuning as engine_choice
-from ganzoo.training.compiling import CompileEngine
 from ganzoo.training.distributed import Processes
-from ganzoo.training.engines import CAPTURING, CaptureEngine
+from ganzoo.training.engines import CAPTURING, CaptureEngine, CompileEngine
 from ganzoo.training.trainer import Trainer, build_engine
 from ganzoo.training.tuning import measure_engines, recorded_engine, settle_engine
 
@@ -56,7 +55,7 @@ def tapes(monkeypatch, make_tape):
 def begin(few, tapes, monkeypatch):
     """A trainer whose steps take as long as the test specifies, by the clock that measures engines."""
     time = [0.0]
-    monkeypatch.setattr(engine_choice, "_now", lambda device: time[0])
+    monkeypatch.setattr(engine_choice, "perf_counter", lambda: time[0])
     monkeypatch.setattr(engine_choice, "BLOCK_STEPS", 2)
 
     def trainer(*overrides, costs=None):
