@@ -204,49 +204,40 @@ SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "torch's anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "torch's seed": (torch.initial_seed, torch.manual_seed),
     "the working directory": (_working_directory, os.chdir),
+    "random": (random.getstate, random.setstate),
+    "numpy": (lambda: np.random.get_state(legacy=True), np.random.set_state),
 }
 """Process-wide state that a plugin must leave alone, with the functions that read and set it."""
+GENERATORS = ("random", "numpy")
+"""The entries that are states of random number generators, which checkpoints do not save."""
 
 
 @dataclass(frozen=True)
 class GlobalState:
-    """A snapshot of the process-wide state that a plugin must leave alone.
+    """A snapshot of the process-wide state that a plugin must leave alone: see ``SETTINGS``."""
 
-    Attributes:
-        settings: Values of ``SETTINGS``.
-        generators: States of the random number generators that checkpoints do not save, by module.
-    """
-
-    settings: dict[str, Any]
-    generators: dict[str, Any]
+    values: dict[str, Any]
 
     @classmethod
     def now(cls) -> GlobalState:
         """The current state."""
-        generators = {"random": random.getstate(), "numpy": np.random.get_state(legacy=True)}
-        return cls({name: read() for name, (read, _) in SETTINGS.items()}, generators)
+        return cls({name: read() for name, (read, _) in SETTINGS.items()})
 
     def changed_since(self, earlier: GlobalState) -> list[str]:
         """Each change as a verb phrase: ``changes torch's default dtype from ...``."""
-        settings = [
-            f"changes {name} from {value} to {self.settings[name]}"
-            for name, value in earlier.settings.items()
-            if self.settings[name] != value
-        ]
-        draws = [
+        changed = [name for name, value in earlier.values.items() if repr(self.values[name]) != repr(value)]
+        return [
             f"draws from {name}'s global generator, or seeds it"
-            for name, value in earlier.generators.items()
-            if repr(self.generators[name]) != repr(value)
+            if name in GENERATORS
+            else f"changes {name} from {earlier.values[name]} to {self.values[name]}"
+            for name in changed
         ]
-        return [*settings, *draws]
 
     def restore(self) -> None:
         """Restore the snapshot. If torch has been seeded since, its random numbers restart from the old seed."""
         for name, (read, write) in SETTINGS.items():
-            if read() != self.settings[name]:
-                write(self.settings[name])
-        random.setstate(self.generators["random"])
-        np.random.set_state(self.generators["numpy"])
+            if name in GENERATORS or read() != self.values[name]:
+                write(self.values[name])
 
 
 @contextmanager

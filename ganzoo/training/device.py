@@ -46,8 +46,7 @@ def available_cores(root: Path = Path("/")) -> int:
     for group in control_groups(root):  # this process's own, and their parents
         for base, *names in (("", "cpu.max"), ("cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
             try:
-                folder = root / "sys/fs/cgroup" / base / group
-                numbers = " ".join((folder / name).read_text() for name in names).split()
+                numbers = " ".join((root / "sys/fs/cgroup" / base / group / name).read_text() for name in names).split()
                 quota, period = int(numbers[0]), int(numbers[1])
             except (OSError, IndexError, ValueError):
                 continue  # no limit, or "max"
@@ -103,11 +102,6 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     return "bf16" if _fast_bf16(device) else "fp32"
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The autocast context for a phase's loss."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def _fast_bf16(device: torch.device) -> bool:

@@ -95,7 +95,7 @@ class Processes:
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         """Replace floating-point tensors by their means over all processes, in one exchange."""
-        if self.size > 1 and tensors:
+        if self.size > 1 and any(tensor.numel() for tensor in tensors):
             # As their memory has them, since copies in another order are slow.
             last = torch.channels_last
             views = [t.permute(0, 2, 3, 1) if t.is_contiguous(memory_format=last) else t for t in tensors]
@@ -220,14 +220,6 @@ class Replicas:
         if self._processes.size > 1:
             gradients = [p.grad for p in trained if p.grad is not None]
             self._processes.all_reduce_mean([*gradients, *(self._averaged if buffers else ())])
-
-    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The mean over all processes of each value."""
-        if not values or self._processes.size == 1:
-            return dict(values)
-        means = torch.tensor(list(values.values()), dtype=torch.float64)
-        self._processes.all_reduce_mean([means])
-        return dict(zip(values, means.tolist(), strict=True))
 
 
 def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:

@@ -25,8 +25,6 @@ from ganzoo.errors import GanzooError, foreign_code, nearest
 MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
 
-COPYABLE = "Keep locks, open files and generators out of its attributes."
-
 FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, even on CPUs; the others are faster with ``foreach``."""
 
@@ -252,7 +250,8 @@ class Ema:
         self.networks = nn.ModuleDict()
         for role, network in networks.items():
             sentence = f"The {role}, a {type(network).__name__}, cannot be copied for the average of its weights"
-            with foreign_code(sentence, f"{COPYABLE} Without train.ema, no copy is made."):
+            remedy = "Keep locks, open files and generators out of its attributes. Without train.ema, no copy is made."
+            with foreign_code(sentence, remedy):
                 self.networks[role] = copy.deepcopy(network)
         self.networks.eval().requires_grad_(False)
         followed = nn.ModuleDict(networks)

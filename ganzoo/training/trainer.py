@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +21,7 @@ from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import derive_seed, full_precision, restore_stream, seeded, stream
-from ganzoo.training.device import (
-    autocast,
-    keep_freed_memory,
-    numerics,
-    resolve_precision,
-)
+from ganzoo.training.device import keep_freed_memory, numerics, resolve_precision
 from ganzoo.training.distributed import (
     ALONE,
     Processes,
@@ -105,20 +101,20 @@ class Trainer:
             if isinstance(module, Augmentation | Objective | Regularizer):
                 module.processes = processes.size
         rows = processes.rows(config.batch_size)
-        alone = rows.stop - rows.start == 1
-        if alone and any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules()):
+        has_norms = any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules())
+        if has_norms and config.batch_size == processes.size:
             raise GanzooError(
                 "Batch normalisation needs at least two images, but a process gets only one of each batch.",
                 f"Set train.batch_size to at least {2 * processes.size}.",
             )
         self._replicas = Replicas(processes, (self.networks, self.objective))
-        averaged = {role: self.networks[role] for role in self.objective.samples_with}
-        ramp = config.init_from is None
-        self.ema = Ema(averaged, initial(config.ema), ramp=ramp) if config.ema is not None else None
+        self.ema: Ema | None = None
+        if config.ema is not None:
+            averaged = {role: self.networks[role] for role in self.objective.samples_with}
+            self.ema = Ema(averaged, initial(config.ema), ramp=config.init_from is None)
 
         data_seed = derive_seed(config.seed, "data")
         self.sampler = Sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
-        self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
         self.steps = 0
         self._measured_after: int | None = None
         self.meters, self.gradients = Meters(), Meters()
@@ -140,12 +136,13 @@ class Trainer:
             GanzooError: The engine needs another device or a single process, or cannot capture an optimizer.
         """
         self._use(build_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
+        gc.collect()  # graphs that are no longer used hold memory
+        torch.cuda.empty_cache()
 
     def _use(self, engine: Engine, name: str) -> None:
         """Build optimizers and schedules for an engine, keeping the current state of training."""
         captured_on = self.device if name in CAPTURING else None
-        networks = dict(self.networks.items())
-        optimizers = build_optimizers(self.recipe, networks, self._phases, captured_on)
+        optimizers = build_optimizers(self.recipe, dict(self.networks.items()), self._phases, captured_on)
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
@@ -154,7 +151,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Build what a step works on, and let the engine make it faster."""
-        context = partial(autocast, self.precision, self.device)
+        context = partial(torch.autocast, self.device.type, torch.bfloat16, self.precision == "bf16")
         self.step_groups = []
         for group in self._groups:
             steps = [
@@ -227,7 +224,10 @@ class Trainer:
 
     def flush(self) -> dict[str, float]:
         """The mean losses of all processes since the last flush; waits for the device."""
-        return self._replicas.mean(self.meters.flush())
+        means = self.meters.flush()
+        values = torch.tensor(list(means.values()), dtype=torch.float64)
+        self.processes.all_reduce_mean([values])
+        return dict(zip(means, values.tolist(), strict=True))
 
     @property
     def kinds_of_weights(self) -> tuple[str, ...]:
@@ -248,7 +248,8 @@ class Trainer:
             return
         self._measured_after = self.steps
         objective, spec = self.objective, self.objective.spec
-        networks = dict(self.networks.items()) | dict(self.ema.networks.items())
+        averaged = dict(self.ema.networks.items())
+        networks = dict(self.networks.items()) | averaged
         # One seed for all runs: the statistics depend only on the weights.
         random = torch.Generator().manual_seed(derive_seed(0, "statistics"))
         n = MEASURED_SAMPLES
@@ -258,9 +259,10 @@ class Trainer:
             columns = self.sampler.columns
             rows = (torch.arange(n) * MEASURED_BATCHES + index) * len(columns["image"]) // (n * MEASURED_BATCHES)
             real = {name: column[rows.to(column.device)].to(self.device) for name, column in columns.items()}
-            for role in self._encoders:
-                images = spec.modality.to_network(real["image"])
-                networks[role](images, *objective.condition(real["label"]))
+            for role in averaged:
+                if objective.roles.get(role) == "encoder":
+                    images = spec.modality.to_network(real["image"])
+                    averaged[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
             sources = {name: real[name] for name in objective.generates_from}

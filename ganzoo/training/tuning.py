@@ -14,7 +14,6 @@ because sums are added in another order; the run records each change with its st
 
 from __future__ import annotations
 
-import gc
 import os
 import statistics
 from collections import Counter, deque
@@ -111,7 +110,6 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
             _try(trainer, name, seconds, left_out)
     best = _choice(seconds, "eager")
     trainer.use_engine(best)
-    _free()
     return EngineChoice(best, seconds, left_out)
 
 
@@ -147,7 +145,6 @@ def _try(trainer: Trainer, name: str, seconds: dict[str, float], left_out: dict[
                 left_out[name] = " ".join(sentence.split())[:LONGEST_REASON].rstrip(".")
             finally:
                 trainer.use_engine("eager")
-                _free()
     except (RuntimeError, GanzooError) as error:
         raise RunError(
             f"Trying the engine '{name}' left the GPU unusable: {' '.join(str(error).split())[:LONGEST_REASON]}.",
@@ -165,12 +162,6 @@ def _seconds_a_step(trainer: Trainer) -> float:
     for _ in range(WARM_UP + 2):  # capturing and compiling happen in the first of these
         trainer.step()
     return statistics.median(_timed(block, BLOCK_SECONDS, BLOCKS)) / BLOCK_STEPS
-
-
-def _free() -> None:
-    """Free the memory of graphs that are no longer used."""
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 SLOW = 1.5
