@@ -46,7 +46,7 @@ from ganzoo.runs.provenance import (
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes, in_contact
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import EngineChoice, ThreadTuner, recorded_engine, settle_engine
+from ganzoo.training.tuning import ThreadTuner, recorded_engine, settle_engine
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def start(
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
         facts = description(zoo, parts.trainer, parts.dataset, data_dir)
         if choice is not None:
-            facts["engine_choice"] = choice.plain()
+            facts["engine_choice"] = choice
         run = _created(folder, recipe, facts, callbacks, elsewhere=out is None)
         with run.claimed():
             run.accept_paths(recipe, data_dir)
@@ -280,7 +280,7 @@ def resume(
                 precision=trainer.precision,
                 engine=trainer.engine.name,
                 processes=processes.size,
-                **({"engine_choice": choice.plain()} if choice is not None else {}),
+                **({"engine_choice": choice} if choice is not None else {}),
             )
             run.forget_scores_after(trainer.images)
             run.log({"event": "resume", "images": trainer.images, "planned_threads": planned, **facts})
@@ -296,7 +296,7 @@ def _prepared(
     processes: Processes,
     resumed: RunFolder | None = None,
     planned: Sequence[tuple[int, int]] = (),
-) -> tuple[Parts, EngineChoice | None, ThreadTuner]:
+) -> tuple[Parts, dict[str, Any] | None, ThreadTuner]:
     """The parts of a run, ready for the next step, how its engine was chosen, and what chooses its threads."""
     if processes.is_main and processes.size > 1:
         task.send(processes)

@@ -192,5 +192,4 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
         ) from error
     finally:
         torch.set_float32_matmul_precision(products)
-        if config.deterministic:
-            torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import _SpectralNorm
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective, Phase
@@ -116,10 +115,9 @@ class RoleOptimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors, named ``<parameter index>.<entry>``."""
-        state: Mapping[int, Mapping[str, Any]] = self.inner.state_dict()["state"]
         return {
             f"{index}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
-            for index, entries in state.items()
+            for index, entries in self.inner.state_dict()["state"].items()
             for key, value in entries.items()
             if value is not None
         }
@@ -255,7 +253,8 @@ class Ema:
                 self.networks[role] = copy.deepcopy(network)
         self.networks.eval().requires_grad_(False)
         followed = nn.ModuleDict(networks)
-        self._averages, self._sources = list(self.networks.parameters()), [p.detach() for p in followed.parameters()]
+        self._averages = [p.detach() for p in self.networks.parameters()]
+        self._sources = [p.detach() for p in followed.parameters()]
         self._measured: list[tuple[nn.Module, nn.Module]] = []
         self._buffers: list[Tensor] = []
         self._source_buffers: list[Tensor] = []
@@ -270,8 +269,7 @@ class Ema:
     def update(self, step: int) -> None:
         """Move the averages towards the networks after the ``step``-th step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self._ramp else self.decay
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(self._averages, self._sources, step)
+        torch._foreach_lerp_(self._averages, self._sources, 1 - decay)
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._source_buffers)
 

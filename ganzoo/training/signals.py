@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError, HungUp, Interrupted, StopAtOnce, Terminated
@@ -93,7 +94,5 @@ def leave_terminal() -> None:
         try:
             os.write(descriptor, b"")
         except OSError:
-            with suppress(OSError):
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, descriptor)
-                os.close(null)
+            with suppress(OSError), Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), descriptor)

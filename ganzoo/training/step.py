@@ -292,8 +292,8 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
                 "regularizer's own every_steps.",
                 "Set the regularizer's every_steps instead.",
             )
-    groups: list[tuple[Phase, ...]] = []
-    for original in phases:
+    groups: dict[int, tuple[Phase, ...]] = {}
+    for index, original in enumerate(phases):
         own = recipe.phases.get(original.name)
         phase = replace(original, **own.model_dump(exclude_none=True)) if own else original
         if not phase.begin < phase.end:
@@ -308,12 +308,9 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
                 "others and so must run once in every step.",
                 f"Set train.share_fakes: false, or remove phases.{phase.name}.",
             )
-        sharing = next((at for at, group in enumerate(groups) if group[0].shares_fakes), None)
-        if phase.shares_fakes and sharing is not None:
-            groups[sharing] += (phase,)
-        else:
-            groups.append((phase,))
-    return groups
+        group = -1 if phase.shares_fakes else index
+        groups[group] = (*groups.get(group, ()), phase)
+    return list(groups.values())
 
 
 def batches_per_step(phases: Sequence[Phase]) -> int:

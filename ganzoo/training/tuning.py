@@ -18,7 +18,6 @@ import os
 import statistics
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, TypeVar, get_args
 
@@ -42,28 +41,7 @@ BLOCKS, BLOCK_STEPS, BLOCK_SECONDS = 6, 16, 0.5
 """An engine's time is the median over blocks of steps: at most so many, for at most so many seconds in total."""
 
 
-@dataclass(frozen=True)
-class EngineChoice:
-    """The engine that ``auto`` chose, and why."""
-
-    engine: str  # as in train.engine
-    seconds: Mapping[str, float]  # per step, by engine
-    left_out: Mapping[str, str]  # why an engine was not considered, by engine
-
-    @property
-    def sentence(self) -> str:
-        """The choice as a message for the user."""
-        times = [f"{seconds * 1e3:.3g} ms with {name}" for name, seconds in self.seconds.items()]
-        reasons = [f" Not {name}: {reason}." for name, reason in self.left_out.items()]
-        return f"Engine {self.engine}: a step takes {', '.join(times)}.{''.join(reasons)}"
-
-    def plain(self) -> dict[str, Any]:
-        """The choice as JSON, for run.json."""
-        times = {name: round(1e3 * seconds, 4) for name, seconds in self.seconds.items()}
-        return {"engine": self.engine, "milliseconds_a_step": times, "left_out": dict(self.left_out)}
-
-
-def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> EngineChoice | None:
+def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> dict[str, Any] | None:
     """Choose the engine for ``train.engine=auto``, and make the trainer use it.
 
     Args:
@@ -71,8 +49,8 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
         log: Called with a message about what ``auto`` chose on a GPU.
 
     Returns:
-        The choice; None if nothing is measured: the recipe names an engine, or the run is not on a GPU, has several
-        processes, or ends soon.
+        What was measured, see ``measure_engines``. None if nothing was: the recipe names an engine, or the run is not
+        on a GPU, has several processes, or ends soon.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -86,12 +64,18 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
         log("Engine eager: measuring other engines would take about as many steps as are left.")
         return None
     choice = measure_engines(trainer)
-    log(choice.sentence)
+    times = [f"{milliseconds:.3g} ms with {name}" for name, milliseconds in choice["milliseconds_a_step"].items()]
+    reasons = [f" Not {name}: {reason}." for name, reason in choice["left_out"].items()]
+    log(f"Engine {choice['engine']}: a step takes {', '.join(times)}.{''.join(reasons)}")
     return choice
 
 
-def measure_engines(trainer: Trainer) -> EngineChoice:
+def measure_engines(trainer: Trainer) -> dict[str, Any]:
     """Time each engine from the same state, and use the fastest; training continues as if nothing had happened.
+
+    Returns:
+        The choice as JSON, for run.json: ``engine``, as in ``train.engine``; ``milliseconds_a_step``, by engine; and
+        ``left_out``, why an engine was not considered, by engine.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -110,7 +94,8 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
             _try(trainer, name, seconds, left_out)
     best = _choice(seconds, "eager")
     trainer.use_engine(best)
-    return EngineChoice(best, seconds, left_out)
+    times = {name: round(1e3 * one, 4) for name, one in seconds.items()}
+    return {"engine": best, "milliseconds_a_step": times, "left_out": left_out}
 
 
 def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
@@ -167,8 +152,7 @@ def _seconds_a_step(trainer: Trainer) -> float:
 SLOW = 1.5
 """The numbers of threads are measured again if steps take this many times as long as when last measured."""
 GIVE_UP_RATIO = 3.0
-"""A number of threads, and smaller ones, are not measured further if a step takes this many times as long as with the
-best number."""
+"""Smaller numbers of threads are not measured if a step takes this many times as long as with the best number."""
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
 """A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
 RECENT = 8
@@ -208,17 +192,13 @@ def _choice(times: Mapping[K, float], current: K) -> K:
     return best if times[best] < MARGIN * times.get(current, float("inf")) else current
 
 
-def _timed(step: Callable[[], object], seconds: float, most: int, limit: float = float("inf")) -> list[float]:
-    """Seconds that each call takes; the first one is left out if there are others, because it wakes the threads.
+def _timed(step: Callable[[], object], seconds: float, most: int) -> list[float]:
+    """Seconds that each of at most so many calls takes, until they have taken ``seconds`` in total.
 
-    Args:
-        step: The function to call.
-        seconds: The most time for all calls.
-        most: The most calls.
-        limit: A call that takes this many seconds is the last one.
+    The first one is left out if there are others, because it wakes the threads.
     """
     times: list[float] = []
-    while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:
+    while len(times) < most and sum(times) < seconds:
         started_at = perf_counter()
         step()
         times.append(perf_counter() - started_at)
@@ -288,13 +268,12 @@ class ThreadTuner:
         times: dict[int, float] = {}
         # The most first: with few threads, a step of large networks on many cores takes very long.
         for threads in reversed(_ladder(self.most)):
-            limit = GIVE_UP_RATIO * min(times.values(), default=float("inf"))
-            if times and times[min(times)] > limit:
-                break  # fewer would be slower still
             torch.set_num_threads(threads)
             # Each starts from the same step, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():
-                times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))
+                times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS))
+            if times[threads] > GIVE_UP_RATIO * min(times.values()):
+                break  # fewer would be slower still
         chosen = _choice(times, current)
         torch.set_num_threads(chosen)
         now = monotonic()
