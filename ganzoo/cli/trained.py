@@ -206,7 +206,7 @@ def evaluate(
     from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.folder import RunFolder, scores_in
     from ganzoo.runs.generator import load, refuse_name, zoo_name
-    from ganzoo.training.tuning import settle_threads
+    from ganzoo.training.device import use_available_cores
 
     for name in metric or ():
         if "," in name:
@@ -236,7 +236,7 @@ def evaluate(
 
     zoo, place = load_zoo(), resolve_device(device)
     if place.type == "cpu":
-        settle_threads()
+        use_available_cores()
     run: RunFolder | None = None
     is_published = zoo_name(what) is not None
     if is_published or (Path(what) / "run.json").exists():

@@ -156,11 +156,6 @@ def fix_workspace() -> None:
 def numerics(config: TrainConfig, precision: str, device: torch.device) -> Iterator[None]:
     """A recipe's numerical settings, for one step.
 
-    Args:
-        config: The recipe's ``train`` section.
-        precision: The resolved ``train.precision``.
-        device: The device that the step runs on.
-
     Raises:
         GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on the device.
     """

@@ -33,14 +33,9 @@ class ProcessLost(RunError):
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train one run together. All of them must call the methods at the same points.
+    """The processes that train one run together. All of them must call the methods at the same points."""
 
-    Attributes:
-        rank: This process's number, from 0.
-        size: Number of processes.
-    """
-
-    rank: int = 0
+    rank: int = 0  # this process's number
     size: int = 1
 
     @property
@@ -51,8 +46,7 @@ class Processes:
     def device(self, config: TrainConfig) -> torch.device:
         """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
 
-        Args:
-            config: Names the device. If a GPU must be deterministic, cuBLAS is configured here, before CUDA starts.
+        If a GPU must be deterministic, cuBLAS is configured here, before CUDA starts.
 
         Raises:
             GanzooError: The device is not available, two processes would share a GPU, or CUDA started too early.
@@ -162,9 +156,8 @@ def joined() -> Iterator[Processes]:
     import torch.distributed.nn.functional
 
     # gloo in addition to nccl, so that small exchanges on the host need not wait for the GPU.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with in_contact():
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     yield Processes(dist.get_rank(), dist.get_world_size())
     # Not after an error: the others may be gone, and an orderly shutdown would wait for them.
     dist.destroy_process_group()
@@ -195,11 +188,7 @@ class Replicas:
     Gradients are averaged, so that each step uses the whole batch. All floating-point buffers that checkpoints contain
     (running averages, an augmentation's strength) are averaged in the same exchange, so that they reflect the images of
     all processes. A phase's ``after`` sees averaged buffers; if phases share fakes, only the last phase's ``after``
-    does.
-
-    Args:
-        processes: All processes.
-        modules: The modules with weights and buffers; all processes start from the main process's values.
+    does. All processes start from the main process's values.
     """
 
     def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
@@ -211,12 +200,7 @@ class Replicas:
             self._averaged += [b for name, b in module.named_buffers() if name in saved and b.is_floating_point()]
 
     def average_gradients(self, trained: Sequence[nn.Parameter], *, buffers: bool = True) -> None:
-        """Average the gradients of these parameters after a backward pass, in one exchange.
-
-        Args:
-            trained: The parameters.
-            buffers: Whether to average all buffers too; must be false while another backward pass needs their values.
-        """
+        """Average these gradients in one exchange, together with all buffers if no backward pass still needs them."""
         if self._processes.size > 1:
             gradients = [p.grad for p in trained if p.grad is not None]
             self._processes.all_reduce_mean([*gradients, *(self._averaged if buffers else ())])
@@ -252,12 +236,9 @@ class SyncedBatchNorm(_BatchNorm):
 
     torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative. Every process has the same number
     of images, and calls such layers in the same order while ``exchanging``. At other times, each may call them alone.
-
-    Attributes:
-        exchanging: Whether the processes take a step together.
     """
 
-    exchanging: ClassVar[bool] = False
+    exchanging: ClassVar[bool] = False  # whether the processes take a step together
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, ...), n images in this process."""

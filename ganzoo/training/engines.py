@@ -34,16 +34,12 @@ LONGEST_REASON = 160
 
 
 class Engine:
-    """Executes groups of phases as they are written. Subclasses make them faster, which then do the same.
-
-    Args:
-        log: Called with a message about what could not be made faster.
-    """
+    """Executes groups of phases as they are written. Subclasses make them faster, which then do the same."""
 
     requested = "eager"  # as in train.engine
 
     def __init__(self, log: Callable[[str], None] = lambda sentence: None) -> None:
-        self._log = log
+        self._log = log  # called with a message about what could not be made faster
         self._taken: dict[str, bool] = {}  # whether it could handle each phase
 
     @property
@@ -97,8 +93,8 @@ def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[],
 
 def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message, without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")
+    line = "".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__}: {line}"[:LONGEST_REASON].rstrip(".: ")
 
 
 class CompileEngine(Engine):
@@ -109,9 +105,6 @@ class CompileEngine(Engine):
     compiled separately, and each generates them from the same latent codes: G's running statistics are then updated
     twice per step, and noise that G itself draws differs between the two.
 
-    Args:
-        device: The networks' device.
-        log: Called with a message about what could not be compiled.
     """
 
     requested = "compile"
@@ -182,14 +175,8 @@ class CaptureEngine(Engine):
     the captured work reads them, and updates the moving average. The first steps run without capture; they are normal
     training steps, so nothing has to be undone. Before it is captured, a group is tried on tensors without values: a
     group that cannot be captured keeps running without capture, with a message. If the capture then fails anyway, the
-    run ends, because the failure can leave the GPU in a broken state.
-
-    Args:
-        recorder: Captures the work.
-        device: The networks' device.
-        latents: The generator that latent codes are drawn with.
-        log: Called with a message about what could not be captured.
-        inner: Prepares the work to capture, for instance with compiled losses.
+    run ends, because the failure can leave the GPU in a broken state. An ``inner`` engine prepares the work to capture,
+    for instance with compiled losses.
     """
 
     def __init__(
@@ -285,14 +272,10 @@ class CudaGraphs:
     Each graph has its own memory pool, so that graphs do not overwrite each other's results, whatever the order in
     which they are replayed. Data that must outlive the next replay of the same graph must be in memory from before the
     capture, or in a tensor that is kept. Graphs are replayed one after another on one stream.
-
-    Args:
-        device: The GPU.
-        generator: A generator that work draws from, in addition to the device's default one.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
-        self._device, self._generator = device, generator
+        self._device, self._generator = device, generator  # work draws from it and from the device's default one
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, work: Callable[[], None]) -> None:

@@ -38,12 +38,9 @@ class RoleOptimizer:
     Args:
         network: The network that it updates.
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
-        options: Keyword arguments of torch's class, including ``lr``. ``lr`` and each of the betas may be a schedule,
-            see ``schedules``.
-        captured_on: The device that an engine captures steps on; the learning rate is then a tensor there.
-            None if steps are not captured.
-        lazy_scale: c, as returned by the function ``lazy_scale``: every learning rate is multiplied by c, and every
-            beta is raised to the power c.
+        options: Keyword arguments of torch's class. ``lr`` and each of the betas may be a schedule.
+        captured_on: The device on which an engine captures steps, if it does; the learning rate is then a tensor there.
+        lazy_scale: c of the function ``lazy_scale``: learning rates are multiplied by c, betas raised to the power c.
 
     Raises:
         GanzooError: torch's class refuses the options or the network's parameters, or cannot be captured.
@@ -143,13 +140,6 @@ def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
     al. 2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1):
     the same progress in the same number of images, with moments that decay as fast. With r updates in every step
     (``repeat``), c is kr/(kr + 1).
-
-    Args:
-        role: A network's role.
-        phases: All phases, with the recipe's changes.
-
-    Returns:
-        c, in (0, 1].
     """
     own = [phase for phase in phases if role in phase.trains]
     every_step = sum(phase.repeat for phase in own if phase.every_steps == 1)
@@ -180,12 +170,6 @@ def build_optimizers(
     captured_on: torch.device | None = None,
 ) -> dict[str, RoleOptimizer]:
     """One optimizer for each network: the role's own settings, or the recipe's ``default``.
-
-    Args:
-        recipe: A validated recipe.
-        networks: By role.
-        phases: All phases, with the recipe's changes.
-        captured_on: See ``RoleOptimizer``.
 
     Raises:
         GanzooError: A role has no settings, or settings name an unknown role.
@@ -247,9 +231,10 @@ class Ema:
         self._ramp = ramp
         self.networks = nn.ModuleDict()
         for role, network in networks.items():
-            sentence = f"The {role}, a {type(network).__name__}, cannot be copied for the average of its weights"
-            remedy = "Keep locks, open files and generators out of its attributes. Without train.ema, no copy is made."
-            with foreign_code(sentence, remedy):
+            with foreign_code(
+                f"The {role}, a {type(network).__name__}, cannot be copied for the average of its weights",
+                "Keep locks, open files and generators out of its attributes. Without train.ema, no copy is made.",
+            ):
                 self.networks[role] = copy.deepcopy(network)
         self.networks.eval().requires_grad_(False)
         followed = nn.ModuleDict(networks)

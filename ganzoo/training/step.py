@@ -71,21 +71,14 @@ class TrainingState:
 
 
 class StepGroup:
-    """The phases that run on one batch: a single phase, or several that share its fakes.
-
-    Args:
-        phases: The phases, with the optimizers of the networks that they train.
-        objective: What is optimised.
-        latents: Draws the latent codes (n, latent) of this process.
-    """
+    """The phases that run on one batch: a single phase, or several that share its fakes."""
 
     def __init__(self, phases: Sequence[PhaseStep], objective: Objective, latents: Callable[[], Tensor]) -> None:
-        first = phases[0]
         self.phases, self.latents, self._objective = phases, latents, objective
         self.name = " and ".join(phase.name for phase in phases)
-        self.shares_fakes, self.repeat = first.phase.shares_fakes, first.phase.repeat
+        self.shares_fakes, self.repeat = phases[0].phase.shares_fakes, phases[0].phase.repeat
         self.trained = [parameter for phase in phases for parameter in phase.trained]
-        self.modules = (*first.networks.values(), objective)  # a loss may change their buffers
+        self.modules = (*phases[0].networks.values(), objective)  # a loss may change their buffers
         self.execute: Callable[[StepFn, Mapping[str, Tensor]], None] = lambda train, columns: train(columns)
 
     def runs_in(self, index: int, total: int) -> bool:
@@ -266,9 +259,7 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
     Phases that share fakes form one group, in the position of the first; every other phase is its own group.
 
     Raises:
-        GanzooError: A phase trains a network that does not exist or has a loss with other parameters,
-            or the recipe changes a phase that does not exist, ends a phase before it begins, changes when a phase that
-            shares fakes runs, or changes how often a lazy regularizer's phase runs.
+        GanzooError: A phase cannot run, or the recipe's changes contradict the objective.
     """
     for phase in phases:
         require_roles(f"The phase '{phase.name}' trains", phase.trains, networks)

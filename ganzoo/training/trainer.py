@@ -59,15 +59,6 @@ class Trainer:
         device: Overrides the recipe's ``train.device``.
         log: Called with progress messages.
         processes: The processes that train together, including this one.
-
-    Attributes:
-        steps: Steps taken so far.
-        networks: All networks, by role.
-        objective: What is optimised.
-        engine: The engine that made the step's functions.
-        meters: Mean losses since the last ``flush``.
-        gradients: Mean gradient norms since their own last ``flush``.
-        ema: The moving average, or None.
     """
 
     def __init__(
@@ -113,11 +104,17 @@ class Trainer:
             averaged = {role: self.networks[role] for role in self.objective.samples_with}
             self.ema = Ema(averaged, initial(config.ema), ramp=config.init_from is None)
 
-        data_seed = derive_seed(config.seed, "data")
-        self.sampler = Sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
+        self.sampler = Sampler(
+            dataset,
+            config.batch_size,
+            seed=derive_seed(config.seed, "data"),
+            device=self.device,
+            rows=rows,
+            log=log,
+        )
         self.steps = 0
         self._measured_after: int | None = None
-        self.meters, self.gradients = Meters(), Meters()
+        self.meters, self.gradients = Meters(), Meters()  # losses, and gradient norms, each since its last flush
         self._groups = phase_groups(self.objective.phases(), recipe, self.networks)
         self._phases = [phase for group in self._groups for phase in group]
         self._frozen = frozen_parameters(self.networks, self._phases, recipe)
@@ -126,11 +123,7 @@ class Trainer:
         torch.manual_seed(training_seed(config.seed, processes))
 
     def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
-        """Take the next steps with this engine, from the current state of training.
-
-        Args:
-            name: As in ``train.engine``; ``auto`` is eager, see ``tuning.settle_engine``.
-            log: Called with the engine's messages, instead of the trainer's own ``log``.
+        """Take the next steps with the engine of this name in ``train.engine``, from the current state of training.
 
         Raises:
             GanzooError: The engine needs another device or a single process, or cannot capture an optimizer.
@@ -330,13 +323,6 @@ def build_engine(
 
     ``auto`` means eager here. On a CPU that is final: matrix products take most of the time, compiled or not, and
     compiling takes longer than it saves in most runs. On a GPU, ``tuning.settle_engine`` measures and chooses.
-
-    Args:
-        name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``, ``compile-cudagraph``.
-        device: The networks' device.
-        latents: The generator that latent codes are drawn with.
-        log: Called with a message about what ``auto`` means, and about what an engine could not do.
-        processes: Number of processes that train together.
 
     Raises:
         GanzooError: The engine needs another device, or supports only one process.

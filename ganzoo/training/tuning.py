@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from ganzoo.config.schema import EngineName
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.training.device import threads_set_by_user, use_available_cores
+from ganzoo.training.device import threads_set_by_user
 from ganzoo.training.engines import CAPTURING, LONGEST_REASON, WARM_UP
 from ganzoo.training.trainer import Trainer
 
@@ -163,29 +163,6 @@ SHARE, LONGEST_WAIT = 40, 120.0
 its cost."""
 
 
-def settle_threads() -> None:
-    """Choose the number of threads for work other than training steps, such as scoring, by a short measurement.
-
-    It takes a tenth of a second for each number tried, and no time if the environment sets the number or there is only
-    one core.
-    """
-    use_available_cores()
-    most = torch.get_num_threads()
-    if threads_set_by_user() or most == 1:
-        return
-    left, right = torch.ones(64, 512), torch.ones(512, 512)
-    times: dict[int, float] = {}
-    for threads in _ladder(most):
-        torch.set_num_threads(threads)
-        times[threads] = statistics.median(_timed(lambda: torch.mm(left, right).tanh_(), MEASURED_SECONDS, 10_000))
-    torch.set_num_threads(_choice(times, most))
-
-
-def _ladder(most: int) -> list[int]:
-    """1, 2, 4, ..., all but one (for one other busy program), and all."""
-    return sorted({most, max(1, most - 1), *(2**k for k in range(most.bit_length()) if 2**k < most)})
-
-
 def _choice(times: Mapping[K, float], current: K) -> K:
     """The fastest, if it is clearly faster than the current one."""
     best = min(times, key=lambda key: times[key])
@@ -266,8 +243,10 @@ class ThreadTuner:
     def _measure(self, current: int) -> int | None:
         started_at = monotonic()
         times: dict[int, float] = {}
-        # The most first: with few threads, a step of large networks on many cores takes very long.
-        for threads in reversed(_ladder(self.most)):
+        # All, all but one (for one other busy program), and powers of two. The most first: with few threads, a step of
+        # large networks on many cores takes very long.
+        numbers = {self.most, self.most - 1, *(2**k for k in range(self.most.bit_length()) if 2**k < self.most)}
+        for threads in sorted(numbers, reverse=True):
             torch.set_num_threads(threads)
             # Each starts from the same step, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():

@@ -16,7 +16,7 @@ from ganzoo.training import tuning as threads
 from ganzoo.training.device import VARIABLES, available_cores
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.tuning import ThreadTuner, settle_threads
+from ganzoo.training.tuning import ThreadTuner
 
 TINY = [
     "networks.generator.hidden=[32]",
@@ -263,24 +263,3 @@ def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeyp
     assert seen["broken"] == seen["whole"]
     first, second = (RunFolder.open(tmp_path / name).checkpoint().tensors for name in ("whole", "broken"))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "settled"), [({1: 0.001, 2: 0.002}, 1), ({1: 0.002, 2: 0.001}, 2), ({1: 0.001, 2: 0.00105}, 2)]
-)
-def test_scoring_uses_fewer_threads_if_they_are_clearly_faster(two_threads, clock, monkeypatch, seconds, settled):
-    def multiply(left, right):
-        clock.now += seconds[torch.get_num_threads()]
-        return left
-
-    monkeypatch.setattr(threads, "use_available_cores", lambda: None)  # there may be only one
-    monkeypatch.setattr(torch, "mm", multiply)
-    settle_threads()
-    assert torch.get_num_threads() == settled
-
-
-def test_scoring_uses_the_number_set_in_the_environment(two_threads, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr(threads, "_timed", lambda *given: pytest.fail("measured"))
-    settle_threads()
-    assert torch.get_num_threads() == 2
