@@ -59,13 +59,7 @@ def global_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_global_state(states: Mapping[str, Tensor], device: torch.device, otherwise: int = 0) -> None:
-    """Restore the result of ``global_state``.
-
-    Args:
-        states: By device type.
-        device: The accelerator, or the CPU.
-        otherwise: Seeds the accelerator's generator if ``states`` has none of its type.
-    """
+    """Restore the result of ``global_state``; ``otherwise`` seeds an accelerator's generator whose state it lacks."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu":
         state = states[device.type] if device.type in states else seeded_state(otherwise, device)
@@ -110,13 +104,8 @@ def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
 
 
 def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
-    """Restore a generator's state, or seed the generator if the state was saved on another kind of device.
-
-    Args:
-        generator: A generator on the training device.
-        state: The saved state. Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
-        otherwise: The seed to continue with if the sizes differ.
-    """
+    """Restore a generator's state, or seed the generator if the state was saved on another kind of device."""
+    # Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
     if state.shape == generator.get_state().shape:
         generator.set_state(state)
     else:

@@ -37,11 +37,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def available_cores(root: Path = Path("/")) -> int:
-    """The number of cores that this process may use: those of its affinity, up to its control groups' quotas.
-
-    Args:
-        root: The folder of ``proc`` and ``sys``.
-    """
+    """The number of cores that this process may use: those of its affinity, up to its control groups' quotas."""
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     for group in control_groups(root):  # this process's own, and their parents
         for base, *names in (("", "cpu.max"), ("cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
@@ -73,14 +69,10 @@ def threads_set_by_user() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Make this process reuse freed memory instead of returning it to the system.
+    """Make this process reuse freed memory instead of returning it to the system; whether it worked, as with glibc.
 
-    glibc returns large blocks immediately. Every training step allocates the same blocks again, and the system maps
-    and zeroes each page again, which takes a quarter of the time with large feature maps. In exchange, the process
-    keeps its peak memory.
-
-    Returns:
-        Whether it worked; only glibc can do this.
+    Otherwise the system maps and zeroes the same large blocks again in every step, which takes a quarter of the time
+    with large feature maps. In exchange, the process keeps its peak memory.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

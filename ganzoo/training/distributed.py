@@ -165,11 +165,7 @@ def joined() -> Iterator[Processes]:
 
 @contextmanager
 def in_contact() -> Iterator[None]:
-    """Convert torch's errors about a lost process into ``ProcessLost``.
-
-    Raises:
-        ProcessLost: Another process ended, or does not respond.
-    """
+    """Convert torch's errors about a lost process into ``ProcessLost``."""
     try:
         yield
     except RuntimeError as error:

@@ -173,10 +173,10 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
 
 
 def check_losses(phase: str, losses: object) -> None:
-    """Check what a phase's loss returns. Only Python attributes are read, so this does not wait for the device.
+    """Refuse what is not a mapping of scalar tensors, of which ``"loss"`` has a gradient. Does not wait for the device.
 
     Raises:
-        GanzooError: It is not a mapping of scalar tensors, of which ``"loss"`` has a gradient.
+        GanzooError: A phase's loss returned such a thing.
     """
     if not isinstance(losses, Mapping):
         raise GanzooError(
@@ -201,10 +201,7 @@ def check_losses(phase: str, losses: object) -> None:
 
 
 class Meters:
-    """Sums of scalars by phase, on the device; ``flush`` is the only place that waits for it.
-
-    Recording draws no random numbers and changes no weights, so the trained weights stay the same bit for bit.
-    """
+    """Sums of scalars by phase, on the device; ``flush`` is the only place that waits for it."""
 
     def __init__(self) -> None:
         self._names: dict[str, tuple[str, ...]] = {}

@@ -92,8 +92,7 @@ class Trainer:
             if isinstance(module, Augmentation | Objective | Regularizer):
                 module.processes = processes.size
         rows = processes.rows(config.batch_size)
-        has_norms = any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules())
-        if has_norms and config.batch_size == processes.size:
+        if config.batch_size == processes.size and any(isinstance(m, nn.BatchNorm1d) for m in self.networks.modules()):
             raise GanzooError(
                 "Batch normalisation needs at least two images, but a process gets only one of each batch.",
                 f"Set train.batch_size to at least {2 * processes.size}.",
@@ -281,8 +280,7 @@ class Trainer:
         for role, optimizer in self.optimizers.items():
             tensors |= _prefixed(f"optimizers.{role}", optimizer.tensors())
         tensors |= _prefixed("sampler", {k: v for k, v in sampler.items() if isinstance(v, Tensor)})
-        numbers = {k: v for k, v in sampler.items() if not isinstance(v, Tensor)}
-        return tensors, {"images": self.images, "steps": self.steps, "sampler": numbers}
+        return tensors, {"images": self.images, "steps": self.steps, "sampler": {"cursor": sampler["cursor"]}}
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Go back to what ``checkpoint`` returned.
@@ -321,8 +319,8 @@ def build_engine(
 ) -> Engine:
     """The engine with a name in ``train.engine``.
 
-    ``auto`` means eager here. On a CPU that is final: matrix products take most of the time, compiled or not, and
-    compiling takes longer than it saves in most runs. On a GPU, ``tuning.settle_engine`` measures and chooses.
+    ``auto`` means eager here. On a CPU that is final: compiling takes longer than it saves in most runs. On a GPU,
+    ``tuning.settle_engine`` measures and chooses.
 
     Raises:
         GanzooError: The engine needs another device, or supports only one process.

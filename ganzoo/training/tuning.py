@@ -1,15 +1,13 @@
 """What a run measures where it trains: the fastest engine on a GPU, and the number of CPU threads.
 
-On a GPU, ``train.engine: auto`` times a few steps with each engine, undoes them, and uses the fastest. Which one is
-fastest depends on the GPU, on the CPU that launches its kernels and on the networks. The previous state is restored bit
-for bit, and a resumed run keeps its recorded engine, because engines round differently.
+On a GPU, ``train.engine: auto`` times a few steps with each engine, undoes them bit for bit, and uses the fastest. A
+resumed run keeps its recorded engine, because engines round differently.
 
-On a CPU, the threads of one operation wait for one another at its end, thousands of times a second. If another program
-uses one of the cores, each wait lasts until the system schedules the late thread: with a thread on every core, a step
-takes many times as long; with fewer threads, it slows down only in proportion. So a run times its own steps with
-various numbers of threads: once at its start, again when steps become slow, and from time to time while it uses fewer
-threads than it could. Those steps are undone too. A different number of threads changes weights in the last bits,
-because sums are added in another order; the run records each change with its step, and a resumed run repeats it.
+On a CPU, the threads of one operation wait for one another at its end. If another program uses one of the cores, a step
+with a thread on every core takes many times as long; with fewer threads, it slows down only in proportion. So a run
+times its own steps with various numbers of threads: once at its start, again when steps become slow, and from time to
+time while it uses fewer threads than it could. Those steps are undone too. Sums over another number of threads differ
+in the last bits: the run records each change with its step, and a resumed run repeats it.
 """
 
 from __future__ import annotations
@@ -94,8 +92,11 @@ def measure_engines(trainer: Trainer) -> dict[str, Any]:
             _try(trainer, name, seconds, left_out)
     best = _choice(seconds, "eager")
     trainer.use_engine(best)
-    times = {name: round(1e3 * one, 4) for name, one in seconds.items()}
-    return {"engine": best, "milliseconds_a_step": times, "left_out": left_out}
+    return {
+        "engine": best,
+        "milliseconds_a_step": {name: round(1e3 * one, 4) for name, one in seconds.items()},
+        "left_out": left_out,
+    }
 
 
 def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
@@ -185,8 +186,8 @@ def _timed(step: Callable[[], object], seconds: float, most: int) -> list[float]
 class ThreadTuner:
     """Chooses how many CPU threads a run uses, and changes the number when the machine becomes busy or free.
 
-    It changes nothing if the recipe or the environment sets the number, nor with several processes, on devices other
-    than the CPU, or with engines that would have to prepare their steps again.
+    It changes nothing if the recipe or the environment sets the number, with several processes, on devices other than
+    the CPU, or with engines that would have to prepare their steps again.
 
     Args:
         trainer: A trainer at its first step, or restored.
@@ -216,14 +217,7 @@ class ThreadTuner:
         self._due = self._not_before = self._wait = 0.0  # measured after the first step, which allocates memory
 
     def after_step(self, seconds: float) -> int | None:
-        """Record a step.
-
-        Args:
-            seconds: How long it took.
-
-        Returns:
-            The number of threads from now on if it changes, otherwise None.
-        """
+        """Record how long a step took; returns the number of threads from now on if it changes."""
         current = torch.get_num_threads()
         if self._planned:  # repeat what the run did at this step before it was interrupted
             threads = current
