@@ -257,7 +257,7 @@ class Sampler:
                 )
         self.streamed = streamed
         self._place = torch.device("cpu") if streamed else self._device
-        self._columns = {name: column.contiguous().to(self._place) for name, column in columns.items()}
+        self.columns = {name: column.contiguous().to(self._place) for name, column in columns.items()}
         self._generator = torch.Generator().manual_seed(seed)
         self._cursor = 0
         self._use(torch.randperm(len(dataset), generator=self._generator))
@@ -284,7 +284,7 @@ class Sampler:
             chosen = torch.cat([chosen, self._order_in_place[:missing]])
         chosen = chosen[self._rows]
         batch = {}
-        for name, column in self._columns.items():
+        for name, column in self.columns.items():
             gathered = None
             if self.streamed and self._gpu:  # torch reuses pinned memory only after it has been copied
                 gathered = torch.empty(len(chosen), *column.shape[1:], dtype=column.dtype, pin_memory=True)

@@ -59,13 +59,7 @@ def global_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_global_state(states: Mapping[str, Tensor], device: torch.device, otherwise: int = 0) -> None:
-    """Restore the result of ``global_state``.
-
-    Args:
-        states: By device type.
-        device: The accelerator, or the CPU.
-        otherwise: Seeds the accelerator's generator if ``states`` has none of its type.
-    """
+    """Restore the result of ``global_state``; ``otherwise`` seeds an accelerator's generator whose state it lacks."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu":
         state = states[device.type] if device.type in states else seeded_state(otherwise, device)
@@ -110,13 +104,8 @@ def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
 
 
 def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
-    """Restore a generator's state, or seed the generator if the state was saved on another kind of device.
-
-    Args:
-        generator: A generator on the training device.
-        state: The saved state. Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
-        otherwise: The seed to continue with if the sizes differ.
-    """
+    """Restore a generator's state, or seed the generator if the state was saved on another kind of device."""
+    # Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
     if state.shape == generator.get_state().shape:
         generator.set_state(state)
     else:
@@ -204,49 +193,40 @@ SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "torch's anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "torch's seed": (torch.initial_seed, torch.manual_seed),
     "the working directory": (_working_directory, os.chdir),
+    "random": (random.getstate, random.setstate),
+    "numpy": (lambda: np.random.get_state(legacy=True), np.random.set_state),
 }
 """Process-wide state that a plugin must leave alone, with the functions that read and set it."""
+GENERATORS = ("random", "numpy")
+"""The entries that are states of random number generators, which checkpoints do not save."""
 
 
 @dataclass(frozen=True)
 class GlobalState:
-    """A snapshot of the process-wide state that a plugin must leave alone.
+    """A snapshot of the process-wide state that a plugin must leave alone: see ``SETTINGS``."""
 
-    Attributes:
-        settings: Values of ``SETTINGS``.
-        generators: States of the random number generators that checkpoints do not save, by module.
-    """
-
-    settings: dict[str, Any]
-    generators: dict[str, Any]
+    values: dict[str, Any]
 
     @classmethod
     def now(cls) -> GlobalState:
         """The current state."""
-        generators = {"random": random.getstate(), "numpy": np.random.get_state(legacy=True)}
-        return cls({name: read() for name, (read, _) in SETTINGS.items()}, generators)
+        return cls({name: read() for name, (read, _) in SETTINGS.items()})
 
     def changed_since(self, earlier: GlobalState) -> list[str]:
         """Each change as a verb phrase: ``changes torch's default dtype from ...``."""
-        settings = [
-            f"changes {name} from {value} to {self.settings[name]}"
-            for name, value in earlier.settings.items()
-            if self.settings[name] != value
-        ]
-        draws = [
+        changed = [name for name, value in earlier.values.items() if repr(self.values[name]) != repr(value)]
+        return [
             f"draws from {name}'s global generator, or seeds it"
-            for name, value in earlier.generators.items()
-            if repr(self.generators[name]) != repr(value)
+            if name in GENERATORS
+            else f"changes {name} from {earlier.values[name]} to {self.values[name]}"
+            for name in changed
         ]
-        return [*settings, *draws]
 
     def restore(self) -> None:
         """Restore the snapshot. If torch has been seeded since, its random numbers restart from the old seed."""
         for name, (read, write) in SETTINGS.items():
-            if read() != self.settings[name]:
-                write(self.settings[name])
-        random.setstate(self.generators["random"])
-        np.random.set_state(self.generators["numpy"])
+            if name in GENERATORS or read() != self.values[name]:
+                write(self.values[name])
 
 
 @contextmanager

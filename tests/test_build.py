@@ -12,7 +12,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo.training.optim import RoleOptimizer
-from ganzoo.training.phases import phase_groups
+from ganzoo.training.step import phase_groups
 
 
 def network():
@@ -344,7 +344,7 @@ class Forgetful(Objective):
         role = "generater" if self.slip == "phase" else "generator"
         main = Phase("main", (role,), lambda networks, batch: {})
         lacking = Phase("lacking", ("generator",), lambda networks: {})
-        return [main, main] if self.slip == "twice" else [lacking] if self.slip == "batch" else [main]
+        return [lacking] if self.slip == "batch" else [main]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,6 @@ class Forgetful(Objective):
             "The phase 'lacking' of the loss 'forgetful' has a loss that cannot be called with networks and a batch: "
             "too many positional arguments. Its parameters are (networks, batch).",
         ),
-        ("twice", "The phase 'main' is listed twice. Set its repeat instead."),
     ],
 )
 def test_a_slip_in_an_objective_is_a_sentence_before_training(own_zoo, slip, sentence):

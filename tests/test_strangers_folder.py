@@ -22,7 +22,7 @@ from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
-from ganzoo.training.compiling import CompileEngine
+from ganzoo.training.engines import CompileEngine
 from ganzoo_plugins.extractors.torch_fidelity import DINOV2_COMMIT
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger, Outcome, collect, final_picture

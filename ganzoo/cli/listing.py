@@ -198,7 +198,7 @@ def _show_recipe(
     from ganzoo.build import assemble
     from ganzoo.config.loading import load_recipe
     from ganzoo.training.optim import refuse_other_roles
-    from ganzoo.training.phases import phase_groups
+    from ganzoo.training.step import phase_groups
 
     recipe = load_recipe(name, zoo, overrides)
     counts: dict[str, int] | None = None

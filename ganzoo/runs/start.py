@@ -36,7 +36,7 @@ from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
 from ganzoo.runs.provenance import changed_plugins, changes, data_digest, environment, now, refuse_other_data
 from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
-from ganzoo.training.distributed import ALONE, Processes
+from ganzoo.training.distributed import ALONE, Processes, in_contact
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.tuning import ThreadTuner, recorded_engine, settle_engine
 
@@ -62,7 +62,8 @@ def _process_kept() -> Iterator[None]:
     """Restore the number of CPU threads, for the next run in this process; say in a sentence that memory ran out."""
     before = torch.get_num_threads()
     try:
-        yield
+        with in_contact():
+            yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -338,13 +339,13 @@ def _prepared(
     elif (source := recipe.train.init_from) is not None:
         _initialise(trainer, task.tensors, source.source, callbacks.log)
     choice = settle_engine(trainer, callbacks.log)
-    tuner = ThreadTuner(trainer, None, planned, callbacks.log)
+    tuner = ThreadTuner(trainer, planned, callbacks.log)
     threads = task.state.get("threads", torch.get_num_threads())
     if threads != torch.get_num_threads():  # summing with another number of threads changes bits
         callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
         torch.set_num_threads(threads)
     loop = TrainingLoop(train, sources, evaluator, trainer, tuner, callbacks)
-    return loop, {"engine_choice": choice.plain()} if choice else {}
+    return loop, {"engine_choice": choice} if choice else {}
 
 
 def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:

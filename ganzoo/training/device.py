@@ -37,17 +37,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def available_cores(root: Path = Path("/")) -> int:
-    """The number of cores that this process may use: those of its affinity, up to its control groups' quotas.
-
-    Args:
-        root: The folder of ``proc`` and ``sys``.
-    """
+    """The number of cores that this process may use: those of its affinity, up to its control groups' quotas."""
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     for group in control_groups(root):  # this process's own, and their parents
-        for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
-            base, *names = files
+        for base, *names in (("", "cpu.max"), ("cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
             try:
-                numbers = " ".join((root / base / group / name).read_text() for name in names).split()
+                numbers = " ".join((root / "sys/fs/cgroup" / base / group / name).read_text() for name in names).split()
                 quota, period = int(numbers[0]), int(numbers[1])
             except (OSError, IndexError, ValueError):
                 continue  # no limit, or "max"
@@ -74,14 +69,10 @@ def threads_set_by_user() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Make this process reuse freed memory instead of returning it to the system.
+    """Make this process reuse freed memory instead of returning it to the system; whether it worked, as with glibc.
 
-    glibc returns large blocks immediately. Every training step allocates the same blocks again, and the system maps
-    and zeroes each page again, which takes a quarter of the time with large feature maps. In exchange, the process
-    keeps its peak memory.
-
-    Returns:
-        Whether it worked; only glibc can do this.
+    Otherwise the system maps and zeroes the same large blocks again in every step, which takes a quarter of the time
+    with large feature maps. In exchange, the process keeps its peak memory.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -105,21 +96,14 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bf16" if _fast_bf16(device) else "fp32"
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The autocast context for a phase's loss."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
 def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):  # the query is about the current device
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        capabilities = torch.backends.cpu.get_cpu_capability()
-        if "AVX512" not in capabilities or not torch.cpu._is_avx512_bf16_supported():
-            return False
-        return bool(torch.cpu._is_amx_tile_supported()) or _faster_on_this_cpu()
-    return False
+    has_avx512 = device.type == "cpu" and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    if not has_avx512 or not torch.cpu._is_avx512_bf16_supported():
+        return False
+    return bool(torch.cpu._is_amx_tile_supported()) or _faster_on_this_cpu()
 
 
 @cache
@@ -164,11 +148,6 @@ def fix_workspace() -> None:
 def numerics(config: TrainConfig, precision: str, device: torch.device) -> Iterator[None]:
     """A recipe's numerical settings, for one step.
 
-    Args:
-        config: The recipe's ``train`` section.
-        precision: The resolved ``train.precision``.
-        device: The device that the step runs on.
-
     Raises:
         GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on the device.
     """
@@ -200,5 +179,4 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
         ) from error
     finally:
         torch.set_float32_matmul_precision(products)
-        if config.deterministic:
-            torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])

@@ -7,7 +7,7 @@ rank 0, writes files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,14 +33,9 @@ class ProcessLost(RunError):
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train one run together. All of them must call the methods at the same points.
+    """The processes that train one run together. All of them must call the methods at the same points."""
 
-    Attributes:
-        rank: This process's number, from 0.
-        size: Number of processes.
-    """
-
-    rank: int = 0
+    rank: int = 0  # this process's number
     size: int = 1
 
     @property
@@ -51,8 +46,7 @@ class Processes:
     def device(self, config: TrainConfig) -> torch.device:
         """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
 
-        Args:
-            config: Names the device. If a GPU must be deterministic, cuBLAS is configured here, before CUDA starts.
+        If a GPU must be deterministic, cuBLAS is configured here, before CUDA starts.
 
         Raises:
             GanzooError: The device is not available, two processes would share a GPU, or CUDA started too early.
@@ -95,30 +89,26 @@ class Processes:
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         """Replace floating-point tensors by their means over all processes, in one exchange."""
-        if self.size > 1 and tensors:
-            vectors = [_in_memory_order(tensor) for tensor in tensors]
-            flat = torch.cat(vectors)
-            with _in_contact():
-                dist.all_reduce(flat)
-            sums = torch.split(flat, [vector.numel() for vector in vectors])
-            for tensor, vector, total in zip(tensors, vectors, sums, strict=True):
-                torch.div(total, self.size, out=vector)
-                if vector.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr():
-                    tensor.copy_(vector.view_as(tensor))
+        if self.size > 1 and any(tensor.numel() for tensor in tensors):
+            # As their memory has them, since copies in another order are slow.
+            last = torch.channels_last
+            views = [t.permute(0, 2, 3, 1) if t.is_contiguous(memory_format=last) else t for t in tensors]
+            flat = torch.cat([view.reshape(-1) for view in views])
+            dist.all_reduce(flat)
+            for view, total in zip(views, torch.split(flat, [view.numel() for view in views]), strict=True):
+                torch.div(total.view_as(view), self.size, out=view)
 
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace a tensor on the CPU by the sum over all processes."""
         if self.size > 1:
-            with _in_contact():
-                dist.all_reduce(tensor)
+            dist.all_reduce(tensor)
 
     def all_reduce_max(self, numbers: Sequence[float]) -> list[float]:
         """The largest of all processes' numbers, position by position; does not wait for a GPU."""
         if self.size == 1:
             return list(numbers)
         values = torch.tensor(numbers, dtype=torch.float64)
-        with _in_contact():
-            dist.all_reduce(values, dist.ReduceOp.MAX)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
         return values.tolist()
 
     def any(self, flag: bool) -> bool:
@@ -130,31 +120,24 @@ class Processes:
         if self.size == 1:
             return [tensor]
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
-        with _in_contact():
-            dist.all_gather(gathered, tensor)
+        dist.all_gather(gathered, tensor)
         return gathered
 
     @torch.no_grad()
-    def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by those of the main process, in one exchange for each type."""
-        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors) if self.size > 1 else ():
-            alike = [tensor for tensor in tensors if tensor.dtype == dtype]
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            with _in_contact():
-                dist.broadcast(flat, 0)
-            parts = torch.split(flat, [tensor.numel() for tensor in alike])
-            for tensor, part in zip(alike, parts, strict=True):
-                tensor.copy_(part.view_as(tensor))
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by those of the main process."""
+        for tensor in tensors if self.size > 1 else ():
+            sent = tensor.contiguous()
+            dist.broadcast(sent, 0)
+            tensor.copy_(sent)
 
     def broadcast_bytes(self, content: bytes = b"") -> bytes:
         """The main process's bytes. Only JSON, YAML and safetensors are sent, so nothing is unpickled."""
-        if self.size == 1:
+        length = int(self.all_reduce_max([len(content)])[0])
+        if self.size == 1 or length == 0:
             return content
-        length = int(self.all_reduce_max([len(content) if self.is_main else 0])[0])
-        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8) if self.is_main and content else None
-        buffer = torch.empty(length, dtype=torch.uint8) if buffer is None else buffer
-        with _in_contact():
-            dist.broadcast(buffer, 0)
+        buffer = torch.frombuffer(bytearray(content.ljust(length)), dtype=torch.uint8)
+        dist.broadcast(buffer, 0)
         return buffer.numpy().tobytes()
 
 
@@ -173,21 +156,16 @@ def joined() -> Iterator[Processes]:
     import torch.distributed.nn.functional
 
     # gloo in addition to nccl, so that small exchanges on the host need not wait for the GPU.
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with _in_contact():
-        dist.init_process_group(backend, timeout=TIMEOUT)
+    with in_contact():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     yield Processes(dist.get_rank(), dist.get_world_size())
     # Not after an error: the others may be gone, and an orderly shutdown would wait for them.
     dist.destroy_process_group()
 
 
 @contextmanager
-def _in_contact() -> Iterator[None]:
-    """Convert torch's errors about a lost process into ``ProcessLost``.
-
-    Raises:
-        ProcessLost: Another process ended, or does not respond.
-    """
+def in_contact() -> Iterator[None]:
+    """Convert torch's errors about a lost process into ``ProcessLost``."""
     try:
         yield
     except RuntimeError as error:
@@ -200,54 +178,28 @@ def _in_contact() -> Iterator[None]:
         ) from error
 
 
-def _in_memory_order(tensor: Tensor) -> Tensor:
-    """A tensor's values as a vector: a view if its memory has no gaps, since copies in another order are slow."""
-    if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last):
-        return tensor.as_strided((tensor.numel(),), (1,))
-    return tensor.reshape(-1)
-
-
 class Replicas:
     """Keeps networks and objective equal in all processes; does nothing in a single process.
 
     Gradients are averaged, so that each step uses the whole batch. All floating-point buffers that checkpoints contain
     (running averages, an augmentation's strength) are averaged in the same exchange, so that they reflect the images of
     all processes. A phase's ``after`` sees averaged buffers; if phases share fakes, only the last phase's ``after``
-    does.
-
-    Args:
-        processes: All processes.
-        modules: The modules with weights and buffers; all processes start from the main process's values.
+    does. All processes start from the main process's values.
     """
 
     def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
         self._processes = processes
-        parameters = [p.detach() for module in modules for p in module.parameters()]
-        processes.broadcast([*parameters, *(b for module in modules for b in module.buffers())])
-        # Buffers that a checkpoint contains; the others are constants.
         self._averaged = []
         for module in modules:
-            saved = module.state_dict().keys()
+            saved = module.state_dict()  # without buffers that are constants
+            processes.broadcast(tensor for tensor in saved.values() if tensor.numel())
             self._averaged += [b for name, b in module.named_buffers() if name in saved and b.is_floating_point()]
 
     def average_gradients(self, trained: Sequence[nn.Parameter], *, buffers: bool = True) -> None:
-        """Average the gradients of these parameters after a backward pass, in one exchange.
-
-        Args:
-            trained: The parameters.
-            buffers: Whether to average all buffers too; must be false while another backward pass needs their values.
-        """
+        """Average these gradients in one exchange, together with all buffers if no backward pass still needs them."""
         if self._processes.size > 1:
             gradients = [p.grad for p in trained if p.grad is not None]
             self._processes.all_reduce_mean([*gradients, *(self._averaged if buffers else ())])
-
-    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The mean over all processes of each value."""
-        if not values or self._processes.size == 1:
-            return dict(values)
-        means = torch.tensor(list(values.values()), dtype=torch.float64)
-        self._processes.all_reduce_mean([means])
-        return dict(zip(values, means.tolist(), strict=True))
 
 
 def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:
@@ -280,12 +232,9 @@ class SyncedBatchNorm(_BatchNorm):
 
     torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative. Every process has the same number
     of images, and calls such layers in the same order while ``exchanging``. At other times, each may call them alone.
-
-    Attributes:
-        exchanging: Whether the processes take a step together.
     """
 
-    exchanging: ClassVar[bool] = False
+    exchanging: ClassVar[bool] = False  # whether the processes take a step together
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, ...), n images in this process."""
@@ -296,22 +245,17 @@ class SyncedBatchNorm(_BatchNorm):
         shape = [1, -1, *[1] * (input.dim() - 2)]
         centred = x - mean.view(shape)
         variance = _mean_of_all(centred.square().mean(over))
-        if self.running_mean is not None:
-            self._update_statistics(mean, variance, x.numel() // x.shape[1] * dist.get_world_size())
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            n = x.numel() // x.shape[1] * dist.get_world_size()
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean, share)
+                self.running_var.lerp_(variance * n / max(1, n - 1), share)
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(input.dtype)
-
-    @torch.no_grad()
-    def _update_statistics(self, mean: Tensor, variance: Tensor, n: int) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * n / max(1, n - 1), share)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Accept any input that the replaced layer accepted."""
@@ -323,8 +267,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone()
-        with _in_contact():
-            dist.all_reduce(total)
+        dist.all_reduce(total)
         return total
 
     @staticmethod
@@ -337,25 +280,11 @@ def _mean_of_all(x: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-def sync_batch_norm(network: nn.Module) -> None:
-    """Replace torch's batch normalisations below a module by a ``SyncedBatchNorm`` with the same state.
+def sync_batch_norm(networks: nn.Module) -> None:
+    """Make torch's batch normalisations in networks a ``SyncedBatchNorm``, with the same state.
 
     Subclasses of them are kept, because whatever they add would be lost.
     """
-    for name, child in network.named_children():
-        if isinstance(child, _BatchNorm) and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            state = child.state_dict()
-            like = next(iter(state.values()), torch.empty(0))  # the weight, or else the running mean
-            new = SyncedBatchNorm(
-                child.num_features,
-                child.eps,
-                child.momentum,
-                child.affine,
-                child.track_running_stats,
-                device=like.device,
-                dtype=like.dtype,
-            )
-            new.load_state_dict(state)
-            setattr(network, name, new.train(child.training))
-        else:
-            sync_batch_norm(child)
+    for module in networks.modules():
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            module.__class__ = SyncedBatchNorm

@@ -1,40 +1,45 @@
 """Engines: faster ways to execute a step's work. The eager one executes it as it is written.
 
-``CaptureEngine`` captures whole groups of phases as CUDA graphs, and then replays them. The engine that compiles losses
-has its own module, because torch's compiler takes a long time to import.
+``CompileEngine`` compiles losses with ``torch.compile``. ``CaptureEngine`` captures whole groups of phases as CUDA
+graphs, and then replays them.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ganzoo.api.objective import Batch
+from ganzoo.api.dataset import cache_folder
+from ganzoo.api.objective import Batch, Losses
 from ganzoo.errors import RunError, is_out_of_memory
 from ganzoo.reproducibility import global_state, restore_global_state
-from ganzoo.training.step import StepFn, StepGroup
+from ganzoo.training.step import PhaseStep, StepFn, StepGroup
 
 CAPTURING = ("cudagraph", "compile-cudagraph")
 """Engines that capture optimizer steps too."""
 WARM_UP = 3
 """Calls before a group is captured, in which libraries choose their kernels and optimizers create their state."""
+COMPILATIONS = 256
+"""The most compilations of one function: all phases' losses are the same code, for which torch's own limit is 8."""
 LONGEST_REASON = 160
 
 
 class Engine:
-    """Executes groups of phases as they are written. Subclasses make them faster, which then do the same.
-
-    Args:
-        log: Called with a message about what could not be made faster.
-    """
+    """Executes groups of phases as they are written. Subclasses make them faster, which then do the same."""
 
     requested = "eager"  # as in train.engine
 
     def __init__(self, log: Callable[[str], None] = lambda sentence: None) -> None:
-        self._log = log
+        self._log = log  # called with a message about what could not be made faster
         self._taken: dict[str, bool] = {}  # whether it could handle each phase
 
     @property
@@ -53,6 +58,25 @@ class Engine:
         self._taken[phase] = False
         self._log(f"The phase '{phase}' runs eagerly, because torch cannot {what} ({first_line(error)}).")
 
+    def _try(
+        self,
+        name: str,
+        what: str,
+        work: Callable[[], object],
+        phases: Sequence[PhaseStep],
+        rollback: Callable[[], None],
+    ) -> None:
+        """Note whether torch can do ``what``, by doing it once. Training's state is the same afterwards."""
+        try:
+            work()
+            self._taken[name] = True
+        except Exception as error:
+            self.fall_back(name, what, error)
+        finally:
+            for phase in phases:
+                phase.begin()  # drops the gradients
+            rollback()
+
 
 def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:
     """Save the modules' buffers and the random state; returns a function that restores them."""
@@ -69,8 +93,79 @@ def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[],
 
 def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message, without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")
+    line = "".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__}: {line}"[:LONGEST_REASON].rstrip(".: ")
+
+
+class CompileEngine(Engine):
+    """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
+
+    A loss that cannot be compiled runs eagerly from the start, with a message. Random numbers are those of eager
+    execution; sums may be computed in another order, so results agree within rounding. Phases that share fakes are
+    compiled separately, and each generates them from the same latent codes: G's running statistics are then updated
+    twice per step, and noise that G itself draws differs between the two.
+
+    """
+
+    requested = "compile"
+
+    def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
+        super().__init__(log)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_private_cache(log))
+        self._device = device
+
+    def prepare(self, groups: Sequence[StepGroup]) -> None:
+        """Compile the groups' losses; the compiler starts at each one's first call."""
+        self._taken.clear()
+        for group in groups:
+            group.shares_fakes = False
+            for phase in group.phases:
+                self._prepare(phase, group.modules)
+
+    def _prepare(self, phase: PhaseStep, modules: Sequence[nn.Module]) -> None:
+        def loss(real: Tensor, label: Tensor, z: Tensor, source: Tensor | None, extra: Mapping[str, Tensor]) -> Losses:
+            return phase.eager_loss(Batch(real, label, z, source, extra=extra))
+
+        # All or nothing: a gradient penalty cannot be differentiated through half-compiled code.
+        compiled = torch.compile(loss, fullgraph=True, dynamic=False, options={"fallback_random": True})
+
+        def forward(batch: Batch) -> Losses:
+            columns = batch.real, batch.label, batch.z, batch.source, batch.extra
+            if phase.name not in self._taken:
+
+                def work() -> None:
+                    with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
+                        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, about its own code
+                        compiled(*columns)["loss"].backward()  # type: ignore[no-untyped-call]
+
+                self._try(phase.name, "compile its loss", work, [phase], snapshot(modules, self._device))
+            if self._taken[phase.name]:
+                try:
+                    return compiled(*columns)
+                except torch._dynamo.exc.TorchDynamoException as error:  # something has changed, so torch recompiles
+                    self.fall_back(phase.name, "compile its loss", error)
+            return phase.eager_loss(batch)
+
+        phase.forward = forward
+
+
+def _private_cache(log: Callable[[str], None]) -> Path:
+    """The folder of compiled code: torch unpickles and runs what it finds there, so no other user may write to it.
+
+    torch's default is a folder in /tmp with a predictable name. ``TORCHINDUCTOR_CACHE_DIR`` overrides it.
+    """
+    named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    folder = Path(named) if named else cache_folder("compiled")
+    if os.name == "nt" or not folder.exists():
+        return folder
+    status = folder.stat()
+    if not named and status.st_uid == os.geteuid():
+        folder.chmod(0o700)
+    elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        log(f"Compiled code is not kept: others can write to {folder}, and what they put there would be executed.")
+        folder = Path(tempfile.mkdtemp(prefix="ganzoo-compiled-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class CaptureEngine(Engine):
@@ -80,14 +175,8 @@ class CaptureEngine(Engine):
     the captured work reads them, and updates the moving average. The first steps run without capture; they are normal
     training steps, so nothing has to be undone. Before it is captured, a group is tried on tensors without values: a
     group that cannot be captured keeps running without capture, with a message. If the capture then fails anyway, the
-    run ends, because the failure can leave the GPU in a broken state.
-
-    Args:
-        recorder: Captures the work.
-        device: The networks' device.
-        latents: The generator that latent codes are drawn with.
-        log: Called with a message about what could not be captured.
-        inner: Prepares the work to capture, for instance with compiled losses.
+    run ends, because the failure can leave the GPU in a broken state. An ``inner`` engine prepares the work to capture,
+    for instance with compiled losses.
     """
 
     def __init__(
@@ -126,27 +215,23 @@ class CaptureEngine(Engine):
                 self._recorder.warm_up(lambda: train(columns))
                 return
             if replay is None:
-                replay = self._capture(group, train, columns) if self._can_capture(group, columns) else train
+                self._try_on_fakes(group, columns)
+                replay = self._capture(group, train, columns) if self._taken[group.name] else train
             replay(columns)
 
         group.execute = execute
 
-    def _can_capture(self, group: StepGroup, columns: Mapping[str, Tensor]) -> bool:
-        """Whether no loss needs to know a value, or a size that depends on one. The state is the same afterwards."""
+    def _try_on_fakes(self, group: StepGroup, columns: Mapping[str, Tensor]) -> None:
+        """Try whether no loss needs to know a value, or a size that depends on one, on tensors without values."""
         rollback, latents = snapshot(group.modules, self._device), self._latents.get_state()
-        try:
-            batch = Batch.of(columns, group.latents())
+        batch = Batch.of(columns, group.latents())
+        self._latents.set_state(latents)
+
+        def work() -> None:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 group.forward_and_backward(batch)
-            self._taken[group.name] = True
-        except Exception as error:
-            self.fall_back(group.name, "capture its work", error)
-        finally:
-            for phase in group.phases:
-                phase.begin()  # drops gradients, which have no values
-            rollback()
-            self._latents.set_state(latents)
-        return self._taken[group.name]
+
+        self._try(group.name, "capture its work", work, group.phases, rollback)
 
     def _capture(self, group: StepGroup, train: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
         """A function that replays the group's work.
@@ -187,14 +272,10 @@ class CudaGraphs:
     Each graph has its own memory pool, so that graphs do not overwrite each other's results, whatever the order in
     which they are replayed. Data that must outlive the next replay of the same graph must be in memory from before the
     capture, or in a tensor that is kept. Graphs are replayed one after another on one stream.
-
-    Args:
-        device: The GPU.
-        generator: A generator that work draws from, in addition to the device's default one.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
-        self._device, self._generator = device, generator
+        self._device, self._generator = device, generator  # work draws from it and from the device's default one
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, work: Callable[[], None]) -> None:

@@ -14,18 +14,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
 from torch.nn.utils.parametrizations import _SpectralNorm
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective, Phase
 from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
-from ganzoo.errors import GanzooError, RunError, foreign_code, nearest
+from ganzoo.errors import GanzooError, foreign_code, nearest
 
 MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
-
-COPYABLE = "Keep locks, open files and generators out of its attributes."
 
 FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, even on CPUs; the others are faster with ``foreach``."""
@@ -41,12 +38,9 @@ class RoleOptimizer:
     Args:
         network: The network that it updates.
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
-        options: Keyword arguments of torch's class, including ``lr``. ``lr`` and each of the betas may be a schedule,
-            see ``schedules``.
-        captured_on: The device that an engine captures steps on; the learning rate is then a tensor there.
-            None if steps are not captured.
-        lazy_scale: c, as returned by the function ``lazy_scale``: every learning rate is multiplied by c, and every
-            beta is raised to the power c.
+        options: Keyword arguments of torch's class. ``lr`` and each of the betas may be a schedule.
+        captured_on: The device on which an engine captures steps, if it does; the learning rate is then a tensor there.
+        lazy_scale: c of the function ``lazy_scale``: learning rates are multiplied by c, betas raised to the power c.
 
     Raises:
         GanzooError: torch's class refuses the options or the network's parameters, or cannot be captured.
@@ -60,23 +54,15 @@ class RoleOptimizer:
         captured_on: torch.device | None = None,
         lazy_scale: float = 1.0,
     ) -> None:
-        self._name, self.lazy_scale = name, lazy_scale
+        self.lazy_scale = lazy_scale
         kind = known()[name]
         accepted = inspect.signature(kind).parameters
-        lr, betas = options["lr"], options.get("betas", ())
+        speed = {"fused": True} if name in FUSED else {"foreach": True} if "foreach" in accepted else {}
         self.schedules: list[Setter] = [
             (beta, partial(self.set_beta, index))
-            for index, beta in enumerate(betas)
+            for index, beta in enumerate(options.get("betas", ()))
             if isinstance(beta, ScheduleConfig)
         ]
-        scheduled = bool(self.schedules)
-        if isinstance(lr, ScheduleConfig):
-            self.schedules.append((lr, self.set_lr))
-        options = {key: initial(value) for key, value in options.items()}
-        options["lr"] = options["lr"] * lazy_scale
-        if betas:
-            options["betas"] = tuple(beta**lazy_scale for beta in options["betas"])
-        speed = {"fused": True} if name in FUSED else {"foreach": True} if "foreach" in accepted else {}
         if captured_on is not None:
             if "capturable" in accepted:
                 speed["capturable"] = True
@@ -85,13 +71,19 @@ class RoleOptimizer:
                     f"The engine 'cudagraph' cannot capture the optimizer '{name}'.",
                     "Use train.engine=eager, or another optimizer.",
                 )
-            if scheduled:  # torch's steps read betas as Python numbers, which a captured step never reads again
+            if self.schedules:  # torch's steps read betas as Python numbers, which a captured step never reads again
                 raise GanzooError(
                     f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
                     "Use train.engine=eager, or fixed betas.",
                 )
+        if isinstance(options["lr"], ScheduleConfig):
+            self.schedules.append((options["lr"], self.set_lr))
+        first: dict[str, Any] = {key: initial(value) for key, value in options.items()}
+        first["lr"] *= lazy_scale
+        if "betas" in first:
+            first["betas"] = tuple(beta**lazy_scale for beta in first["betas"])
         try:
-            self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
+            self.inner = kind(network.parameters(), **speed, **first)  # type: ignore[arg-type]
         except (ValueError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             raise GanzooError(
@@ -101,22 +93,6 @@ class RoleOptimizer:
             # Not earlier: constructors check these values, so the host would wait for the device.
             for group in self.inner.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=captured_on)
-
-    def step(self) -> None:
-        """Apply the gradients; does not wait for the device.
-
-        Raises:
-            RunError: A number that the optimizer computes from its options is too large for single precision.
-        """
-        try:
-            self.inner.step()
-        except RuntimeError as error:
-            if "without overflow" not in str(error):
-                raise
-            raise RunError(
-                f"The optimizer '{self._name}' computes numbers beyond single precision.",
-                "Lower its lr, or set its betas further from 1.",
-            ) from error
 
     def set_lr(self, value: float) -> None:
         """Set the learning rate, before lazy scaling."""
@@ -136,10 +112,9 @@ class RoleOptimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors, named ``<parameter index>.<entry>``."""
-        state: Mapping[int, Mapping[str, Any]] = self.inner.state_dict()["state"]
         return {
             f"{index}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
-            for index, entries in state.items()
+            for index, entries in self.inner.state_dict()["state"].items()
             for key, value in entries.items()
             if value is not None
         }
@@ -165,13 +140,6 @@ def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
     al. 2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1):
     the same progress in the same number of images, with moments that decay as fast. With r updates in every step
     (``repeat``), c is kr/(kr + 1).
-
-    Args:
-        role: A network's role.
-        phases: All phases, with the recipe's changes.
-
-    Returns:
-        c, in (0, 1].
     """
     own = [phase for phase in phases if role in phase.trains]
     every_step = sum(phase.repeat for phase in own if phase.every_steps == 1)
@@ -202,12 +170,6 @@ def build_optimizers(
     captured_on: torch.device | None = None,
 ) -> dict[str, RoleOptimizer]:
     """One optimizer for each network: the role's own settings, or the recipe's ``default``.
-
-    Args:
-        recipe: A validated recipe.
-        networks: By role.
-        phases: All phases, with the recipe's changes.
-        captured_on: See ``RoleOptimizer``.
 
     Raises:
         GanzooError: A role has no settings, or settings name an unknown role.
@@ -269,31 +231,30 @@ class Ema:
         self._ramp = ramp
         self.networks = nn.ModuleDict()
         for role, network in networks.items():
-            sentence = f"The {role}, a {type(network).__name__}, cannot be copied for the average of its weights"
-            with foreign_code(sentence, f"{COPYABLE} Without train.ema, no copy is made."):
+            with foreign_code(
+                f"The {role}, a {type(network).__name__}, cannot be copied for the average of its weights",
+                "Keep locks, open files and generators out of its attributes. Without train.ema, no copy is made.",
+            ):
                 self.networks[role] = copy.deepcopy(network)
         self.networks.eval().requires_grad_(False)
         followed = nn.ModuleDict(networks)
-        self._averages, self._sources = list(self.networks.parameters()), [p.detach() for p in followed.parameters()]
-        self._measured: list[nn.Module] = []
-        measured: list[tuple[Tensor, Tensor]] = []
-        copied: list[tuple[Tensor, Tensor]] = []
+        self._averages = [p.detach() for p in self.networks.parameters()]
+        self._sources = [p.detach() for p in followed.parameters()]
+        self._measured: list[tuple[nn.Module, nn.Module]] = []
+        self._buffers: list[Tensor] = []
+        self._source_buffers: list[Tensor] = []
         for own, source in zip(self.networks.modules(), followed.modules(), strict=True):
-            pairs = list(zip(own.buffers(recurse=False), source.buffers(recurse=False), strict=True))
-            if isinstance(own, MEASURED) and pairs:
-                self._measured.append(own)
-                measured += pairs
+            if isinstance(own, MEASURED):
+                self._measured.append((own, source))
             else:
-                copied += pairs
-        self._measured_buffers, self._trained_buffers = [own for own, _ in measured], [source for _, source in measured]
-        self._buffers, self._source_buffers = [own for own, _ in copied], [source for _, source in copied]
+                self._buffers += own.buffers(recurse=False)
+                self._source_buffers += source.buffers(recurse=False)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the averages towards the networks after the ``step``-th step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self._ramp else self.decay
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(self._averages, self._sources, step)
+        torch._foreach_lerp_(self._averages, self._sources, 1 - decay)
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._source_buffers)
 
@@ -310,11 +271,12 @@ class Ema:
         """
         if not self._measured:
             return
-        torch._foreach_copy_(self._measured_buffers, self._trained_buffers)
-        norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
+        for own, source in self._measured:
+            for buffer, trained in zip(own.buffers(recurse=False), source.buffers(recurse=False), strict=True):
+                buffer.copy_(trained)
+            own.train()
+        norms = [own for own, _ in self._measured if isinstance(own, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
-        for module in self._measured:
-            module.train()
         try:
             for index in range(batches):
                 for norm in norms:
@@ -323,10 +285,9 @@ class Ema:
                     norm.momentum = 1 / (index + 1)
                 run(index)
         finally:
-            for module in self._measured:
-                module.eval()
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+            self.networks.eval()
 
 
 def schedule_setters(

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
+from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError, HungUp, Interrupted, StopAtOnce, Terminated
@@ -33,7 +33,7 @@ class StopRequests:
         self.received: signal.Signals | None = None
         self._notice = notice
         self._interrupted = False
-        self._exit_message: tuple[str, str] | None = None
+        self._at_once = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequests:
@@ -43,9 +43,7 @@ class StopRequests:
                     self._previous[number] = signal.signal(number, self._record)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -61,23 +59,20 @@ class StopRequests:
             Interrupted: Ctrl-C arrived; the message is the sentence and the remedy.
             Terminated: SIGTERM or SIGHUP arrived.
         """
-        self._exit_message = sentence, remedy
+        self._at_once = True
         try:
             if self.received:
                 raise StopAtOnce
-            try:
-                yield
-            finally:
-                self._exit_message = None
-        except StopAtOnce:
-            raise self.error(sentence, remedy) from None
-        except Exception as error:
+            yield
+        except (StopAtOnce, Exception) as error:
             # A library that is being imported may swallow the request, and then fail because it is half imported.
             if self.received is None:
                 raise
             raise self.error(sentence, remedy) from error
+        finally:
+            self._at_once = False
 
-    def _record(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: object) -> None:
         if number == signal.SIGINT:
             if self._interrupted:
                 raise KeyboardInterrupt
@@ -86,7 +81,7 @@ class StopRequests:
         self.received = self.received or signal.Signals(number)
         if self.received.name == "SIGHUP":
             leave_terminal()
-        if first and self._exit_message is not None:
+        if first and self._at_once:
             raise StopAtOnce
         if number == signal.SIGINT and self._notice:
             with suppress(OSError):  # unbuffered, because the signal may have interrupted a write to sys.stderr
@@ -99,7 +94,5 @@ def leave_terminal() -> None:
         try:
             os.write(descriptor, b"")
         except OSError:
-            with suppress(OSError):
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, descriptor)
-                os.close(null)
+            with suppress(OSError), Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), descriptor)

@@ -1,20 +1,23 @@
-"""The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average."""
+"""The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average. Then its phases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
+from ganzoo.api.objective import Batch, Losses, Objective, Phase
+from ganzoo.build import require_call, require_roles
+from ganzoo.config.schema import Recipe
 from ganzoo.data import Sampler
+from ganzoo.errors import GanzooError, nearest
 from ganzoo.training.distributed import Replicas
 from ganzoo.training.optim import Ema, RoleOptimizer
-from ganzoo.training.phases import Meters, check_losses
 
 
 def adversarial_step(state: TrainingState, index: int) -> None:
@@ -32,7 +35,7 @@ def adversarial_step(state: TrainingState, index: int) -> None:
                 losses["loss"].backward()  # type: ignore[no-untyped-call]
                 state.replicas.average_gradients(phase.trained, buffers=phase is group.phases[-1])
                 for optimizer in phase.optimizers:
-                    optimizer.step()
+                    optimizer.inner.step()
                 phase.after()
                 state.meters.add(phase.name, losses)
 
@@ -67,37 +70,16 @@ class TrainingState:
     total: int  # steps in the complete run
 
 
-@dataclass
 class StepGroup:
     """The phases that run on one batch: a single phase, or several that share its fakes."""
 
-    phases: Sequence[PhaseStep]
-    objective: Objective
-    networks: Networks
-    latents: Callable[[], Tensor]  # draws the latent codes (n, latent) of this process
-    autocast: Callable[[], AbstractContextManager[object]]
-    shares_fakes: bool
-    execute: Callable[[StepFn, Mapping[str, Tensor]], None] = lambda train, columns: train(columns)
-
-    def with_fakes(self, batch: Batch) -> Batch:
-        """The batch with the fakes that its phases share; gradients are on for all parameters that the phases train."""
-        if not self.shares_fakes:
-            return batch
-        require_gradients(self.trained, ())
-        with self.autocast():
-            return replace(batch, fake=self.objective.fakes(self.networks, batch))
-
-    def forward_and_backward(self, batch: Batch) -> None:
-        """What a step computes, without its optimizers: to try whether it can be captured, or to count its work."""
-        batch = self.with_fakes(batch)
-        for phase in self.phases:
-            phase.begin()
-            phase.eager_loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
-
-    @property
-    def name(self) -> str:
-        """The phases' names."""
-        return " and ".join(phase.name for phase in self.phases)
+    def __init__(self, phases: Sequence[PhaseStep], objective: Objective, latents: Callable[[], Tensor]) -> None:
+        self.phases, self.latents, self._objective = phases, latents, objective
+        self.name = " and ".join(phase.name for phase in phases)
+        self.shares_fakes, self.repeat = phases[0].phase.shares_fakes, phases[0].phase.repeat
+        self.trained = [parameter for phase in phases for parameter in phase.trained]
+        self.modules = (*phases[0].networks.values(), objective)  # a loss may change their buffers
+        self.execute: Callable[[StepFn, Mapping[str, Tensor]], None] = lambda train, columns: train(columns)
 
     def runs_in(self, index: int, total: int) -> bool:
         """Whether it runs in the ``index``-th of ``total`` steps, counted from 0."""
@@ -105,20 +87,20 @@ class StepGroup:
         within = min(index, total - 1)  # rehearsed steps, which are undone, may run past the end
         return phase.begin * total <= within < phase.end * total and index % phase.every_steps == 0
 
-    @property
-    def repeat(self) -> int:
-        """How many times it runs in one step."""
-        return self.phases[0].phase.repeat
+    def with_fakes(self, batch: Batch) -> Batch:
+        """The batch with the fakes that its phases share; gradients are on for all parameters that the phases train."""
+        if not self.shares_fakes:
+            return batch
+        require_gradients(self.trained, ())
+        with self.phases[0].autocast():
+            return replace(batch, fake=self._objective.fakes(self.phases[0].networks, batch))
 
-    @property
-    def trained(self) -> list[nn.Parameter]:
-        """The parameters that get gradients."""
-        return [parameter for phase in self.phases for parameter in phase.trained]
-
-    @property
-    def modules(self) -> tuple[nn.Module, ...]:
-        """The modules whose buffers a loss may change."""
-        return (*self.networks.values(), self.objective)
+    def forward_and_backward(self, batch: Batch) -> None:
+        """What a step computes, without its optimizers: to try whether it can be captured, or to count its work."""
+        batch = self.with_fakes(batch)
+        for phase in self.phases:
+            phase.begin()
+            phase.eager_loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
 
 
 class PhaseStep:
@@ -135,8 +117,8 @@ class PhaseStep:
         autocast: Callable[[], AbstractContextManager[object]],
         frozen: Sequence[nn.Parameter] = (),
     ) -> None:
-        self.phase, self.name, self.optimizers = phase, phase.name, optimizers
-        self._networks, self._autocast = dict(networks.items()), autocast
+        self.phase, self.name, self.optimizers, self.autocast = phase, phase.name, optimizers, autocast
+        self.networks = dict(networks.items())
         left_out = {id(parameter) for parameter in frozen}
         self._by_role = {
             role: [p for p in networks[role].parameters() if id(p) not in left_out] for role in phase.trains
@@ -163,14 +145,14 @@ class PhaseStep:
 
     def eager_loss(self, batch: Batch) -> Losses:
         """The losses as the objective computes them, unchecked."""
-        with self._autocast():
-            return self.phase.loss(self._networks, batch)
+        with self.autocast():
+            return self.phase.loss(self.networks, batch)
 
     def after(self) -> None:
         """What the phase does after its optimizers' step."""
         if self.phase.after is not None:
             with torch.no_grad():
-                self.phase.after(self._networks)
+                self.phase.after(self.networks)
 
     def gradient_norms(self) -> dict[str, Tensor]:
         """The norm of each network's gradients, by role; does not wait for the device."""
@@ -188,3 +170,162 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
         parameter.requires_grad = False
     for parameter in trained:
         parameter.requires_grad = True
+
+
+def check_losses(phase: str, losses: object) -> None:
+    """Refuse what is not a mapping of scalar tensors, of which ``"loss"`` has a gradient. Does not wait for the device.
+
+    Raises:
+        GanzooError: A phase's loss returned such a thing.
+    """
+    if not isinstance(losses, Mapping):
+        raise GanzooError(
+            f"The phase '{phase}' returns a {type(losses).__name__}, not a mapping.", 'Return {"loss": ...}.'
+        )
+    for name in [*(name for name in losses if name != "loss"), "loss"]:  # a penalty's own name says more
+        value = losses.get(name)
+        what = ""
+        if not isinstance(value, Tensor):
+            what = f"of type {type(value).__name__}"
+        elif value.ndim:
+            what = f"a tensor of shape {tuple(value.shape)}"
+        elif name == "loss" and not value.requires_grad:
+            what = "a number without a gradient"
+        if what and name == "loss":
+            raise GanzooError(
+                f"The loss in the phase '{phase}' is {what}; it must be a scalar tensor with a gradient.",
+                "Return its mean over the batch, computed from the networks that the phase trains.",
+            )
+        if what:
+            raise GanzooError(f"The phase '{phase}' logs '{name}', {what}.", "Log scalar tensors.")
+
+
+class Meters:
+    """Sums of scalars by phase, on the device; ``flush`` is the only place that waits for it."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._ones: dict[str, Tensor] = {}
+
+    def add(self, phase: str, scalars: Mapping[str, Tensor]) -> None:
+        """Add a phase's scalars, by name. The count is also on the device, so that a replayed graph increments it.
+
+        Raises:
+            GanzooError: The names differ from those of the phase's other steps.
+        """
+        names = self._names.setdefault(phase, tuple(scalars))
+        if names != tuple(scalars):
+            raise GanzooError(
+                f"The phase '{phase}' logs {', '.join(names)} in one step, but {', '.join(scalars)} in another.",
+                "Log the same scalars in the same order every time.",
+            )
+        values = [value.detach().float() for value in scalars.values()]
+        if not values:
+            return
+        if phase not in self._sums:
+            self._sums[phase] = torch.zeros(1 + len(values), device=values[0].device)
+            self._ones[phase] = torch.ones((), device=values[0].device)
+        self._sums[phase].add_(torch.stack([self._ones[phase], *values]))
+
+    def snapshot(self) -> Callable[[], None]:
+        """Save the current sums; returns a function that restores them."""
+        sums = {phase: total.clone() for phase, total in self._sums.items()}
+
+        def rollback() -> None:
+            # In place, because captured work adds to these tensors.
+            for phase, total in self._sums.items():
+                total.copy_(sums[phase]) if phase in sums else total.zero_()
+
+        return rollback
+
+    def flush(self) -> dict[str, float]:
+        """Return the means since the last flush, as ``{"discriminator.loss": ...}``, and reset."""
+        means: dict[str, float] = {}
+        for phase, total in self._sums.items():
+            count, *sums = total.tolist()
+            total.zero_()
+            if count:
+                means |= {f"{phase}.{name}": one / count for name, one in zip(self._names[phase], sums, strict=True)}
+        return means
+
+
+def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDict) -> list[tuple[Phase, ...]]:
+    """An objective's phases in groups, with the recipe's changes.
+
+    Phases that share fakes form one group, in the position of the first; every other phase is its own group.
+
+    Raises:
+        GanzooError: A phase cannot run, or the recipe's changes contradict the objective.
+    """
+    for phase in phases:
+        require_roles(f"The phase '{phase.name}' trains", phase.trains, networks)
+        require_call(
+            phase.loss,
+            ("networks", "batch"),
+            f"The phase '{phase.name}' of the loss '{recipe.loss.name}' has a loss that cannot be called with networks "
+            "and a batch",
+            "Its parameters are (networks, batch).",
+        )
+    names = [phase.name for phase in phases]
+    for name, override in recipe.phases.items():
+        if name not in names:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes the phase '{name}', which its loss does not have.",
+                nearest(name, names),
+            )
+        if recipe.regularizers and "/" in name and override.every_steps is not None:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' sets every_steps of the phase '{name}', but its penalty is multiplied by the "
+                "regularizer's own every_steps.",
+                "Set the regularizer's every_steps instead.",
+            )
+    groups: dict[int, tuple[Phase, ...]] = {}
+    for index, original in enumerate(phases):
+        own = recipe.phases.get(original.name)
+        phase = replace(original, **own.model_dump(exclude_none=True)) if own else original
+        if not phase.begin < phase.end:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' begins the phase '{phase.name}' at {phase.begin:g} of training and ends it at "
+                f"{phase.end:g}, so it never runs.",
+                f"Set phases.{phase.name}.begin below phases.{phase.name}.end.",
+            )
+        if phase.shares_fakes and (phase.repeat, phase.every_steps, phase.begin, phase.end) != (1, 1, 0, 1):
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, but it shares its fakes with "
+                "others and so must run once in every step.",
+                f"Set train.share_fakes: false, or remove phases.{phase.name}.",
+            )
+        group = -1 if phase.shares_fakes else index
+        groups[group] = (*groups.get(group, ()), phase)
+    return list(groups.values())
+
+
+def batches_per_step(phases: Sequence[Phase]) -> int:
+    """Real batches that one step of these phases shows: the largest ``repeat`` of any phase."""
+    return max(phase.repeat for phase in phases)
+
+
+def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: Recipe) -> list[nn.Parameter]:
+    """The parameters that ``train.freeze`` names.
+
+    Raises:
+        GanzooError: A pattern matches none, or a phase would have nothing left to train.
+    """
+    named = dict(networks.named_parameters())
+    frozen: set[str] = set()
+    for pattern in recipe.train.freeze:
+        matches = {name for name in named if fnmatchcase(name, pattern)}
+        if not matches:
+            raise GanzooError(
+                f"train.freeze: no parameter is called '{pattern}'.",
+                nearest(pattern, list(named)) or f"Parameters are {', '.join(list(named)[:6])}, ...",
+            )
+        frozen |= matches
+    for phase in phases if frozen else ():
+        own = [name for name in named if name.partition(".")[0] in phase.trains]
+        if own and frozen.issuperset(own):
+            raise GanzooError(
+                f"train.freeze leaves the phase '{phase.name}' nothing to train.", "Freeze fewer parameters."
+            )
+    return [named[name] for name in named if name in frozen]

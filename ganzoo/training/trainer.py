@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +21,7 @@ from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import derive_seed, full_precision, restore_stream, seeded, stream
-from ganzoo.training.device import (
-    autocast,
-    keep_freed_memory,
-    numerics,
-    resolve_precision,
-)
+from ganzoo.training.device import keep_freed_memory, numerics, resolve_precision
 from ganzoo.training.distributed import (
     ALONE,
     Processes,
@@ -36,10 +32,18 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines import CAPTURING, CaptureEngine, CudaGraphs, Engine
+from ganzoo.training.engines import CAPTURING, CaptureEngine, CompileEngine, CudaGraphs, Engine
 from ganzoo.training.optim import Ema, RoleOptimizer, build_optimizers, schedule_setters
-from ganzoo.training.phases import Meters, batches_per_step, frozen_parameters, phase_groups
-from ganzoo.training.step import PhaseStep, StepGroup, TrainingState, adversarial_step
+from ganzoo.training.step import (
+    Meters,
+    PhaseStep,
+    StepGroup,
+    TrainingState,
+    adversarial_step,
+    batches_per_step,
+    frozen_parameters,
+    phase_groups,
+)
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
 """Samples in a batch, and batches, for measuring the averaged weights' statistics."""
@@ -55,15 +59,6 @@ class Trainer:
         device: Overrides the recipe's ``train.device``.
         log: Called with progress messages.
         processes: The processes that train together, including this one.
-
-    Attributes:
-        steps: Steps taken so far.
-        networks: All networks, by role.
-        objective: What is optimised.
-        engine: The engine that made the step's functions.
-        meters: Mean losses since the last ``flush``.
-        gradients: Mean gradient norms since their own last ``flush``.
-        ema: The moving average, or None.
     """
 
     def __init__(
@@ -97,25 +92,28 @@ class Trainer:
             if isinstance(module, Augmentation | Objective | Regularizer):
                 module.processes = processes.size
         rows = processes.rows(config.batch_size)
-        alone = rows.stop - rows.start == 1
-        if alone and any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules()):
+        if config.batch_size == processes.size and any(isinstance(m, nn.BatchNorm1d) for m in self.networks.modules()):
             raise GanzooError(
                 "Batch normalisation needs at least two images, but a process gets only one of each batch.",
                 f"Set train.batch_size to at least {2 * processes.size}.",
             )
         self._replicas = Replicas(processes, (self.networks, self.objective))
-        averaged = {role: self.networks[role] for role in self.objective.samples_with}
-        ramp = config.init_from is None
-        self.ema = Ema(averaged, initial(config.ema), ramp=ramp) if config.ema is not None else None
+        self.ema: Ema | None = None
+        if config.ema is not None:
+            averaged = {role: self.networks[role] for role in self.objective.samples_with}
+            self.ema = Ema(averaged, initial(config.ema), ramp=config.init_from is None)
 
-        data_seed = derive_seed(config.seed, "data")
-        self.sampler = Sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
-        self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
-        labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
-        self._real = {"image": dataset.images, "label": labels, **dataset.columns}
+        self.sampler = Sampler(
+            dataset,
+            config.batch_size,
+            seed=derive_seed(config.seed, "data"),
+            device=self.device,
+            rows=rows,
+            log=log,
+        )
         self.steps = 0
         self._measured_after: int | None = None
-        self.meters, self.gradients = Meters(), Meters()
+        self.meters, self.gradients = Meters(), Meters()  # losses, and gradient norms, each since its last flush
         self._groups = phase_groups(self.objective.phases(), recipe, self.networks)
         self._phases = [phase for group in self._groups for phase in group]
         self._frozen = frozen_parameters(self.networks, self._phases, recipe)
@@ -124,22 +122,19 @@ class Trainer:
         torch.manual_seed(training_seed(config.seed, processes))
 
     def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
-        """Take the next steps with this engine, from the current state of training.
-
-        Args:
-            name: As in ``train.engine``; ``auto`` is eager, see ``tuning.settle_engine``.
-            log: Called with the engine's messages, instead of the trainer's own ``log``.
+        """Take the next steps with the engine of this name in ``train.engine``, from the current state of training.
 
         Raises:
             GanzooError: The engine needs another device or a single process, or cannot capture an optimizer.
         """
         self._use(build_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
+        gc.collect()  # graphs that are no longer used hold memory
+        torch.cuda.empty_cache()
 
     def _use(self, engine: Engine, name: str) -> None:
         """Build optimizers and schedules for an engine, keeping the current state of training."""
         captured_on = self.device if name in CAPTURING else None
-        networks = dict(self.networks.items())
-        optimizers = build_optimizers(self.recipe, networks, self._phases, captured_on)
+        optimizers = build_optimizers(self.recipe, dict(self.networks.items()), self._phases, captured_on)
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
@@ -148,15 +143,14 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Build what a step works on, and let the engine make it faster."""
-        networks, context = dict(self.networks.items()), partial(autocast, self.precision, self.device)
+        context = partial(torch.autocast, self.device.type, torch.bfloat16, self.precision == "bf16")
         self.step_groups = []
         for group in self._groups:
             steps = [
                 PhaseStep(phase, self.networks, [self.optimizers[role] for role in phase.trains], context, self._frozen)
                 for phase in group
             ]
-            shares = group[0].shares_fakes
-            self.step_groups.append(StepGroup(steps, self.objective, networks, self._draw_latents, context, shares))
+            self.step_groups.append(StepGroup(steps, self.objective, self._draw_latents))
         self.engine.prepare(self.step_groups)
         self._step_state = TrainingState(
             self.sampler,
@@ -222,7 +216,10 @@ class Trainer:
 
     def flush(self) -> dict[str, float]:
         """The mean losses of all processes since the last flush; waits for the device."""
-        return self._replicas.mean(self.meters.flush())
+        means = self.meters.flush()
+        values = torch.tensor(list(means.values()), dtype=torch.float64)
+        self.processes.all_reduce_mean([values])
+        return dict(zip(means, values.tolist(), strict=True))
 
     @property
     def kinds_of_weights(self) -> tuple[str, ...]:
@@ -243,22 +240,25 @@ class Trainer:
             return
         self._measured_after = self.steps
         objective, spec = self.objective, self.objective.spec
-        networks = dict(self.networks.items()) | dict(self.ema.networks.items())
+        averaged = dict(self.ema.networks.items())
+        networks = dict(self.networks.items()) | averaged
         # One seed for all runs: the statistics depend only on the weights.
         random = torch.Generator().manual_seed(derive_seed(0, "statistics"))
         n = MEASURED_SAMPLES
 
         def run(index: int) -> None:
             # Each batch is spread over the whole dataset, which may be sorted.
-            rows = (torch.arange(n) * MEASURED_BATCHES + index) * len(self._real["image"]) // (n * MEASURED_BATCHES)
-            real = {name: column[rows].to(self.device) for name, column in self._real.items()}
-            for role in self._encoders:
-                images = spec.modality.to_network(real["image"])
-                networks[role](images, *objective.condition(real["label"]))
+            columns = self.sampler.columns
+            rows = (torch.arange(n) * MEASURED_BATCHES + index) * len(columns["image"]) // (n * MEASURED_BATCHES)
+            real = {name: column[rows.to(column.device)].to(self.device) for name, column in columns.items()}
+            for role in averaged:
+                if objective.roles.get(role) == "encoder":
+                    images = spec.modality.to_network(real["image"])
+                    averaged[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
-            columns = {name: real[name] for name in objective.generates_from}
-            objective.generate_from(networks, codes, label.to(self.device), columns)
+            sources = {name: real[name] for name in objective.generates_from}
+            objective.generate_from(networks, codes, label.to(self.device), sources)
 
         with seeded(derive_seed(0, "statistics"), self.device), full_precision(self.device):
             self.ema.measure(run, MEASURED_BATCHES)
@@ -280,8 +280,7 @@ class Trainer:
         for role, optimizer in self.optimizers.items():
             tensors |= _prefixed(f"optimizers.{role}", optimizer.tensors())
         tensors |= _prefixed("sampler", {k: v for k, v in sampler.items() if isinstance(v, Tensor)})
-        numbers = {k: v for k, v in sampler.items() if not isinstance(v, Tensor)}
-        return tensors, {"images": self.images, "steps": self.steps, "sampler": numbers}
+        return tensors, {"images": self.images, "steps": self.steps, "sampler": {"cursor": sampler["cursor"]}}
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Go back to what ``checkpoint`` returned.
@@ -320,15 +319,8 @@ def build_engine(
 ) -> Engine:
     """The engine with a name in ``train.engine``.
 
-    ``auto`` means eager here. On a CPU that is final: matrix products take most of the time, compiled or not, and
-    compiling takes longer than it saves in most runs. On a GPU, ``tuning.settle_engine`` measures and chooses.
-
-    Args:
-        name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``, ``compile-cudagraph``.
-        device: The networks' device.
-        latents: The generator that latent codes are drawn with.
-        log: Called with a message about what ``auto`` means, and about what an engine could not do.
-        processes: Number of processes that train together.
+    ``auto`` means eager here. On a CPU that is final: compiling takes longer than it saves in most runs. On a GPU,
+    ``tuning.settle_engine`` measures and chooses.
 
     Raises:
         GanzooError: The engine needs another device, or supports only one process.
@@ -345,11 +337,7 @@ def build_engine(
         )
     if name == "auto" and device.type == "cpu":
         log("Engine eager: on a CPU, compiling usually takes longer than it saves; train.engine=compile tries it.")
-    engine = Engine()
-    if name.startswith("compile"):
-        from ganzoo.training.compiling import CompileEngine
-
-        engine = CompileEngine(device, log)
+    engine: Engine = CompileEngine(device, log) if name.startswith("compile") else Engine()
     return CaptureEngine(CudaGraphs(device, latents), device, latents, log, engine) if name in CAPTURING else engine
 
 

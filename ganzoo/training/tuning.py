@@ -1,24 +1,20 @@
 """What a run measures where it trains: the fastest engine on a GPU, and the number of CPU threads.
 
-On a GPU, ``train.engine: auto`` times a few steps with each engine, undoes them, and uses the fastest. Which one is
-fastest depends on the GPU, on the CPU that launches its kernels and on the networks. The previous state is restored bit
-for bit, and a resumed run keeps its recorded engine, because engines round differently.
+On a GPU, ``train.engine: auto`` times a few steps with each engine, undoes them bit for bit, and uses the fastest. A
+resumed run keeps its recorded engine, because engines round differently.
 
-On a CPU, the threads of one operation wait for one another at its end, thousands of times a second. If another program
-uses one of the cores, each wait lasts until the system schedules the late thread: with a thread on every core, a step
-takes many times as long; with fewer threads, it slows down only in proportion. So a run times its own steps with
-various numbers of threads: once at its start, again when steps become slow, and from time to time while it uses fewer
-threads than it could. Those steps are undone too. A different number of threads changes weights in the last bits,
-because sums are added in another order; the run records each change with its step, and a resumed run repeats it.
+On a CPU, the threads of one operation wait for one another at its end. If another program uses one of the cores, a step
+with a thread on every core takes many times as long; with fewer threads, it slows down only in proportion. So a run
+times its own steps with various numbers of threads: once at its start, again when steps become slow, and from time to
+time while it uses fewer threads than it could. Those steps are undone too. Sums over another number of threads differ
+in the last bits: the run records each change with its step, and a resumed run repeats it.
 """
 
 from __future__ import annotations
 
-import gc
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, TypeVar, get_args
 
@@ -37,32 +33,11 @@ MIN_STEPS: Final = 200
 """A run with fewer steps left stays eager: measuring takes about as many."""
 COMPILED_SECONDS: Final = 600.0
 """Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
-BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
-"""An engine's time is the median of this many blocks, each of this many seconds or steps, whichever is less."""
+BLOCKS, BLOCK_STEPS, BLOCK_SECONDS = 6, 16, 0.5
+"""An engine's time is the median over blocks of steps: at most so many, for at most so many seconds in total."""
 
 
-@dataclass(frozen=True)
-class EngineChoice:
-    """The engine that ``auto`` chose, and why."""
-
-    engine: str  # as in train.engine
-    seconds: Mapping[str, float]  # per step, by engine
-    left_out: Mapping[str, str]  # why an engine was not considered, by engine
-
-    @property
-    def sentence(self) -> str:
-        """The choice as a message for the user."""
-        times = [f"{seconds * 1e3:.3g} ms with {name}" for name, seconds in self.seconds.items()]
-        reasons = [f" Not {name}: {reason}." for name, reason in self.left_out.items()]
-        return f"Engine {self.engine}: a step takes {', '.join(times)}.{''.join(reasons)}"
-
-    def plain(self) -> dict[str, Any]:
-        """The choice as JSON, for run.json."""
-        times = {name: round(1e3 * seconds, 4) for name, seconds in self.seconds.items()}
-        return {"engine": self.engine, "milliseconds_a_step": times, "left_out": dict(self.left_out)}
-
-
-def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> EngineChoice | None:
+def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> dict[str, Any] | None:
     """Choose the engine for ``train.engine=auto``, and make the trainer use it.
 
     Args:
@@ -70,8 +45,8 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
         log: Called with a message about what ``auto`` chose on a GPU.
 
     Returns:
-        The choice; None if nothing is measured: the recipe names an engine, or the run is not on a GPU, has several
-        processes, or ends soon.
+        What was measured, see ``measure_engines``. None if nothing was: the recipe names an engine, or the run is not
+        on a GPU, has several processes, or ends soon.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -85,12 +60,18 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
         log("Engine eager: measuring other engines would take about as many steps as are left.")
         return None
     choice = measure_engines(trainer)
-    log(choice.sentence)
+    times = [f"{milliseconds:.3g} ms with {name}" for name, milliseconds in choice["milliseconds_a_step"].items()]
+    reasons = [f" Not {name}: {reason}." for name, reason in choice["left_out"].items()]
+    log(f"Engine {choice['engine']}: a step takes {', '.join(times)}.{''.join(reasons)}")
     return choice
 
 
-def measure_engines(trainer: Trainer) -> EngineChoice:
+def measure_engines(trainer: Trainer) -> dict[str, Any]:
     """Time each engine from the same state, and use the fastest; training continues as if nothing had happened.
+
+    Returns:
+        The choice as JSON, for run.json: ``engine``, as in ``train.engine``; ``milliseconds_a_step``, by engine; and
+        ``left_out``, why an engine was not considered, by engine.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -109,8 +90,11 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
             _try(trainer, name, seconds, left_out)
     best = _choice(seconds, "eager")
     trainer.use_engine(best)
-    _free()
-    return EngineChoice(best, seconds, left_out)
+    return {
+        "engine": best,
+        "milliseconds_a_step": {name: round(1e3 * one, 4) for name, one in seconds.items()},
+        "left_out": left_out,
+    }
 
 
 def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
@@ -145,7 +129,6 @@ def _try(trainer: Trainer, name: str, seconds: dict[str, float], left_out: dict[
                 left_out[name] = " ".join(sentence.split())[:LONGEST_REASON].rstrip(".")
             finally:
                 trainer.use_engine("eager")
-                _free()
     except (RuntimeError, GanzooError) as error:
         raise RunError(
             f"Trying the engine '{name}' left the GPU unusable: {' '.join(str(error).split())[:LONGEST_REASON]}.",
@@ -154,44 +137,25 @@ def _try(trainer: Trainer, name: str, seconds: dict[str, float], left_out: dict[
 
 
 def _seconds_a_step(trainer: Trainer) -> float:
+    def block() -> None:
+        for _ in range(BLOCK_STEPS):
+            trainer.step()
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+
     for _ in range(WARM_UP + 2):  # capturing and compiling happen in the first of these
         trainer.step()
-    steps = max(1, min(BLOCK_STEPS, int(BLOCK_SECONDS / max(_seconds(trainer, 1), 1e-9))))
-    return statistics.median(_seconds(trainer, steps) / steps for _ in range(BLOCKS))
-
-
-def _seconds(trainer: Trainer, steps: int) -> float:
-    """How long some steps take."""
-    started_at = _now(trainer.device)
-    for _ in range(steps):
-        trainer.step()
-    return _now(trainer.device) - started_at
-
-
-def _now(device: torch.device) -> float:
-    """The time, once the device has finished its queued work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return perf_counter()
-
-
-def _free() -> None:
-    """Free the memory of graphs that are no longer used."""
-    gc.collect()
-    torch.cuda.empty_cache()
+    return statistics.median(_timed(block, BLOCK_SECONDS, BLOCKS)) / BLOCK_STEPS
 
 
 SLOW = 1.5
 """The numbers of threads are measured again if steps take this many times as long as when last measured."""
 GIVE_UP_RATIO = 3.0
-"""A number of threads, and smaller ones, are not measured further if a step takes this many times as long as with the
-best number."""
+"""Smaller numbers of threads are not measured if a step takes this many times as long as with the best number."""
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
 """A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
 RECENT = 8
 """The number of most recent steps, which decide whether steps have become slow."""
-WARM_UP_STEPS = 3
-"""Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
 """Measuring takes at most 1 / ``SHARE`` of a run's time, unless steps keep becoming slow. It is repeated after at most
 ``LONGEST_WAIT`` seconds, or ``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times
@@ -199,10 +163,9 @@ its cost."""
 
 
 def settle_threads() -> None:
-    """Choose the number of threads for work other than training steps, such as scoring, by a short measurement.
+    """Choose the number of threads for scoring by a short measurement: a tenth of a second for each number tried.
 
-    It takes a tenth of a second for each number tried, and no time if the environment sets the number or there is only
-    one core.
+    It takes no time if the environment sets the number, or if there is only one core.
     """
     use_available_cores()
     most = torch.get_num_threads()
@@ -210,15 +173,15 @@ def settle_threads() -> None:
         return
     left, right = torch.ones(64, 512), torch.ones(512, 512)
     times: dict[int, float] = {}
-    for threads in _ladder(most):
+    for threads in _numbers(most):
         torch.set_num_threads(threads)
         times[threads] = statistics.median(_timed(lambda: torch.mm(left, right).tanh_(), MEASURED_SECONDS, 10_000))
     torch.set_num_threads(_choice(times, most))
 
 
-def _ladder(most: int) -> list[int]:
-    """1, 2, 4, ..., all but one (for one other busy program), and all."""
-    return sorted({most, max(1, most - 1), *(2**k for k in range(most.bit_length()) if 2**k < most)})
+def _numbers(most: int) -> list[int]:
+    """All, all but one (for one other busy program), and powers of two: the most first."""
+    return sorted({most, max(1, most - 1), *(2**k for k in range(most.bit_length()) if 2**k < most)}, reverse=True)
 
 
 def _choice(times: Mapping[K, float], current: K) -> K:
@@ -227,17 +190,13 @@ def _choice(times: Mapping[K, float], current: K) -> K:
     return best if times[best] < MARGIN * times.get(current, float("inf")) else current
 
 
-def _timed(step: Callable[[], object], seconds: float, most: int, limit: float = float("inf")) -> list[float]:
-    """Seconds that each call takes; the first one is left out if there are others, because it wakes the threads.
+def _timed(step: Callable[[], object], seconds: float, most: int) -> list[float]:
+    """Seconds that each of at most so many calls takes, until they have taken ``seconds`` in total.
 
-    Args:
-        step: The function to call.
-        seconds: The most time for all calls.
-        most: The most calls.
-        limit: A call that takes this many seconds is the last one.
+    The first one is left out if there are others, because it wakes the threads.
     """
     times: list[float] = []
-    while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:
+    while len(times) < most and sum(times) < seconds:
         started_at = perf_counter()
         step()
         times.append(perf_counter() - started_at)
@@ -247,12 +206,11 @@ def _timed(step: Callable[[], object], seconds: float, most: int, limit: float =
 class ThreadTuner:
     """Chooses how many CPU threads a run uses, and changes the number when the machine becomes busy or free.
 
-    It changes nothing if the recipe or the environment sets the number, nor with several processes, on devices other
-    than the CPU, or with engines that would have to prepare their steps again.
+    It changes nothing if the recipe or the environment sets the number, with several processes, on devices other than
+    the CPU, or with engines that would have to prepare their steps again.
 
     Args:
         trainer: A trainer at its first step, or restored.
-        most: The most threads to use; by default, the current number.
         planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
             from then on. They are repeated at the same steps; nothing is measured before the last of them.
         log: Called with a message for each change.
@@ -261,12 +219,11 @@ class ThreadTuner:
     def __init__(
         self,
         trainer: Trainer,
-        most: int | None = None,
         planned: Sequence[tuple[int, int]] = (),
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._trainer, self._planned, self._log = trainer, sorted(planned), log
-        self.most = most or torch.get_num_threads()
+        self.most = torch.get_num_threads()
         self._adapts = (
             trainer.recipe.train.threads == "auto"
             and not threads_set_by_user()
@@ -276,19 +233,11 @@ class ThreadTuner:
             and self.most > 1
         )
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._expected = self._due = float("inf")
-        self._not_before = self._wait = 0.0
-        self._left_to_warm_up = WARM_UP_STEPS
+        self._expected = float("inf")
+        self._due = self._not_before = self._wait = 0.0  # measured after the first step, which allocates memory
 
     def after_step(self, seconds: float) -> int | None:
-        """Record a step.
-
-        Args:
-            seconds: How long it took.
-
-        Returns:
-            The number of threads from now on if it changes, otherwise None.
-        """
+        """Record how long a step took; returns the number of threads from now on if it changes."""
         current = torch.get_num_threads()
         if self._planned:  # repeat what the run did at this step before it was interrupted
             threads = current
@@ -299,9 +248,6 @@ class ThreadTuner:
         if not self._adapts:
             return None
         self._recent.append(seconds)
-        if self._left_to_warm_up:
-            self._left_to_warm_up -= 1
-            return None if self._left_to_warm_up else self._measure(current)
         now = monotonic()
         slow = len(self._recent) == RECENT and sum(self._recent) > SLOW * RECENT * self._expected
         if (slow and now > self._not_before) or now > self._due:
@@ -311,15 +257,13 @@ class ThreadTuner:
     def _measure(self, current: int) -> int | None:
         started_at = monotonic()
         times: dict[int, float] = {}
-        # The most first: with few threads, a step of large networks on many cores takes very long.
-        for threads in reversed(_ladder(self.most)):
-            limit = GIVE_UP_RATIO * min(times.values(), default=float("inf"))
-            if times and times[min(times)] > limit:
-                break  # fewer would be slower still
+        for threads in _numbers(self.most):  # the most first: with few, a large network's step takes very long
             torch.set_num_threads(threads)
             # Each starts from the same step, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():
-                times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))
+                times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS))
+            if times[threads] > GIVE_UP_RATIO * min(times.values()):
+                break  # fewer would be slower still
         chosen = _choice(times, current)
         torch.set_num_threads(chosen)
         now = monotonic()

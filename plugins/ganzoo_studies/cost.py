@@ -24,8 +24,14 @@ from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.device import available_cores
-from ganzoo.training.phases import batches_per_step, frozen_parameters, phase_groups
-from ganzoo.training.step import PhaseStep, StepGroup, require_gradients
+from ganzoo.training.step import (
+    PhaseStep,
+    StepGroup,
+    batches_per_step,
+    frozen_parameters,
+    phase_groups,
+    require_gradients,
+)
 from ganzoo.training.trainer import Trainer
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.study import Study
@@ -158,7 +164,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
         total = 0.0
         for first, *others in groups:
             steps = [PhaseStep(phase, networks, (), nullcontext, frozen) for phase in (first, *others)]
-            group = StepGroup(steps, objective, dict(networks.items()), lambda: z, nullcontext, first.shares_fakes)
+            group = StepGroup(steps, objective, lambda: z)
             counter = FlopCounterMode(display=False)
             counter.mod_tracker = _NoTracker()
             with counter:

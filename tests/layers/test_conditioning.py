@@ -8,6 +8,7 @@ from torch import nn
 
 from ganzoo import GanzooError, GaussianPrior, Spec
 from ganzoo.layers import (
+    IMAGE_CHANNELS,
     ConditionalBatchNorm,
     Head,
     LabelSequential,
@@ -16,7 +17,6 @@ from ganzoo.layers import (
     label_inputs,
     vector_norm,
 )
-from ganzoo.layers.blocks import IMAGE_CHANNELS
 from ganzoo_plugins.networks import dcgan, mlp
 
 SPEC = Spec((1, 8, 8), GaussianPrior(dim=4), classes=3)

@@ -21,7 +21,7 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, TrainingLoop
 from ganzoo.runs.start import start
-from ganzoo.training.distributed import ALONE, Processes, ProcessLost, _in_contact
+from ganzoo.training.distributed import ALONE, Processes, ProcessLost, in_contact
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # longer than all of one test's waits together
 
@@ -361,8 +361,8 @@ def test_a_single_process_exchanges_nothing():
 
 
 def test_a_lost_process_is_distinguished_from_other_errors():
-    with pytest.raises(ProcessLost, match="Another process"), _in_contact():
+    with pytest.raises(ProcessLost, match="Another process"), in_contact():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="shape"), _in_contact():
+    with pytest.raises(RuntimeError, match="shape"), in_contact():
         raise RuntimeError("shape '[2]' is invalid")
     assert issubclass(ProcessLost, RunError)

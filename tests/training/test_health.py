@@ -11,8 +11,7 @@ from ganzoo.evaluation.features import SAMPLES, VarietyWatch, variety
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.optim import broken_networks
-from ganzoo.training.phases import Meters
-from ganzoo.training.step import WATCH_EVERY, PhaseStep
+from ganzoo.training.step import WATCH_EVERY, Meters, PhaseStep
 from ganzoo.training.trainer import Trainer
 
 SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.training.phases import Meters, check_losses
+from ganzoo.training.step import Meters, check_losses
 
 
 def test_means_by_phase_since_the_last_flush():

@@ -17,7 +17,7 @@ def test_the_step_comes_first_fits_on_one_screen_and_checks_nothing():
     assert "isinstance" not in named
     assert not any(isinstance(node, ast.Raise | ast.Try | ast.Assert) for node in ast.walk(first))
     calls = [ast.unparse(node.func) for node in ast.walk(first) if isinstance(node, ast.Call)]
-    order = ["state.sampler.next", "phase.loss", ".backward", "optimizer.step", "state.ema.update"]
+    order = ["state.sampler.next", "phase.loss", ".backward", "optimizer.inner.step", "state.ema.update"]
     source = ast.unparse(first)
     assert all(any(call.endswith(part) for call in calls) for part in order)
     assert sorted(order, key=source.index) == order, "in order of execution, from batches to average"
