@@ -25,19 +25,12 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Values:
-    """A measure's values for a row, one for each seed.
+    """A measure's values for a row, one for each seed."""
 
-    Attributes:
-        by_seed: The value of each run; None if it failed, was not scored, or never reached the threshold.
-        scale: How two of the values compare.
-        n: Number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n.
-        applies: Whether the measure applies to the row; False if it needs labels or an encoder that the row lacks.
-    """
-
-    by_seed: Mapping[int, float | None]
-    scale: Scale = "ratio"
-    n: int = 10_000
-    applies: bool = True
+    by_seed: Mapping[int, float | None]  # None if the run failed, was not scored, or never reached the threshold
+    scale: Scale = "ratio"  # how two of the values compare
+    n: int = 10_000  # number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n
+    applies: bool = True  # False if the measure needs labels or an encoder that the row lacks
 
     @property
     def known(self) -> list[float]:
@@ -87,20 +80,10 @@ class Values:
 
 @dataclass(frozen=True)
 class CellFound:
-    """A cell and its runs.
-
-    Attributes:
-        cell: The cell, as the study defines it.
-        runs: Its recorded runs, by seed.
-    """
+    """A cell and its recorded runs, by seed."""
 
     cell: Cell
     runs: Mapping[int, ScoredRun]
-
-    @property
-    def planned(self) -> int:
-        """Number of runs that the study requires."""
-        return len(self.cell.jobs)
 
     def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
         """A measure's value for every recorded run.
@@ -133,44 +116,26 @@ class CellFound:
         scores = [_final(run, measure.metric, own) for run in self.runs.values()]
         return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
 
-    @property
-    def crashed(self) -> list[ScoredRun]:
-        """Runs that failed without diverging: the failure of a machine or program says nothing about the method."""
-        return [run for run in self.runs.values() if run.record.has_crashed]
-
 
 @dataclass(frozen=True)
 class TrialFound:
-    """A trial of a search, with its result.
-
-    Attributes:
-        trial: The trial.
-        value: The mean of the first measure on the validation images; None if a run is missing, failed or not scored.
-        done: Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged.
-    """
+    """A trial of a search, with its result."""
 
     trial: Trial
     value: float | None
-    done: bool
+    """The mean of the first measure on the validation images; None if a run is missing, failed or not scored."""
+    done: bool  # whether all its runs are recorded, none of them crashed, and all are scored unless they diverged
 
 
 @dataclass(frozen=True)
 class Found:
-    """A study and its recorded results.
-
-    Attributes:
-        study: The study.
-        cells: Cells in the order of settings and rows, without those whose search is unfinished or found nothing.
-        trials: The trials of its search.
-        winners: The best trial for each row and setting.
-        asked: Number of seeds of each variant according to the study's file; ``study`` has more if all rows do.
-    """
+    """A study and its recorded results."""
 
     study: Study
-    cells: tuple[CellFound, ...]
+    cells: tuple[CellFound, ...]  # by setting and row, without those whose search is unfinished or found nothing
     trials: tuple[TrialFound, ...]
-    winners: Mapping[Place, TrialFound]
-    asked: int
+    winners: Mapping[Place, TrialFound]  # the best trial for each row and setting
+    asked: int  # seeds of each variant according to the study's file; ``study`` has more if all rows do
 
     @property
     def runs(self) -> list[ScoredRun]:
@@ -180,7 +145,7 @@ class Found:
     @property
     def planned(self) -> int:
         """Number of distinct runs that its cells require."""
-        return len({(job.digest, job.dataset, job.seed) for cell in self.cells for job in cell.cell.jobs})
+        return len({job.key for cell in self.cells for job in cell.cell.jobs})
 
     @property
     def is_searching(self) -> bool:
@@ -233,7 +198,7 @@ def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
                 winners[place], best[place] = one, sign * one.value
     changes = {place: winner.trial.changes for place, winner in winners.items()}
     cells = tuple(
-        CellFound(cell, {job.seed: run for job in cell.jobs if (run := _recorded(job, ledger)) is not None})
+        CellFound(cell, {job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None})
         for cell in study.cells(zoo, changes)
         if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
     )
@@ -241,7 +206,7 @@ def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
 
 
 def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
-    runs = [_recorded(job, ledger) for job in trial.jobs]
+    runs = [ledger.find(*job.key) for job in trial.jobs]
     values = [
         None if run is None else value_of(run, measure, job.recipe) for run, job in zip(runs, trial.jobs, strict=True)
     ]
@@ -251,10 +216,6 @@ def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
         for run, job in zip(runs, trial.jobs, strict=True)
     )
     return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
-
-
-def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
-    return ledger.find(job.digest, job.dataset, job.seed)
 
 
 def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
@@ -383,17 +344,17 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         for row, measure in sides
     ]
     scores = [[cell.values(one, zoo) for cell, one in side] for side in compared]
-    if crashed := [run for side in compared for cell, _ in side for run in cell.crashed]:
-        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
+    runs = [run.record for side in compared for cell, _ in side for run in cell.runs.values()]
+    if crashed := [record for record in runs if record.has_crashed]:  # which says nothing about the method
+        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].error} `--retry` resumes it."
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
         waits = f"Waiting for scores: {_runs(missing, 'finished ')} {'has' if missing == 1 else 'have'} none yet."
         if not all(one.is_final for _, one in sides):
             waits += " Scores during training require training again: `ganzoo study run --force`."
     trouble = ""
-    hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
     if any(min(one.known, default=0) < 0 for side in scores for one in side):
         trouble = f"Some scores of {claim.on} are negative, and have no logarithm."
-    elif len(hardware) > 1 and any(one.is_clocked for _, one in sides):
+    elif len({record.hardware for record in runs}) > 1 and any(one.is_clocked for _, one in sides):
         trouble = "Its runs were made on different machines, whose times cannot be compared."
     elif not all(one.applies for side in scores for one in side):
         trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."

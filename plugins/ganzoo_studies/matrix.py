@@ -23,26 +23,22 @@ from ganzoo.runs.generator import pinned
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training run of the matrix.
+    """One training run of the matrix."""
 
-    Attributes:
-        recipe: Resolved, seed and dataset included.
-        source: The argument of `ganzoo run`: the recipe's registered name, or its file.
-        overrides: The values of ``--set`` for `ganzoo run`.
-        plugin: The plugin that provides the recipe; None for a file.
-        digest: Digest of everything that changes the weights, see ``training_digest``.
-        title: Title shown instead of recipe and dataset; None shows those.
-        pictured: Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware. In a
-            study, rows that share a recipe need different names.
-    """
-
-    recipe: Recipe
-    source: str
-    overrides: tuple[str, ...]
-    plugin: str | None
-    digest: str
-    title: str | None = None
+    recipe: Recipe  # resolved, seed and dataset included
+    source: str  # the argument of `ganzoo run`: the recipe's registered name, or its file
+    overrides: tuple[str, ...]  # the values of ``--set`` for `ganzoo run`
+    plugin: str | None  # that provides the recipe; None for a file
+    digest: str  # of everything that changes the weights, see ``training_digest``
+    title: str | None = None  # shown instead of recipe and dataset
     pictured: str | None = None
+    """Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware. In a study, rows that
+    share a recipe need different names."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Identifies the training: its digest, dataset and seed."""
+        return self.digest, self.dataset, self.seed
 
     @property
     def seed(self) -> int:
@@ -160,7 +156,7 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
     """Merge equal jobs: each occurs once, with the metrics of all jobs that request it, scored as often as any."""
     merged: dict[tuple[str, str, int, int], Job] = {}
     for job in jobs:
-        key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
+        key = *job.key, job.recipe.evaluate.samples
         known = merged.setdefault(key, job)
         ours, theirs = known.recipe.evaluate, job.recipe.evaluate
         metrics = tuple(dict.fromkeys([*ours.metrics, *theirs.metrics]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -24,21 +24,13 @@ CORNERS = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center"
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost, on the horizontal axis.
+    """A cost, on the horizontal axis."""
 
-    Attributes:
-        name: The name in HTML ids.
-        label: The axis label.
-        of: Returns a contender's cost, or None if it is unknown.
-        formatted: Formats a cost for the reader.
-        is_clocked: Whether it depends on the machine, so that it cannot be compared across machines.
-    """
-
-    name: str
-    label: str
-    of: Callable[[Contender], float | None]
+    name: str  # in HTML ids
+    label: str  # of the axis
+    of: Callable[[Contender], float | None]  # a contender's cost, or None if it is unknown
     formatted: Callable[[float], str]
-    is_clocked: bool = False
+    is_clocked: bool = False  # whether it depends on the machine, so that it cannot be compared across machines
 
 
 COSTS = (
@@ -90,12 +82,10 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
             logarithmic(axes, "y")
         axes.set(xlabel=cost.label, ylabel=f"{table.metric.name} ({table.metric.direction})")
 
-    def in_words(point: _Point) -> str:
-        return f"{figure(point.y)} after {cost.formatted(point.x)} on {point.hardware}"
-
     best = [point for one in fronts for point in one]
     order = [*best, *(point for point in points if point not in best)]
-    return _plot(order, fronts, set_axes, in_words, f"{table.metric.name} over {cost.label}", name)
+    words = [f"{figure(point.y)} after {cost.formatted(point.x)} on {point.hardware}" for point in order]
+    return _plot(order, words, fronts, set_axes, f"{table.metric.name} over {cost.label}", name)
 
 
 def views_against_one_another(first: Table, other: Table, name: str) -> Markup | Absent:
@@ -106,29 +96,25 @@ def views_against_one_another(first: Table, other: Table, name: str) -> Markup |
         other: The view on the vertical axis.
         name: Name of the plot within its page.
     """
-    beside = {id(place.contender): place.value for place in other.scored}
     points = [
         _Point(place, place.value.mean, value.mean)
         for place in first.scored
-        if place.value is not None and (value := beside.get(id(place.contender))) is not None
+        if place.value is not None and (value := other.place_of(place.contender).value) is not None
     ]
     if not points:
         return Absent(f"No recipe has scores of both {first.metric.name} and {other.metric.name}.")
 
     def set_axes(axes: Axes) -> None:
-        sides: tuple[tuple[Literal["x", "y"], Table, list[float]], ...] = (
-            ("x", first, [p.x for p in points]),
-            ("y", other, [p.y for p in points]),
-        )
-        for side, table, values in sides:
-            if table.metric.better == "lower" and min(values) > 0 and spread_out(values):
-                logarithmic(axes, side)
-            axes.set(**{f"{side}label": f"{table.metric.name} ({table.metric.direction})"})
+        xs, ys = [point.x for point in points], [point.y for point in points]
+        if first.metric.better == "lower" and min(xs) > 0 and spread_out(xs):
+            logarithmic(axes, "x")
+        if other.metric.better == "lower" and min(ys) > 0 and spread_out(ys):
+            logarithmic(axes, "y")
+        labels = [f"{table.metric.name} ({table.metric.direction})" for table in (first, other)]
+        axes.set(xlabel=labels[0], ylabel=labels[1])
 
-    def in_words(point: _Point) -> str:
-        return f"{first.metric.name} {figure(point.x)}, {other.metric.name} {figure(point.y)}"
-
-    return _plot(points, (), set_axes, in_words, f"{other.metric.name} against {first.metric.name}", name)
+    words = [f"{first.metric.name} {figure(point.x)}, {other.metric.name} {figure(point.y)}" for point in points]
+    return _plot(points, words, (), set_axes, f"{other.metric.name} against {first.metric.name}", name)
 
 
 def points_of(table: Table, cost: Cost) -> list[_Point]:
@@ -142,22 +128,19 @@ def points_of(table: Table, cost: Cost) -> list[_Point]:
 
 def front(table: Table, points: Sequence[_Point]) -> list[_Point]:
     """The Pareto front: points that no other point beats at the same cost or less, in order of cost."""
+    badness = {id(point): table.metric.badness(point.y, point.place.floor) for point in points}
     best: list[_Point] = []
-    for point in sorted(points, key=lambda point: (point.x, _badness(table, point))):
-        if not best or _badness(table, point) < _badness(table, best[-1]):
+    for point in sorted(points, key=lambda point: (point.x, badness[id(point)])):
+        if not best or badness[id(point)] < badness[id(best[-1])]:
             best.append(point)
     return best
 
 
-def _badness(table: Table, point: _Point) -> float:
-    return table.metric.badness(point.y, point.place.floor)
-
-
 def _plot(
     points: Sequence[_Point],
+    words: Sequence[str],
     fronts: Sequence[Sequence[_Point]],
     set_axes: Callable[[Axes], None],
-    in_words: Callable[[_Point], str],
     title: str,
     name: str,
 ) -> Markup:
@@ -165,24 +148,20 @@ def _plot(
 
     Points are labelled with their names while there is room, in order; the others have only their tooltips.
     """
-    hardware = list(dict.fromkeys(point.hardware for point in points))
+    kinds = dict.fromkeys(point.hardware for point in points)
+    markers = {kind: MARKERS[number % len(MARKERS)] for number, kind in enumerate(kinds)}
     emphasised = sum(map(len, fronts))
     with drawing(5.6, 4.2) as (canvas, axes):
         for number, point in enumerate(points):
-            marker = MARKERS[hardware.index(point.hardware) % len(MARKERS)]
-            (dot,) = axes.plot(point.x, point.y, marker, color=SERIES[number < emphasised], markersize=5, zorder=3)
+            colour = SERIES[number < emphasised]
+            (dot,) = axes.plot(point.x, point.y, markers[point.hardware], color=colour, markersize=5, zorder=3)
             dot.set_gid(f"point-{number}")
         axes.margins(x=0.12, y=0.1)
         set_axes(axes)
-        if len(hardware) > 1:
-            handles = [
-                handle
-                for number, kind in enumerate(hardware)
-                for handle in axes.plot(
-                    [], [], MARKERS[number % len(MARKERS)], color=SERIES[0], label=shortened(kind, 80)
-                )
-            ]
-            canvas.legend(handles=handles, loc="outside upper left")
+        if len(markers) > 1:
+            for kind, marker in markers.items():
+                axes.plot([], [], marker, color=SERIES[0], label=shortened(kind, 80))
+            canvas.legend(loc="outside upper left")
         canvas.draw_without_rendering()
         # The front's line goes right from each point, then down to the next.
         steps = [((a.x, a.y), (b.x, a.y), (b.x, b.y)) for best in fronts for a, b in pairwise(best)]
@@ -209,5 +188,5 @@ def _plot(
                     taken.append(room)
                     break
                 label.remove()
-        tooltips = {f"point-{number}": f"{point.recipe}: {in_words(point)}" for number, point in enumerate(points)}
+        tooltips = {f"point-{n}": f"{point.recipe}: {words[n]}" for n, point in enumerate(points)}
         return svg(canvas, f"{title}: {len(points)} recipes", name, tooltips)

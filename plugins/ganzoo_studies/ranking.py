@@ -29,14 +29,7 @@ SHOWN_ANYWAY = tuple(f"train.{key}=" for key in ("seed", "precision", "threads",
 
 @dataclass(frozen=True)
 class Spread:
-    """The mean and range of a value over seeds.
-
-    Attributes:
-        mean: The mean.
-        low: The lowest value.
-        high: The highest value.
-        seeds: Number of seeds.
-    """
+    """The mean and range of a value over seeds."""
 
     mean: float
     low: float
@@ -52,15 +45,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Contender:
-    """Runs of one recipe on one dataset with the same hardware, threads, precision and engine: only their seeds differ.
+    """Runs of one recipe on one dataset that differ only in their seeds: hardware, threads and so on are the same."""
 
-    Attributes:
-        runs: At least one.
-        distinction: What sets it apart from contenders of the same recipe with other settings; empty if there are none.
-    """
-
-    runs: tuple[ScoredRun, ...]
-    distinction: str = ""
+    runs: tuple[ScoredRun, ...]  # at least one
+    distinction: str = ""  # what sets it apart from contenders of the same recipe with other settings, if there are any
 
     @property
     def name(self) -> str:
@@ -77,30 +65,26 @@ class Contender:
         """The runs that finished."""
         return tuple(run for run in self.runs if run.record.status == "done")
 
-    @cached_property
-    def failed(self) -> tuple[ScoredRun, ...]:
-        """The runs that failed."""
-        return tuple(run for run in self.runs if run.record.status == "failed")
-
     @property
     def trouble(self) -> str | None:
         """What went wrong in the newest failed run, and the number of failures; None if no run failed."""
-        if not self.failed:
+        failed = [run.record for run in self.runs if run.record.status == "failed"]
+        if not failed:
             return None
-        sentence = self.failed[-1].record.error or "It failed without a message."
-        return sentence if len(self.runs) == 1 else f"{len(self.failed)} of {len(self.runs)} seeds failed: {sentence}"
+        sentence = failed[-1].error or "It failed without a message."
+        return sentence if len(self.runs) == 1 else f"{len(failed)} of {len(self.runs)} seeds failed: {sentence}"
 
-    @property
+    @cached_property
     def seconds(self) -> Spread | None:
         """Training time."""
         return Spread.of(run.record.seconds for run in self.done)
 
-    @property
+    @cached_property
     def images(self) -> Spread | None:
         """Real images shown."""
         return Spread.of(run.record.images for run in self.done)
 
-    @property
+    @cached_property
     def speed(self) -> Spread | None:
         """Images/s."""
         return Spread.of(run.record.images_per_second for run in self.done)
@@ -119,50 +103,34 @@ class Contender:
 
 @dataclass(frozen=True)
 class Place:
-    """A contender's result in one metric.
-
-    Attributes:
-        contender: The contender.
-        rank: The rank, from 1; equal scores share one. None if it has no score.
-        values: Scores by kind of weights.
-        reported: The kind of weights that counts; None if there is no score.
-        floor: Real vs real: the score of real images, or None.
-        sd: The standard deviation of real vs real; None if it is unknown.
-        interval: The 95% interval of the reported score; None unless there is one seed and it was computed.
-    """
+    """A contender's result in one metric."""
 
     contender: Contender
-    rank: int | None
-    values: Mapping[str, Spread]
-    reported: str | None
-    floor: float | None
-    sd: float | None = None
-    interval: tuple[float, float] | None = None
+    rank: int | None  # from 1; equal scores share one; None if it has no score
+    values: Mapping[str, Spread]  # scores by kind of weights, the kind that counts first
+    floor: float | None  # real vs real: the score of real images, or None
+    sd: float | None = None  # the standard deviation of real vs real; None if it is unknown
+    interval: tuple[float, float] | None = None  # 95%, of the reported score; only of a single seed, and if computed
+
+    @property
+    def reported(self) -> str | None:
+        """The kind of weights that counts; None if there is no score."""
+        return next(iter(self.values), None)
 
     @property
     def value(self) -> Spread | None:
         """The reported score."""
-        return None if self.reported is None else self.values[self.reported]
-
-    @property
-    def excess(self) -> float | None:
-        """How far the reported score is above real vs real; negative if it is below."""
-        return None if self.value is None or self.floor is None else self.value.mean - self.floor
+        return next(iter(self.values.values()), None)
 
     @property
     def excess_in_words(self) -> str | None:
-        """The same, ± the standard deviation of real vs real: ``+0.19 ± 0.004``."""
-        return None if self.excess is None or self.value is None else excess(self.value.mean, self.floor, self.sd)
+        """How far the reported score is above real vs real, ± the deviation of the latter: ``+0.19 ± 0.004``."""
+        return None if self.value is None or self.floor is None else excess(self.value.mean, self.floor, self.sd)
 
 
 @dataclass(frozen=True)
 class Table:
-    """All contenders on one dataset in one metric, the best first, those without a score last.
-
-    Attributes:
-        metric: The metric and its protocol.
-        places: One for each contender.
-    """
+    """All contenders on one dataset in one metric and protocol, the best first, those without a score last."""
 
     metric: MetricKey
     places: tuple[Place, ...]
@@ -177,6 +145,10 @@ class Table:
         """The score of real images, or None."""
         return next((place.floor for place in self.places if place.floor is not None), None)
 
+    def place_of(self, contender: Contender) -> Place:
+        """A contender's place."""
+        return next(place for place in self.places if place.contender is contender)
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -184,21 +156,15 @@ class Ranking:
 
     A recipe that is given labels draws every class equally often without having learned to, so the two are ranked
     separately.
-
-    Attributes:
-        dataset: Its name.
-        labelled: Whether its recipes are conditional.
-        contenders: Contenders in the order of the first table.
-        tables: One for each metric and protocol; the first one ranks. Headline metrics come first, except those that
-            have scored fewer than half as many contenders as the most frequent metric.
-        views: The headline's tables that share the first one's reference and counts, in order.
     """
 
     dataset: str
     labelled: bool
-    contenders: tuple[Contender, ...]
+    contenders: tuple[Contender, ...]  # in the order of the first table
     tables: tuple[Table, ...]
-    views: tuple[Table, ...]
+    """One for each metric and protocol; the first one ranks. Headline metrics come first, except those that have scored
+    fewer than half as many contenders as the most frequent metric."""
+    views: tuple[Table, ...]  # the headline's tables that share the first one's reference and counts, in order
 
     @property
     def title(self) -> str:
@@ -256,15 +222,11 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
         for contender in named
         for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores)
     )
-    listed = HEADLINES.get(dataset, ())
+    listed = {name: number for number, name in enumerate(HEADLINES.get(dataset, ()))}
     most = max(have.values(), default=0)
-
-    def order_of(metric: MetricKey) -> tuple[Any, ...]:
-        # A headline metric that has scored few contenders so far must not come first.
-        place = listed.index(metric.name) if metric.name in listed else len(listed)
-        return 2 * have[metric] < most, place, -have[metric]
-
-    tables = tuple(_table(metric, named) for metric in sorted(have, key=order_of))
+    # A headline metric that has scored few contenders so far must not come first.
+    metrics = sorted(have, key=lambda one: (2 * have[one] < most, listed.get(one.name, len(listed)), -have[one]))
+    tables = tuple(_table(metric, named) for metric in metrics)
     order = tuple(place.contender for place in tables[0].places) if tables else tuple(named)
     views = list(tables[:1])
     for name in listed:
@@ -278,13 +240,11 @@ def _distinction(record: RunRecord, alike: Sequence[RunRecord]) -> str:
     """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
     shared = set.intersection(*(set(_settings(one.command)) for one in alike))
 
-    def words(one: RunRecord) -> str:
-        return ", ".join(word for word in _settings(one.command) if word not in shared)
-
     def shown(one: RunRecord) -> tuple[Any, ...]:
-        return words(one), one.hardware, one.precision, one.threads, one.engine
+        words = ", ".join(word for word in _settings(one.command) if word not in shared)
+        return words, one.hardware, one.precision, one.threads, one.engine
 
-    own = words(record)
+    own, *_ = shown(record)
     is_alone = all(one.digest == record.digest for one in alike if shown(one) == shown(record))
     return own if is_alone and len(own) <= LONGEST else record.digest[:8]
 
@@ -309,7 +269,7 @@ def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
 
 def _place(metric: MetricKey, contender: Contender) -> Place:
     values: dict[str, list[float]] = {}
-    floor = sd = None
+    scores: list[Mapping[str, Any]] = []
     ends: list[Any] = []
     for run in contender.done:
         # One score for each kind of weights: with several sample seeds, that of the run's own seed, which comes first.
@@ -319,12 +279,11 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
                 first.setdefault(score["weights"], score)
         for kind, score in first.items():
             values.setdefault(kind, []).append(score["value"])
-            floor = score["floor"] if floor is None else floor
-            sd = score.get("sd") if sd is None else sd
+        scores += first.values()
         ends.append(next(iter(first.values()), {}).get("interval"))
     spreads = {kind: spread for kind, several in values.items() if (spread := Spread.of(several)) is not None}
-    interval = tuple(ends[0]) if len(ends) == 1 and ends[0] else None
-    return Place(contender, None, spreads, next(iter(spreads), None), floor, sd, interval)
+    floor, sd = (next((one[key] for one in scores if one.get(key) is not None), None) for key in ("floor", "sd"))
+    return Place(contender, None, spreads, floor, sd, tuple(ends[0]) if len(ends) == 1 and ends[0] else None)
 
 
 def _ranks(metric: MetricKey, places: Sequence[Place]) -> dict[int, int]:

@@ -1,12 +1,15 @@
 """Records of runs and their scores: made from a run folder, stored in a results folder, and read back.
 
 ``runs.jsonl`` has a line for each run, ``scores.jsonl`` a line for each of its scores, including those measured later.
+A study also keeps the weights of every run, so that another metric can be scored without training again.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +17,24 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from filelock import FileLock
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
-from ganzoo.config.schema import Recipe, combination
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, writing
-from ganzoo.files import locked_append, numbered_lines, refuse_links, without_folders, write_atomically
+from ganzoo.files import (
+    locked_append,
+    numbered_lines,
+    refuse_links,
+    sweep,
+    temporary_name,
+    without_folders,
+    write_atomically,
+)
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
+from ganzoo.runs.checkpoint import save_checkpoint
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
 from ganzoo.runs.schemas import Count, Name, Seconds
@@ -52,93 +64,51 @@ Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
-def _with_versions(environment: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(environment.get("versions"), dict | None):
-        raise combination("has 'versions' that are not a mapping")
-    return environment
-
-
-Environment = Annotated[dict[str, Any], AfterValidator(_with_versions)]
-
-
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
+    def plain(self) -> dict[str, Any]:
+        """The line in the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
 
 class RunRecord(_Line):
-    """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows.
-
-    Attributes:
-        schema_version: ``schema`` in the file; 3.
-        recipe: Its name.
-        dataset: The dataset's name.
-        seed: ``train.seed``.
-        digest: Digest of the settings, see ``training_digest``; the same for all seeds.
-        plugin: The entry point that provides the recipe; None if it is a file.
-        summary: The recipe's one-line summary.
-        paper: Citation, or None.
-        loss: The loss's name.
-        conditional: Whether the networks get labels.
-        status: ``done``, or ``failed`` if the run diverged, crashed or was killed.
-        error: What went wrong; None if nothing did.
-        images: Real images shown.
-        seconds: Seconds of training, evaluation excluded.
-        wall_seconds: Seconds from the process's start to its end; None if other processes trained a part of it.
-        images_per_second: Images divided by ``seconds``; None if nothing was trained.
-        parameters: Number of trainable parameters of each network, by role.
-        flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
-            each real image shown; None if the run failed or they could not be counted.
-        engine: The engine that executed the phases.
-        precision: ``fp32``, ``tf32`` or ``bf16``; None if the run failed before that was decided.
-        threads: CPU threads.
-        environment: Hardware and versions, as in ``run.json``.
-        samples: Path of the final grid of samples, relative to the file; None if there is none.
-        finished: ISO time, UTC.
-        command: The command that repeats the training.
-        started: ISO time, UTC, as in ``run.json``; it distinguishes a run from an earlier one with the same key.
-        protocol: The protocol by which the run scored itself, see ``own_protocol``.
-        diverged: Whether it failed because a loss, a weight, a sample or a score was not finite.
-        plugins: The plugins of other packages that it was trained with, each with its package and version.
-    """
+    """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows."""
 
     schema_version: Annotated[Literal[3], Field(alias="schema")] = SCHEMA
     recipe: Name
     dataset: Name
     seed: int
-    digest: Digest
-    plugin: str | None
-    summary: str
+    digest: Digest  # of the settings, see ``training_digest``; the same for all seeds
+    plugin: str | None  # the entry point that provides the recipe; None if it is a file
+    summary: str  # of the recipe
     paper: str | None
     loss: str
-    conditional: bool
-    status: Literal["done", "failed"]
-    error: str | None
-    images: Count
-    seconds: Seconds
-    wall_seconds: Seconds | None
-    images_per_second: Number | None
-    parameters: dict[str, Count]
-    flops_per_image: Number | None
+    conditional: bool  # whether the networks get labels
+    status: Literal["done", "failed"]  # failed if the run diverged, crashed or was killed
+    error: str | None  # what went wrong; None if nothing did
+    images: Count  # real images shown
+    seconds: Seconds  # of training, evaluation excluded
+    wall_seconds: Seconds | None  # from the process's start to its end; None if other processes trained a part of it
+    images_per_second: Number | None  # None if nothing was trained
+    parameters: dict[str, Count]  # number of trainable parameters of each network, by role
+    flops_per_image: Number | None  # see ``flops_per_image``; None if the run failed or they could not be counted
     engine: str | None
-    precision: str | None
+    precision: str | None  # None if the run failed before that was decided
     threads: int
-    environment: Environment
-    samples: str | None
-    finished: str
-    command: str
-    started: str | None
-    protocol: dict[str, Any]
-    diverged: bool = False
-    plugins: dict[str, str] = {}
+    environment: dict[str, Any]  # hardware and versions, as in ``run.json``
+    samples: str | None  # path of the final grid of samples, relative to the file; None if there is none
+    finished: str  # ISO time, UTC
+    command: str  # repeats the training
+    started: str | None  # as in ``run.json``; it distinguishes a run from an earlier one with the same key
+    protocol: dict[str, Any]  # by which the run scored itself, see ``own_protocol``
+    diverged: bool = False  # whether it failed because a loss, a weight, a sample or a score was not finite
+    plugins: dict[str, str] = {}  # of other packages that it was trained with, each with its package and version
 
     @property
     def has_crashed(self) -> bool:
         """Whether it failed without diverging, so not because of the method: it may well succeed on another machine."""
         return self.status == "failed" and not self.diverged
-
-    def plain(self) -> dict[str, Any]:
-        """The line in the file."""
-        return self.model_dump(mode="json", by_alias=True)
 
     @property
     def frozen(self) -> str:
@@ -150,56 +120,43 @@ class RunRecord(_Line):
         """The GPU or, if it was trained on a CPU, the CPU with its matrix instructions."""
         return hardware_in_words(self.environment)
 
-    def folder(self, work: Path) -> Path:
-        """The run folder of its job."""
-        return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
+    @property
+    def where(self) -> str:
+        """Precision, engine, threads and hardware, as far as they are known, in one line."""
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        on_gpu = bool(self.environment.get("gpu"))
+        return ", ".join(filter(None, (self.precision, self.engine, None if on_gpu else threads, self.hardware)))
 
     @property
     def key(self) -> Key:
         """Identifies the run: of two records with the same key, the later one counts."""
         return self.digest, self.dataset, self.seed, self.hardware, self.precision
 
+    def folder(self, work: Path) -> Path:
+        """The run folder of its job."""
+        return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
+
 
 class ScoreRow(_Line):
-    """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``.
-
-    Attributes:
-        schema_version: ``schema`` in the file; 2.
-        digest: As in the record, like the next six.
-        recipe: The recipe's name.
-        dataset: The dataset of the run.
-        seed: ``train.seed``.
-        hardware: The hardware of the run.
-        precision: ``fp32``, ``tf32`` or ``bf16``.
-        started: When the run started.
-        images: Real images shown before the score was measured.
-        seconds: Seconds of training before the score was measured.
-        weights: ``ema`` or ``raw``.
-        metric: ``<metric>@<extractor>``.
-        value: The score.
-        floor: Real vs real: the score of real images instead of samples; None if the metric has none.
-        interval: 95% confidence interval of the mean score of other sets of as many samples; None if not computed.
-        sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
-        protocol: Everything else the score depends on.
-    """
+    """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``."""
 
     schema_version: Annotated[Literal[2], Field(alias="schema")] = SCORE_SCHEMA
-    digest: str
+    digest: str  # of the run, as in its record, like the next six
     recipe: str
     dataset: str
     seed: int
     hardware: str
     precision: str | None
     started: str | None
-    images: Count
-    seconds: Seconds | None = None
-    weights: str
-    metric: str
+    images: Count  # real images shown before the score was measured
+    seconds: Seconds | None = None  # of training before that
+    weights: str  # ema or raw
+    metric: str  # <metric>@<extractor>
     value: Number
-    floor: Number | None = None
-    interval: tuple[Number, Number] | None = None
-    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None
-    protocol: dict[str, Any]
+    floor: Number | None = None  # real vs real: the score of real images instead of samples; None if it has none
+    interval: tuple[Number, Number] | None = None  # 95%, of the mean score of other sets of as many samples
+    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None  # of the floor, over draws of real images
+    protocol: dict[str, Any]  # everything else the score depends on
 
     @classmethod
     def of(cls, record: RunRecord, score: Mapping[str, Any]) -> ScoreRow:
@@ -218,10 +175,6 @@ class ScoreRow(_Line):
         left_out = {key for key in ("interval", "sd") if getattr(self, key) is None}
         return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
 
-    def plain(self) -> dict[str, Any]:
-        """The line in the file."""
-        return self.model_dump(mode="json", by_alias=True)
-
 
 _OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
 _OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "sd", "protocol")
@@ -229,15 +182,10 @@ _OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interv
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A record with the scores of its run.
-
-    Attributes:
-        record: The run.
-        curve: All its scores, oldest first.
-    """
+    """A record with the scores of its run."""
 
     record: RunRecord
-    curve: tuple[Score, ...]
+    curve: tuple[Score, ...]  # all its scores, oldest first
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
@@ -379,19 +327,22 @@ class Ledger:
         return ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
 
 
+def _size(path: Path) -> int:
+    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return 0
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a job's process ended.
+    """How a job's process ended."""
 
-    Attributes:
-        error: What went wrong, in a sentence; None if nothing did.
-        wall_seconds: Seconds from its start to its end.
-        stopped: Whether it was stopped on request, and saved.
-    """
-
-    error: str | None
-    wall_seconds: float
-    stopped: bool = False
+    error: str | None  # what went wrong, in a sentence; None if nothing did
+    wall_seconds: float  # from its start to its end
+    stopped: bool = False  # whether it was stopped on request, and saved
 
 
 def collect(
@@ -464,20 +415,32 @@ def shared(recipe: Recipe) -> str:
     return strict.dump(without_folders({**recipe.plain(), "trackers": []}))
 
 
+def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
+    """FLOPs per training image; None if counting fails, for example on operations that fake tensors do not support."""
+    try:
+        where = run.data_dir(job.recipe) if run else None
+        dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
+        return flops_per_image(job.recipe, zoo, dataset)
+    except Exception:  # whatever the cause, the run succeeded, and its record must not be lost
+        return None
+
+
+def final_picture(folder: Path) -> Path | None:
+    """The last grid of samples in a run folder, or None."""
+    return max((folder / "samples").glob("*.png"), default=None)
+
+
 def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
     """The run folder that a record was made from; None if it is gone or now contains another run."""
-    return recorded_run(record, record.folder(work))
+    return _recorded_run(record, record.folder(work))
 
 
-def recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
-    """The run in a folder; None if there is none, or if the record was made from another."""
+def _recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
     try:
         run = RunFolder.open(folder)
     except GanzooError:
         return None
-    if run.info.get("started") != record.started or run.info.get("images") != record.images:
-        return None
-    return run
+    return run if (run.info.get("started"), run.info.get("images")) == (record.started, record.images) else None
 
 
 def collect_added_scores(ledger: Ledger, work: Path) -> int:
@@ -498,26 +461,57 @@ def collect_added_scores(ledger: Ledger, work: Path) -> int:
     return added
 
 
-def final_picture(folder: Path) -> Path | None:
-    """The last grid of samples in a run folder, or None."""
-    pictures = sorted((folder / "samples").glob("*.png"))
-    return pictures[-1] if pictures else None
+def kept_folder(record: RunRecord, weights: Path) -> Path:
+    """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder.
+
+    Args:
+        record: The run.
+        weights: The folder for the weights of all runs.
+    """
+    folder = record.folder(weights)
+    return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
 
 
-def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
-    """FLOPs per training image; None if counting fails, for example on operations that fake tensors do not support."""
+def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
+    """The kept run of a record, or None."""
+    return _recorded_run(record, kept_folder(record, weights))
+
+
+def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
+    """Copy a finished run, without its optimizers, pictures and events, and without weights that it does not report.
+
+    `ganzoo eval`, `sample` and `export` accept the copy like the run itself; it cannot be resumed. It appears
+    completely or not at all.
+
+    Args:
+        run: The run folder.
+        record: Its record.
+        weights: The folder for the weights of all runs.
+
+    Raises:
+        GanzooError: The run has no complete checkpoint, or a path that would be written is a link.
+        OSError: The disk is full, or the folder read-only.
+    """
+    checkpoint, folder = run.checkpoint(), refuse_links(kept_folder(record, weights), weights)
+    is_averaged = any(name.startswith("ema.") for name in checkpoint.tensors)
+    # An objective may need its own buffers to draw samples.
+    kept = ("ema." if is_averaged else "networks.", "objective.")
+    reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(kept)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent, folder.name)
+    prepared = temporary_name(folder)
     try:
-        where = run.data_dir(job.recipe) if run else None
-        dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
-        return flops_per_image(job.recipe, zoo, dataset)
-    except Exception:  # whatever the cause, the run succeeded, and its record must not be lost
-        return None
-
-
-def _size(path: Path) -> int:
-    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
-    try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        return 0
+        save_checkpoint(prepared / "checkpoints", reported, checkpoint.state)
+        for name in ("recipe.yaml", "scores.jsonl", "run.json"):
+            if (run.path / name).exists():  # a run without metrics has no scores
+                shutil.copyfile(run.path / name, prepared / name)
+        # Another worker may have kept them in the meantime, and added scores.
+        if kept_weights(record, weights) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                prepared.rename(folder)
+            except OSError:
+                if kept_weights(record, weights) is None:
+                    raise
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)

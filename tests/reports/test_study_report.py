@@ -88,7 +88,7 @@ def written(made, zoo):
 
     def _written(found, *, judged=True, quick=False):
         verdicts, views = (made.verdicts, made.views) if judged else ((), ())
-        return html(found, verdicts, views, 3, made.path.parent, zoo, quick=quick)
+        return html(replace(made, found=found, verdicts=verdicts, views=views), 3, zoo, quick=quick)
 
     return _written
 
@@ -156,7 +156,7 @@ def changed(found, at, **facts):
 
 def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
     waits = [Verdict(Outcome.WAITS, "Waiting for all runs.")] * 3
-    text = html(made.found, waits, [()] * 3, 3, made.path.parent, zoo)
+    text = html(replace(made, verdicts=waits, views=[()] * 3), 3, zoo)
     assert "r1 against baseline on fid@mnist-cnn, few: Waiting for all runs. <span" in text
     assert "r1 against baseline on fid@mnist-cnn, few: 4" in made.path.read_text()
     assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)], zoo)
