@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError, RunError, unknown
+
+if TYPE_CHECKING:
+    from ganzoo.registry.loading import Zoo
 
 T = TypeVar("T")
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
@@ -84,7 +87,6 @@ def bench(
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.config.loading import names_trackers
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo.training.device import available_cores
     from ganzoo_studies.matrix import jobs_of
     from ganzoo_studies.progress import BenchProgress
@@ -95,7 +97,7 @@ def bench(
         threads = max(1, available_cores() // jobs)
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
-    zoo = load_zoo()
+    zoo = _zoo()
     too_slow = [
         entry.name
         for entry in zoo.recipes
@@ -111,7 +113,6 @@ def bench(
         extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
     )
     with BenchProgress() as progress:
-        warn_of_problems(zoo)
         matrix = jobs_of(
             zoo,
             patterns,
@@ -129,6 +130,15 @@ def bench(
         print_json({"records": [run.plain() for run in runs]})
     if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
+
+
+def _zoo() -> Zoo:
+    """Everything that is registered; says which plugins were refused."""
+    from ganzoo.registry.loading import load_zoo
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    return zoo
 
 
 def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool) -> tuple[str, ...]:
@@ -176,7 +186,6 @@ def leaderboard(
 ) -> None:
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.leaderboard import write_leaderboard
     from ganzoo_studies.study_report import answers
 
@@ -184,9 +193,7 @@ def leaderboard(
         raise GanzooError(f"Two folders of results are given: {results} and {named}.", "Leave out --results.")
     results = results or named or default_folder("results")
     work = work or default_folder("runs", "bench")
-    zoo = load_zoo()
-    warn_of_problems(zoo)  # their studies would be missing from the page
-    paths, recipes = write_leaderboard(results, readme, work, answers(results, zoo))
+    paths, recipes = write_leaderboard(results, readme, work, answers(results, _zoo()))
     files = [str(path) for path in paths]
     if as_json:
         print_json({"files": files, "recipes": recipes})
@@ -228,12 +235,10 @@ def show_study(
     With `--json`, every row includes the command of its first run.
     """
     from ganzoo.cli.listing import show_yaml
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.cost import cost_of
     from ganzoo_studies.study import load_studies
 
-    zoo = load_zoo()
-    warn_of_problems(zoo)
+    zoo = _zoo()
     (study,) = load_studies([name], zoo, quick=quick)
     cost = cost_of(study, zoo, timed=timed, data_dir=data_dir)
     plain = study.model_dump(mode="json", exclude_defaults=True)
@@ -296,7 +301,6 @@ def run_studies(
     """
     from ganzoo.api.dataset import cache_folder
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.findings import find, in_order
     from ganzoo_studies.matrix import joined
     from ganzoo_studies.progress import BenchProgress
@@ -311,7 +315,7 @@ def run_studies(
         raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
     part_of([], shard)  # refuses a malformed one before anything is written
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
-    zoo = load_zoo()
+    zoo = _zoo()
     studies = load_studies(names, zoo, quick=quick)
     refuse_pages(studies, results, quick=quick)
     requested = [study.with_seeds(seeds) if seeds else study for study in studies]
@@ -332,7 +336,6 @@ def run_studies(
     for study in requested:
         study.refuse_unfit(zoo, data_dir)
     with BenchProgress() as progress:
-        warn_of_problems(zoo)
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
         # Studies that share a baseline share its training runs.
@@ -369,7 +372,6 @@ def report_studies(
 ) -> None:
     """Make the pages of studies from existing records: verdicts, table, pictures, curves."""
     from ganzoo.files import default_folder
-    from ganzoo.registry.loading import load_zoo
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.study import load_studies
     from ganzoo_studies.study_report import show_pages, started, write_pages
@@ -377,8 +379,7 @@ def report_studies(
     results = results or default_folder("results", "studies")
     if not (results / "runs.jsonl").is_file():
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
-    zoo = load_zoo()
-    warn_of_problems(zoo)
+    zoo = _zoo()
     ledger = Ledger(results)
     studies = load_studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
     if not studies:

@@ -34,8 +34,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import cache_folder
-from ganzoo.errors import STOPPED as STOP_CODES
-from ganzoo.errors import GanzooError
+from ganzoo.errors import STOPPED, GanzooError
 from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import resolve_device
@@ -59,7 +58,7 @@ from ganzoo_studies.records import (
 )
 
 logger = logging.getLogger(__name__)
-STOPPED: Final = (*STOP_CODES, *(-number for number in STOP_SIGNALS))
+STOP_CODES: Final = (*STOPPED, *(-number for number in STOP_SIGNALS))
 """Exit codes of a child that was asked to stop."""
 
 
@@ -187,7 +186,7 @@ class Child:
             log = self._log.read_text("utf-8", errors="replace")
             lines = [line.strip() for line in log.splitlines() if line.strip()]
             error = lines[-1] if lines else f"The process ended with exit code {code} and no message."
-        stopped = code != 0 and (self._stop_requested or code in STOPPED)
+        stopped = code != 0 and (self._stop_requested or code in STOP_CODES)
         return Outcome(error, time.monotonic() - self._started_at, stopped)
 
     @property
@@ -353,16 +352,20 @@ class Bench:
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
         """The run with the scores that ``ganzoo eval`` has since added to its folders. Also keeps its weights."""
-        if run.record.status != "done":
+        record, weights = run.record, self.settings.weights
+        if record.status != "done":
             return run
         try:
-            if (trained := kept_run(run.record, self.settings.work)) is not None:
+            if (trained := kept_run(record, self.settings.work)) is not None:
                 run = self.ledger.add_scores(run, trained.scores())
-                self._keep(trained, run.record)
-            if (kept := self._kept(run.record)) is not None:
+                if weights is not None and kept_weights(record, weights) is None:
+                    keep_weights(trained, record, weights)
+            if (kept := self._kept(record)) is not None:
                 run = self.ledger.add_scores(run, kept.scores())
-        except GanzooError as error:  # the record is intact, and other jobs are not affected
-            logger.warning("%s", error)
+        except (GanzooError, OSError) as error:  # the record is intact, and other jobs are not affected
+            logger.warning(
+                "%s, seed %s, is recorded, but not all of it was kept: %s", record.recipe, record.seed, error
+            )
         return run
 
     def _kept(self, record: RunRecord) -> RunFolder | None:
@@ -370,16 +373,6 @@ class Bench:
         weights = self.settings.weights
         kept = None if weights is None else kept_weights(record, weights)
         return kept or kept_run(record, self.settings.work)
-
-    def _keep(self, run: RunFolder, record: RunRecord) -> None:
-        """Keep a run's weights, unless they are kept already. A failure is only a warning: the run itself is intact."""
-        weights = self.settings.weights
-        if weights is None or kept_weights(record, weights) is not None:
-            return
-        try:
-            keep_weights(run, record, weights)
-        except (GanzooError, OSError) as error:
-            logger.warning("The weights of %s were not kept in %s: %s", run.path, weights, error)
 
     def _has_weights(self, task: Task, run: ScoredRun) -> bool:
         if (kept := self._kept(run.record)) is not None:
@@ -491,9 +484,7 @@ class Bench:
             record, scores, trained = collect(
                 job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo
             )
-            run = self.ledger.append(record, scores, final_picture(child.folder), trained)
-            if record.status == "done" and (kept := kept_run(record, self.settings.work)) is not None:
-                self._keep(kept, record)
+            run = self._up_to_date(self.ledger.append(record, scores, final_picture(child.folder), trained))
         self.watcher.ended(job, run)
         return run
 
