@@ -223,25 +223,15 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
     if run.record.status != "done":
         return None
     own = own_protocol(recipe)
-    if measure.is_final:
+    if not measure.is_time:
         final = _final(run, measure.metric, own)
         return None if final is None else float(final["value"])
-    for score in (points := curve(run, measure.metric, own)):
+    for score in curve(run, measure.metric, own):
         if (measure.below is not None and score["value"] < measure.below) or (
             measure.above is not None and score["value"] > measure.above
         ):
             return float(score["seconds"])
-    if measure.at_seconds is not None:
-        within = [score for score in points if score["seconds"] <= measure.at_seconds]
-        return float(within[-1]["value"]) if within else None
-    if measure.at_images is None:
-        return None
-    # A run is scored after the step that crosses a multiple of every_images, so a few images later.
-    every = recipe.evaluate.every_images or 1
-    crossed = [score for score in points if score["images"] // every * every <= measure.at_images]
-    # If the run was scored more often, for another study, the multiple's own score is the first one from it on.
-    last = max(crossed, key=lambda score: (score["images"] // every, -score["images"]), default=None)
-    return None if last is None else float(last["value"])
+    return None
 
 
 def _final(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
@@ -254,7 +244,7 @@ def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
     """Whether a finished run lacks a score it should have."""
     if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
         return False
-    if measure.is_final:
+    if not measure.is_time:
         return value_of(run, measure, recipe) is None
     # A measure that was added later has only a final score, not a curve.
     every = recipe.evaluate.every_images
@@ -296,12 +286,12 @@ def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verd
     others: each is tested separately, so only its effect and interval are meaningful.
     """
     own = found.study.measure(claim.on)
-    if claim.than_on or not own.is_final:
+    if claim.than_on or own.is_time:
         return []
     others = [
         one
         for one in found.study.measures
-        if one.is_final and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
+        if not one.is_time and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
     ]
     judged = [
         (one.name, judge([_comparison(found, claim.model_copy(update={"on": one.name}), zoo)])[0]) for one in others
@@ -349,12 +339,12 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].error} `--retry` resumes it."
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
         waits = f"Waiting for scores: {_runs(missing, 'finished ')} {'has' if missing == 1 else 'have'} none yet."
-        if not all(one.is_final for _, one in sides):
+        if any(one.is_time for _, one in sides):
             waits += " Scores during training require training again: `ganzoo study run --force`."
     trouble = ""
     if any(min(one.known, default=0) < 0 for side in scores for one in side):
         trouble = f"Some scores of {claim.on} are negative, and have no logarithm."
-    elif len({record.hardware for record in runs}) > 1 and any(one.is_clocked for _, one in sides):
+    elif len({record.hardware for record in runs}) > 1 and any(one.is_time for _, one in sides):
         trouble = "Its runs were made on different machines, whose times cannot be compared."
     elif not all(one.applies for side in scores for one in side):
         trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Final, Literal
 import torch
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from ganzoo.api.bounds import ImageCount
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
 from ganzoo.config.checking import headline, how_to_score, wrong_metric, wrong_threshold
 from ganzoo.config.loading import Override, load_recipe
@@ -72,8 +71,6 @@ class Measure(Section):
 
     metric: MetricName
     name: Annotated[str, Field(min_length=1, max_length=60)]  # in claims and tables; the metric by default
-    at_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None  # the last score within so much time of training
-    at_images: ImageCount | None = None  # the last score within so many images
     below: float | None = None  # the seconds of training until the score is first lower than this
     above: float | None = None  # the seconds of training until the score is first higher than this
 
@@ -87,26 +84,16 @@ class Measure(Section):
 
     @model_validator(mode="after")
     def _one_point(self) -> Measure:
-        if sum(one is not None for one in (self.at_seconds, self.at_images, self.below, self.above)) > 1:
-            raise combination("has more than one of 'at_seconds', 'at_images', 'below' and 'above'")
-        if self.name == self.metric and not self.is_final:
+        if self.below is not None and self.above is not None:
+            raise combination("has both 'below' and 'above'")
+        if self.name == self.metric and self.is_time:
             raise combination("needs the key 'name', since it is not the final score")
         return self
 
     @property
-    def is_final(self) -> bool:
-        """Whether it is the metric's final score."""
-        return not self.is_clocked and self.at_images is None
-
-    @property
     def is_time(self) -> bool:
-        """Whether it is a time until a score is reached."""
+        """Whether it is a time until a score is reached, which depends on the machine, rather than the final score."""
         return self.below is not None or self.above is not None
-
-    @property
-    def is_clocked(self) -> bool:
-        """Whether it depends on how fast the machine is."""
-        return self.is_time or self.at_seconds is not None
 
     def better(self, zoo: Zoo) -> Literal["lower", "higher", "neither"]:
         """Which values are better."""

@@ -353,7 +353,7 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
         "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
         "lost": found.without_winner,
         "several_machines": len({run.record.hardware for run in runs}) > 1,
-        "clocked": [measure.name for measure in study.measures if measure.is_clocked],
+        "clocked": [measure.name for measure in study.measures if measure.is_time],
         "has_pairs": any(claim.better == claim.than for claim in study.claims),
         "all_shaded": len(study.rows) <= MAX_SHADED,
         "most_plotted": MAX_PLOTTED,
@@ -381,7 +381,7 @@ def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[floa
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
     hardware = {run.record.hardware for cell, _ in cells if cell is not None for run in cell.runs.values()}
-    if len(hardware) > 1 and any(measure.is_clocked for _, measure in cells):
+    if len(hardware) > 1 and any(measure.is_time for _, measure in cells):
         return None
     values = (None if cell is None else _values(cell, measure, found, zoo) for cell, measure in cells)
     ours, theirs = (None if one is None else one.mean if one.is_limited else one.middle for one in values)
@@ -434,7 +434,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[Mapping[s
 
 def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values:
     """A measure's values for a cell; for times, those of one kind of machine, since others must not be averaged."""
-    return cell.values(measure, zoo, _usual_hardware(found) if measure.is_clocked else None)
+    return cell.values(measure, zoo, _usual_hardware(found) if measure.is_time else None)
 
 
 def _times_better(ours: Values, theirs: Values, better: str) -> float | None:
