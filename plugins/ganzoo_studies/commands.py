@@ -349,9 +349,7 @@ def run_studies(
             if shard is not None:
                 sentence = "Other shards have not finished the search."
             raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
-        planned = joined(
-            job for found in findings for job in in_order(found.study, [cell.cell for cell in found.cells])
-        )
+        planned = joined(job for found in findings for job in in_order(found.study, found.cells))
         mine = part_of(planned, shard)
         runs = worker.run(mine)
         progress.summarise(mine, runs, results)

@@ -16,7 +16,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, Score, ScoredRun
-from ganzoo_studies.study import Cell, Claim, Measure, Study, Trial, load_study
+from ganzoo_studies.study import Cell, Claim, Measure, Study, load_study
 from ganzoo_studies.verdicts import Comparison, Verdict, judge
 
 Place = tuple[str, str]
@@ -78,11 +78,10 @@ class Values:
         return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
 
 
-@dataclass(frozen=True)
-class CellFound:
+@dataclass(frozen=True, kw_only=True)
+class CellFound(Cell):
     """A cell and its recorded runs, by seed."""
 
-    cell: Cell
     runs: Mapping[int, ScoredRun]
 
     def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
@@ -93,7 +92,7 @@ class CellFound:
             zoo: Where its metric is looked up; None if the values are not to be compared.
             hardware: If given, only runs on this hardware count.
         """
-        recipe = self.cell.jobs[0].recipe
+        recipe = self.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
         by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
         applies = measure.metric in recipe.evaluate.metrics
@@ -108,20 +107,19 @@ class CellFound:
 
     def unscored(self, measure: Measure) -> int:
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
-        return sum(is_unscored(run, measure, self.cell.jobs[0].recipe) for run in self.runs.values())
+        return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
 
     def extractors(self, measure: Measure) -> set[tuple[str, str]]:
         """The metric, and the digest of each version of its extractor that scored the runs."""
-        own = own_protocol(self.cell.jobs[0].recipe)
+        own = own_protocol(self.jobs[0].recipe)
         scores = [_final(run, measure.metric, own) for run in self.runs.values()]
         return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
 
 
-@dataclass(frozen=True)
-class TrialFound:
+@dataclass(frozen=True, kw_only=True)
+class TrialFound(Cell):
     """A trial of a search, with its result."""
 
-    trial: Trial
     value: float | None
     """The mean of the first measure on the validation images; None if a run is missing, failed or not scored."""
     done: bool  # whether all its runs are recorded, none of them crashed, and all are scored unless they diverged
@@ -145,7 +143,7 @@ class Found:
     @property
     def planned(self) -> int:
         """Number of distinct runs that its cells require."""
-        return len({job.key for cell in self.cells for job in cell.cell.jobs})
+        return len({job.key for cell in self.cells for job in cell.jobs})
 
     @property
     def is_searching(self) -> bool:
@@ -162,12 +160,12 @@ class Found:
         """Rows and settings in which every trial failed, so that nothing was trained."""
         if self.is_searching:
             return []
-        tried = dict.fromkeys((one.trial.row, one.trial.setting) for one in self.trials)
+        tried = dict.fromkeys((one.row, one.setting) for one in self.trials)
         return [one for one in tried if one not in self.winners]
 
     def cell(self, row: str, setting: str) -> CellFound | None:
         """The cell of a row in a setting, or None."""
-        return next((one for one in self.cells if (one.cell.row, one.cell.setting) == (row, setting)), None)
+        return next((one for one in self.cells if (one.row, one.setting) == (row, setting)), None)
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
@@ -175,7 +173,7 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     found = _find(study, ledger, zoo)
     while found.cells and found.is_complete:  # no cells if all trials of all rows failed
         # The first seed of each row beyond those that the study requires.
-        further = [(one.cell.jobs[0], study.seeds_of(one.cell.row)) for one in found.cells]
+        further = [(one.jobs[0], study.seeds_of(one.row)) for one in found.cells]
         if any(ledger.find(job.digest, job.dataset, seed) is None for job, seed in further):
             break
         study = study.with_seeds(study.seeds + 1)
@@ -193,19 +191,19 @@ def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     best: dict[Place, float] = {}
     if all(trial.done for trial in trials):
         for one in trials:
-            place = one.trial.row, one.trial.setting
+            place = one.row, one.setting
             if one.value is not None and sign * one.value > best.get(place, -math.inf):
                 winners[place], best[place] = one, sign * one.value
-    changes = {place: winner.trial.changes for place, winner in winners.items()}
+    changes = {place: winner.changes for place, winner in winners.items()}
     cells = tuple(
-        CellFound(cell, {job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None})
+        CellFound(**vars(cell), runs={job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None})
         for cell in study.cells(zoo, changes)
         if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
     )
     return Found(study, cells, trials, winners, study.seeds)
 
 
-def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
+def _trial(trial: Cell, measure: Measure, ledger: Ledger) -> TrialFound:
     runs = [ledger.find(*job.key) for job in trial.jobs]
     values = [
         None if run is None else value_of(run, measure, job.recipe) for run, job in zip(runs, trial.jobs, strict=True)
@@ -215,7 +213,7 @@ def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
         run is not None and not run.record.has_crashed and not is_unscored(run, measure, job.recipe)
         for run, job in zip(runs, trial.jobs, strict=True)
     )
-    return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
+    return TrialFound(**vars(trial), value=fmean(known) if len(known) == len(values) else None, done=done)
 
 
 def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:

@@ -25,8 +25,17 @@ from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.formatting import NOTHING, count, duration, figure, short
 from ganzoo_reports.plots import own_settings, shortened
 from ganzoo_reports.templates import Picture, between_markers, code, markdown, markdown_table, page
-from ganzoo_studies.pareto import COSTS, quality_against, views_against_one_another
-from ganzoo_studies.ranking import DISAGREE, Place, Ranking, Spread, Table, rankings
+from ganzoo_studies.ranking import (
+    COSTS,
+    DISAGREE,
+    Place,
+    Ranking,
+    Spread,
+    Table,
+    quality_against,
+    rankings,
+    views_against_one_another,
+)
 from ganzoo_studies.records import RUNS, Ledger, collect_added_scores, read_runs
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"

@@ -319,7 +319,7 @@ class Study(Section):
             for row in self.rows
         ]
 
-    def trials(self, zoo: Zoo) -> list[Trial]:
+    def trials(self, zoo: Zoo) -> list[Cell]:
         """All trials of the search; empty if the study has none."""
         if self.search is None:
             return []
@@ -337,7 +337,7 @@ class Study(Section):
                             replace(job, title=f"{job.title}, {shown}")
                             for job in self._jobs(row, setting, changed, zoo, trials=search.seeds)
                         )
-                        trials.append(Trial(row, setting, number, changes, jobs))
+                        trials.append(Cell(row, setting, jobs, number, changes))
         return trials
 
     def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
@@ -424,22 +424,13 @@ def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row in a setting."""
+    """A row in a setting, or a trial of a search for it."""
 
     row: str
     setting: str
-    jobs: tuple[Job, ...]  # its runs, one for each seed
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial of a search, for a row in a setting."""
-
-    row: str
-    setting: str
-    number: int  # 0 is the row unchanged
-    changes: tuple[str, ...]  # its overrides
-    jobs: tuple[Job, ...]  # its runs, scored on the validation images
+    jobs: tuple[Job, ...]  # its runs, one for each seed; those of a trial are scored on the validation images
+    number: int = 0  # of the trial; 0 is the row unchanged
+    changes: tuple[str, ...] = ()  # the trial's overrides
 
 
 def load_study(source: str | Path, zoo: Zoo) -> Study:

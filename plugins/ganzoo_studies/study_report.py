@@ -35,7 +35,7 @@ from ganzoo_studies.findings import (
 )
 from ganzoo_studies.leaderboard import EFFECT, MEANING, Answer, Finding, findings_table, samples_of
 from ganzoo_studies.records import RUNS, Ledger
-from ganzoo_studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
+from ganzoo_studies.study import BASELINE, Claim, Measure, Study, load_study
 from ganzoo_studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
 
 MARK = "<title>ganzoo study: "
@@ -88,15 +88,15 @@ class StudyPage:
         ]
         cells = [
             {
-                "row": one.cell.row,
-                "setting": one.cell.setting or None,
-                "planned": len(one.cell.jobs),
+                "row": one.row,
+                "setting": one.setting or None,
+                "planned": len(one.jobs),
                 "values": {measure.name: dict(one.values(measure).by_seed) for measure in study.measures},
             }
             for one in self.found.cells
         ]
         winners = [
-            {"row": row, "setting": setting or None, "changes": won.trial.changes, "validation": won.value}
+            {"row": row, "setting": setting or None, "changes": won.changes, "validation": won.value}
             for (row, setting), won in self.found.winners.items()
         ]
         facts = {"study": study.name, "question": study.question, "page": str(self.path)}
@@ -106,15 +106,15 @@ class StudyPage:
 def show_pages(pages: Sequence[StudyPage], as_json: bool, *, quick: bool) -> None:
     """Print verdicts, and where the pages are; of ``quick`` studies, that they answer nothing."""
     if as_json:
-        print_json({"studies": [page.plain() for page in pages]})
+        print_json({"studies": [one.plain() for one in pages]})
         return
-    for page in pages:
-        say(f"{page.found.study.name}: {page.found.study.question}")
+    for one in pages:
+        say(f"{one.found.study.name}: {one.found.study.question}")
         if quick:
             say("  Quick version: it only shows that the study runs; it does not answer the question.")
-        for claim, verdict, _ in page.claims:
+        for claim, verdict, _ in one.claims:
             say(f"  {verdict.outcome.value}: {claim.says} {verdict.why}")
-        say(f"Saved to {page.path}", err=True)
+        say(f"Saved to {one.path}", err=True)
 
 
 def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
@@ -128,7 +128,7 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
             study = study.scaled_down() if quick else study
             # Rows still to be tuned are left out: their untuned runs, like the baseline's, may be another study's.
             cells = [cell for cell in study.cells(zoo) if not study.is_tuned(cell.row)]
-            planned: list[Cell | Trial] = [*cells, *study.trials(zoo)]
+            planned = [*cells, *study.trials(zoo)]
         except GanzooError:  # `ganzoo check` reports what is wrong with it
             continue
         if any(ledger.find(*job.key) for one in planned if one.row != BASELINE for job in one.jobs):
@@ -335,7 +335,7 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
         "settings": [
             (setting, _table(found, setting, folder, zoo))
             for setting in study.setting_names
-            if any(cell.runs for cell in found.cells if cell.cell.setting == setting)
+            if any(cell.runs for cell in found.cells if cell.setting == setting)
         ],
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
         "plots": _plots(found),
@@ -350,7 +350,7 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
         "runs": len(runs),
         "planned": found.planned,
         "seconds": sum(run.record.seconds for run in runs),
-        "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
+        "searched": sum(len(one.jobs) for one in found.trials if one.done),
         "lost": found.without_winner,
         "several_machines": len({run.record.hardware for run in runs}) > 1,
         "clocked": [measure.name for measure in study.measures if measure.is_time],
@@ -363,7 +363,7 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
         "machines": sorted({f"{where}, torch {known.get('torch', '?')}" for where, known in versions}),
         "protocols": _protocols(found),
         "command": f"{_command(study, folder, zoo)}{' --quick' if quick else ''}",
-        "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
+        "commands": [(one.row, one.setting, one.jobs[0].command) for one in found.cells],
     }
     return page("study.html", (), context, package=__package__)
 
@@ -406,7 +406,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[Mapping[s
         cell, won = found.cell(name, setting), found.winners.get((name, setting))
         if cell is None:
             continue
-        changes = [*variant.overrides, *variant.settings.get(setting, ()), *(won.trial.changes if won else ())]
+        changes = [*variant.overrides, *variant.settings.get(setting, ()), *(won.changes if won else ())]
         words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
         values = []
         for one in study.measures:
@@ -453,7 +453,7 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
         pair = []
         for along, x in (("images", "images shown"), ("seconds", "seconds of training")):
             title = f"{metric} over {along}{f', {setting}' if setting else ''}"
-            lines = [_line(one, along, found) for one in found.cells if one.cell.setting == setting]
+            lines = [_line(one, along, found) for one in found.cells if one.setting == setting]
             if some := [line for line in lines if line is not None]:
                 pair.append(curves(some, title=title, x=x, y=metric, name=f"curve-{number}-{along}", log=True))
         if pair:
@@ -466,7 +466,7 @@ def _line(one: CellFound, along: str, found: Found) -> Line | None:
     # Seconds on different machines must not be averaged.
     machines = None if along == "images" else _usual_hardware(found)
     done = [run for run in one.runs.values() if run.record.status == "done"]
-    own = own_protocol(one.cell.jobs[0].recipe)
+    own = own_protocol(one.jobs[0].recipe)
     metric = found.study.measures[0].metric
     points = [curve(run, metric, own) for run in done if machines in (None, run.record.hardware)]
     steps = list(zip(*points, strict=False))
@@ -475,9 +475,9 @@ def _line(one: CellFound, along: str, found: Found) -> Line | None:
     values = [[float(score["value"]) for score in step] for step in steps]
     x = [fmean(float(score[along]) for score in step) for step in steps]
     y = [math.exp(fmean(map(math.log, some))) if min(some) > 0 else fmean(some) for some in values]
-    is_shaded = one.cell.row == BASELINE or len(found.study.rows) <= MAX_SHADED
+    is_shaded = one.row == BASELINE or len(found.study.rows) <= MAX_SHADED
     edges = ([min(some) for some in values], [max(some) for some in values]) if is_shaded else ((), ())
-    return Line(one.cell.row, x, y, *edges)
+    return Line(one.row, x, y, *edges)
 
 
 def _usual_hardware(found: Found) -> str:
@@ -530,7 +530,7 @@ def _short(claim: Claim, *, says_measure: bool) -> str:
 
 
 def _tried(one: TrialFound) -> str:
-    return " ".join(one.trial.changes) or "the unchanged row"
+    return " ".join(one.changes) or "the unchanged row"
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:
@@ -538,9 +538,9 @@ def _trials(found: Found) -> list[Mapping[str, Any]]:
     winners = found.winners.values()
     rows = [
         {
-            "row": one.trial.row,
-            "setting": one.trial.setting,
-            "number": one.trial.number,
+            "row": one.row,
+            "setting": one.setting,
+            "number": one.number,
             "changes": _tried(one),
             "value": one.value,
             "state": "won" if one in winners else "" if one.value is not None else "failed" if one.done else "to do",
@@ -554,7 +554,7 @@ def _protocols(found: Found) -> list[str]:
     """The protocols of the study's own final scores."""
     names, lines = {measure.metric for measure in found.study.measures}, set()
     for one in found.cells:
-        own = own_protocol(one.cell.jobs[0].recipe)
+        own = own_protocol(one.jobs[0].recipe)
         own_scores = [score for run in one.runs.values() for score in run.scores if is_own(score, own)]
         lines |= {f"{s['metric']}: {describe(s['protocol'])}" for s in own_scores if s["metric"] in names}
     return sorted(lines)

@@ -1,7 +1,5 @@
 """Ranks, seeds and protocols."""
 
-import pytest
-
 from ganzoo_studies.ranking import BETTER, WORSE, rankings
 
 

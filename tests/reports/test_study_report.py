@@ -10,7 +10,7 @@ from PIL import Image
 from ganzoo.errors import GanzooError
 from ganzoo_studies.findings import TrialFound
 from ganzoo_studies.records import Ledger, RunRecord, ScoredRun
-from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, Trial, load_study
+from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
 from ganzoo_studies.study_report import html, index, write_pages
 from ganzoo_studies.verdicts import Outcome, Verdict
 
@@ -100,7 +100,7 @@ def unchanged(written, made):
 
 
 def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(written, unchanged, made):
-    lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.cell.row != BASELINE))
+    lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.row != BASELINE))
     assert unchanged.count("the factor by which the baseline varies") == 2
     assert "the factor by which the baseline varies" not in written(lost)
 
@@ -194,10 +194,9 @@ def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written
     study = made.found.study
     search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
     study = study.model_copy(update={"search": search, "variants": study.variants if variants else {}, "claims": ()})
-    trial = TrialFound(
-        Trial("hinge" if variants else TUNED, "few", 0, (), made.found.cells[0].cell.jobs[:1]), 5.0, done=True
-    )
-    winners = {(trial.trial.row, "few"): trial}
+    row_tried, jobs = "hinge" if variants else TUNED, made.found.cells[0].jobs[:1]
+    trial = TrialFound(row_tried, "few", jobs, value=5.0, done=True)
+    winners = {(row_tried, "few"): trial}
     text = written(replace(made.found, study=study, trials=(trial,), winners=winners), judged=False)
     assert f"<p>{row} was tried with 1 setting," in text
     assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text

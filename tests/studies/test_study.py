@@ -804,14 +804,14 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     for trial in trials:
         recorded(ledger, trial.jobs[0], [0.5], metric="recall@mnist-cnn", split="validation")
     assert find(study, ledger, zoo).is_searching  # none of them has the score that decides
-    assert [cell.cell.row for cell in find(study, ledger, zoo).cells] == ["baseline"]
+    assert [cell.row for cell in find(study, ledger, zoo).cells] == ["baseline"]
     for trial in trials:
         for job in trial.jobs:
             recorded(ledger, job, [5.0 if trial.number == 4 else 9.0], split="validation")
     found = find(study, ledger, zoo)
-    assert found.winners["tuned", ""].trial.number == 4
+    assert found.winners["tuned", ""].number == 4
     assert not found.is_searching
-    tuned = found.cell("tuned", "").cell.jobs[0]
+    tuned = found.cell("tuned", "").jobs[0]
     assert tuned.recipe.dataset.validation == 0
     (tmp_path / "rates.yaml").write_text(f"{SEARCH}quick: {{overrides: ['dataset={{name: fashion-mnist}}']}}\n")
     small = load_study(tmp_path / "rates.yaml", zoo).scaled_down()
@@ -833,7 +833,7 @@ def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_neve
             failed = "Training diverged." if (trial.number, number) == (2, 1) else None
             scores = [shares.get(trial.number, 0.5)]
             recorded(ledger, job, scores, metric="recall@mnist-cnn", split="validation", error=failed)
-    assert find(study, ledger, zoo).winners["tuned", ""].trial.number == 4
+    assert find(study, ledger, zoo).winners["tuned", ""].number == 4
 
 
 def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, tmp_path, ledger):
@@ -853,7 +853,7 @@ def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_cou
     recorded(ledger, trials[3].jobs[0], points, split="validation")
     found = find(study, ledger, zoo)
     assert not found.is_searching
-    assert found.winners["tuned", ""].trial.number == 2
+    assert found.winners["tuned", ""].number == 2
 
 
 def test_a_search_for_which_a_row_has_no_score_is_refused(write, zoo):
@@ -895,7 +895,7 @@ def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_nam
         recorded(ledger, trial.jobs[0], [9.0], error=error, split="validation")
     found = find(study, ledger, zoo)
     assert found.without_winner == [("r1", "")]
-    for job in found.cell("baseline", "").cell.jobs:
+    for job in found.cell("baseline", "").jobs:
         recorded(ledger, job, [noisy(9.0, job)])
     ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
     assert told.outcome is Outcome.CANNOT_TELL
