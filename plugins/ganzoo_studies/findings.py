@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
@@ -16,11 +17,8 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, Score, ScoredRun
-from ganzoo_studies.study import Cell, Claim, Measure, Study, load_study
+from ganzoo_studies.study import Cell, Claim, Measure, Place, Study, load_study
 from ganzoo_studies.verdicts import Comparison, Verdict, judge
-
-Place = tuple[str, str]
-"""A row and a setting."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Values:
 
 @dataclass(frozen=True, kw_only=True)
 class CellFound(Cell):
-    """A cell and its recorded runs, by seed."""
+    """A cell or a trial and its recorded runs, by seed."""
 
     runs: Mapping[int, ScoredRun]
 
@@ -109,20 +107,21 @@ class CellFound(Cell):
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
         return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
 
+    def is_done(self, measure: Measure) -> bool:
+        """Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged."""
+        crashed = any(run.record.has_crashed for run in self.runs.values())
+        return len(self.runs) == len(self.jobs) and not crashed and not self.unscored(measure)
+
+    def result(self, measure: Measure) -> float | None:
+        """The mean of a measure; None if a run is missing, failed or was not scored."""
+        known = self.values(measure).known
+        return fmean(known) if len(known) == len(self.jobs) else None
+
     def extractors(self, measure: Measure) -> set[tuple[str, str]]:
         """The metric, and the digest of each version of its extractor that scored the runs."""
         own = own_protocol(self.jobs[0].recipe)
         scores = [_final(run, measure.metric, own) for run in self.runs.values()]
         return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialFound(Cell):
-    """A trial of a search, with its result."""
-
-    value: float | None
-    """The mean of the first measure on the validation images; None if a run is missing, failed or not scored."""
-    done: bool  # whether all its runs are recorded, none of them crashed, and all are scored unless they diverged
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,8 @@ class Found:
 
     study: Study
     cells: tuple[CellFound, ...]  # by setting and row, without those whose search is unfinished or found nothing
-    trials: tuple[TrialFound, ...]
-    winners: Mapping[Place, TrialFound]  # the best trial for each row and setting
+    trials: tuple[CellFound, ...]  # of its search
+    winners: Mapping[Place, CellFound]  # the best trial for each row and setting
     asked: int  # seeds of each variant according to the study's file; ``study`` has more if all rows do
 
     @property
@@ -145,10 +144,10 @@ class Found:
         """Number of distinct runs that its cells require."""
         return len({job.key for cell in self.cells for job in cell.jobs})
 
-    @property
+    @cached_property
     def is_searching(self) -> bool:
         """Whether a trial is not done yet."""
-        return not all(trial.done for trial in self.trials)
+        return not all(trial.is_done(self.study.measures[0]) for trial in self.trials)
 
     @property
     def is_complete(self) -> bool:
@@ -160,12 +159,11 @@ class Found:
         """Rows and settings in which every trial failed, so that nothing was trained."""
         if self.is_searching:
             return []
-        tried = dict.fromkeys((one.row, one.setting) for one in self.trials)
-        return [one for one in tried if one not in self.winners]
+        return [place for place in dict.fromkeys(one.place for one in self.trials) if place not in self.winners]
 
     def cell(self, row: str, setting: str) -> CellFound | None:
         """The cell of a row in a setting, or None."""
-        return next((one for one in self.cells if (one.row, one.setting) == (row, setting)), None)
+        return next((one for one in self.cells if one.place == (row, setting)), None)
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
@@ -185,35 +183,24 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
 
 
 def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    sign = 1 if study.measures[0].better(zoo) == "higher" else -1
-    trials = tuple(_trial(trial, study.measures[0], ledger) for trial in study.trials(zoo))
-    winners: dict[Place, TrialFound] = {}
+    deciding = study.measures[0]
+    sign = 1 if deciding.better(zoo) == "higher" else -1
+    trials = [_recorded(trial, ledger) for trial in study.trials(zoo)]
+    winners: dict[Place, CellFound] = {}
     best: dict[Place, float] = {}
-    if all(trial.done for trial in trials):
+    if all(trial.is_done(deciding) for trial in trials):
         for one in trials:
-            place = one.row, one.setting
-            if one.value is not None and sign * one.value > best.get(place, -math.inf):
-                winners[place], best[place] = one, sign * one.value
-    changes = {place: winner.changes for place, winner in winners.items()}
-    cells = tuple(
-        CellFound(**vars(cell), runs={job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None})
-        for cell in study.cells(zoo, changes)
-        if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
-    )
-    return Found(study, cells, trials, winners, study.seeds)
+            value = one.result(deciding)
+            if value is not None and sign * value > best.get(one.place, -math.inf):
+                winners[one.place], best[one.place] = one, sign * value
+    cells = study.cells(zoo, {place: winner.changes for place, winner in winners.items()})
+    ready = [cell for cell in cells if not study.is_tuned(cell.row) or cell.place in winners]
+    return Found(study, tuple(_recorded(cell, ledger) for cell in ready), tuple(trials), winners, study.seeds)
 
 
-def _trial(trial: Cell, measure: Measure, ledger: Ledger) -> TrialFound:
-    runs = [ledger.find(*job.key) for job in trial.jobs]
-    values = [
-        None if run is None else value_of(run, measure, job.recipe) for run, job in zip(runs, trial.jobs, strict=True)
-    ]
-    known = [value for value in values if value is not None]
-    done = all(
-        run is not None and not run.record.has_crashed and not is_unscored(run, measure, job.recipe)
-        for run, job in zip(runs, trial.jobs, strict=True)
-    )
-    return TrialFound(**vars(trial), value=fmean(known) if len(known) == len(values) else None, done=done)
+def _recorded(cell: Cell, ledger: Ledger) -> CellFound:
+    runs = {job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None}
+    return CellFound(**vars(cell), runs=runs)
 
 
 def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:

@@ -43,7 +43,11 @@ TUNED: Final = "tuned"
 """The only variant of a study that has a search but no variants: the baseline with the settings found."""
 EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
+QUICK: Final = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
+"""What ``--quick`` changes in every run: it checks that a study works."""
 
+Place = tuple[str, str]
+"""A row and a setting."""
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
 Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
 Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
@@ -201,14 +205,6 @@ _END = "...\n"
 """The marker that YAML writes after a document that is a single value."""
 
 
-class Quick(Section):
-    """A small version of the study, to check that it works: ``--quick``. It trains in the first setting only."""
-
-    overrides: Overrides = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")  # of every run
-    seeds: Annotated[int, Field(ge=2, le=100)] = 2  # of every row
-    trials: Annotated[int, Field(ge=2, le=100)] = 2  # of a search
-
-
 class Study(Section):
     """The contents of a study's file."""
 
@@ -233,7 +229,6 @@ class Study(Section):
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
     notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()  # what readers of the results need to know
     search: Search | None = None  # tunes the rows first
-    quick: Quick = Field(default_factory=lambda: Quick.model_validate({}))  # what ``--quick`` changes
     _source: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
@@ -276,25 +271,24 @@ class Study(Section):
 
     def scaled_down(self) -> Study:
         """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
-        short = self.quick.overrides
         first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}
         search = self.search and self.search.model_copy(
-            update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
+            update={"trials": 2, "seeds": 1, "overrides": (*self.search.overrides, *QUICK)}
         )
         variants = {
             row: variant.model_copy(
-                update={"settings": {name: (*variant.settings.get(name, ()), *short) for name in first}, "search": ()}
+                update={"settings": {name: (*variant.settings.get(name, ()), *QUICK) for name in first}, "search": ()}
             )
             for row, variant in self.variants.items()
         }
         return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
-                "settings": {name: (*changes, *short) for name, changes in first.items()},
+                "settings": {name: (*changes, *QUICK) for name, changes in first.items()},
                 "variants": variants,
                 "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
-                "seeds": self.quick.seeds,
-                "baseline_seeds": self.quick.seeds,
+                "seeds": 2,
+                "baseline_seeds": 2,
                 "search": search,
             }
         )
@@ -303,7 +297,7 @@ class Study(Section):
         """The measure with this name, which must exist."""
         return next(measure for measure in self.measures if measure.name == name)
 
-    def cells(self, zoo: Zoo, found: Mapping[tuple[str, str], Sequence[str]] | None = None) -> list[Cell]:
+    def cells(self, zoo: Zoo, found: Mapping[Place, Sequence[str]] | None = None) -> list[Cell]:
         """The cells to train and compare, one for each row in each setting.
 
         Args:
@@ -432,6 +426,11 @@ class Cell:
     number: int = 0  # of the trial; 0 is the row unchanged
     changes: tuple[str, ...] = ()  # the trial's overrides
 
+    @property
+    def place(self) -> Place:
+        """Its row and setting."""
+        return self.row, self.setting
+
 
 def load_study(source: str | Path, zoo: Zoo) -> Study:
     """Read and check a study.
@@ -517,7 +516,6 @@ def _lost(study: Study) -> Iterator[tuple[str, str]]:
     if study.search is not None:
         places["search.ranges"] = tuple(f"{key}=0" for key in study.search.ranges)
         places["search.overrides"] = study.search.overrides
-    places["quick.overrides"] = study.quick.overrides
     for place, changes in places.items():
         for section, key in itertools.chain.from_iterable(map(_keys, changes)):
             if section == "trackers":

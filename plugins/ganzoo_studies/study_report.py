@@ -25,7 +25,6 @@ from ganzoo_reports.templates import code, markdown, page
 from ganzoo_studies.findings import (
     CellFound,
     Found,
-    TrialFound,
     Values,
     all_claims,
     by_other_views,
@@ -96,7 +95,12 @@ class StudyPage:
             for one in self.found.cells
         ]
         winners = [
-            {"row": row, "setting": setting or None, "changes": won.changes, "validation": won.value}
+            {
+                "row": row,
+                "setting": setting or None,
+                "changes": won.changes,
+                "validation": won.result(study.measures[0]),
+            }
             for (row, setting), won in self.found.winners.items()
         ]
         facts = {"study": study.name, "question": study.question, "page": str(self.path)}
@@ -350,7 +354,7 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
         "runs": len(runs),
         "planned": found.planned,
         "seconds": sum(run.record.seconds for run in runs),
-        "searched": sum(len(one.jobs) for one in found.trials if one.done),
+        "searched": sum(len(one.jobs) for one in found.trials if one.is_done(study.measures[0])),
         "lost": found.without_winner,
         "several_machines": len({run.record.hardware for run in runs}) > 1,
         "clocked": [measure.name for measure in study.measures if measure.is_time],
@@ -529,24 +533,19 @@ def _short(claim: Claim, *, says_measure: bool) -> str:
     return shortened(f"{claim.better}{over}{at}{on}", 64)
 
 
-def _tried(one: TrialFound) -> str:
+def _tried(one: CellFound) -> str:
     return " ".join(one.changes) or "the unchanged row"
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:
     """Rows of a search's table, the best trial of each row and setting first."""
-    winners = found.winners.values()
-    rows = [
-        {
-            "row": one.row,
-            "setting": one.setting,
-            "number": one.number,
-            "changes": _tried(one),
-            "value": one.value,
-            "state": "won" if one in winners else "" if one.value is not None else "failed" if one.done else "to do",
-        }
-        for one in found.trials
-    ]
+    deciding = found.study.measures[0]
+    rows = []
+    for one in found.trials:
+        facts = {"row": one.row, "setting": one.setting, "number": one.number, "changes": _tried(one)}
+        value, won = one.result(deciding), found.winners.get(one.place) is one
+        state = "failed" if one.is_done(deciding) else "to do"
+        rows.append({**facts, "value": value, "state": "won" if won else "" if value is not None else state})
     return sorted(rows, key=lambda row: (row["row"], row["setting"], row["state"] != "won", row["number"]))
 
 

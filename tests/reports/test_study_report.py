@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo_studies.findings import TrialFound
+from ganzoo_studies.findings import CellFound
 from ganzoo_studies.records import Ledger, RunRecord, ScoredRun
 from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
 from ganzoo_studies.study_report import html, index, write_pages
@@ -194,9 +194,9 @@ def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written
     study = made.found.study
     search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
     study = study.model_copy(update={"search": search, "variants": study.variants if variants else {}, "claims": ()})
-    row_tried, jobs = "hinge" if variants else TUNED, made.found.cells[0].jobs[:1]
-    trial = TrialFound(row_tried, "few", jobs, value=5.0, done=True)
-    winners = {(row_tried, "few"): trial}
+    first, *_ = made.found.cells
+    trial = CellFound("hinge" if variants else TUNED, "few", first.jobs[:1], runs={0: first.runs[0]})
+    winners = {trial.place: trial}
     text = written(replace(made.found, study=study, trials=(trial,), winners=winners), judged=False)
     assert f"<p>{row} was tried with 1 setting," in text
     assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text

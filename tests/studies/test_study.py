@@ -813,9 +813,9 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert not found.is_searching
     tuned = found.cell("tuned", "").jobs[0]
     assert tuned.recipe.dataset.validation == 0
-    (tmp_path / "rates.yaml").write_text(f"{SEARCH}quick: {{overrides: ['dataset={{name: fashion-mnist}}']}}\n")
-    small = load_study(tmp_path / "rates.yaml", zoo).scaled_down()
-    for job in (job for trial in small.trials(zoo) for job in trial.jobs):
+    moved = SEARCH.replace("trials: 9", "trials: 9\n  overrides: ['dataset={name: fashion-mnist}']")
+    (tmp_path / "rates.yaml").write_text(moved)
+    for job in (job for trial in load_study(tmp_path / "rates.yaml", zoo).trials(zoo) for job in trial.jobs):
         assert (job.recipe.dataset.name, job.recipe.dataset.scored_split) == ("fashion-mnist", "validation")
     assert tuned.recipe.evaluate.metrics == ("fid@mnist-cnn", "recall@mnist-cnn")
     winner = trials[4].jobs[0].recipe
