@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, print_json, say, warn_of_problems
-from ganzoo.errors import GanzooError, RunError, unknown
+from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
@@ -148,11 +148,7 @@ def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool
 
 
 def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
-    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None.
-
-    Raises:
-        GanzooError: The shard does not have this form.
-    """
+    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None."""
     if shard is None:
         return list(jobs)
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
@@ -280,7 +276,7 @@ def run_studies(
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     launcher: Annotated[
-        str | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
+        Literal["slurm"] | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="With --launcher: how many workers; 1 by default.")
@@ -320,7 +316,7 @@ def run_studies(
     refuse_pages(studies, results, quick=quick)
     requested = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
-        numbers = _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
+        numbers = _launch(workers or 1, slurm or [], results, work, weights_dir)
         if as_json:
             print_json({"jobs": numbers})
         return
@@ -388,9 +384,7 @@ def report_studies(
     show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
 
 
-def _launch(
-    launcher: str, workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None
-) -> list[str]:
+def _launch(workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None) -> list[str]:
     """Submit workers that run this command without ``--launcher``; returns the jobs' IDs."""
     import sys
     from argparse import ArgumentParser
@@ -398,8 +392,6 @@ def _launch(
     from ganzoo.files import refuse_links
     from ganzoo_studies.slurm import submit
 
-    if launcher != "slurm":
-        raise unknown("launcher", launcher, ["slurm"])
     places = {"--results": results, "--work": work, "--weights-dir": weights_dir}
     replaced = ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--launcher", "--workers", "--slurm", *places):

@@ -65,17 +65,7 @@ class Cost:
 
 
 def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:
-    """Count a study's training runs and, if requested, time a few steps of each row.
-
-    Args:
-        study: The study.
-        zoo: Where its names are looked up.
-        timed: Whether to time.
-        data_dir: Where dataset files are.
-
-    Raises:
-        GanzooError: A recipe is unknown, or refused with its overrides.
-    """
+    """Count a study's training runs and, if requested, time a few steps of each row."""
     cells, trials = study.cells(zoo), study.trials(zoo)
     # Rows or settings may share a run.
     runs = {job.key: (cell.row, job.recipe) for cell in cells for job in cell.jobs}
@@ -138,11 +128,6 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     elementwise operations, norms and optimizers are left out, as is customary. Each phase is weighted by the share of
     steps that it runs in. Nothing is computed: the tensors are fake tensors, which have only shapes, and torch's random
     state is unchanged.
-
-    Args:
-        recipe: A validated recipe.
-        zoo: The registries in which its names are looked up.
-        dataset: The training images, for their sizes and types.
     """
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)

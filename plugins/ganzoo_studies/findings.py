@@ -83,12 +83,9 @@ class CellFound(Cell):
     runs: Mapping[int, ScoredRun]
 
     def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
-        """A measure's value for every recorded run.
+        """A measure's value for every recorded run, or only for those on the given hardware.
 
-        Args:
-            measure: The measure.
-            zoo: Where its metric is looked up; None if the values are not to be compared.
-            hardware: If given, only runs on this hardware count.
+        Without ``zoo``, the values are not to be compared.
         """
         recipe = self.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
@@ -239,10 +236,7 @@ def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
 def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
     """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
 
-    Args:
-        run: The run. Its own scores may have another protocol, since studies differ in their number of samples.
-        metric: Such as ``fid@mnist-cnn``.
-        own: The protocol, as ``own_protocol`` gives it.
+    Its own scores may have another protocol, since studies differ in their number of samples.
     """
     final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
     points = [
@@ -399,10 +393,7 @@ def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
     """A lower bound on the standard deviation of a row's logarithms: the noise that a count rounds away.
 
     The value behind a count may be anywhere within a step of 1; uniformly distributed, it has a deviation of 1/√12.
-
-    Args:
-        scores: The row's scores, by setting.
-        of_means: Whether means over a setting's seeds are compared, which are as much less noisy.
+    With ``of_means``, means over a setting's seeds are compared, which are as much less noisy.
     """
     counted = [one.known for one in scores if one.scale == "count" and one.known]
     parts = [fmean(1 / max(value, 1) ** 2 / 12 for value in known) for known in counted]
@@ -413,12 +404,8 @@ def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
     """The logarithm of a score, or of a share's odds: scores are compared by these.
 
-    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n.
-
-    Args:
-        value: The score, at least 0.
-        scale: The scale of its metric.
-        n: Number of samples or, for a share of real images, of those.
+    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n, where n
+    is the number of samples or, for a share of real images, of those.
     """
     if scale == "share":
         share = min(max(value, 1 / n), 1 - 1 / n)

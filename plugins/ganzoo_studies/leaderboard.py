@@ -123,16 +123,10 @@ def _counted(findings: Iterable[Finding]) -> str:
 def write_leaderboard(
     results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
 ) -> tuple[list[Path], int]:
-    """Make the pages of a results folder.
+    """Make the pages of a results folder; returns the files, and the number of contenders on all leaderboards.
 
-    Args:
-        results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
-        readme: A file whose text between the markers is replaced with the summary; None for no such file.
-        work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
-        answers: What studies found, see ``study_report.answers``.
-
-    Returns:
-        The files that were made, and the number of contenders on all leaderboards.
+    In ``readme``, the text between the markers is replaced with the summary. Scores that ``ganzoo eval`` added to the
+    run folders of ``ganzoo bench`` in ``work`` are collected first.
 
     Raises:
         GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
@@ -158,11 +152,7 @@ def write_leaderboard(
 
 
 def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
-    """The leaderboards of a results folder, after collecting the scores that were added to the run folders in ``work``.
-
-    Raises:
-        GanzooError: There are no records, or some cannot be read.
-    """
+    """The leaderboards of a results folder, with the scores that were added to the run folders in ``work``."""
     path = results / RUNS
     if not path.is_file():
         there_too = f", and no study in {results / 'studies'} is complete"
@@ -342,9 +332,6 @@ def rewritten(
     """A README with the summary of these leaderboards between its markers.
 
     The summary includes the picture, unless the README shows it elsewhere.
-
-    Raises:
-        GanzooError: It cannot be read, or has no markers.
     """
     try:
         text = readme.read_text("utf-8")
@@ -359,11 +346,7 @@ def rewritten(
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
     """The text between the markers in the main README: a few of the best recipes, and how many claims hold.
 
-    Args:
-        made: The leaderboards.
-        results: The path from the README to the results.
-        has_picture: Whether to show ``samples.png``.
-        answers: What studies found.
+    ``results`` is the path from the README to the results.
     """
     parts = [f"![Samples of the recipes below]({results}/samples.png)"] if has_picture else []
     if best := best_in_time(made):
@@ -448,12 +431,7 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
 
 
 def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
-    """A record's picture; None if it is missing, unreadable or outside the folder.
-
-    Args:
-        record_samples: Its path, relative to ``folder``; a path that leads out of the folder is not followed.
-        folder: The results folder.
-    """
+    """A record's picture; None if it is missing, unreadable or outside the results folder."""
     if record_samples is None:
         return None
     try:

@@ -58,9 +58,7 @@ class Job:
     def picture(self, hardware: str) -> str | None:
         """Path of its picture, relative to the results folder. A study keeps only the picture of seed 0.
 
-        Args:
-            hardware: Hardware and precision of the run. Together with the digest, they distinguish the pictures of
-                different records.
+        The digest, with hardware and precision, distinguishes the pictures of different records.
         """
         if self.pictured is None:
             made_on = hashlib.sha256(hardware.encode()).hexdigest()[:6]
@@ -110,14 +108,8 @@ def jobs_of(
 ) -> list[Job]:
     """A job for every recipe on every dataset with every seed, each once, in the order of the patterns and names.
 
-    Args:
-        zoo: Where names are looked up.
-        patterns: Registered names, globs over them, or YAML files.
-        exclude: Globs of names to leave out from what other globs match; a recipe named in full is never excluded.
-        made_for: If not empty, globs match only recipes for these datasets.
-        datasets: Names of datasets to train on instead of each recipe's own.
-        seeds: Seeds to train with instead of each recipe's own.
-        overrides: Changes to every recipe, ``a.b=c``.
+    Patterns are registered names, globs over them, or YAML files. ``exclude`` and ``made_for`` (datasets) restrict what
+    globs match; a recipe named in full is always taken. Without ``datasets`` and ``seeds``, each recipe has its own.
 
     Raises:
         GanzooError: A pattern matches nothing, no recipe is left, a dataset is unknown, or a recipe is refused.
@@ -172,11 +164,7 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
 
 
 def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
-    """A job that trains a recipe, given by its name or file, with overrides.
-
-    Raises:
-        GanzooError: The recipe is refused.
-    """
+    """A job that trains a recipe, given by its name or file, with overrides."""
     recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # with the digest of its initial weights, as in a run
     plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
     return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

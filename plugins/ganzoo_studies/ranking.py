@@ -342,13 +342,7 @@ class _Point:
 
 
 def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
-    """Quality over a cost, both on logarithmic axes if possible.
-
-    Args:
-        table: The scores.
-        cost: The cost on the horizontal axis.
-        name: Name of the plot within its page.
-    """
+    """Quality over a cost, both on logarithmic axes if possible; ``name`` identifies the plot within its page."""
     points = points_of(table, cost)
     if not points:
         return Absent(f"The {cost.label} of these recipes are not known.")
@@ -376,13 +370,7 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
 
 
 def views_against_one_another(first: Table, other: Table, name: str) -> Markup | Absent:
-    """Scores in two views of the headline: if the views agree, the points follow a curve.
-
-    Args:
-        first: The view on the horizontal axis.
-        other: The view on the vertical axis.
-        name: Name of the plot within its page.
-    """
+    """Scores in two views of the headline: if the views agree, the points follow a curve."""
     points = [
         _Point(place, place.value.mean, value.mean)
         for place in first.scored

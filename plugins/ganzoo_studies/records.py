@@ -238,9 +238,6 @@ def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
 class Ledger:
     """``runs.jsonl``, ``scores.jsonl``, ``recipes/`` and ``samples/`` in a folder. Several processes may write at once.
 
-    Args:
-        folder: Created if it is missing.
-
     Raises:
         GanzooError: The folder cannot be created, a path that it writes to is a link, or its records cannot be read.
     """
@@ -350,12 +347,7 @@ def collect(
 ) -> tuple[RunRecord, Sequence[Score], Recipe]:
     """The record, the scores and the recipe of a job whose process has ended.
 
-    Args:
-        job: The job.
-        folder: Its run folder, which may be missing if it failed.
-        outcome: How its process ended.
-        environment: This process's environment, used if the run folder has none.
-        zoo: Where the recipe's names are looked up.
+    The run folder may be missing if it failed; ``environment``, this process's, is used if the folder has none.
     """
     run, trained, problem = None, job.recipe, None
     scores: Sequence[Score] = []
@@ -444,15 +436,7 @@ def _recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
 
 
 def collect_added_scores(ledger: Ledger, work: Path) -> int:
-    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders.
-
-    Args:
-        ledger: The ledger.
-        work: Where ``ganzoo bench`` keeps run folders.
-
-    Returns:
-        The number of scores added.
-    """
+    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders; returns their number."""
     added = 0
     for run in ledger.runs:
         kept = kept_run(run.record, work) if run.record.status == "done" else None
@@ -462,12 +446,7 @@ def collect_added_scores(ledger: Ledger, work: Path) -> int:
 
 
 def kept_folder(record: RunRecord, weights: Path) -> Path:
-    """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder.
-
-    Args:
-        record: The run.
-        weights: The folder for the weights of all runs.
-    """
+    """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder."""
     folder = record.folder(weights)
     return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
 
@@ -482,11 +461,6 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
 
     `ganzoo eval`, `sample` and `export` accept the copy like the run itself; it cannot be resumed. It appears
     completely or not at all.
-
-    Args:
-        run: The run folder.
-        record: Its record.
-        weights: The folder for the weights of all runs.
 
     Raises:
         GanzooError: The run has no complete checkpoint, or a path that would be written is a link.

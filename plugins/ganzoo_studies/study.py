@@ -300,12 +300,7 @@ class Study(Section):
     def cells(self, zoo: Zoo, found: Mapping[Place, Sequence[str]] | None = None) -> list[Cell]:
         """The cells to train and compare, one for each row in each setting.
 
-        Args:
-            zoo: Where names are looked up.
-            found: The overrides that a search found, by row and setting; other rows stay unchanged.
-
-        Raises:
-            GanzooError: A recipe is unknown, or refused with its overrides.
+        ``found`` holds the overrides that a search found, by row and setting; other rows stay unchanged.
         """
         return [
             Cell(row, setting, self._jobs(row, setting, (found or {}).get((row, setting), ()), zoo))
@@ -338,14 +333,6 @@ class Study(Section):
         """Refuse a measure whose extractor does not fit a row's images; to be called before anything is trained.
 
         A run would only leave such a score out. A dataset is loaded only if its name does not tell that they fit.
-
-        Args:
-            zoo: Where names are looked up.
-            data_dir: Where dataset files are.
-
-        Raises:
-            GanzooError: A measure's extractor does not accept a row's images or was fitted to another dataset; or the
-                dataset cannot be loaded.
         """
         known: set[str] = set()
         for cell in self.cells(zoo):
@@ -433,11 +420,7 @@ class Cell:
 
 
 def load_study(source: str | Path, zoo: Zoo) -> Study:
-    """Read and check a study.
-
-    Args:
-        source: A registered name, or the path of a YAML file.
-        zoo: Where names are looked up.
+    """Read and check a study, given by its registered name or the path of a YAML file.
 
     Raises:
         GanzooError: The study is invalid; the message names the file, the key and the probable intention.

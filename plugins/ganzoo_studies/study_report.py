@@ -155,16 +155,10 @@ def judged(studies: Sequence[Study], ledger: Ledger, zoo: Zoo) -> list[StudyPage
 
 
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
-    """Make ``<study>.html`` of each study, and ``README.md``, the index of all studies with runs.
+    """Make ``<study>.html`` of each study and, if they are full studies, ``README.md``, the index of all with runs.
 
     Verdicts are corrected for all claims together, so the results of any study may change them. Existing pages of other
     studies are therefore made again too.
-
-    Args:
-        studies: The studies.
-        ledger: The results folder.
-        zoo: Where names are looked up.
-        quick: Whether these are ``--quick`` studies; the index shows only full ones.
 
     Raises:
         GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
@@ -183,11 +177,7 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
 
 
 def refuse_pages(studies: Sequence[Study], folder: Path, *, quick: bool = False) -> None:
-    """Refuse studies whose pages could not be written; to be called before they are trained.
-
-    Raises:
-        GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
-    """
+    """Refuse studies whose pages could not be written; to be called before they are trained."""
     counts = Counter(study.name for study in studies)
     if twice := [name for name, n in counts.items() if n > 1]:
         sentence = f"Two of these studies are called '{twice[0]}', so they would share a page."
@@ -202,10 +192,6 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
     """The findings of the completed studies in a results folder, for its front page.
 
     Studies with a decided claim come first.
-
-    Args:
-        results: The folder; the studies' results are in its subfolder ``studies``.
-        zoo: Where studies are looked up.
     """
     folder = results / STUDIES
     if not (folder / RUNS).is_file():
@@ -304,14 +290,7 @@ def _finding(found: Found, claim: Claim, verdict: Verdict, views: Views, zoo: Zo
 
 
 def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
-    """The page of a study.
-
-    Args:
-        one: What was found.
-        claims: Number of claims that the verdicts were corrected for.
-        zoo: Where names are looked up.
-        quick: Whether it is a ``--quick`` study.
-    """
+    """The page of a study, whose verdicts were corrected for a number of claims."""
     found, folder = one.found, one.path.parent
     study, runs = found.study, found.runs
     name = study.name.removesuffix("-quick") if quick else study.name
@@ -373,11 +352,9 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
 
 
 def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares.
+    """The geometric means that a claim compares; arithmetic if a score at its measure's limit was replaced.
 
     None if it is untested, covers several settings, or a row has none, or if it compares times on different machines.
-
-    For a row with a score at its measure's limit, which the claim replaces, it is the arithmetic mean.
     """
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     if len(settings) > 1 or verdict.outcome is Outcome.WAITS:

@@ -137,11 +137,7 @@ def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: at a level of 5%, the chance of any wrong rejection with the returned p-values is at most 5%.
-
-    Args:
-        p: The p-value of each test, in any order.
-    """
+    """Holm's correction: at a level of 5%, the chance of any wrong rejection with what it returns is at most 5%."""
     corrected, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))

@@ -120,12 +120,7 @@ class Task:
     missing: tuple[str, ...] = ()  # metrics by which to score its kept weights; empty if it is to be trained
 
     def command(self, folder: Path, extra: Sequence[str]) -> list[str]:
-        """Verb, folder and arguments of the child.
-
-        Args:
-            folder: The run folder.
-            extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
-        """
+        """Verb, folder and arguments of the child; ``extra`` are further options."""
         if not self.missing:
             return ["run", str(folder), *extra, "--", *self.job.arguments]
         metrics = [word for name in self.missing for word in ("--metric", name)]
@@ -138,12 +133,7 @@ class Task:
 class Child:
     """A running task, in its own process and process group: its exit ends no other process; Ctrl-C does not reach it.
 
-    Args:
-        task: What to do.
-        folder: The run folder, new or existing.
-        locks: Those held until it has been recorded: the claim on the run, and on a GPU.
-        extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
-        variables: Environment variables to set.
+    ``locks`` are held until it has been recorded: the claim on the run, and on a GPU.
     """
 
     def __init__(
@@ -213,12 +203,7 @@ WAIT_SECONDS: Final = 1.0
 
 
 def free_gpu(names: Sequence[str], folder: Path) -> tuple[str, list[FileLock]]:
-    """The first GPU that no other worker uses, with its lock; a random one, without, if all are in use.
-
-    Args:
-        names: Names of this machine's GPUs, as in ``CUDA_VISIBLE_DEVICES``.
-        folder: Folder of the locks of this machine's workers.
-    """
+    """The first GPU that no other worker on this machine uses, with its lock; a random one, without, if all are used."""
     for name in names:
         lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
         with suppress(Timeout):
@@ -275,24 +260,14 @@ class Settings:
 
 
 class Bench:
-    """Works through matrices.
-
-    Args:
-        zoo: Where names are looked up.
-        ledger: Where records go.
-        settings: How to work through them.
-        watcher: Callbacks; None for none.
-
-    Attributes:
-        unscored: Jobs that will not get a missing score: their weights were not kept, or scoring failed.
-    """
+    """Works through matrices."""
 
     def __init__(self, zoo: Zoo, ledger: Ledger, settings: Settings, watcher: Watcher | None = None) -> None:
         self.zoo = zoo
         self.ledger = ledger
         self.settings = settings
         self.watcher = watcher or Watcher()
-        self.unscored: list[Job] = []
+        self.unscored: list[Job] = []  # that will not get a missing score: no weights were kept, or scoring failed
         self._running: list[Child] = []
         self._old: dict[Job, ScoredRun] = {}
         """Earlier runs, which ``force`` or ``retry`` repeat: only later records count for their jobs."""
@@ -304,8 +279,7 @@ class Bench:
 
         Raises:
             GanzooError: A path that would be written is a link.
-            Interrupted: Ctrl-C; the running jobs have saved.
-            Terminated: SIGTERM; the running jobs have saved.
+            Interrupted: Ctrl-C; the running jobs have saved. After SIGTERM, ``Terminated``.
         """
         for job in jobs:
             _refuse_links_beside(job.folder(self.settings.work), self.settings.work)
