@@ -203,7 +203,7 @@ WAIT_SECONDS: Final = 1.0
 
 
 def free_gpu(names: Sequence[str], folder: Path) -> tuple[str, list[FileLock]]:
-    """The first GPU that no other worker on this machine uses, with its lock; a random one, without, if all are used."""
+    """The first GPU that no other worker here uses, with its lock; a random one, without, if all are in use."""
     for name in names:
         lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
         with suppress(Timeout):
