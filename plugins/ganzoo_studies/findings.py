@@ -333,21 +333,17 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         trouble = (
             "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
         )
-    failed = [sum(one.failed for one in side) for side in scores]
     signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
     by_setting = len(settings) > 1
     # The two rows in one setting, or two scores of one run, are compared as a pair.
     paired = by_setting or claim.better == claim.than
     logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
-    rounding = [_rounding(side, of_means=by_setting) for side in scores]
     return Comparison(
         logs[0],
         logs[1],
-        better_failed=failed[0],
-        than_failed=failed[1],
-        runs=(sum(len(one.by_seed) for one in scores[0]), sum(len(one.by_seed) for one in scores[1])),
-        better_rounding=rounding[0],
-        than_rounding=rounding[1],
+        failed=[sum(one.failed for one in side) for side in scores],
+        runs=[sum(len(one.by_seed) for one in side) for side in scores],
+        rounding=[_rounding(side, of_means=by_setting) for side in scores],
         at_least=_is_at_least(scores, signs[0]),
         paired=paired,
         of="settings" if by_setting else "seeds",

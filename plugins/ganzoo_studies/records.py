@@ -33,7 +33,6 @@ from ganzoo.files import (
 )
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.strict import issues
 from ganzoo.runs.checkpoint import save_checkpoint
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
@@ -231,7 +230,7 @@ def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
         try:
             yield kind.model_validate(line)
         except ValidationError as error:
-            reason = issues(error, kind, line)[0].sentence("it")
+            reason = strict.issues(error, kind, line)[0].sentence("it")
             raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Repair or remove that line.") from error
 
 
@@ -482,10 +481,6 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
         # Another worker may have kept them in the meantime, and added scores.
         if kept_weights(record, weights) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            try:
-                prepared.rename(folder)
-            except OSError:
-                if kept_weights(record, weights) is None:
-                    raise
+            prepared.rename(folder)
     finally:
         shutil.rmtree(prepared, ignore_errors=True)

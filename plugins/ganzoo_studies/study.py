@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -18,7 +17,7 @@ import torch
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
-from ganzoo.config.checking import headline, how_to_score, wrong_metric, wrong_threshold
+from ganzoo.config.checking import how_to_score, wrong_metric, wrong_threshold
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
     MetricName,
@@ -34,8 +33,7 @@ from ganzoo.errors import GanzooError, nearest
 from ganzoo.evaluation.requests import fitting_metrics
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import HEADLINE, check_file_name
-from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.registry import check_file_name
 from ganzoo_studies.matrix import Job, job_of
 
 BASELINE: Final = "baseline"
@@ -367,6 +365,8 @@ class Study(Section):
         overrides = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
+            for change in (*self.overrides, *variant.overrides, *in_setting, *changes):
+                _refuse_lost(change, of_all_rows=change in self.overrides)
             # Which metrics apply depends on the loss, the labels and the dataset, so no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
             recipe = load_recipe(source, zoo, [*overrides, *unscored])
@@ -436,22 +436,20 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     try:
         study = Study.model_validate(named)
     except ValidationError as error:
-        raise _refusal(issues(error, Study, named, filled_in=("name",)), path) from error
+        raise _refusal(strict.issues(error, Study, named, filled_in=("name",)), path) from error
     wrong = [
-        ValidationIssue.of(error, "measures", index)
+        strict.ValidationIssue.of(error, "measures", index)
         for index, measure in enumerate(study.measures)
-        if measure.metric != HEADLINE
         for error in wrong_metric(measure.metric, zoo)
     ]
     wrong += [
-        ValidationIssue(("measures", index), wrong_way)
+        strict.ValidationIssue(("measures", index), wrong_way)
         for index, measure in enumerate(study.measures)
         if (wrong_way := wrong_threshold(measure.metric, measure.below, measure.above, zoo))
     ]
     if wrong:
         raise _refusal(wrong, path)
-    study = _with_headline(study, zoo)
-    for sentence, remedy in itertools.chain(_lost(study), _wrong_names(study, zoo)):
+    for sentence, remedy in _wrong_names(study, zoo):
         raise GanzooError(f"{path}: {sentence}", remedy)
     study._source = Path(source)
     return study
@@ -463,59 +461,32 @@ def load_studies(names: Iterable[str], zoo: Zoo, *, quick: bool) -> list[Study]:
     return [study.scaled_down() if quick else study for study in studies]
 
 
-def _refusal(problems: Sequence[ValidationIssue], path: Path) -> ValidationFailed:
-    return ValidationFailed(problems, [f"{path}: {issue.sentence('the study')}" for issue in problems])
+def _refusal(problems: Sequence[strict.ValidationIssue], path: Path) -> strict.ValidationFailed:
+    return strict.ValidationFailed(problems, [f"{path}: {issue.sentence('the study')}" for issue in problems])
 
 
-def _with_headline(study: Study, zoo: Zoo) -> Study:
-    """Replace ``headline`` among the measures with the headline metrics of the baseline's dataset."""
-    if all(measure.metric != HEADLINE for measure in study.measures):
-        return study
-    first = study.settings.get(study.setting_names[0], ())
-    overrides = [*study.overrides, *study.baseline_overrides, *first]
-    dataset = load_recipe(study.baseline, zoo, overrides).dataset.name
-    headlines = [Measure.model_validate(name) for name in headline(dataset, zoo)]
-    measures = dict.fromkeys(
-        one for measure in study.measures for one in (headlines if measure.metric == HEADLINE else [measure])
-    )
-    return study.model_copy(update={"measures": tuple(measures)})
+OWN: Mapping[tuple[str, str], str] = {
+    ("train", "precision"): "precision",
+    ("train", "threads"): "threads",
+    ("train", "seed"): "seeds",
+    ("evaluate", "metrics"): "measures",
+}
+"""Keys of a recipe that a study sets itself, each with the study's own key."""
 
 
-PINNED: Mapping[str, str] = {"precision": "precision", "threads": "threads", "seed": "seeds"}
-"""Keys of ``train`` that a study sets itself, each with the study's own key."""
+def _refuse_lost(change: str, *, of_all_rows: bool) -> None:
+    """Refuse an override that the study would silently replace.
 
-
-def _lost(study: Study) -> Iterator[tuple[str, str]]:
-    """The overrides that the study would silently replace, each as a sentence and a remedy.
-
-    Those of a row or a setting are applied after the study's precision and threads; the seed is applied last.
+    Those of a row or a setting are applied after the study's precision and threads; seed and metrics are applied last.
     """
-    places: dict[str, Overrides] = {"overrides": study.overrides, "baseline_overrides": study.baseline_overrides}
-    places |= {f"settings.{name}": changes for name, changes in study.settings.items()}
-    for row, variant in study.variants.items():
-        places[f"variants.{row}"] = variant.overrides
-        places |= {f"variants.{row}.settings.{name}": changes for name, changes in variant.settings.items()}
-        places[f"variants.{row}.search"] = variant.search
-    if study.search is not None:
-        places["search.ranges"] = tuple(f"{key}=0" for key in study.search.ranges)
-        places["search.overrides"] = study.search.overrides
-    for place, changes in places.items():
-        for section, key in itertools.chain.from_iterable(map(_keys, changes)):
-            if section == "trackers":
-                yield f"{place} sets trackers, which only a recipe or a command may name.", "Leave them out."
-            if (section, key) == ("evaluate", "metrics"):
-                yield f"{place} sets evaluate.metrics, which would be lost.", "Use the study's key 'measures'."
-            if section == "train" and key in PINNED and (key == "seed" or place == "overrides"):
-                yield f"{place} sets train.{key}, which would be lost.", f"Use the study's key '{PINNED[key]}'."
-
-
-def _keys(change: str) -> Iterator[tuple[str, str]]:
-    """The sections and keys that an override sets; none if it is malformed, since it is refused with its row."""
-    with suppress(GanzooError):
-        override = Override.parse(change)
-        section, *below = override.path
-        keys = below[:1] or (override.value if isinstance(override.value, dict) else [""])
-        yield from ((section, key) for key in keys)
+    override = Override.parse(change)
+    section, *below = override.path
+    if section == "trackers":
+        raise GanzooError(f"'{change}' names trackers, which only a recipe or a command may do.", "Leave it out.")
+    for key in below[:1] or (override.value if isinstance(override.value, dict) else ()):
+        own = OWN.get((section, key))
+        if own in ("seeds", "measures") or (own is not None and of_all_rows):
+            raise GanzooError(f"'{change}' would be lost.", f"Use the study's key '{own}'.")
 
 
 def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:

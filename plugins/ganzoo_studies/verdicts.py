@@ -65,12 +65,10 @@ class Comparison:
     """Logarithms of the scores of the row that should be better, one for each seed, or for each setting; larger is
     better."""
     than: Sequence[float]  # the same, of the row that it should beat
-    better_failed: int = 0  # runs of the first row without a score: they diverged or never reached the threshold
-    than_failed: int = 0
-    runs: tuple[int, int] = (0, 0)  # number of runs of both rows, failed ones included
-    better_rounding: float = 0.0
-    """A lower bound on the standard deviation of the first row's logarithms: the noise that its measure rounds away."""
-    than_rounding: float = 0.0
+    failed: Sequence[int] = (0, 0)  # runs of both rows without a score: they diverged or never reached the threshold
+    runs: Sequence[int] = (0, 0)  # number of runs of both rows, failed ones included
+    rounding: Sequence[float] = (0.0, 0.0)
+    """Lower bounds on the standard deviations of both rows' logarithms: the noise that their measures round away."""
     at_least: bool = False
     """Whether a score at its measure's limit, such as 0, was replaced by one with a logarithm, so that the effect is a
     lower bound."""
@@ -86,10 +84,10 @@ class Comparison:
         In pairs, failures count only if they are a larger share of the row's runs than of the other's: otherwise,
         failing less often is one way in which the row is better.
         """
-        ours, theirs = self.better_failed / max(1, self.runs[0]), self.than_failed / max(1, self.runs[1])
+        ours, theirs = (failed / max(1, runs) for failed, runs in zip(self.failed, self.runs, strict=True))
         return (
-            self.better_failed > 0 and not (self.paired and ours <= theirs),
-            self.than_failed > 0 and not (self.paired and theirs <= ours),
+            self.failed[0] > 0 and not (self.paired and ours <= theirs),
+            self.failed[1] > 0 and not (self.paired and theirs <= ours),
         )
 
 
@@ -154,13 +152,11 @@ def _test(comparison: Comparison) -> _Tested | None:
     if comparison.trouble or comparison.waits or min(len(better), len(than)) < 2:
         return None
     effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
-    rounding = comparison.better_rounding, comparison.than_rounding
     if comparison.paired:
-        parts = [max(_variance(better - than), math.hypot(*rounding) ** 2) / len(better)]
+        parts = [max(_variance(better - than), math.hypot(*comparison.rounding) ** 2) / len(better)]
     else:
-        parts = [
-            max(_variance(row), hidden**2) / len(row) for row, hidden in zip((better, than), rounding, strict=True)
-        ]
+        rows = zip((better, than), comparison.rounding, strict=True)
+        parts = [max(_variance(row), hidden**2) / len(row) for row, hidden in rows]
     # If both rows are at the same limit of a measure, the measure cannot tell them apart.
     if sum(parts) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
         return None
@@ -209,10 +205,10 @@ def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: 
 
 def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: int) -> str:
     if p_better < LEVEL and tested.effect > 0:
-        return f"{_without(comparison.better_failed, ' of the method')}, which the scores of the others do not show."
+        return f"{_without(comparison.failed[0], ' of the method')}, which the scores of the others do not show."
     is_small = tested.interval[1] < math.log(SMALLEST)
     if is_small and comparison.flatters[1]:
-        return f"{_without(comparison.than_failed, ' of the row it is compared with')}."
+        return f"{_without(comparison.failed[1], ' of the row it is compared with')}."
     if is_small and comparison.at_least:
         return "The effect is only a lower bound, since a score was at its measure's limit."
     corrected = f"but not after Holm's correction for {claims} claims."
@@ -230,8 +226,8 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
         why = f"given the noise {noise}, a measured effect above ×{math.exp(shows):.3g} would have been significant."
     else:
         why = f"the noise {noise} hides the answer."
-    if comparison.better_failed and comparison.of == "seeds":
-        return f"{_without(comparison.better_failed, ' of the method')}, and {why}"
+    if comparison.failed[0] and comparison.of == "seeds":
+        return f"{_without(comparison.failed[0], ' of the method')}, and {why}"
     return why[0].upper() + why[1:]
 
 
@@ -242,7 +238,7 @@ def _untested(comparison: Comparison) -> Verdict:
     if comparison.trouble:
         return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
     if min(seeds) < 2:
-        failed = comparison.better_failed + comparison.than_failed
+        failed = sum(comparison.failed)
         why = f"{_without(failed)}." if failed else f"Each row needs at least two {comparison.of}."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
     # Neither row varies, or all pairs differ by the same amount.

@@ -242,23 +242,6 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (("than: r1, on", "than: r1, than_on: fid, on"), "claims.1.than_on is 'fid', but there is no such measure"),
         (("help?", "help."), "question must be one line that ends with a question mark."),
-        (
-            ("[train.images=64000]", "[train.precision=bf16]"),
-            "overrides sets train.precision, which would be lost. Use the study's key 'precision'.",
-        ),
-        (
-            ("variants:\n", "baseline_overrides: [train.seed=7]\nvariants:\n"),
-            "baseline_overrides sets train.seed, which would be lost. Use the study's key 'seeds'.",
-        ),
-        (
-            ("[train.images=64000]", "['trackers=[wandb]']"),
-            "overrides sets trackers, which only a recipe or a command may name.",
-        ),
-        (("[train.images=64000]", '["train={threads: 2}"]'), "Use the study's key 'threads'."),
-        (
-            ("few: [dataset.count=600]", "few: [train.seed=7]"),
-            "settings.few sets train.seed, which would be lost. Use the study's key 'seeds'.",
-        ),
         (("better: hinge", "better: hingd"), "'hingd', but there is no such row. Did you mean 'hinge'?"),
         (
             ("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"),
@@ -273,7 +256,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             "yaml: measures.0: The metric 'fid' does not name an extractor. Write <metric>@<extractor>, such as ",
         ),
         (
-            ("- fid@mnist-cnn\n", "- headline\n  - fid@mnist-cn\n"),
+            ("- fid@mnist-cnn\n", "- recall@mnist-cnn\n  - fid@mnist-cn\n"),
             "yaml: measures.1: Unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
         ),
         (("- fid@mnist-cnn\n", "- 3\n"), "yaml: measures.0 must be a metric or a mapping, not 3."),
@@ -299,10 +282,6 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             "yaml: measures.1 waits for 'recall@mnist-cnn' to fall, but lower is not better for it.",
         ),
         (
-            ("[train.images=64000]", '["evaluate.metrics=[fid@mnist-cnn]"]'),
-            "overrides sets evaluate.metrics, which would be lost. Use the study's key 'measures'.",
-        ),
-        (
             (
                 "  - {name: quickly, metric: fid@mnist-cnn, below",
                 "  - {name: fid@mnist-cnn, metric: recall@mnist-cnn, above",
@@ -322,6 +301,35 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
 def test_a_mistake_is_named(write, change, sentence):
     with pytest.raises(GanzooError) as found:
         write(change)
+    assert sentence in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            ("[train.images=64000]", "[train.precision=bf16]"),
+            "row 'baseline' in 'few': 'train.precision=bf16' would be lost. Use the study's key 'precision'.",
+        ),
+        (
+            ("variants:\n", "baseline_overrides: [train.seed=7]\nvariants:\n"),
+            "row 'baseline' in 'few': 'train.seed=7' would be lost. Use the study's key 'seeds'.",
+        ),
+        (
+            ("[train.images=64000]", "['trackers=[wandb]']"),
+            "'trackers=[wandb]' names trackers, which only a recipe or a",
+        ),
+        (("[train.images=64000]", '["train={threads: 2}"]'), "Use the study's key 'threads'."),
+        (("few: [dataset.count=600]", "few: [train.seed=7]"), "in 'few': 'train.seed=7' would be lost."),
+        (
+            ("[train.images=64000]", '["evaluate.metrics=[fid@mnist-cnn]"]'),
+            "'evaluate.metrics=[fid@mnist-cnn]' would be lost. Use the study's key 'measures'.",
+        ),
+    ],
+)
+def test_an_override_that_the_study_would_replace_is_refused(write, zoo, change, sentence):
+    with pytest.raises(GanzooError) as found:
+        write(change).cells(zoo)
     assert sentence in str(found.value)
 
 
