@@ -47,10 +47,6 @@ RECIPES: Final = "recipes"
 """Folder of the recipes that the runs were trained with, see ``RunRecord.frozen``."""
 CLAIMS: Final = ".claims"
 """Folder of the locks on runs in progress, see ``Ledger.claim``."""
-SCHEMA: Final = 3
-"""Schema of ``runs.jsonl``."""
-SCORE_SCHEMA: Final = 2
-"""Schema of ``scores.jsonl``."""
 
 Key = tuple[str, str, int, str, str | None]
 """Identifies a run: the recipe's digest, the dataset, the seed, the hardware and the precision."""
@@ -74,7 +70,7 @@ class _Line(BaseModel):
 class RunRecord(_Line):
     """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows."""
 
-    schema_version: Annotated[Literal[3], Field(alias="schema")] = SCHEMA
+    schema_version: Annotated[Literal[3], Field(alias="schema")] = 3
     recipe: Name
     dataset: Name
     seed: int
@@ -139,7 +135,7 @@ class RunRecord(_Line):
 class ScoreRow(_Line):
     """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``."""
 
-    schema_version: Annotated[Literal[2], Field(alias="schema")] = SCORE_SCHEMA
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
     digest: str  # of the run, as in its record, like the next six
     recipe: str
     dataset: str
@@ -206,11 +202,11 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         GanzooError: A line was written by another version, or is damaged.
     """
     latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
-    for record in _validated(folder / RUNS, SCHEMA, RunRecord):
+    for record in _validated(folder / RUNS, RunRecord):
         latest.pop(record.key, None)
         latest[record.key] = record, []
     by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
-    for row in _validated(folder / SCORES, SCORE_SCHEMA, ScoreRow):
+    for row in _validated(folder / SCORES, ScoreRow):
         scores = by_training.get(row.training, [])
         if row.score not in scores:  # two benches may have collected the same one
             scores.append(row.score)
@@ -220,7 +216,8 @@ def read_runs(folder: Path) -> list[ScoredRun]:
 L = TypeVar("L", bound=_Line)
 
 
-def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
+def _validated(path: Path, kind: type[L]) -> Iterable[L]:
+    schema = kind.model_fields["schema_version"].default
     for number, line in numbered_lines(path):
         if (version := line.get("schema")) != schema:
             raise GanzooError(
