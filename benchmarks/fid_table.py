@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from ganzoo.runs.provenance import hardware_in_words
+from ganzoo_reports.templates import markdown_table
 
 Line = Mapping[str, Any]
 
@@ -61,23 +62,17 @@ def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float])
     name, threads, torch_version, metric, samples, every, limit = key
     words = f"{metric} of {samples:,} samples, every {every:g} s of training, {limit:g} s at most; "
     words += f"torch {torch_version}, {threads} threads."
-    head = ["contender", "precision", "weights", "batch", "images/s", *(f"below {mark:g}" for mark in marks), "best"]
-    rows = [
-        f"## {name}",
-        "",
-        words,
-        "",
-        "| " + " | ".join(head) + " |",
-        "| --- | --- | --- | ---: |" + " ---: |" * (len(head) - 4),
-    ]
+    figures = ("batch", "images/s", *(f"below {mark:g}" for mark in marks), "best")
+    headings = {**dict.fromkeys(("contender", "precision", "weights"), "left"), **dict.fromkeys(figures, "right")}
     groups: dict[tuple[Any, ...], list[Line]] = {}
     for line in lines:
         groups.setdefault(training(line), []).append(line)
     names = Counter(contender for _, contender, *_ in groups)
-    return "\n".join([*rows, *(row(group, marks, names[key[1]] > 1) for key, group in groups.items()), ""])
+    rows = [row(group, marks, names[key[1]] > 1) for key, group in groups.items()]
+    return "\n".join([f"## {name}", "", words, "", markdown_table(headings, rows), ""])
 
 
-def row(lines: Sequence[Line], marks: Sequence[float], ambiguous: bool) -> str:
+def row(lines: Sequence[Line], marks: Sequence[float], ambiguous: bool) -> list[str]:
     """The row of one training; if other rows have the same name, it includes the recipe's digest."""
     first = lines[0]
     _, name, version, digest, precision = training(first)
@@ -86,8 +81,7 @@ def row(lines: Sequence[Line], marks: Sequence[float], ambiguous: bool) -> str:
     rates = [curve[-1]["images"] / curve[-1]["seconds"] for curve in curves if curve]
     best = [min(point["value"] for point in curve) for curve in curves if curve]
     cells = [name, precision or "–", first["weights"], str(first["facts"]["batch"]), spread(rates, "{:,.0f}")]
-    cells += [passed(lines, mark) for mark in marks]
-    return "| " + " | ".join([*cells, spread(best, "{:.2f}")]) + " |"
+    return [*cells, *(passed(lines, mark) for mark in marks), spread(best, "{:.2f}")]
 
 
 def passed(lines: Sequence[Line], mark: float) -> str:

@@ -8,18 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_warn, print_json, say
 from ganzoo.errors import GanzooError, RunError
-
-if TYPE_CHECKING:
-    from ganzoo.registry.loading import Zoo
-    from ganzoo_studies.cost import Cost
-    from ganzoo_studies.study import Study
-    from ganzoo_studies.study_report import StudyPage
 
 T = TypeVar("T")
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
@@ -101,12 +95,11 @@ def bench(
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
     zoo = load_zoo_and_warn()
-    gpu_patterns = [pattern for pattern in patterns if "-gpu" in pattern]
     too_slow = [
         entry.name
         for entry in zoo.recipes
         if fnmatchcase(entry.name, FOR_OTHER_HARDWARE)
-        and not any(fnmatchcase(entry.name, pattern) for pattern in gpu_patterns)
+        and not any("-gpu" in pattern and fnmatchcase(entry.name, pattern) for pattern in patterns)
     ]
     settings = Settings(
         work,
@@ -143,11 +136,7 @@ def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool
 
 
 def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
-    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None.
-
-    Raises:
-        GanzooError: The shard does not have this form.
-    """
+    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None."""
     if shard is None:
         return list(jobs)
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
@@ -182,17 +171,13 @@ def leaderboard(
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
     from ganzoo.files import default_folder
     from ganzoo_studies.leaderboard import write_leaderboard
-    from ganzoo_studies.records import RUNS
-    from ganzoo_studies.study_report import STUDIES, answers
+    from ganzoo_studies.study_report import answers
 
     if results is not None and named is not None:
         raise GanzooError(f"Two folders of results are given: {results} and {named}.", "Leave out --results.")
     results = results or named or default_folder("results")
     work = work or default_folder("runs", "bench")
-    verdicts = []
-    if (results / STUDIES / RUNS).is_file():
-        verdicts = answers(results, load_zoo_and_warn())  # their studies would be missing from the page
-    paths, recipes = write_leaderboard(results, readme, work, verdicts)
+    paths, recipes = write_leaderboard(results, readme, work, answers(results, load_zoo_and_warn()))
     files = [str(path) for path in paths]
     if as_json:
         print_json({"files": files, "recipes": recipes})
@@ -235,9 +220,10 @@ def show_study(
     """
     from ganzoo.cli.listing import show_yaml
     from ganzoo_studies.cost import cost_of
+    from ganzoo_studies.study import load_studies
 
     zoo = load_zoo_and_warn()
-    (study,) = _studies([name], zoo, quick=quick)
+    (study,) = load_studies([name], zoo, quick=quick)
     cost = cost_of(study, zoo, timed=timed, data_dir=data_dir)
     plain = study.model_dump(mode="json", exclude_defaults=True)
     if as_json:
@@ -247,27 +233,7 @@ def show_study(
         print_json({**plain, "cost": asdict(cost), "cells": commands}, indent=1)
     else:
         del plain["name"]  # a study takes its name from its file
-        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *_cost_in_words(study, cost))))
-
-
-def _cost_in_words(study: Study, cost: Cost) -> list[str]:
-    """Lines on the number of training runs, their time on this machine, and the speed of each row."""
-    from ganzoo.formatting import duration, short
-
-    cells = len(study.rows) * len(study.setting_names)
-    trials = f", and {cost.trials:,} trials of a search" if cost.trials else ""
-    lines = [f"{cost.trainings:,} training runs for {cells:,} rows and settings{trials}: {short(cost.images)} images"]
-    if cost.seconds is not None:
-        side_by_side = (
-            f"; {cost.workers} in parallel: {duration(cost.seconds / cost.workers)}" if cost.workers > 1 else ""
-        )
-        lines.append(
-            f"about {duration(cost.seconds)} of training with {study.threads} thread"
-            f"{'' if study.threads == 1 else 's'}{side_by_side}, estimated from a few steps of each row on this machine"
-        )
-        lines.append(", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in cost.per_image.items()) + " images/s")
-    lines.append(f"samples are scored {cost.scorings:,} times on top of that")
-    return lines
+        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *cost.in_words(study))))
 
 
 @study.command("run")
@@ -298,7 +264,7 @@ def run_studies(
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     launcher: Annotated[
-        str | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
+        Literal["slurm"] | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="With --launcher: how many workers; 1 by default.")
@@ -323,7 +289,8 @@ def run_studies(
     from ganzoo_studies.matrix import joined
     from ganzoo_studies.progress import BenchProgress
     from ganzoo_studies.records import Ledger
-    from ganzoo_studies.study_report import refuse_pages, write_pages
+    from ganzoo_studies.study import load_studies
+    from ganzoo_studies.study_report import refuse_pages, show_pages, write_pages
     from ganzoo_studies.worker import Bench, Settings
 
     if launcher is None and workers is not None:
@@ -333,11 +300,11 @@ def run_studies(
     part_of([], shard)  # refuses a malformed one before anything is written
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
-    studies = _studies(names, zoo, quick=quick)
+    studies = load_studies(names, zoo, quick=quick)
     refuse_pages(studies, results, quick=quick)
     requested = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
-        numbers = _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
+        numbers = _launch(workers or 1, slurm or [], results, work, weights_dir)
         if as_json:
             print_json({"jobs": numbers})
         return
@@ -366,15 +333,12 @@ def run_studies(
             if shard is not None:
                 sentence = "Other shards have not finished the search."
             raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
-        planned = joined(
-            job for found in findings for job in in_order(found.study, [cell.cell for cell in found.cells])
-        )
+        planned = joined(job for found in findings for job in in_order(found.study, found.cells))
         mine = part_of(planned, shard)
         runs = worker.run(mine)
         progress.summarise(mine, runs, results)
     ledger.refresh()
-    pages = write_pages(studies, ledger, zoo, quick=quick)
-    _show_pages(pages, as_json, quick=quick)
+    show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
     if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
@@ -391,63 +355,36 @@ def report_studies(
     """Make the pages of studies from existing records: verdicts, table, pictures, curves."""
     from ganzoo.files import default_folder
     from ganzoo_studies.records import Ledger
-    from ganzoo_studies.study_report import started, write_pages
+    from ganzoo_studies.study import load_studies
+    from ganzoo_studies.study_report import show_pages, started, write_pages
 
     results = results or default_folder("results", "studies")
     if not (results / "runs.jsonl").is_file():
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
     zoo = load_zoo_and_warn()
     ledger = Ledger(results)
-    studies = _studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
+    studies = load_studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
     if not studies:
         raise GanzooError(
             f"{results} has no run of any installed study.",
             "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
-    _show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
+    show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
 
 
-def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
-    from ganzoo_studies.study import load_study
-
-    studies = [load_study(name, zoo) for name in dict.fromkeys(names)]
-    return [study.scaled_down() if quick else study for study in studies]
-
-
-def _show_pages(pages: list[StudyPage], as_json: bool, *, quick: bool) -> None:
-    """Print verdicts, and where the pages are; of ``quick`` studies, that they answer nothing."""
-    if as_json:
-        print_json({"studies": [page.plain() for page in pages]})
-        return
-    for page in pages:
-        say(f"{page.found.study.name}: {page.found.study.question}")
-        if quick:
-            say("  Quick version: it only shows that the study runs; it does not answer the question.")
-        for claim, verdict in zip(page.found.study.claims, page.verdicts, strict=True):
-            say(f"  {verdict.outcome.value}: {claim.says} {verdict.why}")
-        say(f"Saved to {page.path}", err=True)
-
-
-def _launch(
-    launcher: str, workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None
-) -> list[str]:
+def _launch(workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None) -> list[str]:
     """Submit workers that run this command without ``--launcher``; returns the jobs' IDs."""
     import sys
+    from argparse import ArgumentParser
 
-    from ganzoo.errors import unknown
     from ganzoo.files import refuse_links
     from ganzoo_studies.slurm import submit
 
-    if launcher != "slurm":
-        raise unknown("launcher", launcher, ["slurm"])
-    command: list[str] = []
     places = {"--results": results, "--work": work, "--weights-dir": weights_dir}
-    words, left_out = iter(sys.argv[1:]), ("--launcher", "--workers", "--slurm", *places)
-    for word in words:
-        if word in left_out:
-            next(words, None)
-        elif not word.startswith(tuple(f"{name}=" for name in left_out)):
-            command.append(word)
+    replaced = ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--launcher", "--workers", "--slurm", *places):
+        replaced.add_argument(name)
+    _, command = replaced.parse_known_args(sys.argv[1:])
     for name, place in places.items():
         command += [name, str(place.resolve())] if place is not None else []
     settings: dict[str, Any] = {}

@@ -7,7 +7,7 @@ floating-point operations of a recipe's step, which are counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from ganzoo.api.objective import Batch
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
+from ganzoo.formatting import duration, short
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.device import available_cores
 from ganzoo.training.step import (
@@ -33,7 +34,6 @@ from ganzoo.training.step import (
     require_gradients,
 )
 from ganzoo.training.trainer import Trainer
-from ganzoo_studies.matrix import Job
 from ganzoo_studies.study import Study
 
 WARM_UP = 2
@@ -44,83 +44,74 @@ SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Cost:
-    """The total cost of a study.
+    """The total cost of a study."""
 
-    Attributes:
-        trainings: Number of training runs, over all rows, settings and seeds, without trials.
-        trials: Number of training runs in its search.
-        images: Real images shown, including trials.
-        scorings: Number of times that samples are scored, including trials.
-        seconds: Seconds of training only, one run after another; None if nothing was timed.
-        per_image: Seconds per image of each row, in the first setting; empty if nothing was timed.
-        workers: Number of runs that this machine's cores can train at the same time.
-    """
+    trainings: int  # training runs, over all rows, settings and seeds, without trials
+    trials: int  # training runs in its search
+    images: int  # real images shown, including trials
+    scorings: int  # number of times that samples are scored, including trials
+    seconds: float | None  # of training only, one run after another; None if nothing was timed
+    per_image: Mapping[str, float]  # seconds per image of each row, in the first setting; empty if nothing was timed
+    workers: int  # number of runs that this machine's cores can train at the same time
 
-    trainings: int
-    trials: int
-    images: int
-    scorings: int
-    seconds: float | None
-    per_image: Mapping[str, float]
-    workers: int
+    def in_words(self, study: Study) -> Iterator[str]:
+        """Lines on the number of training runs, their time on this machine, and the speed of each row."""
+        cells = len(study.rows) * len(study.setting_names)
+        trials = f", and {self.trials:,} trials of a search" if self.trials else ""
+        yield f"{self.trainings:,} training runs for {cells:,} rows and settings{trials}: {short(self.images)} images"
+        if self.seconds is not None:
+            threads = f"{study.threads} thread{'' if study.threads == 1 else 's'}"
+            parallel = f"; {self.workers} in parallel: {duration(self.seconds / self.workers)}"
+            yield (
+                f"about {duration(self.seconds)} of training with {threads}{parallel if self.workers > 1 else ''}, "
+                "estimated from a few steps of each row on this machine"
+            )
+            yield ", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in self.per_image.items()) + " images/s"
+        yield f"samples are scored {self.scorings:,} times on top of that"
 
 
 def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:
-    """Count a study's training runs and, if requested, time a few steps of each row.
-
-    Args:
-        study: The study.
-        zoo: Where its names are looked up.
-        timed: Whether to time.
-        data_dir: Where dataset files are.
-
-    Raises:
-        GanzooError: A recipe is unknown, or refused with its overrides.
-    """
+    """Count a study's training runs and, if requested, time a few steps of each row."""
     cells, trials = study.cells(zoo), study.trials(zoo)
     # Rows or settings may share a run.
-    runs = {(job.digest, job.dataset, job.seed): (cell.row, job) for cell in cells for job in cell.jobs}
-    tried = {(job.digest, job.dataset, job.seed): (trial.row, job) for trial in trials for job in trial.jobs}
-    jobs = [*runs.values(), *tried.values()]
-    first = {cell.row: cell.jobs[0] for cell in cells if cell.setting == study.setting_names[0]}
+    runs = {job.key: (cell.row, job.recipe) for cell in cells for job in cell.jobs}
+    tried = {job.key: (trial.row, job.recipe) for trial in trials for job in trial.jobs}
+    recipes = [*runs.values(), *tried.values()]
+    first = {cell.row: cell.jobs[0].recipe for cell in cells if cell.setting == study.setting_names[0]}
     datasets: dict[str, Dataset] = {}
     per_image = {
-        row: _seconds_per_image(job, study.threads, zoo, data_dir, datasets) for row, job in first.items() if timed
+        row: _seconds_per_image(recipe, study.threads, zoo, data_dir, datasets)
+        for row, recipe in first.items()
+        if timed
     }
     return Cost(
         trainings=len(runs),
         trials=len(tried),
-        images=sum(job.recipe.train.images for _, job in jobs),
-        scorings=sum(_scorings(job) for _, job in jobs),
-        seconds=sum(per_image[row] * job.recipe.train.images for row, job in jobs) if timed else None,
+        images=sum(recipe.train.images for _, recipe in recipes),
+        scorings=sum(
+            -(-recipe.train.images // (recipe.evaluate.every_images or recipe.train.images)) for _, recipe in recipes
+        ),
+        seconds=sum(per_image[row] * recipe.train.images for row, recipe in recipes) if timed else None,
         per_image=per_image,
         workers=max(1, available_cores() // study.threads),
     )
 
 
-def _scorings(job: Job) -> int:
-    every = job.recipe.evaluate.every_images or job.recipe.train.images
-    return -(-job.recipe.train.images // every)
-
-
-def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, datasets: dict[str, Dataset]) -> float:
+def _seconds_per_image(
+    recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None, datasets: dict[str, Dataset]
+) -> float:
     """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
 
-    Args:
-        job: The training job.
-        threads: CPU threads.
-        zoo: Where its names are looked up.
-        data_dir: Where dataset files are.
-        datasets: Cache of loaded datasets, by the recipe's ``dataset`` section as JSON.
+    Datasets that were loaded for other rows are in ``datasets``, by the recipe's ``dataset`` section as JSON.
     """
-    section, usual_threads = job.recipe.dataset, torch.get_num_threads()
+    section, usual_threads = recipe.dataset, torch.get_num_threads()
     key = section.model_dump_json()
     if key not in datasets:
         entry = zoo.datasets.get(section.name)
         datasets[key] = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
     try:
         torch.set_num_threads(threads)
-        trainer = Trainer(job.recipe, zoo, dataset=datasets[key])
+        trainer = Trainer(recipe, zoo, dataset=datasets[key])
         clock = time.process_time if trainer.device.type == "cpu" else time.perf_counter
         share = threads if trainer.device.type == "cpu" else 1
         for _ in range(WARM_UP):
@@ -143,11 +134,6 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     elementwise operations, norms and optimizers are left out, as is customary. Each phase is weighted by the share of
     steps that it runs in. Nothing is computed: the tensors are fake tensors, which have only shapes, and torch's random
     state is unchanged.
-
-    Args:
-        recipe: A validated recipe.
-        zoo: The registries in which its names are looked up.
-        dataset: The training images, for their sizes and types.
     """
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
@@ -16,28 +17,18 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, Score, ScoredRun
-from ganzoo_studies.study import Cell, Claim, Measure, Study, Trial, load_study
+from ganzoo_studies.study import Cell, Claim, Measure, Place, Study, load_study
 from ganzoo_studies.verdicts import Comparison, Verdict, judge
-
-Place = tuple[str, str]
-"""A row and a setting."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """A measure's values for a row, one for each seed.
+    """A measure's values for a row, one for each seed."""
 
-    Attributes:
-        by_seed: The value of each run; None if it failed, was not scored, or never reached the threshold.
-        scale: How two of the values compare.
-        n: Number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n.
-        applies: Whether the measure applies to the row; False if it needs labels or an encoder that the row lacks.
-    """
-
-    by_seed: Mapping[int, float | None]
-    scale: Scale = "ratio"
-    n: int = 10_000
-    applies: bool = True
+    by_seed: Mapping[int, float | None]  # None if the run failed, was not scored, or never reached the threshold
+    scale: Scale = "ratio"  # how two of the values compare
+    n: int = 10_000  # number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n
+    applies: bool = True  # False if the measure needs labels or an encoder that the row lacks
 
     @property
     def known(self) -> list[float]:
@@ -85,32 +76,18 @@ class Values:
         return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
 
 
-@dataclass(frozen=True)
-class CellFound:
-    """A cell and its runs.
+@dataclass(frozen=True, kw_only=True)
+class CellFound(Cell):
+    """A cell or a trial and its recorded runs, by seed."""
 
-    Attributes:
-        cell: The cell, as the study defines it.
-        runs: Its recorded runs, by seed.
-    """
-
-    cell: Cell
     runs: Mapping[int, ScoredRun]
 
-    @property
-    def planned(self) -> int:
-        """Number of runs that the study requires."""
-        return len(self.cell.jobs)
-
     def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
-        """A measure's value for every recorded run.
+        """A measure's value for every recorded run, or only for those on the given hardware.
 
-        Args:
-            measure: The measure.
-            zoo: Where its metric is looked up; None if the values are not to be compared.
-            hardware: If given, only runs on this hardware count.
+        Without ``zoo``, the values are not to be compared.
         """
-        recipe = self.cell.jobs[0].recipe
+        recipe = self.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
         by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
         applies = measure.metric in recipe.evaluate.metrics
@@ -125,52 +102,34 @@ class CellFound:
 
     def unscored(self, measure: Measure) -> int:
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
-        return sum(is_unscored(run, measure, self.cell.jobs[0].recipe) for run in self.runs.values())
+        return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
+
+    def is_done(self, measure: Measure) -> bool:
+        """Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged."""
+        crashed = any(run.record.has_crashed for run in self.runs.values())
+        return len(self.runs) == len(self.jobs) and not crashed and not self.unscored(measure)
+
+    def result(self, measure: Measure) -> float | None:
+        """The mean of a measure; None if a run is missing, failed or was not scored."""
+        known = self.values(measure).known
+        return fmean(known) if len(known) == len(self.jobs) else None
 
     def extractors(self, measure: Measure) -> set[tuple[str, str]]:
         """The metric, and the digest of each version of its extractor that scored the runs."""
-        own = own_protocol(self.cell.jobs[0].recipe)
+        own = own_protocol(self.jobs[0].recipe)
         scores = [_final(run, measure.metric, own) for run in self.runs.values()]
         return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
-
-    @property
-    def crashed(self) -> list[ScoredRun]:
-        """Runs that failed without diverging: the failure of a machine or program says nothing about the method."""
-        return [run for run in self.runs.values() if run.record.has_crashed]
-
-
-@dataclass(frozen=True)
-class TrialFound:
-    """A trial of a search, with its result.
-
-    Attributes:
-        trial: The trial.
-        value: The mean of the first measure on the validation images; None if a run is missing, failed or not scored.
-        done: Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged.
-    """
-
-    trial: Trial
-    value: float | None
-    done: bool
 
 
 @dataclass(frozen=True)
 class Found:
-    """A study and its recorded results.
-
-    Attributes:
-        study: The study.
-        cells: Cells in the order of settings and rows, without those whose search is unfinished or found nothing.
-        trials: The trials of its search.
-        winners: The best trial for each row and setting.
-        asked: Number of seeds of each variant according to the study's file; ``study`` has more if all rows do.
-    """
+    """A study and its recorded results."""
 
     study: Study
-    cells: tuple[CellFound, ...]
-    trials: tuple[TrialFound, ...]
-    winners: Mapping[Place, TrialFound]
-    asked: int
+    cells: tuple[CellFound, ...]  # by setting and row, without those whose search is unfinished or found nothing
+    trials: tuple[CellFound, ...]  # of its search
+    winners: Mapping[Place, CellFound]  # the best trial for each row and setting
+    asked: int  # seeds of each variant according to the study's file; ``study`` has more if all rows do
 
     @property
     def runs(self) -> list[ScoredRun]:
@@ -180,12 +139,12 @@ class Found:
     @property
     def planned(self) -> int:
         """Number of distinct runs that its cells require."""
-        return len({(job.digest, job.dataset, job.seed) for cell in self.cells for job in cell.cell.jobs})
+        return len({job.key for cell in self.cells for job in cell.jobs})
 
-    @property
+    @cached_property
     def is_searching(self) -> bool:
         """Whether a trial is not done yet."""
-        return not all(trial.done for trial in self.trials)
+        return not all(trial.is_done(self.study.measures[0]) for trial in self.trials)
 
     @property
     def is_complete(self) -> bool:
@@ -197,12 +156,11 @@ class Found:
         """Rows and settings in which every trial failed, so that nothing was trained."""
         if self.is_searching:
             return []
-        tried = dict.fromkeys((one.trial.row, one.trial.setting) for one in self.trials)
-        return [one for one in tried if one not in self.winners]
+        return [place for place in dict.fromkeys(one.place for one in self.trials) if place not in self.winners]
 
     def cell(self, row: str, setting: str) -> CellFound | None:
         """The cell of a row in a setting, or None."""
-        return next((one for one in self.cells if (one.cell.row, one.cell.setting) == (row, setting)), None)
+        return next((one for one in self.cells if one.place == (row, setting)), None)
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
@@ -210,7 +168,7 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     found = _find(study, ledger, zoo)
     while found.cells and found.is_complete:  # no cells if all trials of all rows failed
         # The first seed of each row beyond those that the study requires.
-        further = [(one.cell.jobs[0], study.seeds_of(one.cell.row)) for one in found.cells]
+        further = [(one.jobs[0], study.seeds_of(one.row)) for one in found.cells]
         if any(ledger.find(job.digest, job.dataset, seed) is None for job, seed in further):
             break
         study = study.with_seeds(study.seeds + 1)
@@ -222,39 +180,24 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
 
 
 def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    sign = 1 if study.measures[0].better(zoo) == "higher" else -1
-    trials = tuple(_trial(trial, study.measures[0], ledger) for trial in study.trials(zoo))
-    winners: dict[Place, TrialFound] = {}
+    deciding = study.measures[0]
+    sign = 1 if deciding.better(zoo) == "higher" else -1
+    trials = [_recorded(trial, ledger) for trial in study.trials(zoo)]
+    winners: dict[Place, CellFound] = {}
     best: dict[Place, float] = {}
-    if all(trial.done for trial in trials):
+    if all(trial.is_done(deciding) for trial in trials):
         for one in trials:
-            place = one.trial.row, one.trial.setting
-            if one.value is not None and sign * one.value > best.get(place, -math.inf):
-                winners[place], best[place] = one, sign * one.value
-    changes = {place: winner.trial.changes for place, winner in winners.items()}
-    cells = tuple(
-        CellFound(cell, {job.seed: run for job in cell.jobs if (run := _recorded(job, ledger)) is not None})
-        for cell in study.cells(zoo, changes)
-        if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
-    )
-    return Found(study, cells, trials, winners, study.seeds)
+            value = one.result(deciding)
+            if value is not None and sign * value > best.get(one.place, -math.inf):
+                winners[one.place], best[one.place] = one, sign * value
+    cells = study.cells(zoo, {place: winner.changes for place, winner in winners.items()})
+    ready = [cell for cell in cells if not study.is_tuned(cell.row) or cell.place in winners]
+    return Found(study, tuple(_recorded(cell, ledger) for cell in ready), tuple(trials), winners, study.seeds)
 
 
-def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
-    runs = [_recorded(job, ledger) for job in trial.jobs]
-    values = [
-        None if run is None else value_of(run, measure, job.recipe) for run, job in zip(runs, trial.jobs, strict=True)
-    ]
-    known = [value for value in values if value is not None]
-    done = all(
-        run is not None and not run.record.has_crashed and not is_unscored(run, measure, job.recipe)
-        for run, job in zip(runs, trial.jobs, strict=True)
-    )
-    return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
-
-
-def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
-    return ledger.find(job.digest, job.dataset, job.seed)
+def _recorded(cell: Cell, ledger: Ledger) -> CellFound:
+    runs = {job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None}
+    return CellFound(**vars(cell), runs=runs)
 
 
 def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
@@ -262,25 +205,15 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
     if run.record.status != "done":
         return None
     own = own_protocol(recipe)
-    if measure.is_final:
+    if not measure.is_time:
         final = _final(run, measure.metric, own)
         return None if final is None else float(final["value"])
-    for score in (points := curve(run, measure.metric, own)):
+    for score in curve(run, measure.metric, own):
         if (measure.below is not None and score["value"] < measure.below) or (
             measure.above is not None and score["value"] > measure.above
         ):
             return float(score["seconds"])
-    if measure.at_seconds is not None:
-        within = [score for score in points if score["seconds"] <= measure.at_seconds]
-        return float(within[-1]["value"]) if within else None
-    if measure.at_images is None:
-        return None
-    # A run is scored after the step that crosses a multiple of every_images, so a few images later.
-    every = recipe.evaluate.every_images or 1
-    crossed = [score for score in points if score["images"] // every * every <= measure.at_images]
-    # If the run was scored more often, for another study, the multiple's own score is the first one from it on.
-    last = max(crossed, key=lambda score: (score["images"] // every, -score["images"]), default=None)
-    return None if last is None else float(last["value"])
+    return None
 
 
 def _final(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
@@ -293,7 +226,7 @@ def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
     """Whether a finished run lacks a score it should have."""
     if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
         return False
-    if measure.is_final:
+    if not measure.is_time:
         return value_of(run, measure, recipe) is None
     # A measure that was added later has only a final score, not a curve.
     every = recipe.evaluate.every_images
@@ -303,10 +236,7 @@ def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
 def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
     """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
 
-    Args:
-        run: The run. Its own scores may have another protocol, since studies differ in their number of samples.
-        metric: Such as ``fid@mnist-cnn``.
-        own: The protocol, as ``own_protocol`` gives it.
+    Its own scores may have another protocol, since studies differ in their number of samples.
     """
     final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
     points = [
@@ -335,12 +265,12 @@ def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verd
     others: each is tested separately, so only its effect and interval are meaningful.
     """
     own = found.study.measure(claim.on)
-    if claim.than_on or not own.is_final:
+    if claim.than_on or own.is_time:
         return []
     others = [
         one
         for one in found.study.measures
-        if one.is_final and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
+        if not one.is_time and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
     ]
     judged = [
         (one.name, judge([_comparison(found, claim.model_copy(update={"on": one.name}), zoo)])[0]) for one in others
@@ -383,17 +313,17 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         for row, measure in sides
     ]
     scores = [[cell.values(one, zoo) for cell, one in side] for side in compared]
-    if crashed := [run for side in compared for cell, _ in side for run in cell.crashed]:
-        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
+    runs = [run.record for side in compared for cell, _ in side for run in cell.runs.values()]
+    if crashed := [record for record in runs if record.has_crashed]:  # which says nothing about the method
+        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].error} `--retry` resumes it."
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
         waits = f"Waiting for scores: {_runs(missing, 'finished ')} {'has' if missing == 1 else 'have'} none yet."
-        if not all(one.is_final for _, one in sides):
+        if any(one.is_time for _, one in sides):
             waits += " Scores during training require training again: `ganzoo study run --force`."
     trouble = ""
-    hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
     if any(min(one.known, default=0) < 0 for side in scores for one in side):
         trouble = f"Some scores of {claim.on} are negative, and have no logarithm."
-    elif len(hardware) > 1 and any(one.is_clocked for _, one in sides):
+    elif len({record.hardware for record in runs}) > 1 and any(one.is_time for _, one in sides):
         trouble = "Its runs were made on different machines, whose times cannot be compared."
     elif not all(one.applies for side in scores for one in side):
         trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."
@@ -403,21 +333,17 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         trouble = (
             "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
         )
-    failed = [sum(one.failed for one in side) for side in scores]
     signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
     by_setting = len(settings) > 1
     # The two rows in one setting, or two scores of one run, are compared as a pair.
     paired = by_setting or claim.better == claim.than
     logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
-    rounding = [_rounding(side, of_means=by_setting) for side in scores]
     return Comparison(
         logs[0],
         logs[1],
-        better_failed=failed[0],
-        than_failed=failed[1],
-        runs=(sum(len(one.by_seed) for one in scores[0]), sum(len(one.by_seed) for one in scores[1])),
-        better_rounding=rounding[0],
-        than_rounding=rounding[1],
+        failed=[sum(one.failed for one in side) for side in scores],
+        runs=[sum(len(one.by_seed) for one in side) for side in scores],
+        rounding=[_rounding(side, of_means=by_setting) for side in scores],
         at_least=_is_at_least(scores, signs[0]),
         paired=paired,
         of="settings" if by_setting else "seeds",
@@ -463,10 +389,7 @@ def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
     """A lower bound on the standard deviation of a row's logarithms: the noise that a count rounds away.
 
     The value behind a count may be anywhere within a step of 1; uniformly distributed, it has a deviation of 1/√12.
-
-    Args:
-        scores: The row's scores, by setting.
-        of_means: Whether means over a setting's seeds are compared, which are as much less noisy.
+    With ``of_means``, means over a setting's seeds are compared, which are as much less noisy.
     """
     counted = [one.known for one in scores if one.scale == "count" and one.known]
     parts = [fmean(1 / max(value, 1) ** 2 / 12 for value in known) for known in counted]
@@ -477,12 +400,8 @@ def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
     """The logarithm of a score, or of a share's odds: scores are compared by these.
 
-    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n.
-
-    Args:
-        value: The score, at least 0.
-        scale: The scale of its metric.
-        n: Number of samples or, for a share of real images, of those.
+    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n, where n
+    is the number of samples or, for a share of real images, of those.
     """
     if scale == "share":
         share = min(max(value, 1 / n), 1 - 1 / n)

@@ -10,13 +10,12 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from markupsafe import Markup
 from PIL import Image
 
 from ganzoo.api.dataset import GAP
@@ -25,18 +24,24 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.formatting import NOTHING, count, duration, figure, short
 from ganzoo_reports.plots import own_settings, shortened
-from ganzoo_reports.templates import Absent, Picture, between_markers, code, markdown, markdown_table, page
-from ganzoo_studies.pareto import COSTS, quality_against, views_against_one_another
-from ganzoo_studies.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
-from ganzoo_studies.records import RUNS, Ledger, RunRecord, collect_added_scores, read_runs
+from ganzoo_reports.templates import Picture, between_markers, code, markdown, markdown_table, page
+from ganzoo_studies.ranking import (
+    COSTS,
+    DISAGREE,
+    Place,
+    Ranking,
+    Spread,
+    Table,
+    quality_against,
+    rankings,
+    views_against_one_another,
+)
+from ganzoo_studies.records import RUNS, Ledger, collect_added_scores, read_runs
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
-MARKS = {
-    "README.md": TITLE,
-    "index.html": "<title>ganzoo: results</title>",
-}
-"""How our pages begin, which distinguishes them from other files."""
 SOFTWARE = "ganzoo leaderboard"
+MARKS = {"README.md": TITLE, "index.html": "<title>ganzoo: results</title>", "samples.png": SOFTWARE}
+"""What our files have near their beginning, which distinguishes them from others."""
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 MINUTES = (5, 20, math.inf)
 """Training times within which the main README names the best recipe."""
@@ -80,60 +85,29 @@ CAUTION = (
     "during training."
 )
 
-FULL = {
-    "rank": "right",
-    "recipe": "left",
-    "ema": "right",
-    "raw": "right",
-    "95%": "right",
-    "above real vs real": "right",
-    "images": "right",
-    "training": "right",
-    "images/s": "right",
-    "parameters": "right",
-    "GFLOPs/image": "right",
-    "on": "left",
-}
-
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim of a study, with its verdict.
+    """A claim of a study with its verdict, as the index of studies and the front page show it."""
 
-    Attributes:
-        verdict: ``holds``, ``does not hold``, ``cannot tell`` or ``not tested yet``.
-        says: The claim.
-        paper: The paper that makes it, or None.
-        on: The measure that decides the verdict.
-        effect: The effect in words, with its interval.
-        compared: The rows that are compared, each with its score.
-        decided: Whether the verdict is one of the first two and no other view of the same samples contradicts it.
-    """
-
-    verdict: str
+    verdict: str  # the value of an ``Outcome``
     says: str
     paper: str | None
-    on: str
-    effect: str
-    compared: str
-    decided: bool
+    on: str  # the measure that decides the verdict
+    effect: str  # in words, with its interval, and those by other views
+    compared: str  # the rows that are compared, each with its score
+    decided: bool  # whether it holds or does not hold, and no other view of the same samples contradicts that
+    behind: str = ""  # the number of settings or seeds behind the verdict, in words; empty if there is none yet
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A study with results.
-
-    Attributes:
-        name: The study.
-        question: What it asks.
-        page: Its page, relative to the results; None if it has not been made.
-        findings: One for each of its claims, in order.
-    """
+    """A study with results."""
 
     name: str
     question: str
-    page: str | None
-    findings: tuple[Finding, ...]
+    page: str | None  # relative to the results; None if it has not been made
+    findings: tuple[Finding, ...]  # one for each of its claims, in order
 
     @property
     def verdict_counts(self) -> str:
@@ -149,49 +123,36 @@ def _counted(findings: Iterable[Finding]) -> str:
 def write_leaderboard(
     results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
 ) -> tuple[list[Path], int]:
-    """Make the pages of a results folder.
+    """Make the pages of a results folder; returns the files, and the number of contenders on all leaderboards.
 
-    Args:
-        results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
-        readme: A file whose text between the markers is replaced with the summary; None for no such file.
-        work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
-        answers: What studies found, see ``study_report.answers``.
-
-    Returns:
-        The files that were made, and the number of contenders on all leaderboards.
+    In ``readme``, the text between the markers is replaced with the summary. Scores that ``ganzoo eval`` added to the
+    run folders of ``ganzoo bench`` in ``work`` are collected first.
 
     Raises:
         GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
             not made by the leaderboard.
     """
-    made: list[Ranking] = []
-    if not answers or (results / RUNS).is_file():
-        made = read_rankings(results)
-        if work is not None and collect_added_scores(Ledger(results), work):
-            made = read_rankings(results)
-    refuse_foreign(results, except_for=readme)
+    made = read_rankings(results, work) if not answers or (results / RUNS).is_file() else []
+    for path, mark in ((results / name, mark) for name, mark in MARKS.items()):
+        if not (
+            readme and path.exists() and readme.exists() and path.samefile(readme)
+        ):  # only a part of it is replaced
+            remedy = "Move it, or keep the results in a separate folder."
+            refuse_to_overwrite(path, ours=begins_like(path, mark), command="leaderboard", remedy=remedy)
+    contents = {results / "index.html": html(made, results, answers), results / "README.md": whole_page(made, answers)}
     picture = best_samples(made, results)
-    contents = {
-        results / "index.html": html(made, results, answers),
-        results / "README.md": whole_page(made, answers),
-    }
     if readme is not None:
         contents[readme] = rewritten(readme, made, results, has_picture=picture is not None, answers=answers)
-    for path, text in contents.items():
-        write_atomically(path, text.encode())
-    files = [*contents]
+    files = {path: text.encode() for path, text in contents.items()}
     if picture is not None:
-        write_atomically(results / "samples.png", picture)
-        files.append(results / "samples.png")
-    return files, sum(len(ranking.contenders) for ranking in made)
+        files[results / "samples.png"] = picture
+    for path, content in files.items():
+        write_atomically(path, content)
+    return [*files], sum(len(ranking.contenders) for ranking in made)
 
 
-def read_rankings(results: Path) -> list[Ranking]:
-    """The leaderboards of a results folder.
-
-    Raises:
-        GanzooError: There are no records, or some cannot be read.
-    """
+def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
+    """The leaderboards of a results folder, with the scores that were added to the run folders in ``work``."""
     path = results / RUNS
     if not path.is_file():
         there_too = f", and no study in {results / 'studies'} is complete"
@@ -200,66 +161,9 @@ def read_rankings(results: Path) -> list[Ranking]:
     runs = read_runs(results)
     if not runs:
         raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
+    if work is not None and collect_added_scores(ledger := Ledger(results), work):
+        runs = ledger.runs
     return rankings(runs)
-
-
-def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
-    """Refuse to overwrite files that have the leaderboard's file names but were not made by it.
-
-    Args:
-        results: The folder.
-        except_for: A file of which only a part is replaced.
-
-    Raises:
-        GanzooError: A file there was not made by the leaderboard.
-    """
-    own = {name: begins_like(results / name, mark) for name, mark in MARKS.items()}
-    with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
-        own["samples.png"] = picture.info.get("Software") == SOFTWARE
-    for name in (*MARKS, "samples.png"):
-        path = results / name
-        if path.exists() and except_for and except_for.exists() and path.samefile(except_for):
-            continue
-        remedy = "Move it, or keep the results in a separate folder."
-        refuse_to_overwrite(path, ours=own.get(name, False), command="leaderboard", remedy=remedy)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A contender on the page.
-
-    Attributes:
-        contender: The contender.
-        picture: Some of its samples, or None.
-        where: Precision, engine, threads and hardware of its runs.
-        places: Its place in each of the ranking's tables.
-        views: Its place in each view of the headline, with a mark where views disagree.
-    """
-
-    contender: Contender
-    picture: Picture | None
-    where: str
-    places: tuple[Place, ...]
-    views: tuple[tuple[Place, str], ...]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A ranking on the page.
-
-    Attributes:
-        ranking: The ranking.
-        rows: Its rows, in the order of the first table.
-        plots: For each table, plots of quality against each cost.
-        views: Plots of the first view of the headline against each other view.
-        shown_as: For each view of the headline, the index of the table that has the same column.
-    """
-
-    ranking: Ranking
-    rows: tuple[Row, ...]
-    plots: tuple[tuple[Markup | Absent, ...], ...]
-    views: tuple[Markup | Absent, ...]
-    shown_as: tuple[int, ...]
 
 
 def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
@@ -270,30 +174,34 @@ def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ())
     return page("leaderboard.html", ("leaderboard.js",) if made else (), context, package=__package__)
 
 
-def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
-    by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
-    of_views = [{id(place.contender): place for place in view.places} for view in ranking.views]
-    rows = [
-        Row(
-            one,
-            None if (image := grid_of(one.newest.samples, results)) is None else Picture.of(thumbnail(image)),
-            where(one.newest),
-            tuple(places[id(one)] for places in by_contender),
-            tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
-        )
-        for one in ranking.contenders
-    ]
-    views = tuple(
-        views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
-        for index, view in enumerate(ranking.views[1:])
-    )
-    plots = [
-        tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
-        for index, table in enumerate(ranking.tables)
-    ]
+def _sheet(number: int, ranking: Ranking, results: Path) -> dict[str, Any]:
+    """A ranking on the page: a row for each contender, and the plots."""
     keys = [table.metric.key for table in ranking.tables]
-    shown_as = tuple(keys.index(view.metric.key) for view in ranking.views)
-    return Sheet(ranking, tuple(rows), tuple(plots), views, shown_as)
+    return {
+        "ranking": ranking,
+        "rows": [
+            {
+                "contender": one,
+                "picture": samples_of(one.newest.samples, results),
+                "places": [table.place_of(one) for table in ranking.tables],
+                "views": [
+                    (view.place_of(one), ranking.marks.get((id(one), index), ""))
+                    for index, view in enumerate(ranking.views)
+                ],
+            }
+            for one in ranking.contenders
+        ],
+        "plots": [
+            [quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS]
+            for index, table in enumerate(ranking.tables)
+        ],
+        "views": [
+            views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
+            for index, view in enumerate(ranking.views[1:])
+        ],
+        # For each view of the headline, the index of the table that has the same column.
+        "shown_as": [keys.index(view.metric.key) for view in ranking.views],
+    }
 
 
 def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
@@ -302,14 +210,12 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
         f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
         "[index.html](index.html) shows the same with pictures, plots and sortable tables.",
         "## What papers claim",
-        *([f"{MEANING} {EFFECT}"] if answers else [UNANSWERED]),
+        f"{MEANING} {EFFECT}" if answers else UNANSWERED,
     ]
     for answer in answers:
         link = f"[{markdown(answer.question)}]({answer.page})" if answer.page else markdown(answer.question)
-        parts += [
-            f"### {link}",
-            _findings(answer.findings) if answer.findings else f"{answer.verdict_counts.capitalize()}.",
-        ]
+        rows = [(one, markdown(one.compared)) for one in answer.findings]
+        parts += [f"### {link}", findings_table(rows, "compared") or f"{answer.verdict_counts.capitalize()}."]
     parts += [
         "## Leaderboard",
         "Scores are ranked only against scores measured under the "
@@ -337,12 +243,14 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _findings(findings: Iterable[Finding]) -> str:
+def findings_table(findings: Sequence[tuple[Finding, str]], column: str) -> str:
+    """Verdicts in Markdown, each with its cell in one more column; empty if there are none."""
+    headings = dict.fromkeys(("verdict", "claim", "by", "effect", column, "paper"), "left")
     rows = [
-        [f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.compared, one.paper or NOTHING))]
-        for one in findings
+        [f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect)), more, markdown(one.paper or NOTHING)]
+        for one, more in findings
     ]
-    return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "compared", "paper"), "left"), rows)
+    return markdown_table(headings, rows) if rows else ""
 
 
 def _section(table: Table) -> Iterable[str]:
@@ -357,29 +265,30 @@ def _section(table: Table) -> Iterable[str]:
         # Recipes that finished without this metric are left out; failed ones are listed as failed.
         if place.rank or not one.done:
             rows.append(
-                [
-                    str(place.rank) if place.rank else "failed",
-                    markdown(one.name),
-                    _score(place, "ema"),
-                    _score(place, "raw"),
-                    NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
-                    place.excess_in_words or NOTHING,
-                    _mean(one.images, count),
-                    _mean(one.seconds, duration),
-                    _mean(one.speed, count),
-                    short(one.parameters),
-                    figure(None if one.newest.flops_per_image is None else one.newest.flops_per_image / 1e9),
-                    markdown(where(one.newest)),
-                ]
+                {
+                    "rank": str(place.rank) if place.rank else "failed",
+                    "recipe": markdown(one.name),
+                    "ema": _score(place, "ema"),
+                    "raw": _score(place, "raw"),
+                    "95%": NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
+                    "above real vs real": place.excess_in_words or NOTHING,
+                    "images": _mean(one.images, count),
+                    "training": _mean(one.seconds, duration),
+                    "images/s": _mean(one.speed, count),
+                    "parameters": short(one.parameters),
+                    "GFLOPs/image": figure(one.newest.flops_per_image and one.newest.flops_per_image / 1e9),
+                    "on": markdown(one.newest.where),
+                }
             )
-    yield markdown_table(FULL, rows)
+    aligned = {heading: "left" if heading in ("recipe", "on") else "right" for heading in rows[0]}
+    yield markdown_table(aligned, [[*row.values()] for row in rows])
 
 
 def _headline(ranking: Ranking) -> Iterable[str]:
     """The headline's metrics side by side, ranked by the first; the ranking must have several."""
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
-    machines = list(dict.fromkeys(where(place.contender.newest) for place in first.scored))
+    machines = list(dict.fromkeys(place.contender.newest.where for place in first.scored))
     several = len(machines) > 1
     listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
     yield (
@@ -389,25 +298,16 @@ def _headline(ranking: Ranking) -> Iterable[str]:
     )
     rows = []
     for place in first.scored:
-        one = id(place.contender)
+        one = place.contender
         cells = []
         for number, view in enumerate(ranking.views):
-            there = next(other for other in view.places if id(other.contender) == one)
+            there = view.place_of(one)
             above = f"({there.excess_in_words})" if there.excess_in_words else None
-            cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((one, number))))))
-        took = _mean(place.contender.seconds, duration)
-        machine = f" ({machines.index(where(place.contender.newest)) + 1})" if several else ""
-        rows.append([str(place.rank), markdown(place.contender.name), *cells, took + machine])
+            cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((id(one), number))))))
+        machine = f" ({machines.index(one.newest.where) + 1})" if several else ""
+        rows.append([str(place.rank), markdown(one.name), *cells, _mean(one.seconds, duration) + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield markdown_table({**aligned, "training": "right"}, rows)
-
-
-def where(record: RunRecord) -> str:
-    """Precision, engine, threads and hardware, as far as they are known, in one line."""
-    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
-    on_gpu = bool(record.environment.get("gpu"))
-    parts = (record.precision, record.engine, None if on_gpu else threads, record.hardware)
-    return ", ".join(part for part in parts if part)
 
 
 def _score(place: Place, kind: str) -> str:
@@ -432,9 +332,6 @@ def rewritten(
     """A README with the summary of these leaderboards between its markers.
 
     The summary includes the picture, unless the README shows it elsewhere.
-
-    Raises:
-        GanzooError: It cannot be read, or has no markers.
     """
     try:
         text = readme.read_text("utf-8")
@@ -449,16 +346,12 @@ def rewritten(
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
     """The text between the markers in the main README: a few of the best recipes, and how many claims hold.
 
-    Args:
-        made: The leaderboards.
-        results: The path from the README to the results.
-        has_picture: Whether to show ``samples.png``.
-        answers: What studies found.
+    ``results`` is the path from the README to the results.
     """
     parts = [f"![Samples of the recipes below]({results}/samples.png)"] if has_picture else []
     if best := best_in_time(made):
         metric = next(ranking.tables[0].metric for ranking in made if ranking.tables)
-        machines = "; ".join(dict.fromkeys(where(place.contender.newest) for place in best))
+        machines = "; ".join(dict.fromkeys(place.contender.newest.where for place in best))
         times = ", ".join(f"{minutes} minutes" for minutes in MINUTES[:-1])
         rows = [
             [
@@ -501,20 +394,20 @@ MARGIN, TITLE_HEIGHT = 8, 42
 """Space on either side of a grid in that picture, and above it, in pixels."""
 
 
-def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
-    """One PNG with samples of the recipes in the main README; None if there are no pictures."""
-    best = [(place, grid_of(place.contender.newest.samples, folder)) for place in best_in_time(made)]
-    chosen = [(place, image) for place, image in best if image is not None]
-    return _best_sheet(chosen) if chosen else None
-
-
 @own_settings()
-def _best_sheet(best: Sequence[tuple[Place, Image.Image]]) -> bytes:
-    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by an integer factor to fit."""
+def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
+    """One PNG with samples of the recipes in the main README; None if there are no pictures.
+
+    Grids stand in aligned rows and columns, pixel for pixel; smaller ones are enlarged by an integer factor to fit.
+    """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    pictured = [(place, grid_of(place.contender.newest.samples, folder)) for place in best_in_time(made)]
+    best = [(place, image) for place, image in pictured if image is not None]
+    if not best:
+        return None
     tallest = max(image.height for _, image in best)
     times = [max(1, tallest // image.height) for _, image in best]
     images = [image.resize((image.width * k, image.height * k), 0) for k, (_, image) in zip(times, best, strict=True)]
@@ -527,27 +420,18 @@ def _best_sheet(best: Sequence[tuple[Place, Image.Image]]) -> bytes:
     FigureCanvasAgg(sheet)
     for number, ((place, _), image) in enumerate(zip(best, images, strict=True)):
         middle, top = number % columns * across + across // 2, height - number // columns * down
-        sheet.figimage(
-            np.asarray(image.convert("RGB")),
-            middle - image.width // 2,
-            top - TITLE_HEIGHT - image.height,
-            origin="upper",
-        )
-        name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
+        left, low = middle - image.width // 2, top - TITLE_HEIGHT - image.height
+        sheet.figimage(np.asarray(image.convert("RGB")), left, low, origin="upper")
+        words = f"{shortened(place.contender.newest.recipe, 30)}\n{_mean(place.value, figure)}"
         position = (middle / width, (top - TITLE_HEIGHT + 4) / height)
-        sheet.text(*position, f"{name}\n{score}", fontsize=9, ha="center", va="bottom", parse_math=False)
+        sheet.text(*position, words, fontsize=9, ha="center", va="bottom", parse_math=False)
     buffer = BytesIO()
     sheet.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
     return buffer.getvalue()
 
 
 def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
-    """A record's picture; None if it is missing, unreadable or outside the folder.
-
-    Args:
-        record_samples: Its path, relative to ``folder``; a path that leads out of the folder is not followed.
-        folder: The results folder.
-    """
+    """A record's picture; None if it is missing, unreadable or outside the results folder."""
     if record_samples is None:
         return None
     try:
@@ -555,10 +439,15 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             return None
         with open_picture(path, ("PNG",)) as image:
-            copied: Image.Image = image.copy()
+            return image.copy()
     except (GanzooError, OSError, ValueError):
         return None
-    return copied
+
+
+def samples_of(record_samples: str | None, folder: Path) -> Picture | None:
+    """A record's picture, as small as pages show it; None as for ``grid_of``."""
+    image = grid_of(record_samples, folder)
+    return None if image is None else Picture.of(thumbnail(image))
 
 
 def thumbnail(image: Image.Image) -> Image.Image:

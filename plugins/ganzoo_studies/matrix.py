@@ -22,26 +22,22 @@ from ganzoo.runs.generator import pinned
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training run of the matrix.
+    """One training run of the matrix."""
 
-    Attributes:
-        recipe: Resolved, seed and dataset included.
-        source: The argument of `ganzoo run`: the recipe's registered name, or its file.
-        overrides: The values of ``--set`` for `ganzoo run`.
-        plugin: The plugin that provides the recipe; None for a file.
-        digest: Digest of everything that changes the weights, see ``training_digest``.
-        title: Title shown instead of recipe and dataset; None shows those.
-        pictured: Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware. In a
-            study, rows that share a recipe need different names.
-    """
-
-    recipe: Recipe
-    source: str
-    overrides: tuple[str, ...]
-    plugin: str | None
-    digest: str
-    title: str | None = None
+    recipe: Recipe  # resolved, seed and dataset included
+    source: str  # the argument of `ganzoo run`: the recipe's registered name, or its file
+    overrides: tuple[str, ...]  # the values of ``--set`` for `ganzoo run`
+    plugin: str | None  # that provides the recipe; None for a file
+    digest: str  # of everything that changes the weights, see ``training_digest``
+    title: str | None = None  # shown instead of recipe and dataset
     pictured: str | None = None
+    """Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware. In a study, rows that
+    share a recipe need different names."""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Identifies the training: its digest, dataset and seed."""
+        return self.digest, self.dataset, self.seed
 
     @property
     def seed(self) -> int:
@@ -61,9 +57,7 @@ class Job:
     def picture(self, hardware: str) -> str | None:
         """Path of its picture, relative to the results folder. A study keeps only the picture of seed 0.
 
-        Args:
-            hardware: Hardware and precision of the run. Together with the digest, they distinguish the pictures of
-                different records.
+        The digest, with hardware and precision, distinguishes the pictures of different records.
         """
         if self.pictured is None:
             made_on = hashlib.sha256(hardware.encode()).hexdigest()[:6]
@@ -113,14 +107,8 @@ def jobs_of(
 ) -> list[Job]:
     """A job for every recipe on every dataset with every seed, each once, in the order of the patterns and names.
 
-    Args:
-        zoo: Where names are looked up.
-        patterns: Registered names, globs over them, or YAML files.
-        exclude: Globs of names to leave out from what other globs match; a recipe named in full is never excluded.
-        made_for: If not empty, globs match only recipes for these datasets.
-        datasets: Names of datasets to train on instead of each recipe's own.
-        seeds: Seeds to train with instead of each recipe's own.
-        overrides: Changes to every recipe, ``a.b=c``.
+    Patterns are registered names, globs over them, or YAML files. ``exclude`` and ``made_for`` (datasets) restrict what
+    globs match; a recipe named in full is always taken. Without ``datasets`` and ``seeds``, each recipe has its own.
 
     Raises:
         GanzooError: A pattern matches nothing, no recipe is left, a dataset is unknown, or a recipe is refused.
@@ -159,7 +147,7 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
     """Merge equal jobs: each occurs once, with the metrics of all jobs that request it, scored as often as any."""
     merged: dict[tuple[str, str, int, int], Job] = {}
     for job in jobs:
-        key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
+        key = *job.key, job.recipe.evaluate.samples
         known = merged.setdefault(key, job)
         ours, theirs = known.recipe.evaluate, job.recipe.evaluate
         metrics = tuple(dict.fromkeys([*ours.metrics, *theirs.metrics]))
@@ -175,11 +163,7 @@ def joined(jobs: Iterable[Job]) -> list[Job]:
 
 
 def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
-    """A job that trains a recipe, given by its name or file, with overrides.
-
-    Raises:
-        GanzooError: The recipe is refused.
-    """
+    """A job that trains a recipe, given by its name or file, with overrides."""
     recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # with the digest of its initial weights, as in a run
     plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
     return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

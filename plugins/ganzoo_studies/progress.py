@@ -52,8 +52,9 @@ class BenchProgress(Bars, Watcher):
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
         """Print one line, and remove the job's bar."""
-        self.bars.remove_task(self._tasks.pop(job))
-        self._move_whole(job, job.recipe.train.images)
+        if (bar := self._tasks.pop(job, None)) is not None:
+            self.bars.remove_task(bar)
+            self._move_whole(job, job.recipe.train.images)
         self.say(f"{job.label}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
 
     def waits(self, jobs: int) -> None:
@@ -64,10 +65,6 @@ class BenchProgress(Bars, Watcher):
         """Print one line."""
         self._move_whole(job, job.recipe.train.images)
         self.say(f"{job.label}, by another worker: {_outcome(run)}")
-
-    def scored(self, job: Job, run: ScoredRun) -> None:
-        """Print one line with all its scores."""
-        self.say(f"{job.label}: {_outcome(run)}")
 
     def unscored(self, job: Job, reason: str) -> None:
         """Print one line."""

@@ -1,12 +1,15 @@
 """Records of runs and their scores: made from a run folder, stored in a results folder, and read back.
 
 ``runs.jsonl`` has a line for each run, ``scores.jsonl`` a line for each of its scores, including those measured later.
+A study also keeps the weights of every run, so that another metric can be scored without training again.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,17 +17,24 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from filelock import FileLock
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ganzoo.config.schema import Recipe, combination, training_digest
+from ganzoo.config.schema import Recipe, training_digest
 from ganzoo.errors import GanzooError, writing
-from ganzoo.files import locked_append, numbered_lines, refuse_links, without_folders, write_atomically
+from ganzoo.files import (
+    locked_append,
+    numbered_lines,
+    refuse_links,
+    sweep,
+    temporary_name,
+    without_folders,
+    write_atomically,
+)
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.strict import issues
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import external_plugins, hardware_in_words, now
-from ganzoo.runs.records import Count, Name, Seconds, final_scores, own_protocol
+from ganzoo.runs.records import Count, Name, Seconds, final_scores, own_protocol, save_checkpoint
 from ganzoo_studies.cost import flops_per_image
 from ganzoo_studies.matrix import Job, job_folder
 
@@ -34,10 +44,6 @@ RECIPES: Final = "recipes"
 """Folder of the recipes that the runs were trained with, see ``RunRecord.frozen``."""
 CLAIMS: Final = ".claims"
 """Folder of the locks on runs in progress, see ``Ledger.claim``."""
-SCHEMA: Final = 3
-"""Schema of ``runs.jsonl``."""
-SCORE_SCHEMA: Final = 2
-"""Schema of ``scores.jsonl``."""
 
 Key = tuple[str, str, int, str, str | None]
 """Identifies a run: the recipe's digest, the dataset, the seed, the hardware and the precision."""
@@ -50,93 +56,51 @@ Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
-def _with_versions(environment: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(environment.get("versions"), dict | None):
-        raise combination("has 'versions' that are not a mapping")
-    return environment
-
-
-Environment = Annotated[dict[str, Any], AfterValidator(_with_versions)]
-
-
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
+    def plain(self) -> dict[str, Any]:
+        """The line in the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
 
 class RunRecord(_Line):
-    """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows.
+    """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows."""
 
-    Attributes:
-        schema_version: ``schema`` in the file; 3.
-        recipe: Its name.
-        dataset: The dataset's name.
-        seed: ``train.seed``.
-        digest: Digest of the settings, see ``training_digest``; the same for all seeds.
-        plugin: The entry point that provides the recipe; None if it is a file.
-        summary: The recipe's one-line summary.
-        paper: Citation, or None.
-        loss: The loss's name.
-        conditional: Whether the networks get labels.
-        status: ``done``, or ``failed`` if the run diverged, crashed or was killed.
-        error: What went wrong; None if nothing did.
-        images: Real images shown.
-        seconds: Seconds of training, evaluation excluded.
-        wall_seconds: Seconds from the process's start to its end; None if other processes trained a part of it.
-        images_per_second: Images divided by ``seconds``; None if nothing was trained.
-        parameters: Number of trainable parameters of each network, by role.
-        flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
-            each real image shown; None if the run failed or they could not be counted.
-        engine: The engine that executed the phases.
-        precision: ``fp32``, ``tf32`` or ``bf16``; None if the run failed before that was decided.
-        threads: CPU threads.
-        environment: Hardware and versions, as in ``run.json``.
-        samples: Path of the final grid of samples, relative to the file; None if there is none.
-        finished: ISO time, UTC.
-        command: The command that repeats the training.
-        started: ISO time, UTC, as in ``run.json``; it distinguishes a run from an earlier one with the same key.
-        protocol: The protocol by which the run scored itself, see ``own_protocol``.
-        diverged: Whether it failed because a loss, a weight, a sample or a score was not finite.
-        plugins: The plugins of other packages that it was trained with, each with its package and version.
-    """
-
-    schema_version: Annotated[Literal[3], Field(alias="schema")] = SCHEMA
+    schema_version: Annotated[Literal[3], Field(alias="schema")] = 3
     recipe: Name
     dataset: Name
     seed: int
-    digest: Digest
-    plugin: str | None
-    summary: str
+    digest: Digest  # of the settings, see ``training_digest``; the same for all seeds
+    plugin: str | None  # the entry point that provides the recipe; None if it is a file
+    summary: str  # of the recipe
     paper: str | None
     loss: str
-    conditional: bool
-    status: Literal["done", "failed"]
-    error: str | None
-    images: Count
-    seconds: Seconds
-    wall_seconds: Seconds | None
-    images_per_second: Number | None
-    parameters: dict[str, Count]
-    flops_per_image: Number | None
+    conditional: bool  # whether the networks get labels
+    status: Literal["done", "failed"]  # failed if the run diverged, crashed or was killed
+    error: str | None  # what went wrong; None if nothing did
+    images: Count  # real images shown
+    seconds: Seconds  # of training, evaluation excluded
+    wall_seconds: Seconds | None  # from the process's start to its end; None if other processes trained a part of it
+    images_per_second: Number | None  # None if nothing was trained
+    parameters: dict[str, Count]  # number of trainable parameters of each network, by role
+    flops_per_image: Number | None  # see ``flops_per_image``; None if the run failed or they could not be counted
     engine: str | None
-    precision: str | None
+    precision: str | None  # None if the run failed before that was decided
     threads: int
-    environment: Environment
-    samples: str | None
-    finished: str
-    command: str
-    started: str | None
-    protocol: dict[str, Any]
-    diverged: bool = False
-    plugins: dict[str, str] = {}
+    environment: dict[str, Any]  # hardware and versions, as in ``run.json``
+    samples: str | None  # path of the final grid of samples, relative to the file; None if there is none
+    finished: str  # ISO time, UTC
+    command: str  # repeats the training
+    started: str | None  # as in ``run.json``; it distinguishes a run from an earlier one with the same key
+    protocol: dict[str, Any]  # by which the run scored itself, see ``own_protocol``
+    diverged: bool = False  # whether it failed because a loss, a weight, a sample or a score was not finite
+    plugins: dict[str, str] = {}  # of other packages that it was trained with, each with its package and version
 
     @property
     def has_crashed(self) -> bool:
         """Whether it failed without diverging, so not because of the method: it may well succeed on another machine."""
         return self.status == "failed" and not self.diverged
-
-    def plain(self) -> dict[str, Any]:
-        """The line in the file."""
-        return self.model_dump(mode="json", by_alias=True)
 
     @property
     def frozen(self) -> str:
@@ -148,56 +112,43 @@ class RunRecord(_Line):
         """The GPU or, if it was trained on a CPU, the CPU with its matrix instructions."""
         return hardware_in_words(self.environment)
 
-    def folder(self, work: Path) -> Path:
-        """The run folder of its job."""
-        return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
+    @property
+    def where(self) -> str:
+        """Precision, engine, threads and hardware, as far as they are known, in one line."""
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        on_gpu = bool(self.environment.get("gpu"))
+        return ", ".join(filter(None, (self.precision, self.engine, None if on_gpu else threads, self.hardware)))
 
     @property
     def key(self) -> Key:
         """Identifies the run: of two records with the same key, the later one counts."""
         return self.digest, self.dataset, self.seed, self.hardware, self.precision
 
+    def folder(self, work: Path) -> Path:
+        """The run folder of its job."""
+        return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
+
 
 class ScoreRow(_Line):
-    """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``.
+    """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``."""
 
-    Attributes:
-        schema_version: ``schema`` in the file; 2.
-        digest: As in the record, like the next six.
-        recipe: The recipe's name.
-        dataset: The dataset of the run.
-        seed: ``train.seed``.
-        hardware: The hardware of the run.
-        precision: ``fp32``, ``tf32`` or ``bf16``.
-        started: When the run started.
-        images: Real images shown before the score was measured.
-        seconds: Seconds of training before the score was measured.
-        weights: ``ema`` or ``raw``.
-        metric: ``<metric>@<extractor>``.
-        value: The score.
-        floor: Real vs real: the score of real images instead of samples; None if the metric has none.
-        interval: 95% confidence interval of the mean score of other sets of as many samples; None if not computed.
-        sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
-        protocol: Everything else the score depends on.
-    """
-
-    schema_version: Annotated[Literal[2], Field(alias="schema")] = SCORE_SCHEMA
-    digest: str
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
+    digest: str  # of the run, as in its record, like the next six
     recipe: str
     dataset: str
     seed: int
     hardware: str
     precision: str | None
     started: str | None
-    images: Count
-    seconds: Seconds | None = None
-    weights: str
-    metric: str
+    images: Count  # real images shown before the score was measured
+    seconds: Seconds | None = None  # of training before that
+    weights: str  # ema or raw
+    metric: str  # <metric>@<extractor>
     value: Number
-    floor: Number | None = None
-    interval: tuple[Number, Number] | None = None
-    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None
-    protocol: dict[str, Any]
+    floor: Number | None = None  # real vs real: the score of real images instead of samples; None if it has none
+    interval: tuple[Number, Number] | None = None  # 95%, of the mean score of other sets of as many samples
+    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None  # of the floor, over draws of real images
+    protocol: dict[str, Any]  # everything else the score depends on
 
     @classmethod
     def of(cls, record: RunRecord, score: Mapping[str, Any]) -> ScoreRow:
@@ -216,10 +167,6 @@ class ScoreRow(_Line):
         left_out = {key for key in ("interval", "sd") if getattr(self, key) is None}
         return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
 
-    def plain(self) -> dict[str, Any]:
-        """The line in the file."""
-        return self.model_dump(mode="json", by_alias=True)
-
 
 _OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
 _OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "sd", "protocol")
@@ -227,15 +174,10 @@ _OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interv
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A record with the scores of its run.
-
-    Attributes:
-        record: The run.
-        curve: All its scores, oldest first.
-    """
+    """A record with the scores of its run."""
 
     record: RunRecord
-    curve: tuple[Score, ...]
+    curve: tuple[Score, ...]  # all its scores, oldest first
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
@@ -257,11 +199,11 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         GanzooError: A line was written by another version, or is damaged.
     """
     latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
-    for record in _validated(folder / RUNS, SCHEMA, RunRecord):
+    for record in _validated(folder / RUNS, RunRecord):
         latest.pop(record.key, None)
         latest[record.key] = record, []
     by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
-    for row in _validated(folder / SCORES, SCORE_SCHEMA, ScoreRow):
+    for row in _validated(folder / SCORES, ScoreRow):
         scores = by_training.get(row.training, [])
         if row.score not in scores:  # two benches may have collected the same one
             scores.append(row.score)
@@ -271,7 +213,8 @@ def read_runs(folder: Path) -> list[ScoredRun]:
 L = TypeVar("L", bound=_Line)
 
 
-def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
+def _validated(path: Path, kind: type[L]) -> Iterable[L]:
+    schema = kind.model_fields["schema_version"].default
     for number, line in numbered_lines(path):
         if (version := line.get("schema")) != schema:
             raise GanzooError(
@@ -281,15 +224,12 @@ def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
         try:
             yield kind.model_validate(line)
         except ValidationError as error:
-            reason = issues(error, kind, line)[0].sentence("it")
+            reason = strict.issues(error, kind, line)[0].sentence("it")
             raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Repair or remove that line.") from error
 
 
 class Ledger:
     """``runs.jsonl``, ``scores.jsonl``, ``recipes/`` and ``samples/`` in a folder. Several processes may write at once.
-
-    Args:
-        folder: Created if it is missing.
 
     Raises:
         GanzooError: The folder cannot be created, a path that it writes to is a link, or its records cannot be read.
@@ -377,19 +317,22 @@ class Ledger:
         return ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
 
 
+def _size(path: Path) -> int:
+    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return 0
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a job's process ended.
+    """How a job's process ended."""
 
-    Attributes:
-        error: What went wrong, in a sentence; None if nothing did.
-        wall_seconds: Seconds from its start to its end.
-        stopped: Whether it was stopped on request, and saved.
-    """
-
-    error: str | None
-    wall_seconds: float
-    stopped: bool = False
+    error: str | None  # what went wrong, in a sentence; None if nothing did
+    wall_seconds: float  # from its start to its end
+    stopped: bool = False  # whether it was stopped on request, and saved
 
 
 def collect(
@@ -397,12 +340,7 @@ def collect(
 ) -> tuple[RunRecord, Sequence[Score], Recipe]:
     """The record, the scores and the recipe of a job whose process has ended.
 
-    Args:
-        job: The job.
-        folder: Its run folder, which may be missing if it failed.
-        outcome: How its process ended.
-        environment: This process's environment, used if the run folder has none.
-        zoo: Where the recipe's names are looked up.
+    The run folder may be missing if it failed; ``environment``, this process's, is used if the folder has none.
     """
     run, trained, problem = None, job.recipe, None
     scores: Sequence[Score] = []
@@ -462,46 +400,6 @@ def shared(recipe: Recipe) -> str:
     return strict.dump(without_folders({**recipe.plain(), "trackers": []}))
 
 
-def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
-    """The run folder that a record was made from; None if it is gone or now contains another run."""
-    return recorded_run(record, record.folder(work))
-
-
-def recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
-    """The run in a folder; None if there is none, or if the record was made from another."""
-    try:
-        run = RunFolder.open(folder)
-    except GanzooError:
-        return None
-    if run.info.get("started") != record.started or run.info.get("images") != record.images:
-        return None
-    return run
-
-
-def collect_added_scores(ledger: Ledger, work: Path) -> int:
-    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders.
-
-    Args:
-        ledger: The ledger.
-        work: Where ``ganzoo bench`` keeps run folders.
-
-    Returns:
-        The number of scores added.
-    """
-    added = 0
-    for run in ledger.runs:
-        kept = kept_run(run.record, work) if run.record.status == "done" else None
-        if kept is not None:
-            added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
-    return added
-
-
-def final_picture(folder: Path) -> Path | None:
-    """The last grid of samples in a run folder, or None."""
-    pictures = sorted((folder / "samples").glob("*.png"))
-    return pictures[-1] if pictures else None
-
-
 def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
     """FLOPs per training image; None if counting fails, for example on operations that fake tensors do not support."""
     try:
@@ -512,10 +410,71 @@ def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
         return None
 
 
-def _size(path: Path) -> int:
-    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
+def final_picture(folder: Path) -> Path | None:
+    """The last grid of samples in a run folder, or None."""
+    return max((folder / "samples").glob("*.png"), default=None)
+
+
+def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
+    """The run folder that a record was made from; None if it is gone or now contains another run."""
+    return _recorded_run(record, record.folder(work))
+
+
+def _recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
     try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        return 0
+        run = RunFolder.open(folder)
+    except GanzooError:
+        return None
+    return run if (run.info.get("started"), run.info.get("images")) == (record.started, record.images) else None
+
+
+def collect_added_scores(ledger: Ledger, work: Path) -> int:
+    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders; returns their number."""
+    added = 0
+    for run in ledger.runs:
+        kept = kept_run(run.record, work) if run.record.status == "done" else None
+        if kept is not None:
+            added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
+    return added
+
+
+def kept_folder(record: RunRecord, weights: Path) -> Path:
+    """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder."""
+    folder = record.folder(weights)
+    return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
+
+
+def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
+    """The kept run of a record, or None."""
+    return _recorded_run(record, kept_folder(record, weights))
+
+
+def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
+    """Copy a finished run, without its optimizers, pictures and events, and without weights that it does not report.
+
+    `ganzoo eval`, `sample` and `export` accept the copy like the run itself; it cannot be resumed. It appears
+    completely or not at all.
+
+    Raises:
+        GanzooError: The run has no complete checkpoint, or a path that would be written is a link.
+        OSError: The disk is full, or the folder read-only.
+    """
+    checkpoint, folder = run.checkpoint(), refuse_links(kept_folder(record, weights), weights)
+    is_averaged = any(name.startswith("ema.") for name in checkpoint.tensors)
+    # An objective may need its own buffers to draw samples.
+    kept = ("ema." if is_averaged else "networks.", "objective.")
+    reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(kept)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent, folder.name)
+    prepared = temporary_name(folder)
+    try:
+        save_checkpoint(prepared / "checkpoints", reported, checkpoint.state)
+        for name in ("recipe.yaml", "scores.jsonl", "run.json"):
+            if (run.path / name).exists():  # a run without metrics has no scores
+                shutil.copyfile(run.path / name, prepared / name)
+        # Another worker may have kept them in the meantime, and added scores.
+        if kept_weights(record, weights) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            prepared.rename(folder)
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)

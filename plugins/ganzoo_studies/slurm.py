@@ -13,21 +13,13 @@ from ganzoo.files import child_python
 
 
 class Worker:
-    """The task of a SLURM job: run a command, and be queued again if the cluster preempts the job.
-
-    Args:
-        command: The arguments of ``ganzoo``.
-    """
+    """The task of a SLURM job: run a ``ganzoo`` command, and be queued again if the cluster preempts the job."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = tuple(command)
 
     def __call__(self) -> None:
-        """Run the command.
-
-        Raises:
-            RuntimeError: The command failed; its error message is in the job's log.
-        """
+        """Run the command; if it fails, its error message is in the job's log."""
         code = subprocess.run(child_python("ganzoo", *self.command), check=False).returncode  # noqa: S603
         if code:
             raise RuntimeError(f"ganzoo ended with exit code {code}.")
@@ -40,16 +32,10 @@ class Worker:
 
 
 def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], folder: Path) -> list[str]:
-    """Submit identical workers, as one job array.
+    """Submit identical workers, each for the same arguments of ``ganzoo``, as one job array; returns the job IDs.
 
-    Args:
-        command: The arguments of ``ganzoo``.
-        workers: Number of workers.
-        parameters: Options of ``sbatch``, without dashes: ``partition``, ``time``, ``gres``, ``cpus_per_task``, ...
-        folder: Folder for submitit's files and the jobs' logs; every machine must see it.
-
-    Returns:
-        The job IDs.
+    ``parameters`` are options of ``sbatch``, without dashes. Every machine must see the folder, which gets submitit's
+    files and the jobs' logs.
 
     Raises:
         GanzooError: submitit or SLURM is missing, or SLURM refuses the jobs.

@@ -9,17 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import torch
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from ganzoo.api.bounds import ImageCount
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
-from ganzoo.config.checking import headline, how_to_score, wrong_metric, wrong_threshold
+from ganzoo.config.checking import how_to_score, wrong_metric, wrong_threshold
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
     MetricName,
@@ -30,12 +28,12 @@ from ganzoo.config.schema import (
     refuse_unless_mapping,
 )
 from ganzoo.data import load_part
-from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.errors import GanzooError, nearest
 from ganzoo.evaluation.requests import fitting_metrics
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import HEADLINE, check_file_name
-from ganzoo.registry.strict import Section, ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.registry import check_file_name
+from ganzoo.registry.strict import Section
 from ganzoo_studies.matrix import Job, job_of
 
 BASELINE: Final = "baseline"
@@ -43,64 +41,40 @@ TUNED: Final = "tuned"
 """The only variant of a study that has a search but no variants: the baseline with the settings found."""
 EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
+QUICK: Final = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
+"""What ``--quick`` changes in every run: it checks that a study works."""
 
+Place = tuple[str, str]
+"""A row and a setting."""
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
 Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
 Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 
 
-def _require_question(text: str) -> str:
-    if "\n" in text or not text.endswith("?"):
-        raise combination("must be one line that ends with a question mark")
-    return text
-
-
-Question = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_require_question)]
-
-
 class Variant(Section):
-    """A row of a study. A list of overrides is enough: ``ada: [augmentation=ada]``.
+    """A row of a study. A list of overrides is enough: ``ada: [augmentation=ada]``."""
 
-    Attributes:
-        recipe: A registered recipe to use instead of the study's baseline, or None.
-        overrides: Changes to it, as for ``--set``.
-        settings: Further changes in individual settings, by name, such as a different length of training for this row.
-        search: Further changes to this row's trials, applied after those common to all trials.
-    """
-
-    recipe: str | None = None
-    overrides: Overrides = ()
-    settings: dict[Label, Overrides] = Field(default_factory=dict)
-    search: Overrides = ()
+    recipe: str | None = None  # a registered recipe to use instead of the study's baseline
+    overrides: Overrides = ()  # changes to it, as for ``--set``
+    settings: dict[Label, Overrides] = Field(default_factory=dict)  # further changes in individual settings, by name
+    search: Overrides = ()  # further changes to this row's trials, applied after those common to all trials
 
     @model_validator(mode="before")
     @classmethod
     def _of_list(cls, data: Any) -> Any:
         if isinstance(data, list | tuple):
             return {"overrides": data}
-        refuse_unless_mapping(data, "a list of overrides or a mapping")
-        return data
+        return refuse_unless_mapping(data, "a list of overrides or a mapping")
 
 
 class Measure(Section):
-    """A measure of a run. A metric's name alone means its final score.
-
-    Attributes:
-        metric: Such as ``fid@mnist-cnn``.
-        name: The name in claims and tables; the metric by default.
-        at_seconds: Measure the last score within this many seconds of training, excluding evaluation.
-        at_images: Measure the last score within this many images.
-        below: Measure the seconds of training until the score is first lower than this.
-        above: Measure the seconds of training until the score is first higher than this.
-    """
+    """A measure of a run. A metric's name alone means its final score."""
 
     metric: MetricName
-    name: Annotated[str, Field(min_length=1, max_length=60)]
-    at_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    at_images: ImageCount | None = None
-    below: float | None = None
-    above: float | None = None
+    name: Annotated[str, Field(min_length=1, max_length=60)]  # in claims and tables; the metric by default
+    below: float | None = None  # the seconds of training until the score is first lower than this
+    above: float | None = None  # the seconds of training until the score is first higher than this
 
     @model_validator(mode="before")
     @classmethod
@@ -112,26 +86,16 @@ class Measure(Section):
 
     @model_validator(mode="after")
     def _one_point(self) -> Measure:
-        if sum(one is not None for one in (self.at_seconds, self.at_images, self.below, self.above)) > 1:
-            raise combination("has more than one of 'at_seconds', 'at_images', 'below' and 'above'")
-        if self.name == self.metric and not self.is_final:
+        if self.below is not None and self.above is not None:
+            raise combination("has both 'below' and 'above'")
+        if self.name == self.metric and self.is_time:
             raise combination("needs the key 'name', since it is not the final score")
         return self
 
     @property
-    def is_final(self) -> bool:
-        """Whether it is the metric's final score."""
-        return self.at_seconds is None and self.at_images is None and not self.is_time
-
-    @property
     def is_time(self) -> bool:
-        """Whether it is a time until a score is reached."""
+        """Whether it is a time until a score is reached, which depends on the machine, rather than the final score."""
         return self.below is not None or self.above is not None
-
-    @property
-    def is_clocked(self) -> bool:
-        """Whether it depends on how fast the machine is."""
-        return self.is_time or self.at_seconds is not None
 
     def better(self, zoo: Zoo) -> Literal["lower", "higher", "neither"]:
         """Which values are better."""
@@ -147,62 +111,38 @@ class Measure(Section):
 
 
 class Claim(Section):
-    """A claim, as a comparison of two rows.
-
-    Attributes:
-        says: The claim in words.
-        paper: The paper that makes it; None for a hypothesis of one's own.
-        better: The row that should be better.
-        than: The row that it should be better than.
-        on: The measure.
-        than_on: The measure of the row ``than``, if it differs; ``better`` and ``than`` may then be the same row.
-        at: The setting; None means the average over all settings.
-    """
+    """A claim, as a comparison of two rows."""
 
     says: Text
-    paper: Paper | None = None
-    better: str
-    than: str = BASELINE
-    on: str
-    than_on: str | None = None
-    at: str | None = None
+    paper: Paper | None = None  # that makes it; None for a hypothesis of one's own
+    better: str  # the row that should be better
+    than: str = BASELINE  # the row that it should be better than
+    on: str  # the measure
+    than_on: str | None = None  # the measure of the row ``than``, if it differs; both may then be the same row
+    at: str | None = None  # the setting; None means the average over all settings
 
 
 class Range(Section):
-    """The range that a search draws a number from. A list of values alone is a choice.
-
-    Attributes:
-        low: The lowest value.
-        high: The highest value.
-        log: Whether to sample uniformly in the logarithm.
-        integer: Whether to draw whole numbers only.
-        choices: Values to choose from, instead of the other four.
-    """
+    """The range that a search draws a number from. A list of values alone is a choice."""
 
     low: float | None = None
     high: float | None = None
-    log: bool = False
-    integer: bool = False
-    choices: Annotated[tuple[Any, ...], Field(strict=False)] = ()
+    log: bool = False  # whether to sample uniformly in the logarithm
+    choices: Annotated[tuple[Any, ...], Field(strict=False)] = ()  # values to choose from, instead of the other three
 
     @model_validator(mode="before")
     @classmethod
     def _of_list(cls, data: Any) -> Any:
         if isinstance(data, list | tuple):
             return {"choices": data}
-        refuse_unless_mapping(data, "a list of choices or a mapping")
-        if isinstance(data, dict):  # 1 and 0.5 are both numbers
-            return {k: float(v) if k in ("low", "high") and type(v) is int else v for k, v in data.items()}
-        return data
+        return refuse_unless_mapping(data, "a list of choices or a mapping")
 
     @model_validator(mode="after")
     def _has_ends(self) -> Range:
         if self.choices:
-            if self.low is not None or self.high is not None or self.log or self.integer:
-                raise combination("has 'choices', and therefore takes no 'low', 'high', 'log' or 'integer'")
+            if self.low is not None or self.high is not None or self.log:
+                raise combination("has 'choices', and therefore takes no 'low', 'high' or 'log'")
             return self
-        if self.integer and not all(end is None or end.is_integer() for end in (self.low, self.high)):
-            raise combination("is limited to whole numbers, so 'low' and 'high' must be whole too")
         if self.low is None or self.high is None or self.low >= self.high:
             raise combination("needs 'low' and 'high', with 'low' less than 'high', or a list of choices")
         if self.log and self.low <= 0:
@@ -210,45 +150,27 @@ class Range(Section):
         return self
 
     def value(self, position: float) -> Any:
-        """The value at a position in [0, 1)."""
+        """The value at a position in [0, 1), with three significant digits: its own, or those of the range's width."""
         if self.choices:
             return self.choices[int(position * len(self.choices))]
         assert self.low is not None
         assert self.high is not None
-        if self.integer:
-            low, high = self.low - 0.5, self.high + 0.5
-        else:
-            low, high = self.low, self.high
         if self.log:
-            low = max(low, self.low / 2)
-            number = low * (high / low) ** position
+            number = float(f"{self.low * (self.high / self.low) ** position:.3g}")
         else:
-            number = low + position * (high - low)
-        if self.integer:
-            return min(int(self.high), max(int(self.low), round(number)))
-        # Three significant digits: of the value itself, or of the range's width.
-        digits = 2 - math.floor(math.log10(self.high - self.low))
-        rounded = float(f"{number:.3g}") if self.log else round(number, digits)
-        return min(self.high, max(self.low, rounded))
+            width = self.high - self.low
+            number = round(self.low + position * width, 2 - math.floor(math.log10(width)))
+        return min(self.high, max(self.low, number))
 
 
 class Search(Section):
-    """Tunes the settings of each row before it is compared: every row gets the same number of trials.
+    """Tunes the settings of each row before it is compared: every row gets the same number of trials."""
 
-    Attributes:
-        ranges: The ranges to search, by key as for ``--set``.
-        trials: The maximum number of trials per row; the first is the row unchanged. If all ranges are lists with fewer
-            combinations than this, each combination is tried once.
-        seeds: Number of seeds of each trial.
-        validation: Number of training images held out to score trials, see ``dataset.validation``.
-        overrides: Changes to every trial, such as a shorter run.
-    """
-
-    ranges: Annotated[dict[str, Range], Field(min_length=1)]
-    trials: Annotated[int, Field(ge=2, le=4096)] = 16
-    seeds: Annotated[int, Field(ge=1, le=100)] = 1
-    validation: Annotated[int, Field(ge=2, le=10**9)] = 5000
-    overrides: Overrides = ()
+    ranges: Annotated[dict[str, Range], Field(min_length=1)]  # by key as for ``--set``
+    trials: Annotated[int, Field(ge=2, le=4096)] = 16  # at most, per row; the first is the row unchanged
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1  # of each trial
+    validation: Annotated[int, Field(ge=2, le=10**9)] = 5000  # training images held out, see ``dataset.validation``
+    overrides: Overrides = ()  # changes to every trial, such as a shorter run
 
     def settings(self) -> list[tuple[str, ...]]:
         """The overrides of each trial: the same list on every machine, however many workers share it.
@@ -281,64 +203,30 @@ _END = "...\n"
 """The marker that YAML writes after a document that is a single value."""
 
 
-class Quick(Section):
-    """A small version of the study, to check that it works: ``--quick``. It trains in the first setting only.
-
-    Attributes:
-        overrides: Changes to every run.
-        seeds: Number of seeds of every row.
-        trials: Number of trials of a search.
-    """
-
-    overrides: Overrides = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
-    seeds: Annotated[int, Field(ge=2, le=100)] = 2
-    trials: Annotated[int, Field(ge=2, le=100)] = 2
-
-
 class Study(Section):
-    """The contents of a study's file.
+    """The contents of a study's file."""
 
-    Attributes:
-        name: The file's name without its suffix.
-        question: One line, ending with a question mark.
-        paper: The paper that the question comes from, or None.
-        baseline: The registered recipe of the baseline, and of variants that do not name one.
-        overrides: Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's
-            for that setting.
-        baseline_overrides: Changes to the baseline's own row, and to ``tuned`` in a study without variants. No variant
-            inherits them.
-        settings: The settings in which every row is trained: overrides, by name. If empty, rows are trained unchanged.
-        variants: The other rows, by name.
-        seeds: Number of seeds of each variant.
-        baseline_seeds: Number of seeds of the baseline, which every variant is compared with; twice ``seeds`` by
-            default.
-        precision: Precision of every run, unless its row or setting sets another; fixed so that all workers train the
-            same runs.
-        threads: CPU threads of every run, for the same reason.
-        measures: The measures; the first decides a search.
-        claims: The claims to test.
-        notes: What readers of the results need to know, in one or two sentences each.
-        search: Tunes the rows first.
-        quick: What ``--quick`` changes.
-    """
-
-    name: str
-    question: Question
-    paper: Paper | None = None
-    baseline: str
+    name: str  # the file's, without its suffix
+    question: Annotated[str, Field(min_length=1, max_length=200)]
+    paper: Paper | None = None  # that the question comes from
+    baseline: str  # the registered recipe of the baseline, and of variants that do not name one
     overrides: Overrides = ()
+    """Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's for that
+    setting."""
     baseline_overrides: Overrides = ()
-    settings: dict[Label, Overrides] = Field(default_factory=dict)
-    variants: dict[Label, Variant] = Field(default_factory=dict)
-    seeds: Annotated[int, Field(ge=2, le=1000)] = 5
+    """Changes to the baseline's own row, and to ``tuned`` in a study without variants. No variant inherits them."""
+    settings: dict[Label, Overrides] = Field(default_factory=dict)  # in which every row is trained, by name
+    variants: dict[Label, Variant] = Field(default_factory=dict)  # the other rows, by name
+    seeds: Annotated[int, Field(ge=2, le=1000)] = 5  # of each variant
     baseline_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Of the baseline, which every variant is compared with; twice ``seeds`` by default."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    threads: Threads = 1
-    measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]
+    """Of every run, unless its row or setting sets another; fixed so that all workers train the same runs."""
+    threads: Threads = 1  # of every run, for the same reason
+    measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]  # the first decides a search
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
-    notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    search: Search | None = None
-    quick: Quick = Field(default_factory=lambda: Quick.model_validate({}))
+    notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()  # what readers of the results need to know
+    search: Search | None = None  # tunes the rows first
     _source: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
@@ -381,49 +269,36 @@ class Study(Section):
 
     def scaled_down(self) -> Study:
         """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
-        short = self.quick.overrides
         first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}
         search = self.search and self.search.model_copy(
-            update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
+            update={"trials": 2, "seeds": 1, "overrides": (*self.search.overrides, *QUICK)}
         )
         variants = {
             row: variant.model_copy(
-                update={"settings": {name: (*variant.settings.get(name, ()), *short) for name in first}, "search": ()}
+                update={"settings": {name: (*variant.settings.get(name, ()), *QUICK) for name in first}, "search": ()}
             )
             for row, variant in self.variants.items()
         }
         return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
-                "settings": {name: (*changes, *short) for name, changes in first.items()},
+                "settings": {name: (*changes, *QUICK) for name, changes in first.items()},
                 "variants": variants,
                 "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
-                "seeds": self.quick.seeds,
-                "baseline_seeds": self.quick.seeds,
+                "seeds": 2,
+                "baseline_seeds": 2,
                 "search": search,
             }
         )
 
     def measure(self, name: str) -> Measure:
-        """The measure with this name.
+        """The measure with this name, which must exist."""
+        return next(measure for measure in self.measures if measure.name == name)
 
-        Raises:
-            GanzooError: No measure has that name.
-        """
-        for measure in self.measures:
-            if measure.name == name:
-                return measure
-        raise unknown("measure", name, [measure.name for measure in self.measures])
-
-    def cells(self, zoo: Zoo, found: Mapping[tuple[str, str], Sequence[str]] | None = None) -> list[Cell]:
+    def cells(self, zoo: Zoo, found: Mapping[Place, Sequence[str]] | None = None) -> list[Cell]:
         """The cells to train and compare, one for each row in each setting.
 
-        Args:
-            zoo: Where names are looked up.
-            found: The overrides that a search found, by row and setting; other rows stay unchanged.
-
-        Raises:
-            GanzooError: A recipe is unknown, or refused with its overrides.
+        ``found`` holds the overrides that a search found, by row and setting; other rows stay unchanged.
         """
         return [
             Cell(row, setting, self._jobs(row, setting, (found or {}).get((row, setting), ()), zoo))
@@ -431,7 +306,7 @@ class Study(Section):
             for row in self.rows
         ]
 
-    def trials(self, zoo: Zoo) -> list[Trial]:
+    def trials(self, zoo: Zoo) -> list[Cell]:
         """All trials of the search; empty if the study has none."""
         if self.search is None:
             return []
@@ -449,44 +324,36 @@ class Study(Section):
                             replace(job, title=f"{job.title}, {shown}")
                             for job in self._jobs(row, setting, changed, zoo, trials=search.seeds)
                         )
-                        trials.append(Trial(row, setting, number, changes, jobs))
+                        trials.append(Cell(row, setting, jobs, number, changes))
         return trials
 
     def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
         """Refuse a measure whose extractor does not fit a row's images; to be called before anything is trained.
 
         A run would only leave such a score out. A dataset is loaded only if its name does not tell that they fit.
-
-        Args:
-            zoo: Where names are looked up.
-            data_dir: Where dataset files are.
-
-        Raises:
-            GanzooError: A measure's extractor does not accept a row's images or was fitted to another dataset; or the
-                dataset cannot be loaded.
         """
-        known: dict[str, tuple[list[str], str]] = {}
+        known: set[str] = set()
         for cell in self.cells(zoo):
             recipe = cell.jobs[0].recipe
-            section, doubtful = recipe.dataset, []
-            for metric in recipe.evaluate.metrics:
-                extractor = metric.partition("@")[2]
-                if not extractor or getattr(zoo.extractors.get(extractor).factory, "downloads", False):
-                    continue  # a run fails without its weights
-                if section.name not in zoo.extractors.get(extractor).domains:
-                    doubtful.append(metric)
-            if not doubtful:
-                continue
+            section = recipe.dataset
+            extractors = {metric: metric.partition("@")[2] for metric in recipe.evaluate.metrics}
+            entries = {metric: zoo.extractors.get(name) for metric, name in extractors.items() if name}
+            doubtful = [
+                metric
+                for metric, entry in entries.items()
+                # Without downloaded weights, a run fails.
+                if not getattr(entry.factory, "downloads", False) and section.name not in entry.domains
+            ]
             key = f"{section.model_dump_json()} {doubtful} {recipe.evaluate.anyway}"
-            if key not in known:
-                entry = zoo.datasets.get(section.name)
-                dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
-                _, reasons, _ = fitting_metrics(doubtful, zoo, dataset, anyway=recipe.evaluate.anyway)
-                known[key] = reasons, dataset.domain
-            reasons, domain = known[key]
+            if not doubtful or key in known:
+                continue
+            known.add(key)
+            entry = zoo.datasets.get(section.name)
+            dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
+            _, reasons, _ = fitting_metrics(doubtful, zoo, dataset, anyway=recipe.evaluate.anyway)
             if reasons:
-                where = f"row '{cell.row}'" + (f" in '{cell.setting}'" if cell.setting else "")
-                raise GanzooError(f"The study '{self.name}', {where}: {reasons[0]}", how_to_score(domain, zoo))
+                sentence = f"The study '{self.name}', {_place(cell.row, cell.setting)}: {reasons[0]}"
+                raise GanzooError(sentence, how_to_score(dataset.domain, zoo))
 
     def _jobs(
         self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
@@ -498,6 +365,8 @@ class Study(Section):
         overrides = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
+            for change in (*self.overrides, *variant.overrides, *in_setting, *changes):
+                _refuse_lost(change, of_all_rows=change in self.overrides)
             # Which metrics apply depends on the loss, the labels and the dataset, so no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
             recipe = load_recipe(source, zoo, [*overrides, *unscored])
@@ -510,11 +379,15 @@ class Study(Section):
                 )
             first = job_of(source, zoo, [*overrides, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
-            where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
-            raise GanzooError(f"The study '{self.name}', {where}: {error.sentence}", error.remedy) from error
+            sentence = f"The study '{self.name}', {_place(row, setting)}: {error.sentence}"
+            raise GanzooError(sentence, error.remedy) from error
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
         first = replace(first, title=title, pictured=f"{self.name} {row} {setting}".strip())
         return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
+
+
+def _place(row: str, setting: str) -> str:
+    return f"row '{row}'" + (f" in '{setting}'" if setting else "")
 
 
 def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
@@ -532,44 +405,22 @@ def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row in a setting.
-
-    Attributes:
-        row: ``baseline`` or a variant.
-        setting: The setting's name.
-        jobs: Its runs, one for each seed.
-    """
+    """A row in a setting, or a trial of a search for it."""
 
     row: str
     setting: str
-    jobs: tuple[Job, ...]
+    jobs: tuple[Job, ...]  # its runs, one for each seed; those of a trial are scored on the validation images
+    number: int = 0  # of the trial; 0 is the row unchanged
+    changes: tuple[str, ...] = ()  # the trial's overrides
 
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial of a search, for a row in a setting.
-
-    Attributes:
-        row: ``baseline`` or a variant.
-        setting: The setting's name.
-        number: The trial's number; 0 is the row unchanged.
-        changes: Its overrides.
-        jobs: Its runs, scored on the validation images.
-    """
-
-    row: str
-    setting: str
-    number: int
-    changes: tuple[str, ...]
-    jobs: tuple[Job, ...]
+    @property
+    def place(self) -> Place:
+        """Its row and setting."""
+        return self.row, self.setting
 
 
 def load_study(source: str | Path, zoo: Zoo) -> Study:
-    """Read and check a study.
-
-    Args:
-        source: A registered name, or the path of a YAML file.
-        zoo: Where names are looked up.
+    """Read and check a study, given by its registered name or the path of a YAML file.
 
     Raises:
         GanzooError: The study is invalid; the message names the file, the key and the probable intention.
@@ -585,87 +436,63 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     try:
         study = Study.model_validate(named)
     except ValidationError as error:
-        raise _refusal(issues(error, Study, named, filled_in=("name",)), path) from error
+        raise _refusal(strict.issues(error, Study, named, filled_in=("name",)), path) from error
     wrong = [
-        ValidationIssue.of(fault, "measures", index)
+        strict.ValidationIssue.of(fault, "measures", index)
         for index, measure in enumerate(study.measures)
-        if measure.metric != HEADLINE and (fault := wrong_metric(measure.metric, zoo))
+        if (fault := wrong_metric(measure.metric, zoo))
     ]
     wrong += [
-        ValidationIssue(("measures", index), wrong_way)
+        strict.ValidationIssue(("measures", index), wrong_way)
         for index, measure in enumerate(study.measures)
         if (wrong_way := wrong_threshold(measure.metric, measure.below, measure.above, zoo))
     ]
     if wrong:
         raise _refusal(wrong, path)
-    study = _with_headline(study, zoo)
-    for sentence, remedy in itertools.chain(_lost(study), _wrong_names(study, zoo)):
+    for sentence, remedy in _wrong_names(study, zoo):
         raise GanzooError(f"{path}: {sentence}", remedy)
     study._source = Path(source)
     return study
 
 
-def _refusal(problems: Sequence[ValidationIssue], path: Path) -> ValidationFailed:
-    return ValidationFailed(problems, [f"{path}: {issue.sentence('the study')}" for issue in problems])
+def load_studies(names: Iterable[str], zoo: Zoo, *, quick: bool) -> list[Study]:
+    """The named studies, each once, or their small versions."""
+    studies = [load_study(name, zoo) for name in dict.fromkeys(names)]
+    return [study.scaled_down() if quick else study for study in studies]
 
 
-def _with_headline(study: Study, zoo: Zoo) -> Study:
-    """Replace ``headline`` among the measures with the headline metrics of the baseline's dataset."""
-    if all(measure.metric != HEADLINE for measure in study.measures):
-        return study
-    first = study.settings.get(study.setting_names[0], ())
-    overrides = [*study.overrides, *study.baseline_overrides, *first]
-    dataset = load_recipe(study.baseline, zoo, overrides).dataset.name
-    headlines = [Measure.model_validate(name) for name in headline(dataset, zoo)]
-    measures = dict.fromkeys(
-        one for measure in study.measures for one in (headlines if measure.metric == HEADLINE else [measure])
-    )
-    return study.model_copy(update={"measures": tuple(measures)})
+def _refusal(problems: Sequence[strict.ValidationIssue], path: Path) -> strict.ValidationFailed:
+    return strict.ValidationFailed(problems, [f"{path}: {issue.sentence('the study')}" for issue in problems])
 
 
-PINNED: Mapping[str, str] = {"precision": "precision", "threads": "threads", "seed": "seeds"}
-"""Keys of ``train`` that a study sets itself, each with the study's own key."""
+OWN: Mapping[tuple[str, str], str] = {
+    ("train", "precision"): "precision",
+    ("train", "threads"): "threads",
+    ("train", "seed"): "seeds",
+    ("evaluate", "metrics"): "measures",
+}
+"""Keys of a recipe that a study sets itself, each with the study's own key."""
 
 
-def _lost(study: Study) -> Iterator[tuple[str, str]]:
-    """The overrides that the study would silently replace, each as a sentence and a remedy.
+def _refuse_lost(change: str, *, of_all_rows: bool) -> None:
+    """Refuse an override that the study would silently replace.
 
-    Those of a row or a setting are applied after the study's precision and threads; the seed is applied last.
+    Those of a row or a setting are applied after the study's precision and threads; seed and metrics are applied last.
     """
-    places: dict[str, Overrides] = {"baseline_overrides": study.baseline_overrides}
-    places |= {f"settings.{name}": changes for name, changes in study.settings.items()}
-    for row, variant in study.variants.items():
-        places[f"variants.{row}"] = variant.overrides
-        places |= {f"variants.{row}.settings.{name}": changes for name, changes in variant.settings.items()}
-        places[f"variants.{row}.search"] = variant.search
-    if study.search is not None:
-        places["search.ranges"] = tuple(f"{key}=0" for key in study.search.ranges)
-        places["search.overrides"] = study.search.overrides
-    places["quick.overrides"] = study.quick.overrides
-    for place, changes in (("overrides", study.overrides), *places.items()):
-        for change in changes:
-            with suppress(GanzooError):
-                if Override.parse(change).path[0] == "trackers":
-                    yield f"{place} sets trackers, which only a recipe or a command may name.", "Leave them out."
-        for key in itertools.chain.from_iterable(_keys("evaluate", change) for change in changes):
-            if key == "metrics":
-                yield f"{place} sets evaluate.metrics, which would be lost.", "Use the study's key 'measures'."
-        for key in itertools.chain.from_iterable(_keys("train", change) for change in changes):
-            if key in PINNED and (key == "seed" or place == "overrides"):
-                yield f"{place} sets train.{key}, which would be lost.", f"Use the study's key '{PINNED[key]}'."
-
-
-def _keys(section: str, change: str) -> Iterator[str]:
-    """The keys of a section that an override sets; none if it is malformed, since it is refused with its row."""
-    with suppress(GanzooError):
-        override = Override.parse(change)
-        first, *below = override.path
-        if first == section:
-            yield from below[:1] or (override.value if isinstance(override.value, dict) else ())
+    override = Override.parse(change)
+    section, *below = override.path
+    if section == "trackers":
+        raise GanzooError(f"'{change}' names trackers, which only a recipe or a command may do.", "Leave it out.")
+    for key in below[:1] or (override.value if isinstance(override.value, dict) else ()):
+        own = OWN.get((section, key))
+        if own in ("seeds", "measures") or (own is not None and of_all_rows):
+            raise GanzooError(f"'{change}' would be lost.", f"Use the study's key '{own}'.")
 
 
 def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
-    """Errors in the names in a study, each as a sentence and a remedy."""
+    """What is wrong with the question and the names in a study, each as a sentence and a remedy."""
+    if "\n" in study.question or not study.question.endswith("?"):
+        yield "question must be one line that ends with a question mark.", ""
     names = [measure.name for measure in study.measures]
     if len(set(names)) < len(names):
         yield "two measures have the same name.", "Give one of them another 'name'."
@@ -688,16 +515,13 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
                 yield f"{where}.{key} is '{row}', but there is no such row.", nearest(row, study.rows)
         if claim.better == claim.than and claim.than_on in (None, claim.on):
             yield f"{where} compares '{claim.better}' with itself.", ""
-        for key, measure_name in (("on", claim.on), ("than_on", claim.than_on)):
-            if measure_name is None:
-                continue
+        for key, measure_name in (("on", claim.on), ("than_on", claim.than_on or claim.on)):
             if measure_name not in names:
                 yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
             elif study.measure(measure_name).better(zoo) == "neither":
                 yield f"{where}.{key} is '{measure_name}', for which neither higher nor lower is better.", ""
-        if claim.than_on in names and claim.on in names:
-            one, other = study.measure(claim.on), study.measure(claim.than_on)
-            if (one.better(zoo), one.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
-                yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of number.", ""
+        one, other = study.measure(claim.on), study.measure(claim.than_on or claim.on)
+        if (one.better(zoo), one.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
+            yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of number.", ""
         if claim.at is not None and claim.at not in study.settings:
             yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)

@@ -59,84 +59,53 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The scores behind a claim.
-
-    Attributes:
-        better: Logarithms of the scores of the row that should be better, one for each seed, or for each setting;
-            larger is better.
-        than: The same, of the row that it should beat.
-        better_failed: Number of runs of the first row without a score: they diverged or never reached the threshold.
-        than_failed: The same, of the second row.
-        runs: Number of runs of the first row and of the second, failed ones included.
-        better_rounding: A lower bound on the standard deviation of the first row's logarithms: the noise that its
-            measure rounds away.
-        than_rounding: The same, of the second row.
-        at_least: Whether a score at its measure's limit, such as 0, was replaced by one with a logarithm, so that the
-            effect is a lower bound.
-        paired: Whether scores come in pairs: two scores of one run, or two rows in one setting.
-        of: Whether there is one score for each seed or for each setting.
-        trouble: Why the scores cannot be compared, in a sentence; empty if they can.
-        waits: Which runs or scores are still missing, in a sentence; empty if none are.
-    """
+    """The scores behind a claim."""
 
     better: Sequence[float]
-    than: Sequence[float]
-    better_failed: int = 0
-    than_failed: int = 0
-    runs: tuple[int, int] = (0, 0)
-    better_rounding: float = 0.0
-    than_rounding: float = 0.0
+    """Logarithms of the scores of the row that should be better, one for each seed, or for each setting; larger is
+    better."""
+    than: Sequence[float]  # the same, of the row that it should beat
+    failed: Sequence[int] = (0, 0)  # runs of both rows without a score: they diverged or never reached the threshold
+    runs: Sequence[int] = (0, 0)  # number of runs of both rows, failed ones included
+    rounding: Sequence[float] = (0.0, 0.0)
+    """Lower bounds on the standard deviations of both rows' logarithms: the noise that their measures round away."""
     at_least: bool = False
-    paired: bool = False
+    """Whether a score at its measure's limit, such as 0, was replaced by one with a logarithm, so that the effect is a
+    lower bound."""
+    paired: bool = False  # whether scores come in pairs: two scores of one run, or two rows in one setting
     of: Literal["seeds", "settings"] = "seeds"
-    trouble: str = ""
-    waits: str = ""
+    trouble: str = ""  # why the scores cannot be compared, in a sentence; empty if they can
+    waits: str = ""  # which runs or scores are still missing, in a sentence; empty if none are
 
     @property
-    def flatters_better(self) -> bool:
-        """Whether the first row's scores look better than they should, because failed runs are missing from them.
+    def flatters(self) -> tuple[bool, bool]:
+        """Whether each row's scores look better than they should, because failed runs are missing from them.
 
-        In pairs, failures count only if they are a larger share of the first row's runs than of the second's:
-        otherwise, failing less often is one way in which the first row is better.
+        In pairs, failures count only if they are a larger share of the row's runs than of the other's: otherwise,
+        failing less often is one way in which the row is better.
         """
-        ours, theirs = self._shares
-        return self.better_failed > 0 and not (self.paired and ours <= theirs)
-
-    @property
-    def flatters_than(self) -> bool:
-        """The same, of the second row."""
-        ours, theirs = self._shares
-        return self.than_failed > 0 and not (self.paired and theirs <= ours)
-
-    @property
-    def _shares(self) -> tuple[float, float]:
-        ours, theirs = self.runs
-        return self.better_failed / max(1, ours), self.than_failed / max(1, theirs)
+        ours, theirs = (failed / max(1, runs) for failed, runs in zip(self.failed, self.runs, strict=True))
+        return (
+            self.failed[0] > 0 and not (self.paired and ours <= theirs),
+            self.failed[1] > 0 and not (self.paired and theirs <= ours),
+        )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a claim.
-
-    Attributes:
-        outcome: The outcome.
-        why: The reason, in a sentence for the reader.
-        effect: How many times better the first row is than the second; None if scores are missing or cannot be
-            compared, or a row has fewer than two.
-        interval: Its 95% confidence interval, not corrected for other claims; None if nothing was tested.
-        p: P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large
-            as ``SMALLEST`` if the claim does not hold, otherwise no effect.
-        seeds: Number of scores of the first row and of the second, one for each seed or each setting.
-        at_least: Whether the effect is a lower bound, see ``Comparison``.
-    """
+    """The outcome of a claim."""
 
     outcome: Outcome
-    why: str
+    why: str  # the reason, in a sentence for the reader
     effect: float | None = None
-    interval: tuple[float, float] | None = None
+    """How many times better the first row is than the second; None if scores are missing or cannot be compared, or a
+    row has fewer than two."""
+    interval: tuple[float, float] | None = None  # 95%, not corrected for other claims; None if nothing was tested
     p: float | None = None
-    seeds: tuple[int, int] = (0, 0)
-    at_least: bool = False
+    """P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large as
+    ``SMALLEST`` if the claim does not hold, otherwise no effect."""
+    seeds: tuple[int, int] = (0, 0)  # number of scores of both rows, one for each seed or each setting
+    at_least: bool = False  # whether the effect is a lower bound, see ``Comparison``
 
 
 @dataclass(frozen=True)
@@ -166,11 +135,7 @@ def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: at a level of 5%, the chance of any wrong rejection with the returned p-values is at most 5%.
-
-    Args:
-        p: The p-value of each test, in any order.
-    """
+    """Holm's correction: at a level of 5%, the chance of any wrong rejection with what it returns is at most 5%."""
     corrected, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
@@ -187,13 +152,11 @@ def _test(comparison: Comparison) -> _Tested | None:
     if comparison.trouble or comparison.waits or min(len(better), len(than)) < 2:
         return None
     effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
-    rounding = comparison.better_rounding, comparison.than_rounding
     if comparison.paired:
-        parts = [max(_variance(better - than), math.hypot(*rounding) ** 2) / len(better)]
+        parts = [max(_variance(better - than), math.hypot(*comparison.rounding) ** 2) / len(better)]
     else:
-        parts = [
-            max(_variance(row), hidden**2) / len(row) for row, hidden in zip((better, than), rounding, strict=True)
-        ]
+        rows = zip((better, than), comparison.rounding, strict=True)
+        parts = [max(_variance(row), hidden**2) / len(row) for row, hidden in rows]
     # If both rows are at the same limit of a measure, the measure cannot tell them apart.
     if sum(parts) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
         return None
@@ -219,7 +182,8 @@ def _variance(logs: NDArray[np.float64]) -> float:
 def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: float, claims: int) -> Verdict:
     low, high = tested.interval
     p, is_clear = p_better, p_better < LEVEL
-    if p_small < LEVEL and high < math.log(SMALLEST) and not (comparison.flatters_than or comparison.at_least):
+    flatters_better, flatters_than = comparison.flatters
+    if p_small < LEVEL and high < math.log(SMALLEST) and not (flatters_than or comparison.at_least):
         outcome, p = Outcome.DOES_NOT_HOLD, p_small
         if not is_clear:
             why = "If it is better, then by less than 10%."
@@ -227,7 +191,7 @@ def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: 
             why = "It is worse, not better."
         else:
             why = "There is an effect, but it is smaller than 10%."
-    elif is_clear and tested.effect > 0 and not comparison.flatters_better:
+    elif is_clear and tested.effect > 0 and not flatters_better:
         noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
         outcome, why = Outcome.HOLDS, f"The difference is larger than the noise {noise}."
         if not (np.ptp(comparison.better) or np.ptp(comparison.than)):
@@ -241,18 +205,19 @@ def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: 
 
 def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: int) -> str:
     if p_better < LEVEL and tested.effect > 0:
-        return f"{_without(comparison.better_failed, ' of the method')}, which the scores of the others do not show."
-    if tested.interval[1] < math.log(SMALLEST) and comparison.flatters_than:
-        return f"{_without(comparison.than_failed, ' of the row it is compared with')}."
-    if tested.interval[1] < math.log(SMALLEST) and comparison.at_least:
+        return f"{_without(comparison.failed[0], ' of the method')}, which the scores of the others do not show."
+    is_small = tested.interval[1] < math.log(SMALLEST)
+    if is_small and comparison.flatters[1]:
+        return f"{_without(comparison.failed[1], ' of the row it is compared with')}."
+    if is_small and comparison.at_least:
         return "The effect is only a lower bound, since a score was at its measure's limit."
     corrected = f"but not after Holm's correction for {claims} claims."
-    if not (comparison.flatters_better or comparison.flatters_than):
+    if not any(comparison.flatters):
         if tested.interval[0] > 0:
             return f"Significantly better on its own, {corrected}"
         if tested.interval[1] < 0:
             return f"Significantly worse on its own, {corrected}"
-        if tested.interval[1] < math.log(SMALLEST):
+        if is_small:
             return f"Significantly less than 10% better on its own, {corrected}"
     noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
     # An effect of this size is significant after the correction, whatever the other claims' p-values are.
@@ -261,8 +226,8 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
         why = f"given the noise {noise}, a measured effect above ×{math.exp(shows):.3g} would have been significant."
     else:
         why = f"the noise {noise} hides the answer."
-    if comparison.better_failed and comparison.of == "seeds":
-        return f"{_without(comparison.better_failed, ' of the method')}, and {why}"
+    if comparison.failed[0] and comparison.of == "seeds":
+        return f"{_without(comparison.failed[0], ' of the method')}, and {why}"
     return why[0].upper() + why[1:]
 
 
@@ -273,7 +238,7 @@ def _untested(comparison: Comparison) -> Verdict:
     if comparison.trouble:
         return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
     if min(seeds) < 2:
-        failed = comparison.better_failed + comparison.than_failed
+        failed = sum(comparison.failed)
         why = f"{_without(failed)}." if failed else f"Each row needs at least two {comparison.of}."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
     # Neither row varies, or all pairs differ by the same amount.

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +34,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import cache_folder
-from ganzoo.errors import STOPPED as STOP_CODES
-from ganzoo.errors import GanzooError
+from ganzoo.errors import STOPPED, GanzooError
 from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import resolve_device
@@ -46,11 +45,20 @@ from ganzoo.runs.start import warn_of_network_trackers
 from ganzoo.training.device import VARIABLES
 from ganzoo.training.signals import STOP_SIGNALS, StopRequests
 from ganzoo_studies.matrix import Job
-from ganzoo_studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
-from ganzoo_studies.weights import keep_weights, kept_weights
+from ganzoo_studies.records import (
+    Ledger,
+    Outcome,
+    RunRecord,
+    ScoredRun,
+    collect,
+    final_picture,
+    keep_weights,
+    kept_run,
+    kept_weights,
+)
 
 logger = logging.getLogger(__name__)
-STOPPED: Final = (*STOP_CODES, *(-number for number in STOP_SIGNALS))
+STOP_CODES: Final = (*STOPPED, *(-number for number in STOP_SIGNALS))
 """Exit codes of a child that was asked to stop."""
 
 
@@ -106,23 +114,13 @@ def _run_json(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The task of one child.
-
-    Attributes:
-        job: The training job.
-        missing: Metrics by which to score its kept weights; empty if it is to be trained.
-    """
+    """The task of one child."""
 
     job: Job
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # metrics by which to score its kept weights; empty if it is to be trained
 
     def command(self, folder: Path, extra: Sequence[str]) -> list[str]:
-        """Verb, folder and arguments of the child.
-
-        Args:
-            folder: The run folder.
-            extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
-        """
+        """Verb, folder and arguments of the child; ``extra`` are further options."""
         if not self.missing:
             return ["run", str(folder), *extra, "--", *self.job.arguments]
         metrics = [word for name in self.missing for word in ("--metric", name)]
@@ -135,43 +133,26 @@ class Task:
 class Child:
     """A running task, in its own process and process group: its exit ends no other process; Ctrl-C does not reach it.
 
-    Args:
-        task: What to do.
-        folder: The run folder, new or existing.
-        claim: The claim on the run, held until ``release``.
-        threads: CPU threads; None leaves them to torch.
-        extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
-        gpu: The only GPU that it sees; None leaves it all GPUs.
+    ``locks`` are held until it has been recorded: the claim on the run, and on a GPU.
     """
 
     def __init__(
-        self,
-        task: Task,
-        folder: Path,
-        *,
-        claim: FileLock,
-        threads: int | None,
-        extra: Sequence[str] = (),
-        gpu: Gpu | None = None,
+        self, task: Task, folder: Path, *, locks: Sequence[FileLock], extra: Sequence[str], variables: Mapping[str, str]
     ) -> None:
         self.task = task
         self.folder = folder
-        self._claim = claim
-        self._gpu = gpu
+        self.locks = locks
         self._log = log_of(folder, scoring=bool(task.missing))
         self._started_at = time.monotonic()
         self._stop_requested = False
         folder.parent.mkdir(parents=True, exist_ok=True)
-        limits = dict.fromkeys(VARIABLES, str(threads)) if threads else {}
-        if gpu is not None:
-            limits["CUDA_VISIBLE_DEVICES"] = gpu.name
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 child_python("ganzoo_studies.worker", *task.command(folder, extra)),
                 stdin=subprocess.PIPE,  # stays open as long as this process lives
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **limits},
+                env={**os.environ, **variables},
                 start_new_session=True,
             )
 
@@ -186,8 +167,7 @@ class Child:
         code = self._process.poll()
         if code is None:
             return None
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._process.communicate()  # closes its standard input
         if code == 0:
             error = None
         elif code == -signal.SIGKILL:
@@ -196,14 +176,8 @@ class Child:
             log = self._log.read_text("utf-8", errors="replace")
             lines = [line.strip() for line in log.splitlines() if line.strip()]
             error = lines[-1] if lines else f"The process ended with exit code {code} and no message."
-        stopped = code != 0 and (self._stop_requested or code in STOPPED)
+        stopped = code != 0 and (self._stop_requested or code in STOP_CODES)
         return Outcome(error, time.monotonic() - self._started_at, stopped)
-
-    def release(self) -> None:
-        """Give up its claim and its GPU."""
-        self._claim.release()
-        if self._gpu is not None:
-            self._gpu.release()
 
     @property
     def images(self) -> int:
@@ -228,37 +202,14 @@ WAIT_SECONDS: Final = 1.0
 """Seconds between checks on what other workers have claimed."""
 
 
-@dataclass
-class Gpu:
-    """A GPU that one child uses and, if possible, no other worker's child on this machine.
-
-    Attributes:
-        name: Its name in ``CUDA_VISIBLE_DEVICES``.
-        held: Its lock; None if all GPUs were taken, and it is shared.
-    """
-
-    name: str
-    held: FileLock | None
-
-    @classmethod
-    def free(cls, names: Sequence[str], folder: Path) -> Gpu:
-        """The first GPU that no other worker uses; a random one if all are in use.
-
-        Args:
-            names: Names of this machine's GPUs.
-            folder: Folder of the locks of this machine's workers.
-        """
-        for name in names:
-            lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
-            with suppress(Timeout):
-                lock.acquire()
-                return cls(name, lock)
-        return cls(random.choice(names), None)  # noqa: S311 - only to spread the load
-
-    def release(self) -> None:
-        """Release the lock, so that others may use the GPU."""
-        if self.held is not None:
-            self.held.release()
+def free_gpu(names: Sequence[str], folder: Path) -> tuple[str, list[FileLock]]:
+    """The first GPU that no other worker here uses, with its lock; a random one, without, if all are in use."""
+    for name in names:
+        lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
+        with suppress(Timeout):
+            lock.acquire()
+            return name, [lock]
+    return random.choice(names), []  # noqa: S311 - only to spread the load
 
 
 def visible_gpus() -> list[str]:
@@ -281,7 +232,7 @@ class Watcher:
         """A job in training has shown this many images."""
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
-        """A job's training ended or failed; ``run`` is None if it was stopped and has saved."""
+        """A job's training ended, its missing scores were added, or it failed; None if it was stopped and has saved."""
 
     def waits(self, jobs: int) -> None:
         """Nothing is left to do here; other workers are doing this many jobs."""
@@ -289,58 +240,34 @@ class Watcher:
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Another worker has recorded a job that was also queued here."""
 
-    def scored(self, job: Job, run: ScoredRun) -> None:
-        """The kept weights of a job were scored by the metrics that were missing."""
-
     def unscored(self, job: Job, reason: str) -> None:
         """A job's kept weights could not be scored, for the reason given in a sentence."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to work through a matrix.
+    """How to work through a matrix."""
 
-    Attributes:
-        work: Where run folders go.
-        parallel: Number of simultaneous processes.
-        threads: CPU threads of each process; None leaves them to torch.
-        force: Whether to train runs again that are already recorded.
-        retry: Whether to resume failed runs.
-        extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``, for each job.
-        any_hardware: Whether runs on other hardware also count.
-        weights: Where to keep every run's reported weights, for metrics requested later; None keeps only the run
-            folders.
-    """
-
-    work: Path
-    parallel: int = 1
-    threads: int | None = None
-    force: bool = False
-    retry: bool = False
-    extra: tuple[str, ...] = ()
-    any_hardware: bool = False
+    work: Path  # where run folders go
+    parallel: int = 1  # number of simultaneous processes
+    threads: int | None = None  # CPU threads of each process; None leaves them to torch
+    force: bool = False  # whether to train runs again that are already recorded
+    retry: bool = False  # whether to resume failed runs
+    extra: tuple[str, ...] = ()  # further arguments of ``ganzoo run`` and ``ganzoo eval``, for each job
+    any_hardware: bool = False  # whether runs on other hardware also count
     weights: Path | None = None
+    """Where to keep every run's reported weights, for metrics requested later; None keeps only the run folders."""
 
 
 class Bench:
-    """Works through matrices.
-
-    Args:
-        zoo: Where names are looked up.
-        ledger: Where records go.
-        settings: How to work through them.
-        watcher: Callbacks; None for none.
-
-    Attributes:
-        unscored: Jobs that will not get a missing score: their weights were not kept, or scoring failed.
-    """
+    """Works through matrices."""
 
     def __init__(self, zoo: Zoo, ledger: Ledger, settings: Settings, watcher: Watcher | None = None) -> None:
         self.zoo = zoo
         self.ledger = ledger
         self.settings = settings
         self.watcher = watcher or Watcher()
-        self.unscored: list[Job] = []
+        self.unscored: list[Job] = []  # that will not get a missing score: no weights were kept, or scoring failed
         self._running: list[Child] = []
         self._old: dict[Job, ScoredRun] = {}
         """Earlier runs, which ``force`` or ``retry`` repeat: only later records count for their jobs."""
@@ -352,8 +279,7 @@ class Bench:
 
         Raises:
             GanzooError: A path that would be written is a link.
-            Interrupted: Ctrl-C; the running jobs have saved.
-            Terminated: SIGTERM; the running jobs have saved.
+            Interrupted: Ctrl-C; the running jobs have saved. After SIGTERM, ``Terminated``.
         """
         for job in jobs:
             _refuse_links_beside(job.folder(self.settings.work), self.settings.work)
@@ -368,14 +294,15 @@ class Bench:
                 if self.settings.force or (self.settings.retry and failed):
                     self._old[job] = run
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
-        changed: dict[tuple[str, str], list[str]] = {}
-        for job, run in known.items():
-            for name, now in external_plugins(job.recipe, self.zoo).items():
-                if (then := run.record.plugins.get(name, now)) != now:
-                    changed.setdefault((then, now), []).append(job.label)
-        for (then, now), labels in changed.items():
+        plugins = [
+            (run.record.plugins.get(name, now), now, job.label)
+            for job, run in known.items()
+            for name, now in external_plugins(job.recipe, self.zoo).items()
+        ]
+        for then, now in dict.fromkeys((then, now) for then, now, _ in plugins if then != now):
+            labels = dict.fromkeys(label for *versions, label in plugins if versions == [then, now])
             sentence = "Trained with %s, but %s is installed (--force trains again): %s"
-            logger.warning(sentence, then, now, "; ".join(dict.fromkeys(labels)))
+            logger.warning(sentence, then, now, "; ".join(labels))
         tasks = [Task(job) for job in jobs if job not in known]
         lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
         self.watcher.planned([task.job for task in tasks], list(known.values()), [task.job for task in lacking])
@@ -390,9 +317,8 @@ class Bench:
 
     def _newest_run(self, job: Job) -> ScoredRun | None:
         """The newest record of a job: on this hardware, or on any if that counts or its weights are here."""
-        key = job.digest, job.dataset, job.seed
-        run = self.ledger.find(*key, hardware_in_words(_environment(job.recipe.train.device)))
-        if (run is None or run.record.has_crashed) and (other := self.ledger.find(*key)) is not None:
+        run = self.ledger.find(*job.key, hardware_in_words(_environment(job.recipe.train.device)))
+        if (run is None or run.record.has_crashed) and (other := self.ledger.find(*job.key)) is not None:
             # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
             counts = self.settings.any_hardware and not other.record.has_crashed
             return other if counts or (run is None and self._kept(other.record)) else run
@@ -400,16 +326,20 @@ class Bench:
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
         """The run with the scores that ``ganzoo eval`` has since added to its folders. Also keeps its weights."""
-        if run.record.status != "done":
+        record, weights = run.record, self.settings.weights
+        if record.status != "done":
             return run
         try:
-            if (trained := kept_run(run.record, self.settings.work)) is not None:
+            if (trained := kept_run(record, self.settings.work)) is not None:
                 run = self.ledger.add_scores(run, trained.scores())
-                self._keep(trained, run.record)
-            if (kept := self._kept(run.record)) is not None:
+                if weights is not None and kept_weights(record, weights) is None:
+                    keep_weights(trained, record, weights)
+            if (kept := self._kept(record)) is not None:
                 run = self.ledger.add_scores(run, kept.scores())
-        except GanzooError as error:  # the record is intact, and other jobs are not affected
-            logger.warning("%s", error)
+        except (GanzooError, OSError) as error:  # the record is intact, and other jobs are not affected
+            logger.warning(
+                "%s, seed %s, is recorded, but not all of it was kept: %s", record.recipe, record.seed, error
+            )
         return run
 
     def _kept(self, record: RunRecord) -> RunFolder | None:
@@ -417,16 +347,6 @@ class Bench:
         weights = self.settings.weights
         kept = None if weights is None else kept_weights(record, weights)
         return kept or kept_run(record, self.settings.work)
-
-    def _keep(self, run: RunFolder, record: RunRecord) -> None:
-        """Keep a run's weights, unless they are kept already. A failure is only a warning: the run itself is intact."""
-        weights = self.settings.weights
-        if weights is None or kept_weights(record, weights) is not None:
-            return
-        try:
-            keep_weights(run, record, weights)
-        except (GanzooError, OSError) as error:
-            logger.warning("The weights of %s were not kept in %s: %s", run.path, weights, error)
 
     def _has_weights(self, task: Task, run: ScoredRun) -> bool:
         if (kept := self._kept(run.record)) is not None:
@@ -437,17 +357,14 @@ class Bench:
         remedy = "Train it again with --force, or point --work to the run folders."
         if self.settings.weights is not None:
             remedy = f"Point --weights-dir to where they are; {self.settings.weights} does not have them."
-        self._give_up(
-            task.job,
-            f"Cannot score {names}: the weights were not kept (no such run in {folder}). {remedy}",
-        )
+        self._give_up(task.job, f"Cannot score {names}: the weights were not kept (no such run in {folder}). {remedy}")
         return False
 
     def _give_up(self, job: Job, reason: str) -> None:
         self.unscored.append(job)
         self.watcher.unscored(job, reason)
 
-    def _work(self, tasks: Iterable[Task]) -> dict[Job, ScoredRun]:
+    def _work(self, tasks: Sequence[Task]) -> dict[Job, ScoredRun]:
         """Do the unclaimed tasks, and wait for those that other workers are doing."""
         queue, runs, look_again = list(tasks), dict[Job, ScoredRun](), 0.0
         stopped_any = waiting = False
@@ -455,22 +372,26 @@ class Bench:
             while self._running or (queue and not stop.received):
                 has_room = bool(queue) and len(self._running) < self.settings.parallel
                 if has_room and not stop.received and time.monotonic() > look_again:
-                    self.ledger.refresh()
-                    queue = self._drop_recorded(queue, runs)
-                    if not self._start_one(queue):
+                    if not any(self._start(task, queue, runs) for task in list(queue)):
                         look_again = time.monotonic() + WAIT_SECONDS
-                        if queue and not self._running and not waiting:
+                        if not self._running and not waiting:
                             self.watcher.waits(len(queue))
                             waiting = True
                     continue
                 time.sleep(POLL_SECONDS)
-                if stop.received:
-                    for child in self._running:
+                for child in list(self._running):
+                    if stop.received:
                         child.stop(stop.received)
-                for child, outcome in self._ended():
+                    outcome = child.poll()
+                    if outcome is None:
+                        if not child.task.missing:
+                            self.watcher.advanced(child.task.job, child.images)
+                        continue
+                    self._running.remove(child)
                     stopped_any |= outcome.stopped
                     run = self._finish(child, outcome)
-                    child.release()
+                    for held in child.locks:
+                        held.release()
                     look_again = 0.0
                     if run is None:
                         continue
@@ -483,60 +404,40 @@ class Bench:
                 raise stop.error("Stopped, and saved.", "Resume with the same command.")
         return runs
 
-    def _drop_recorded(self, queue: Iterable[Task], runs: dict[Job, ScoredRun]) -> list[Task]:
-        """The rest of a queue. A run recorded by another worker may still lack a score that is requested here."""
-        left = []
-        for task in queue:
-            run = self._recorded(task.job)
-            missing = _missing(task.job, run) if run is not None else ()
-            if run is None or (missing and (task.missing or self._has_weights(Task(task.job, missing), run))):
-                left.append(Task(task.job, missing))
-            if run is not None:
-                if not missing:
-                    self.watcher.elsewhere(task.job, run)
-                runs[task.job] = run
-        return left
-
-    def _start_one(self, queue: list[Task]) -> bool:
-        """Start the first unclaimed task, and take it off the queue."""
-        settings = self.settings
-        for index, task in enumerate(queue):
-            claim = self.ledger.claim(task.job.digest, task.job.seed)
-            try:
-                claim.acquire()
-            except Timeout:
-                continue
-            self.ledger.refresh()  # it may have been done between the last check and the claim
-            run = self._recorded(task.job)
-            if run is not None and (not task.missing or not _missing(task.job, run)):
-                claim.release()
-                return True  # the next check takes it off the queue
-            del queue[index]
-            folder, old = task.job.folder(settings.work), self._old.get(task.job)
-            if task.missing:
-                if run is not None and (kept := self._kept(run.record)):
-                    folder = kept.path
-            elif settings.force and old is not None and _run_json(folder).get("started") in (None, old.record.started):
-                with lock(folder):  # a run that another --force command has restarted is resumed
-                    shutil.rmtree(folder, ignore_errors=True)
-            gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
-            gpu = Gpu.free(gpus, cache_folder("gpus")) if gpus else None
-            child = Child(task, folder, claim=claim, threads=settings.threads, extra=settings.extra, gpu=gpu)
-            self._running.append(child)
+    def _start(self, task: Task, queue: list[Task], runs: dict[Job, ScoredRun]) -> bool:
+        """Take a task off the queue, and start it unless another worker has recorded it; False if one claims it."""
+        job, settings = task.job, self.settings
+        claim = self.ledger.claim(job.digest, job.seed)
+        try:
+            claim.acquire()
+        except Timeout:
+            return False
+        queue.remove(task)
+        self.ledger.refresh()
+        run, folder, old = self._recorded(job), job.folder(settings.work), self._old.get(job)
+        scoring, task = bool(task.missing), Task(job, () if run is None else _missing(job, run))
+        if run is not None:
+            runs[job] = run
             if not task.missing:
-                self.watcher.began(task.job)
-            return True
-        return False
-
-    def _ended(self) -> Iterator[tuple[Child, Outcome]]:
-        """Poll every child once, and yield those that have ended."""
-        for child in list(self._running):
-            outcome = child.poll()
-            if outcome is not None:
-                self._running.remove(child)
-                yield child, outcome
-            elif not child.task.missing:
-                self.watcher.advanced(child.task.job, child.images)
+                self.watcher.elsewhere(job, run)
+            # A run recorded by another worker may still lack a score that is requested here.
+            if not task.missing or not (scoring or self._has_weights(task, run)):
+                claim.release()
+                return True
+            if (kept := self._kept(run.record)) is not None:
+                folder = kept.path
+        elif settings.force and old is not None and _run_json(folder).get("started") in (None, old.record.started):
+            with lock(folder):  # a run that another --force command has restarted is resumed
+                shutil.rmtree(folder, ignore_errors=True)
+        variables = dict.fromkeys(VARIABLES, str(settings.threads)) if settings.threads else {}
+        locks = [claim]
+        if job.recipe.train.device in ("auto", "cuda") and (gpus := visible_gpus()):
+            variables["CUDA_VISIBLE_DEVICES"], held = free_gpu(gpus, cache_folder("gpus"))
+            locks += held
+        self._running.append(Child(task, folder, locks=locks, extra=settings.extra, variables=variables))
+        if not task.missing:
+            self.watcher.began(job)
+        return True
 
     def _finish(self, child: Child, outcome: Outcome) -> ScoredRun | None:
         """Record what a child did; returns None if it was stopped."""
@@ -549,18 +450,15 @@ class Bench:
                 run = self._up_to_date(known)
             if outcome.error is not None or run is None:
                 self._give_up(job, outcome.error or "Its record was removed in the meantime.")
-            elif left := _missing(job, run):
+                return run
+            if left := _missing(job, run):
                 self._give_up(job, f"No finite score of {', '.join(left)}.")
-            else:
-                self.watcher.scored(job, run)
-            return run
-        if not outcome.stopped:
+                return run
+        elif not outcome.stopped:
             record, scores, trained = collect(
                 job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo
             )
-            run = self.ledger.append(record, scores, final_picture(child.folder), trained)
-            if record.status == "done" and (kept := kept_run(record, self.settings.work)) is not None:
-                self._keep(kept, record)
+            run = self._up_to_date(self.ledger.append(record, scores, final_picture(child.folder), trained))
         self.watcher.ended(job, run)
         return run
 

@@ -1,8 +1,7 @@
 import xml.etree.ElementTree as ET
 
 from ganzoo_reports.templates import Absent
-from ganzoo_studies.pareto import COSTS, front, points_of, quality_against
-from ganzoo_studies.ranking import rankings
+from ganzoo_studies.ranking import COSTS, front, points_of, quality_against, rankings
 
 TIME, FLOPS = COSTS
 

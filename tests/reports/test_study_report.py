@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo_studies.findings import TrialFound
+from ganzoo_studies.findings import CellFound
 from ganzoo_studies.records import Ledger, RunRecord, ScoredRun
-from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, Trial, load_study
+from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
 from ganzoo_studies.study_report import html, index, write_pages
 from ganzoo_studies.verdicts import Outcome, Verdict
 
@@ -88,7 +88,7 @@ def written(made, zoo):
 
     def _written(found, *, judged=True, quick=False):
         verdicts, views = (made.verdicts, made.views) if judged else ((), ())
-        return html(found, verdicts, views, 3, made.path.parent, zoo, quick=quick)
+        return html(replace(made, found=found, verdicts=verdicts, views=views), 3, zoo, quick=quick)
 
     return _written
 
@@ -100,7 +100,7 @@ def unchanged(written, made):
 
 
 def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(written, unchanged, made):
-    lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.cell.row != BASELINE))
+    lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.row != BASELINE))
     assert unchanged.count("the factor by which the baseline varies") == 2
     assert "the factor by which the baseline varies" not in written(lost)
 
@@ -156,7 +156,7 @@ def changed(found, at, **facts):
 
 def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
     waits = [Verdict(Outcome.WAITS, "Waiting for all runs.")] * 3
-    text = html(made.found, waits, [()] * 3, 3, made.path.parent, zoo)
+    text = html(replace(made, verdicts=waits, views=[()] * 3), 3, zoo)
     assert "r1 against baseline on fid@mnist-cnn, few: Waiting for all runs. <span" in text
     assert "r1 against baseline on fid@mnist-cnn, few: 4" in made.path.read_text()
     assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)], zoo)
@@ -194,10 +194,9 @@ def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written
     study = made.found.study
     search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
     study = study.model_copy(update={"search": search, "variants": study.variants if variants else {}, "claims": ()})
-    trial = TrialFound(
-        Trial("hinge" if variants else TUNED, "few", 0, (), made.found.cells[0].cell.jobs[:1]), 5.0, done=True
-    )
-    winners = {(trial.trial.row, "few"): trial}
+    first, *_ = made.found.cells
+    trial = CellFound("hinge" if variants else TUNED, "few", first.jobs[:1], runs={0: first.runs[0]})
+    winners = {trial.place: trial}
     text = written(replace(made.found, study=study, trials=(trial,), winners=winners), judged=False)
     assert f"<p>{row} was tried with 1 setting," in text
     assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text

@@ -16,7 +16,7 @@ from ganzoo.files import read_lines
 from ganzoo_studies.commands import part_of
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
-from ganzoo_studies.worker import Bench, Gpu, Settings, Watcher, visible_gpus
+from ganzoo_studies.worker import Bench, Settings, Task, Watcher, free_gpu, visible_gpus
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -121,13 +121,13 @@ def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkey
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     names = visible_gpus()
     assert names == ["3", "5"]
-    one, two = Gpu.free(names, tmp_path), Gpu.free(names, tmp_path)
-    assert [one.name, two.name] == ["3", "5"]
-    shared = Gpu.free(names, tmp_path)
-    assert shared.name in names
-    assert shared.held is None
-    one.release()
-    assert Gpu.free(names, tmp_path).name == "3"
+    (one, held), (two, _) = free_gpu(names, tmp_path), free_gpu(names, tmp_path)
+    assert [one, two] == ["3", "5"]
+    shared, none = free_gpu(names, tmp_path)
+    assert shared in names
+    assert none == []
+    held[0].release()
+    assert free_gpu(names, tmp_path)[0] == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == []
 
@@ -137,13 +137,12 @@ def test_a_worker_waits_only_for_remaining_jobs(zoo, tmp_path, monkeypatch):
     watcher = Watcher()
     watcher.waits = said.append
     bench = Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work"), watcher)
-    queue = jobs_of(zoo, ["vanilla-ring"])
-    left = iter([queue, []])
-    monkeypatch.setattr(bench, "_drop_recorded", lambda queue, runs: next(left))
-    monkeypatch.setattr(bench, "_start_one", lambda queue: False)
+    (job,) = jobs_of(zoo, ["vanilla-ring"])
+    recorded = iter([False, True])
+    monkeypatch.setattr(bench, "_start", lambda task, queue, runs: next(recorded) and not queue.clear())
     monkeypatch.setattr("ganzoo_studies.worker.WAIT_SECONDS", 0.0)
-    bench._work(queue)
+    bench._work([Task(job)])
     assert said == [1]
-    left = iter([[]])  # another worker has recorded it before the first look
-    bench._work(queue)
+    recorded = iter([True])  # by another worker, before the first look
+    bench._work([Task(job)])
     assert said == [1]

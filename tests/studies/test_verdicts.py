@@ -113,7 +113,7 @@ def test_the_effect_that_would_have_shown_is_just_large_enough():
 def test_over_settings_failures_count_against_the_row_that_lost_the_larger_share(runs, outcome):
     than = (0.0, 1.0, 2.0, 3.0, 4.0)
     better = tuple(a + b for a, b in zip(than, logs(0.5, 5, 1), strict=True))
-    rest = {"better_failed": 2, "than_failed": 3, "runs": runs, "paired": True, "of": "settings"}
+    rest = {"failed": (2, 3), "runs": runs, "paired": True, "of": "settings"}
     assert judge([Comparison(better, than, **rest)])[0].outcome is outcome
 
 
@@ -121,14 +121,14 @@ def test_over_settings_failures_count_against_the_row_that_lost_the_larger_share
     ("comparison", "why"),
     [
         (Comparison((1.0,), logs(0, 10, 2)), "two seeds"),
-        (Comparison((), (), better_failed=3), "3 runs have no score"),
+        (Comparison((), (), failed=(3, 0)), "3 runs have no score"),
         (Comparison((7.0,) * 5, (7.0,) * 5), "All seeds score the same"),
         (Comparison((8.0,) * 5, (7.0,) * 5), "Neither row varies between seeds"),
         (Comparison((7.0,) * 5, (7.0,) * 5, of="settings"), "All settings score the same"),
         (Comparison((1.0, 2.0, 3.0), (0.0, 1.0, 2.0), paired=True), "All pairs differ by the same factor"),
         (Comparison((), (), trouble="No logarithm."), "No logarithm"),
-        (Comparison(logs(1, 5, 1), logs(0, 10, 2), better_failed=1), "1 run of the method has no score"),
-        (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of the row it is compared with have"),
+        (Comparison(logs(1, 5, 1), logs(0, 10, 2), failed=(1, 0)), "1 run of the method has no score"),
+        (Comparison(logs(-1, 5, 1), logs(0, 10, 2), failed=(0, 2)), "2 runs of the row it is compared with have"),
     ],
 )
 def test_if_scores_allow_no_verdict_the_reason_is_given(comparison, why):
@@ -181,14 +181,14 @@ def test_no_row_has_less_noise_than_its_measure_rounds_away():
     (without,) = judge([Comparison(*rows)])
     assert without.outcome is Outcome.CANNOT_TELL
     step = 1 / math.sqrt(12)
-    (found,) = judge([Comparison(*rows, better_rounding=step / 8, than_rounding=step / 4)])
+    (found,) = judge([Comparison(*rows, rounding=(step / 8, step / 4))])
     assert found.outcome is Outcome.HOLDS
     assert found.effect == pytest.approx(2)
     error = step * math.sqrt((1 / 8**2 + 1 / 4**2) / 5)
     assert math.log(found.interval[1] / 2) > stats.norm.ppf(0.975) * error
     # It adds nothing if the seeds differ by more.
     noisy = Comparison(logs(0.5, 5, 1), logs(0, 10, 2))
-    rounded = Comparison(logs(0.5, 5, 1), logs(0, 10, 2), better_rounding=NOISE / 2, than_rounding=NOISE / 2)
+    rounded = Comparison(logs(0.5, 5, 1), logs(0, 10, 2), rounding=(NOISE / 2, NOISE / 2))
     assert judge([noisy]) == judge([rounded])
 
 

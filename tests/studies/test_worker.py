@@ -26,8 +26,15 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo_studies import worker
 from ganzoo_studies.matrix import jobs_of
-from ganzoo_studies.records import Ledger, RunRecord, collect_added_scores, kept_run, read_runs
-from ganzoo_studies.weights import kept_folder, kept_weights
+from ganzoo_studies.records import (
+    Ledger,
+    RunRecord,
+    collect_added_scores,
+    kept_folder,
+    kept_run,
+    kept_weights,
+    read_runs,
+)
 from ganzoo_studies.worker import Bench, Settings, Task, Watcher
 
 TINY = [
