@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ganzoo.api.dataset import Images, to_pil
-from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.files import MADE
-from ganzoo_reports.run_figures import between, chosen_pictures, is_plane
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import TrainedGenerator, Weights
+from ganzoo_reports.run_figures import between, is_plane, opened
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ganzoo.runs.folder import RunFolder
-    from ganzoo.runs.generator import TrainedGenerator, Weights
-
-SUFFIXES = (".gif", ".webp")
+FORMATS: Mapping[str, Mapping[str, Any]] = {
+    ".gif": {"optimize": True, "comment": MADE},
+    ".webp": {"lossless": True, "method": 4, "xmp": MADE.encode()},
+}
+"""By suffix, Pillow's options."""
 MAX_FRAMES = 120
 SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
 """Seconds of a training animation: in total, for one frame at most and at least, and extra for the last frame."""
@@ -43,7 +41,10 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
     Raises:
         GanzooError: The run has fewer than two grids.
     """
-    grids = list(_planes(run)) or list(_grids(run.path / "samples"))
+    grids = list(_planes(run))
+    if not grids:
+        opening = opened(run.path / "samples", MAX_FRAMES)
+        grids = [(int(path.stem), image.convert("L" if image.mode == "L" else "RGB")) for path, image in opening]
     # A grid of another size would be cut off; a run normally has none.
     grids = [(images, picture) for images, picture in grids if picture.size == grids[-1][1].size]
     if len(grids) < 2:
@@ -70,15 +71,6 @@ def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
         yield images, picture
 
 
-def _grids(samples: Path) -> Iterator[tuple[int, Image.Image]]:
-    for path in chosen_pictures(samples, MAX_FRAMES):
-        try:
-            with open_picture(path, ("PNG",)) as picture:
-                yield int(path.stem), picture.convert("L" if picture.mode == "L" else "RGB")
-        except GanzooError:
-            continue  # truncated by a crash
-
-
 def walk(
     generator: TrainedGenerator, weights: Weights | None = None, *, seed: int = 0
 ) -> tuple[list[Image.Image], list[float]]:
@@ -101,20 +93,17 @@ def walk(
     if not isinstance(spec.modality, Images):
         raise GanzooError(f"A walk shows images, but this run draws {spec.modality}.", "Leave --walk out.")
     columns = min(spec.classes, MAX_COLUMNS) or COLUMNS
-    n = ROWS * columns
     random = torch.Generator().manual_seed(seed)
-    stops = spec.prior.sample(STOPS * n, random, torch.device("cpu")).view(STOPS, n, -1)
+    stops = spec.prior.sample(STOPS * ROWS * columns, random, torch.device("cpu")).view(STOPS, ROWS * columns, -1)
     ways = [
         torch.stack([between(spec.prior, a, b, STEPS + 1)[:-1] for a, b in zip(start, end, strict=True)], 1)
         for start, end in zip(stops, stops.roll(-1, 0), strict=True)
     ]
-    codes = torch.cat(ways)
     labels = torch.arange(columns).repeat(ROWS) if spec.classes else None
-    names = generator.class_names[:columns] if spec.classes else ()
     frames = []
-    for moment in codes:
+    for moment in torch.cat(ways):
         grid = spec.modality.picture(generator.decode(moment, labels, weights), columns)
-        frames.append(_headed(_enlarged(to_pil(grid)), names))
+        frames.append(_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]))
     return frames, [STEP_SECONDS] * len(frames)
 
 
@@ -124,16 +113,11 @@ def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str
     Args:
         frames: At least one, grey or RGB.
         seconds: How long each is shown.
-        suffix: One of ``SUFFIXES``.
+        suffix: One of ``FORMATS``.
     """
-    buffer = BytesIO()
-    times = [round(1000 * one) for one in seconds]
+    buffer, times = BytesIO(), [round(1000 * one) for one in seconds]
     first, *rest = frames
-    common: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": times, "loop": 0}
-    if suffix == ".gif":
-        first.save(buffer, "GIF", optimize=True, comment=MADE, **common)
-    else:
-        first.save(buffer, "WEBP", lossless=True, method=4, xmp=MADE.encode(), **common)
+    first.save(buffer, suffix[1:], save_all=True, append_images=rest, duration=times, loop=0, **FORMATS[suffix])
     return buffer.getvalue()
 
 
@@ -160,8 +144,7 @@ def _headed(picture: Image.Image, names: Sequence[str]) -> Image.Image:
     canvas.paste(picture, (0, STRIP))
     draw, font, width = ImageDraw.Draw(canvas), ImageFont.load_default(14), picture.width / len(names)
     for index, name in enumerate(names):
-        shown = name
-        while len(shown) > 1 and draw.textlength(shown, font) > width - 4:
-            shown = shown[:-1]
-        draw.text(((index + 0.5) * width, STRIP / 2), shown, fill=INK, font=font, anchor="mm")
+        while len(name) > 1 and draw.textlength(name, font) > width - 4:
+            name = name[:-1]
+        draw.text(((index + 0.5) * width, STRIP / 2), name, fill=INK, font=font, anchor="mm")
     return canvas

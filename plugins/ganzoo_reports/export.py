@@ -1,26 +1,39 @@
-"""``ganzoo export``: a trained generator as ONNX, or as one HTML page that draws samples offline."""
+"""``ganzoo export``: a trained generator as ONNX, as one HTML page that draws samples offline, or as a pretrained one.
+
+A pretrained generator consists of two files that a plugin can register: weights and their card (docs/pretrained.md).
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import shlex
 import warnings
+from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from markupsafe import Markup
+from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import Images
+from ganzoo.api.objective import Objective
+from ganzoo.config.identity import DESCRIPTIVE, training_digest
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, RunError, foreign_code, visible, writing
-from ganzoo.files import MADE, write_atomically
+from ganzoo.evaluation.protocol import identity
+from ganzoo.files import MADE, begins_like, refuse_to_overwrite, without_folders, write_atomically
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import NAME
+from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
+from ganzoo.runs.provenance import in_words, now
 from ganzoo_reports.templates import page
-
-if TYPE_CHECKING:
-    from ganzoo.api.objective import Objective
-    from ganzoo.runs.generator import TrainedGenerator, Weights
 
 TOLERANCE = 1e-5
 """Largest allowed difference between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
@@ -173,3 +186,123 @@ def export(generator: TrainedGenerator, out: Path, weights: Weights | None = Non
     with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, content)
     return len(content)
+
+
+CARD = 1
+"""The schema of cards."""
+COMPARED = 64
+"""Samples drawn with original and with half-precision weights, to compare them."""
+RECORDED = (
+    "recipe",
+    "seed",
+    "started",
+    "shape",
+    "modality",
+    "modality_options",
+    "classes",
+    "class_names",
+    "columns",
+    "parameters",
+)
+"""The keys of run.json that a card repeats."""
+SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
+
+
+def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
+    """Write ``NAME.safetensors`` and its card ``NAME.json``.
+
+    Args:
+        generator: A run's generator.
+        out: The path of ``NAME.safetensors``.
+        zoo: Where the run's recipe is looked up, for the command that repeats it.
+        weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
+
+    Returns:
+        The card.
+
+    Raises:
+        GanzooError: The name cannot be registered, the run has no such weights, or the card would replace another file.
+    """
+    if not NAME.fullmatch(out.stem):
+        raise GanzooError(
+            f"'{out.stem}' cannot be the name of a pretrained generator.",
+            "Use lower-case words and digits, joined by hyphens.",
+        )
+    file = out.with_suffix(".json")
+    ours = begins_like(file, '"schema": ', '"weights": {', '"samples_compared": ')
+    refuse_to_overwrite(file, ours=ours, command="export", remedy="Give another --out, or move that file away.")
+    kind = weights or generator.weights[0]
+    kept = {
+        name: _halved(tensor)
+        for role in generator.assembly.objective.samples_with
+        for name, tensor in generator.checkpoint.tensors.items()
+        if name.startswith(f"{PREFIXES[kind]}.{role}.")
+    }
+    drawn = generator.sample(COMPARED, weights=kind).float()
+    halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
+    apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
+    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()}, {"made": MADE})
+    run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
+    scores = {
+        (score["metric"], identity(score["protocol"])): {
+            key: without_folders(score[key]) for key in SCORED if key in score
+        }
+        for score in run.scores()
+        if score["images"] == state["images"] and score["weights"] == kind
+    }
+    environment = run.info.get("began_with") or run.info.get("environment")
+    card = {
+        "schema": CARD,
+        "summary": recipe.summary,
+        "paper": recipe.paper,
+        "weights": {
+            "kind": kind,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "numbers": sum(tensor.numel() for tensor in kept.values()),
+            "samples_compared": COMPARED,
+            "largest_difference_of_half_precision": float(apart.max()),
+            "mean_difference_of_half_precision": float(apart.mean()),
+        },
+        "training": {
+            "images": state["images"],
+            "seconds": round(float(state.get("seconds", 0.0)), 1),
+            "command": _command(recipe, zoo),
+            "hardware": in_words(environment) if environment else None,
+            "precision": run.info.get("precision"),
+            "engine": run.info.get("engine"),
+            "versions": (environment or {}).get("versions"),
+        },
+        "scores": list(scores.values()),
+        "run": {key: run.info[key] for key in RECORDED if key in run.info},
+        "recipe": without_folders(recipe.plain()),
+        "made": now(),
+    }
+    with writing(f"Could not write {out}", "Give another --out."):
+        write_atomically(out, content)
+        write_atomically(file, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
+    return card
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Matrices in half precision; vectors, such as running variances, take little space and stay unchanged."""
+    if not tensor.is_floating_point() or tensor.dim() < 2 or tensor.abs().max() > torch.finfo(torch.float16).max:
+        return tensor
+    return tensor.half()
+
+
+def _command(recipe: Recipe, zoo: Zoo) -> str:
+    """The command that trains these weights again: from the registered recipe or from the card's recipe."""
+    seed = ("--seed", str(recipe.train.seed))
+    if recipe.name in zoo.recipes:
+        changed = [
+            f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
+            for key, value in differing(load_recipe(recipe.name, zoo).plain(), without_folders(recipe.plain()))
+            if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
+        ]
+        with suppress(GanzooError):  # the registered recipe may no longer accept such a change
+            if training_digest(load_recipe(recipe.name, zoo, changed)) == training_digest(recipe):
+                return shlex.join(
+                    ["ganzoo", "run", recipe.name, *(word for one in changed for word in ("--set", one)), *seed]
+                )
+    return f"ganzoo run FILE.yaml {shlex.join(seed)}, with the recipe of this card as the file"

@@ -22,7 +22,6 @@ from ganzoo.formatting import count, duration, figure, short
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
@@ -100,27 +99,17 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
 
 @dataclass(frozen=True)
 class Absent:
-    """A part that a page cannot show.
+    """A part that a page cannot show."""
 
-    Attributes:
-        why: The reason, in a sentence for the reader.
-    """
-
-    why: str
+    why: str  # the reason, in a sentence for the reader
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside a page.
+    """A picture inside a page."""
 
-    Attributes:
-        uri: ``data:image/png;base64,…``.
-        width: In pixels.
-        height: In pixels.
-    """
-
-    uri: str
-    width: int
+    uri: str  # ``data:image/png;base64,…``
+    width: int  # in pixels
     height: int
 
     @classmethod
@@ -129,13 +118,6 @@ class Picture:
         buffer = BytesIO()
         image.save(buffer, "PNG", optimize=True)
         return cls.encoded(buffer.getvalue(), *image.size)
-
-    @classmethod
-    def of_pixels(cls, pixels: Tensor) -> Picture:
-        """A uint8 picture (c, h, w), grey or RGB."""
-        from ganzoo.api.dataset import to_pil  # imports torch, which pages made from records do not need
-
-        return cls.of(to_pil(pixels))
 
     @classmethod
     def encoded(cls, png: bytes, width: int, height: int) -> Picture:
@@ -163,27 +145,14 @@ def page(
         style: The name of its style sheet.
         package: The package whose folder ``html`` has these files; what it lacks is found in ours.
     """
-    environment = _environment(package)
-    source = "".join(_source(environment, name) for name in scripts)
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    # Both are files of this package.
-    own = {"style": Markup(_source(environment, style)), "script": Markup(source)}  # noqa: S704
-    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
-
-
-def _environment(package: str) -> Environment:
+    loader = ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")])
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= FILTERS
     environment.tests["absent"] = lambda value: isinstance(value, Absent)
-    return environment
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
+    script = "".join(sources[name] for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    own = {"style": Markup(sources[style]), "script": Markup(script)}  # noqa: S704 - files of a package
+    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"

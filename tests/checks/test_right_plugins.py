@@ -345,7 +345,7 @@ class Late(nn.Module):
 
 def test_a_network_may_start_from_zeros_and_from_the_same_values_for_all_labels() -> None:
     entry = checked("generator", Late)
-    for check in (training.labels, training.input_gradients, training.checkpointable, training.odd_shape):
+    for check in (training.uses_inputs, training.reproducible, training.odd_shape):
         run(check, entry)
 
 

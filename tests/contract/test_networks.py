@@ -49,25 +49,15 @@ def test_every_parameter_gets_a_finite_gradient(entry: Any) -> None:
 
 
 @narrow
-def test_gradients_reach_the_input(entry: Any) -> None:
-    checks.input_gradients(entry, load_zoo())
-
-
-@narrow
-def test_a_network_uses_the_labels_it_takes(entry: Any) -> None:
+def test_a_network_uses_its_input_and_the_labels_it_takes(entry: Any) -> None:
     network, _ = checks.build(entry, checks.IMAGES[0], 10)
     assert takes_label(network) == ((entry.kind, entry.name) not in WITHOUT_LABELS)
-    checks.labels(entry, load_zoo())
+    checks.uses_inputs(entry, load_zoo())
 
 
 @narrow
-def test_a_checkpoint_restores_it(entry: Any) -> None:
-    checks.checkpointable(entry, load_zoo())
-
-
-@narrow
-def test_the_same_seed_gives_the_same_weights(entry: Any) -> None:
-    checks.deterministic(entry, load_zoo())
+def test_the_same_seed_and_a_checkpoint_give_the_same_losses(entry: Any) -> None:
+    checks.reproducible(entry, load_zoo())
 
 
 @narrow
