@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -23,6 +23,7 @@ from ganzoo.errors import foreign_code, plugin_line
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.reproducibility import GlobalState, preserved_global_state
+from ganzoo.training.step import PhaseStep
 from ganzoo_plugins.losses.vanilla import NonSaturating
 from ganzoo_plugins.networks import mlp
 
@@ -155,10 +156,12 @@ class Game(nn.Module):
 def toy_game(loss: Any = None, regularizer: Any = None, augmentation: Any = None) -> Game:
     """A conditional game of two perceptrons, always from the same seed."""
     seed(5)
-    generator = mlp.Generator(SPEC, hidden=(16,))
-    discriminator = mlp.Discriminator(SPEC, hidden=(16,), conditioning="none")  # some penalties predict its classes
+    networks = {
+        "generator": mlp.Generator(SPEC, hidden=(16,)),
+        # Without conditioning: some penalties predict its classes.
+        "discriminator": mlp.Discriminator(SPEC, hidden=(16,), conditioning="none"),
+    }
     regularizers = [] if regularizer is None else [regularizer]
-    networks = {"generator": generator, "discriminator": discriminator}
     return Game(AdversarialGame(loss or NonSaturating(), regularizers, augmentation), networks, SPEC)
 
 
@@ -177,23 +180,20 @@ def take_steps(game: Game, steps: int = 2, device: torch.device = CPU) -> Iterat
     Yields:
         Each phase and its losses, after the backward pass and before the optimizer step.
     """
-    networks = game.by_role
     optimizer = torch.optim.Adam(game.networks.parameters(), lr=1e-4)  # leaves alone what has no gradient
     for phase in [*game.objective.phases()] * steps:
         batch = toy_batch(4, game.spec, device)
         optimizer.zero_grad()
         if phase.shares_fakes:  # with their graph, as in a training run
             game.networks.requires_grad_(True)
-            batch = replace(batch, fake=game.objective.fakes(networks, batch))
-        for role, network in networks.items():
-            network.requires_grad_(role in phase.trains)
-        losses = phase.loss(networks, batch)
+            batch = replace(batch, fake=game.objective.fakes(game.by_role, batch))
+        step = PhaseStep(phase, game.networks, (), nullcontext)
+        step.begin()
+        losses = step.loss(batch)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         yield phase, losses
         optimizer.step()
-        if phase.after is not None:
-            with torch.no_grad():
-                phase.after(networks)
+        step.after()
 
 
 @contextmanager
@@ -233,13 +233,16 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
         assert operator not in WAITING, f"{operator.__name__} waits for the device"
         if operator in PUT:
             masks = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool]
-            is_filled = len(masks) == 1 and args[2].numel() == 1  # which would be masked_fill
-            assert not masks or is_filled, "a boolean mask chooses where to write, so shapes depend on values"
+            # One number to write would be masked_fill.
+            assert not masks or (len(masks) == 1 and args[2].numel() == 1), (
+                "a boolean mask chooses where to write, so shapes depend on values"
+            )
         result = function(*args, **(kwargs or {}))
         # Up to torch 2.14, torch.tensor(number, device=...) is seen only where its result is used, which is not fake.
         for leaf in tree_leaves((args, kwargs)):
-            is_number = isinstance(leaf, Tensor) and leaf.device == DEVICE and not isinstance(leaf, FakeTensor)
-            assert not is_number, "a number is copied from the CPU to the device"
+            assert not isinstance(leaf, Tensor) or isinstance(leaf, FakeTensor) or leaf.device != DEVICE, (
+                "a number is copied from the CPU to the device"
+            )
         if operator in COPIES:
             places = {leaf.device.type for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)}
             # Since torch 2.15, torch.tensor(number, device=...) does not copy, but lifts a tensor copied before.

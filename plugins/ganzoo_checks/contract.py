@@ -49,9 +49,7 @@ BASIC = ("valid", "shape", "logits", "penalty")
 def plugin_checks(name: str, zoo: Zoo) -> list[Check]:
     """All checks of a plugin, or of all plugins of a package.
 
-    Args:
-        name: A plugin or a package, as ``ganzoo plugins`` shows it; upper case and underscores do not matter (PEP 503).
-        zoo: All loaded plugins.
+    Both are named as ``ganzoo plugins`` shows them; upper case and underscores do not matter (PEP 503).
 
     Raises:
         GanzooError: The name is unknown.
@@ -158,8 +156,8 @@ def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
             raise
         except GanzooError:  # which says what is missing
             return
-        options, splits = entry.check({}), ("train", "train", "test")
-        train, again, test = (load_part(entry, options, Path(folder), split) for split in splits)
+        splits: tuple[Split, ...] = ("train", "train", "test")
+        train, again, test = (load_part(entry, entry.check({}), Path(folder), split) for split in splits)
     assert torch.equal(train.images, again.images), (
         "returns different samples each time it is built.\nDraw them from a torch.Generator that it seeds itself."
     )
@@ -170,8 +168,9 @@ def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
         "Divide them by the split it is given: scores compare with samples that were never trained on."
     )
     for what in ("modality", "classes", "column_shapes"):
-        is_same = getattr(train, what) == getattr(test, what)
-        assert is_same, f"has different {what} in its test split.\nGive both splits the same."
+        assert getattr(train, what) == getattr(test, what), (
+            f"has different {what} in its test split.\nGive both splits the same."
+        )
 
 
 @check("features", "extractor")
@@ -231,8 +230,7 @@ def score(entry: Entry[Metric], zoo: Zoo) -> None:
     samples, real, train = (_reference(split, n, extractor) for split in ("train", "test", "train"))
     if isinstance(metric, ModelMetric) or metric.obstacle(extractor, real.dataset) is not None:
         return  # the check does not know which model it needs
-    shown = [one.features for one in (samples, real, train)]
-    tensors = [x for one in shown for x in (one.values, one.logits) if x is not None]
+    tensors = [x for one in (samples, real, train) for x in (one.features.values, one.features.logits) if x is not None]
     before = [tensor.clone() for tensor in tensors]
 
     def inputs() -> MetricInputs:

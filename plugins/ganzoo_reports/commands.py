@@ -38,7 +38,7 @@ def report(
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
     from ganzoo.reproducibility import resolve_device
-    from ganzoo_reports.run_report import write_report
+    from ganzoo_reports.run_pages import write_report
 
     path = write_report(run, load_zoo_and_warn(), device=resolve_device(device), draw=draw)
     _announce({"report": str(path)}, f"Saved to {path}", as_json)
@@ -50,7 +50,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Make a page that compares several runs: samples, scores by protocol, curves, settings that differ."""
-    from ganzoo_reports.comparison import write_comparison
+    from ganzoo_reports.run_pages import write_comparison
 
     refuse_missing_folder(out)
     path = write_comparison(runs, out)
@@ -93,10 +93,10 @@ def animate(
     from ganzoo.files import refuse_links, write_atomically
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.generator import load, zoo_name
-    from ganzoo_reports import animation
+    from ganzoo_reports import export as exporting
 
     if out is not None:
-        if out.suffix not in animation.FORMATS:
+        if out.suffix not in exporting.FORMATS:
             raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
         refuse_out(out, "animate", force=force)
     if zoo_name(run) is not None and (out is None or not walk):
@@ -107,11 +107,11 @@ def animate(
             name = "--" + option.replace("_", "-")
             raise GanzooError(f"{name} only applies to a walk through latent space.", "Leave it out, or add --walk.")
     if walk:
-        frames, seconds = animation.walk(load(run, checkpoint=checkpoint, device=device), weights, seed=seed)
+        frames, seconds = exporting.walk(load(run, checkpoint=checkpoint, device=device), weights, seed=seed)
     else:
-        frames, seconds = animation.training(RunFolder.open(run))
+        frames, seconds = exporting.training(RunFolder.open(run))
     target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
-    content = animation.encoded(frames, seconds, target.suffix)
+    content = exporting.encoded(frames, seconds, target.suffix)
     with writing(f"Could not write {target}", "Give another --out."):
         write_atomically(target, content)
     facts = {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
@@ -153,11 +153,8 @@ def export(
         n_bytes = exporting.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
         card = {"card": str(out.with_suffix(".json"))}
         if generator.run.info.get("status") != "done":
-            shown = generator.checkpoint.state["images"]
-            say(
-                f"The run has not ended: these are its weights after {shown:,} images. Export again when it has.",
-                err=True,
-            )
+            age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
+            say(f"The run has not ended: {age}. Export again when it has.", err=True)
     else:
         n_bytes = exporting.export(generator, out, weights)
     beside = f", and its card to {card['card']}" if card else ""

@@ -1,6 +1,7 @@
-"""``ganzoo export``: a trained generator as ONNX, as one HTML page that draws samples offline, or as a pretrained one.
+"""Files made from runs: a trained generator as ONNX, as a page, or as a pretrained one; and animations.
 
-A pretrained generator consists of two files that a plugin can register: weights and their card (docs/pretrained.md).
+A page draws samples offline. A pretrained generator consists of two files that a plugin can register: weights and their
+card (docs/pretrained.md). An animation shows a run's sample grids, or a walk through its latent space.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 import shlex
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -18,10 +20,11 @@ from typing import Any, cast
 
 import torch
 from markupsafe import Markup
+from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from ganzoo.api.dataset import Images
+from ganzoo.api.dataset import Images, to_pil
 from ganzoo.api.objective import Objective
 from ganzoo.config.identity import DESCRIPTIVE, training_digest
 from ganzoo.config.loading import load_recipe
@@ -31,8 +34,10 @@ from ganzoo.evaluation.protocol import identity
 from ganzoo.files import MADE, begins_like, refuse_to_overwrite, without_folders, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
+from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
 from ganzoo.runs.provenance import in_words, now
+from ganzoo_reports.run_figures import between, is_plane, opened
 from ganzoo_reports.templates import page
 
 TOLERANCE = 1e-5
@@ -64,10 +69,6 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
 
     Its inputs are ``z`` (n, latent), float32, and ``label`` (n,), int64, for a conditional recipe; its output is
     ``sample`` (n, *shape) in [-1, 1].
-
-    Args:
-        generator: A run's generator.
-        weights: ``ema`` or ``raw``; None is ``ema`` if the run kept it.
 
     Raises:
         GanzooError: onnx or onnxruntime is not installed, or the generator starts from images.
@@ -149,12 +150,11 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "model": _base64(model),
         "wasm": _base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
-    images = generator.checkpoint.state["images"]
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     context = {
         "name": generator.recipe.name,
         "summary": generator.recipe.summary,
-        "about": f"{kind} weights after {images:,} training images",
+        "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
         "facts": Markup(json.dumps(facts).replace("<", "\\u003c")),  # noqa: S704 - no tag can begin in it
     }
     return page("explorer.html", ("onnxruntime.js", "explorer.js"), context, style="explorer.css")
@@ -188,8 +188,6 @@ def export(generator: TrainedGenerator, out: Path, weights: Weights | None = Non
     return len(content)
 
 
-CARD = 1
-"""The schema of cards."""
 COMPARED = 64
 """Samples drawn with original and with half-precision weights, to compare them."""
 RECORDED = (
@@ -209,16 +207,7 @@ SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
 
 
 def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
-    """Write ``NAME.safetensors`` and its card ``NAME.json``.
-
-    Args:
-        generator: A run's generator.
-        out: The path of ``NAME.safetensors``.
-        zoo: Where the run's recipe is looked up, for the command that repeats it.
-        weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
-
-    Returns:
-        The card.
+    """Write ``NAME.safetensors`` to ``out`` and beside it its card ``NAME.json``, which is returned.
 
     Raises:
         GanzooError: The name cannot be registered, the run has no such weights, or the card would replace another file.
@@ -252,7 +241,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     }
     environment = run.info.get("began_with") or run.info.get("environment")
     card = {
-        "schema": CARD,
+        "schema": 1,
         "summary": recipe.summary,
         "paper": recipe.paper,
         "weights": {
@@ -306,3 +295,124 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
                     ["ganzoo", "run", recipe.name, *(word for one in changed for word in ("--set", one)), *seed]
                 )
     return f"ganzoo run FILE.yaml {shlex.join(seed)}, with the recipe of this card as the file"
+
+
+FORMATS: Mapping[str, Mapping[str, Any]] = {
+    ".gif": {"optimize": True, "comment": MADE},
+    ".webp": {"lossless": True, "method": 4, "xmp": MADE.encode()},
+}
+"""By suffix, Pillow's options."""
+MAX_FRAMES = 120
+SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
+"""Seconds of a training animation: in total, for one frame at most and at least, and extra for the last frame."""
+ROWS, COLUMNS, MAX_COLUMNS = 4, 8, 10
+"""Grid of a walk; a conditional generator has one class in each column."""
+STOPS, STEPS, STEP_SECONDS = 5, 14, 0.06
+"""Random codes on each walk, which ends where it begins; frames from one code to the next, and seconds per frame."""
+SMALL = 480
+"""Pictures are enlarged by an integer factor, to about this width or height."""
+STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
+
+
+def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
+    """A run's sample grids in order, captioned with the images shown so far, and the seconds for which to show each.
+
+    For a run that trains on points in the plane, the frames are those that its report replays.
+
+    Raises:
+        GanzooError: The run has fewer than two grids.
+    """
+    grids = list(_planes(run))
+    if not grids:
+        opening = opened(run.path / "samples", MAX_FRAMES)
+        grids = [(int(path.stem), image.convert("L" if image.mode == "L" else "RGB")) for path, image in opening]
+    # A grid of another size would be cut off; a run normally has none.
+    grids = [(images, picture) for images, picture in grids if picture.size == grids[-1][1].size]
+    if len(grids) < 2:
+        raise GanzooError(
+            f"The run {run.path} has {'only one grid' if grids else 'no grid'} of samples, so nothing moves.",
+            "Set evaluate.every_images to keep a grid at each evaluation, or use --walk.",
+        )
+    last = max(1, grids[-1][0])  # a folder may hold only 0.png and 00.png
+    frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in grids]
+    each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
+    return frames, [each] * (len(frames) - 1) + [each + PAUSE]
+
+
+def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
+    """Samples as dots on black, for the plane [-1, 1] x [-1, 1]."""
+    for images, kept in run.planes():
+        if not is_plane(kept):
+            continue
+        picture = Image.new("L", (SMALL, SMALL))
+        draw = ImageDraw.Draw(picture)
+        for x, y in kept["samples"].float().clamp(-1, 1).tolist():
+            across, down = (x + 1) / 2 * (SMALL - 1), (1 - y) / 2 * (SMALL - 1)
+            draw.ellipse((across - 2, down - 2, across + 2, down + 2), fill=255)
+        yield images, picture
+
+
+def walk(
+    generator: TrainedGenerator, weights: Weights | None = None, *, seed: int = 0
+) -> tuple[list[Image.Image], list[float]]:
+    """Samples that each move through latent space, from code to code and back to the first.
+
+    Between Gaussian codes, the path follows the sphere, see ``run_figures.between``. Returns the frames, and the
+    seconds for which to show each.
+
+    Raises:
+        GanzooError: The generator draws no images.
+    """
+    spec = generator.assembly.spec
+    if not isinstance(spec.modality, Images):
+        raise GanzooError(f"A walk shows images, but this run draws {spec.modality}.", "Leave --walk out.")
+    columns = min(spec.classes, MAX_COLUMNS) or COLUMNS
+    random = torch.Generator().manual_seed(seed)
+    stops = spec.prior.sample(STOPS * ROWS * columns, random, torch.device("cpu")).view(STOPS, ROWS * columns, -1)
+    ways = [
+        torch.stack([between(spec.prior, a, b, STEPS + 1)[:-1] for a, b in zip(start, end, strict=True)], 1)
+        for start, end in zip(stops, stops.roll(-1, 0), strict=True)
+    ]
+    labels = torch.arange(columns).repeat(ROWS) if spec.classes else None
+    frames = []
+    for moment in torch.cat(ways):
+        grid = spec.modality.picture(generator.decode(moment, labels, weights), columns)
+        frames.append(_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]))
+    return frames, [STEP_SECONDS] * len(frames)
+
+
+def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str) -> bytes:
+    """Encode frames of one size, grey or RGB, as an endlessly looping GIF or lossless WebP."""
+    buffer, times = BytesIO(), [round(1000 * one) for one in seconds]
+    first, *rest = frames
+    first.save(buffer, suffix[1:], save_all=True, append_images=rest, duration=times, loop=0, **FORMATS[suffix])
+    return buffer.getvalue()
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    factor = max(1, round(SMALL / max(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _captioned(picture: Image.Image, caption: str, share: float) -> Image.Image:
+    """A picture above a caption and a progress bar that fills a share of its width."""
+    canvas = Image.new("RGB", (picture.width, picture.height + BAR + STRIP))
+    canvas.paste(picture)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, picture.height, max(0, round(share * picture.width) - 1), picture.height + BAR - 1), fill=LINE)
+    draw.text((4, picture.height + BAR + 2), caption, fill=INK, font=ImageFont.load_default(14))
+    return canvas
+
+
+def _headed(picture: Image.Image, names: Sequence[str]) -> Image.Image:
+    """A picture with the names of its columns above it, cut to fit."""
+    if not names:
+        return picture
+    canvas = Image.new("RGB", (picture.width, picture.height + STRIP))
+    canvas.paste(picture, (0, STRIP))
+    draw, font, width = ImageDraw.Draw(canvas), ImageFont.load_default(14), picture.width / len(names)
+    for index, name in enumerate(names):
+        while len(name) > 1 and draw.textlength(name, font) > width - 4:
+            name = name[:-1]
+        draw.text(((index + 0.5) * width, STRIP / 2), name, fill=INK, font=font, anchor="mm")
+    return canvas

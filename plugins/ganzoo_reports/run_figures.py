@@ -39,23 +39,13 @@ Shown = dict[str, Any]
 
 
 def plotted(
-    heading: str, note: str, lines: Mapping[str, Sequence[Line]], *, title: str, name: str, y: str, **style: Any
+    heading: str, note: str, lines: Mapping[str, Sequence[Line]], *, name: str, y: str, title: str = "", **style: Any
 ) -> Shown:
-    """A quantity's plots, below its heading: over images, over seconds or both.
-
-    Args:
-        heading: The quantity.
-        note: Text below the heading, or empty.
-        lines: The curves by ``images`` or ``seconds``, at least one each.
-        title: The beginning of the plots' titles.
-        name: The beginning of the plots' names; see ``curves``.
-        y: Label of the vertical axis.
-        style: As for ``curves``.
-    """
+    """A quantity's plots below its heading, from its curves over ``images``, ``seconds`` or both; see ``curves``."""
     pictures = [
         curves(
             some,
-            title=f"{title} over {AXES[along]}",
+            title=f"{title or heading} over {AXES[along]}",
             x=AXES[along],
             y=y,
             name=name if len(lines) == 1 else f"{name}-{along}",
@@ -99,7 +89,7 @@ def loss_plots(events: Records) -> Shown | Absent:
     if not _are_curves(lines["images"]):
         return Absent("Fewer than two losses were logged, so there is no curve.")
     note = "Each point is the mean since the previous log point."
-    return plotted("Losses", note, lines, title="Losses", name="losses", y="loss")
+    return plotted("Losses", note, lines, name="losses", y="loss")
 
 
 def score_plots(records: Records) -> list[Shown]:
@@ -114,11 +104,9 @@ def score_plots(records: Records) -> list[Shown]:
 
 
 def metric_plots(number: int, scores: Mapping[str, Records]) -> Shown:
-    """Curves of one metric and protocol, with real vs real.
+    """Curves of one metric and protocol, from the scores of each by its name, with real vs real.
 
-    Args:
-        number: Distinguishes the metric from the page's others.
-        scores: The scores of each curve, in order, by its name; at least one in all.
+    ``number`` distinguishes the metric from the page's others.
     """
     records = [record for some in scores.values() for record in some]
     metric, floor = MetricKey.of(records[0]), records[-1].get("floor")
@@ -130,7 +118,6 @@ def metric_plots(number: int, scores: Mapping[str, Records]) -> Shown:
         metric.name,
         f"{metric.direction}; {metric.protocol}",
         lines,
-        title=metric.name,
         name=f"score-{number}",
         y=metric.name,
         floor=floor,
@@ -145,12 +132,11 @@ def health_plots(events: Records) -> list[Shown]:
     shares = _lines((event["images"], _shares(event)) for event in watched if "variety" in event)
     plots = []
     if _are_curves(norms):
-        heading, note = "Gradient norms", "For each network, in each phase."
-        log = spread_out(value for line in norms for value in line.y)
-        plots.append(plotted(heading, note, {"images": norms}, title=heading, name="gradient-norms", y="norm", log=log))
+        log, note = spread_out(value for line in norms for value in line.y), "For each network, in each phase."
+        plots.append(plotted("Gradient norms", note, {"images": norms}, name="gradient-norms", y="norm", log=log))
     if _are_curves(shares):
-        heading, note = "Variety of samples", "As a share of the variety of equally many real images: 1 is best."
-        plots.append(plotted(heading, note, {"images": shares}, title=heading, name="variety-of-samples", y="share"))
+        note = "As a share of the variety of equally many real images: 1 is best."
+        plots.append(plotted("Variety of samples", note, {"images": shares}, name="variety-of-samples", y="share"))
     return plots
 
 
@@ -243,13 +229,12 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
             if dataset.labels is not None and 1 < len(dataset.classes) <= MAX_MODES:
                 of_modes = [dataset.images[dataset.labels == mode] for mode in range(len(dataset.classes))]
                 modes = torch.stack([some.flatten(1).mean(0) for some in of_modes if len(some)])
-    losses = loss_lines(events)
     return json.dumps(
         {
             "frames": frames,
             "real": _sixteen_bits(real),
             "modes": _sixteen_bits(modes),
-            "losses": [{"name": one.name, "x": one.x, "y": [round(y, 4) for y in one.y]} for one in losses],
+            "losses": [{"name": one.name, "x": one.x, "y": [round(y, 4) for y in one.y]} for one in loss_lines(events)],
         },
         separators=(",", ":"),
     )
@@ -291,14 +276,8 @@ def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
     Gaussian codes lie near a sphere, so the path follows it (White 2016, Sampling Generative Networks,
     arXiv:1609.04468); for uniform codes it is a straight line. Structured codes keep the categories of ``a``.
 
-    Args:
-        prior: The prior that both were drawn from.
-        a: The first code, (latent,).
-        b: The last code, (latent,).
-        steps: Number of codes, at least 2, including both ends.
-
     Returns:
-        Codes (steps, latent), from a to b.
+        Codes (steps, latent), from a to b, both (latent,) and included.
     """
     along = torch.linspace(0, 1, steps).unsqueeze(1)
     straight = a + along * (b - a)

@@ -77,9 +77,6 @@ def final_table(scores: Records) -> list[FinalScore] | Absent:
     """Rows of the table of final scores: one for each metric, protocol and sample seed.
 
     The headline metrics by the recipe's own protocol come first, in their order; the other rows keep theirs.
-
-    Args:
-        scores: The scores from ``RunFolder.final_scores``.
     """
     if not scores:
         return Absent(

@@ -9,20 +9,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from ganzoo.errors import GanzooError, visible
 from ganzoo.formatting import count, duration, figure, short
-
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
 
@@ -44,13 +41,7 @@ def code(text: str) -> str:
 
 
 def between_markers(text: str, markers: tuple[str, str], content: str, name: str) -> str:
-    """Replace the text between two markers of a document.
-
-    Args:
-        text: The document.
-        markers: The marker before the text, and the one after it.
-        content: The new text.
-        name: The document's name, for the error message.
+    """Replace the text between two markers of the document ``name``.
 
     Raises:
         GanzooError: The document does not have both markers, once each and in order.
@@ -67,12 +58,7 @@ def between_markers(text: str, markers: tuple[str, str], content: str, name: str
 
 
 def markdown_table(headings: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown.
-
-    Args:
-        headings: The side to which each column is aligned, ``left`` or ``right``, by the column's heading.
-        rows: Their cells, in Markdown.
-    """
+    """A table in Markdown, from each column's side, ``left`` or ``right``, by its heading, and cells in Markdown."""
     rules = ["---:" if side == "right" else "---" for side in headings.values()]
     lines = [[markdown(heading) for heading in headings], rules, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -85,16 +71,6 @@ def linked(text: str) -> Markup:
     """Escaped text in which arXiv numbers are links."""
     address = r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>'
     return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and only arXiv numbers are inserted
-
-
-FILTERS: Mapping[str, Callable[[Any], str]] = {
-    "figure": figure,
-    "count": count,
-    "short": short,
-    "duration": duration,
-    "linked": linked,
-}
-"""Filters of the templates."""
 
 
 @dataclass(frozen=True)
@@ -133,23 +109,23 @@ def page(
     style: str = "style.css",
     package: str = __package__,
 ) -> str:
-    """Render a page.
+    """Render a template with its JavaScript files and its style sheet.
 
     Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
-    no script but ours, named by its digest, and no requests to any address.
-
-    Args:
-        template: The name of the HTML template.
-        scripts: The names of the JavaScript files that go with it.
-        context: What the template shows.
-        style: The name of its style sheet.
-        package: The package whose folder ``html`` has these files; what it lacks is found in ours.
+    no script but ours, named by its digest, and no requests to any address. What the folder ``html`` of ``package``
+    lacks is found in ours.
     """
     loader = ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")])
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= FILTERS
+    environment.filters |= {
+        "figure": figure,
+        "count": count,
+        "short": short,
+        "duration": duration,
+        "linked": linked,
+    }
     environment.tests["absent"] = lambda value: isinstance(value, Absent)
     sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
     script = "".join(sources[name] for name in scripts)

@@ -518,19 +518,6 @@ class Remembers(OneLayer):
         return (pixels - self.mean).tanh().view(-1, *self.spec.image_shape)
 
 
-@bad("generator", "even")
-class Even(nn.Module):
-    """Paints even sides only."""
-
-    def __init__(self, spec):
-        super().__init__()
-        self.shape = (spec.channels, spec.height // 2 * 2, spec.width // 2 * 2)
-        self.image = nn.Linear(spec.latent, self.shape[0] * self.shape[1] * self.shape[2])
-
-    def forward(self, z):
-        return self.image(z).tanh().view(-1, *self.shape)
-
-
 @bad("generator", "frozen")
 class Idle(OneLayer):
     """One layer too many."""

@@ -75,7 +75,7 @@ FAILING = (
     ("loss-undocumented", "options-documented", ["loss 'undocumented'", "does not document its options: slope"]),
     ("plugin-duplicate", "loads", ["'duplicate'", "loss 'non-saturating'", "already registered"]),
     ("generator-frozen", "gradients", ["generator 'frozen'", "no gradient: spare.weight, spare.bias"]),
-    ("discriminator-normalised", "per-image", ["discriminator 'normalised'", "sets per_image", "batch normalisation"]),
+    ("discriminator-normalised", "attributes", ["discriminator 'normalised'", "sets per_image", "batch normalisation"]),
     ("recipe-unknown-name-mnist", "valid", ["non-saturatin", "Did you mean 'non-saturating'?"]),
     ("loss-upside-down", "logits", ["loss 'upside-down'", "logit of a real image down", "flip the sign"]),
     ("loss-sums", "logits", ["loss 'sums'", "gives the discriminator a different loss for a doubled batch"]),
@@ -108,7 +108,7 @@ FAILING = (
     ("extractor-bare-extractor", "features", ["extractor 'bare-extractor'", "has no attribute 'shape'"]),
     ("extractor-late-domains", "features", ["'late-domains' has domains = ('mnist',), but its class has ()"]),
     ("augmentation-no-tensor", "shape", ["augmentation 'no-tensor' returns a tuple, not a tensor"]),
-    ("discriminator-listed-features", "shared-features", ["'listed-features' returns a list as features"]),
+    ("discriminator-listed-features", "attributes", ["'listed-features' returns a list as features"]),
     ("recipe-no-phases-mnist", "gradients", ["recipe 'no-phases-mnist'", "AttributeError", "return self.steps"]),
     (
         "loss-exits",
@@ -156,7 +156,7 @@ FAILING = (
     ("augmentation-crops", "capturable", ["augmentation 'crops' fails", "RuntimeError"]),
     ("loss-unpaired", "capturable", ["TypeError"]),
     ("loss-own-draws", "reproducible", ["loss 'own-draws'", "trains differently from the same seed"]),
-    ("discriminator-detached", "per-image", ["discriminator 'detached'", "does not require grad"]),
+    ("discriminator-detached", "attributes", ["discriminator 'detached'", "does not require grad"]),
     (
         "extractor-domains-as-text",
         "features",
@@ -197,7 +197,6 @@ FAILING = (
     ("recipe-forgets-mnist", "reproducible", ["recipe 'forgets-mnist'", "average"]),
     ("loss-unused", "used-by-a-recipe", ["loss 'unused' has its own phases, but no recipe uses it"]),
     ("generator-remembers", "reproducible", ["generator 'remembers'", "plain attribute 'networks.generator.mean'"]),
-    ("generator-even", "odd-shape", ["generator 'even'", "(2, 3, 20, 34)"]),
     ("loss-bare", "paper", ["loss 'bare' cites no paper and year"]),
     ("regularizer-never-lazy", "penalty", ["regularizer 'never-lazy' has no separate phase with every_steps: 4"]),
     (

@@ -69,7 +69,7 @@ def test_half_precision_works(entry: Any) -> None:
 def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry: Any) -> None:
     network, _ = checks.build(entry, checks.IMAGES[0], 0)
     assert hasattr(network, "features") == (entry.name not in WITHOUT_FEATURES)
-    checks.shared_features(entry, load_zoo())
+    checks.attributes(entry, load_zoo())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_per_image_is_set_exactly_if_nothing_mixes_images(
     entry = changed(entry, {**few(entry.options.types), **options})
     network, _ = checks.build(entry, checks.IMAGES[0], 0)
     assert getattr(network, "per_image", False) is per_image
-    checks.per_image(entry, load_zoo())
+    checks.attributes(entry, load_zoo())
 
 
 @narrow

@@ -27,7 +27,7 @@ from ganzoo_reports.run_figures import (
     pictures,
     score_plots,
 )
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 from ganzoo_reports.scores import final_table
 from ganzoo_reports.templates import Absent, Picture
 
