@@ -41,7 +41,6 @@ from ganzoo_checks.checking import (
 )
 from ganzoo_checks.isolation import import_problems
 
-MADE = tuple(kind for kind in KINDS if kind not in SUMMARIES)
 BASIC = ("valid", "shape", "logits", "penalty")
 """If one of these fails, ``ganzoo check`` leaves out the entry's ``STEPS``, which would only repeat it."""
 
@@ -109,7 +108,7 @@ def paper(entry: Entry[Any], zoo: Zoo) -> None:
     assert re.search(r"\b(19|20)\d\d\b", entry.paper or ""), "cites no paper and year."
 
 
-@check("docstring", *MADE)
+@check("docstring", *(kind for kind in KINDS if kind not in SUMMARIES))
 def docstring(entry: Entry[Any], zoo: Zoo) -> None:
     """Describe it in one sentence."""
     assert _docstrings(entry)[0], "has no docstring."
@@ -186,9 +185,8 @@ def features(entry: Entry[Extractor], zoo: Zoo) -> None:
         f"has domains = {first.domains!r}, but its class has {entry.domains!r}.\n"
         "Make domains an attribute of the class: ganzoo reads it before it builds an extractor."
     )
-    digests = first.digest, second.digest
-    assert re.fullmatch(r"([0-9a-f]{8,}) \1", " ".join(digests)), (
-        f"has the digest {digests[0]!r}.\nUse a hexadecimal digest of its weights, the same each time."
+    assert re.fullmatch(r"([0-9a-f]{8,}) \1", f"{first.digest} {second.digest}"), (
+        f"has the digest {first.digest!r}.\nUse a hexadecimal digest of its weights, the same each time."
     )
     assert_nothing_hidden(first, {})
     is_picture = len(first.shape) == 3 and tuple(first.shape[:2]) != (1, 1)  # others are stored as networks see them

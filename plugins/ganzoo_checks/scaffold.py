@@ -20,7 +20,6 @@ from ganzoo.registry.packages import OURS, distribution_name, installed, normal
 from ganzoo.registry.registry import NAME
 
 TEMPLATES = Path(__file__).parent / "plugin"
-SUFFIX = ".template"
 
 
 def check_name(name: str, zoo: Zoo) -> None:
@@ -75,7 +74,7 @@ def rendered(name: str) -> Iterator[tuple[Path, str]]:
     """Each file's path in the folder, and its text."""
     package = name.replace("-", "_")
     words = {"name": name, "package": package, "requirement": f"{OURS}>={version(OURS)}"}
-    for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
-        path = template.relative_to(TEMPLATES).as_posix().removesuffix(SUFFIX)
+    for template in sorted(TEMPLATES.rglob("*.template")):
+        path = template.relative_to(TEMPLATES).as_posix().removesuffix(".template")
         path = path.replace("PACKAGE", package).replace("NAME", name)
         yield Path(path), Template(template.read_text(encoding="utf-8")).substitute(words)

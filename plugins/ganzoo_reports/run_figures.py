@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,22 +158,16 @@ SEED = 1
 NO_PICTURES = "This run draws {}, not pictures."
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The samples at one point of training."""
+def frames(samples: Path, events: Records) -> list[Shown] | Absent:
+    """Pictures of samples in a run folder, in order, or why there are none.
 
-    images: int  # real images shown so far
-    seconds: float | None  # of training so far; None if they were not logged
-    picture: Picture  # the grid or plot
-
-
-def frames(samples: Path, events: Records) -> list[Frame] | Absent:
-    """Pictures of samples in a run folder, in order, or why there are none."""
+    Each has the real images shown and the seconds of training so far, None if they were not logged.
+    """
     seconds = {event["images"]: event["seconds"] for event in reversed(events) if "seconds" in event}
-    shown = []
+    shown: list[Shown] = []
     for path, image in opened(samples, MAX_FRAMES):
         images, picture = int(path.stem), Picture.encoded(path.read_bytes(), *image.size)
-        shown.append(Frame(images, seconds.get(images, None if images else 0.0), picture))
+        shown.append({"images": images, "seconds": seconds.get(images, None if images else 0.0), "picture": picture})
     return shown or Absent("The run has no pictures of samples.")
 
 

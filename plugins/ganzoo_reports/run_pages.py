@@ -167,8 +167,6 @@ def _environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
 COMPARISON_MARK = "<title>ganzoo: comparison</title>"
 MAX_RUNS = 12
 """With more, the curves could not be told apart."""
-Runs = Mapping[str, RunFolder]
-"""By name: each folder's, or the end of its path that distinguishes it from the others."""
 
 
 def write_comparison(paths: Sequence[Path], out: Path) -> Path:
@@ -186,7 +184,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
         raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
     refuse_to_overwrite(out, ours=begins_like(out, COMPARISON_MARK), command="compare", remedy="Give another --out.")
-    parts = 1
+    parts = 1  # of each path's end, enough to distinguish it from the others
     while len({path.parts[-parts:] for path in resolved}) < len(resolved):
         parts += 1
     runs = {str(Path(*path.parts[-parts:])): RunFolder.open(path) for path in resolved}
@@ -196,7 +194,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _compared(runs: Runs) -> Shown:
+def _compared(runs: Mapping[str, RunFolder]) -> Shown:
     """Everything the template shows."""
     events = {name: run.events() for name, run in runs.items()}
     sides: list[Shown] = []
@@ -246,7 +244,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _rows(runs: Runs) -> list[Shown]:
+def _rows(runs: Mapping[str, RunFolder]) -> list[Shown]:
     """One row for each metric and protocol that any run has; those that the most runs have come first."""
     by_key: dict[str, dict[str, FinalScore]] = {}
     for name, run in runs.items():
@@ -265,7 +263,7 @@ def _rows(runs: Runs) -> list[Shown]:
     return rows
 
 
-def _score_curves(runs: Runs) -> list[Shown]:
+def _score_curves(runs: Mapping[str, RunFolder]) -> list[Shown]:
     """For each metric and protocol that has a curve, a line for each run, of its reported weights."""
     by_metric: dict[MetricKey, dict[str, Records]] = {}
     for name, run in runs.items():

@@ -208,8 +208,8 @@ def test_many_pictures_are_thinned_evenly_and_a_torn_one_is_left_out(run, tmp_pa
     found = frames(tmp_path, [{"event": "train", "images": 199, "seconds": 7.5}])
     assert len(pictures(tmp_path)) == 200
     assert len(found) == MAX_FRAMES - 1
-    assert (found[-1].images, found[-1].seconds, found[-2].seconds) == (199, 7.5, None)
-    steps = [b.images - a.images for a, b in pairwise(found)]
+    assert (found[-1]["images"], found[-1]["seconds"], found[-2]["seconds"]) == (199, 7.5, None)
+    steps = [b["images"] - a["images"] for a, b in pairwise(found)]
     assert set(steps) == {3, 4}
 
 
