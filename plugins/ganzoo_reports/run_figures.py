@@ -110,7 +110,7 @@ def metric_plots(number: int, scores: Mapping[str, Records]) -> Shown:
     records = [record for some in scores.values() for record in some]
     metric, floor = MetricKey.of(records[0]), records[-1].get("floor")
     lines = {
-        along: _lines((one[along], {name: one["value"]}) for name, some in scores.items() for one in some)
+        along: _lines((one.get(along), {name: one["value"]}) for name, some in scores.items() for one in some)
         for along in AXES
     }
     return plotted(
