@@ -173,4 +173,4 @@ def test_a_report_draws_no_picture_that_its_run_was_given(tmp_path):
         b"\x89PNG\r\n\x1a\n"
         + b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
     )
-    assert [frame.images for frame in frames(tmp_path, []).shown] == [0]
+    assert [frame["images"] for frame in frames(tmp_path, [])] == [0]

@@ -61,7 +61,7 @@ def test_the_plugin_passes_its_checks(tmp_path, monkeypatch):
     (tmp_path / "my_hinge.py").write_text(block("class Hinge"))
     monkeypatch.syspath_prepend(str(tmp_path))
     checks = plugin_checks("my-hinge", load_zoo.__wrapped__())
-    assert {"summary", "docstring", "directions", "used-by-a-recipe"} <= {check.name for check in checks}
+    assert {"summary", "docstring", "logits", "used-by-a-recipe"} <= {check.name for check in checks}
     for check in checks:
         check.run()
     assert sys.modules.pop("my_hinge").Hinge

@@ -19,7 +19,7 @@ from ganzoo.registry.packages import installed
 from ganzoo.registry.strict import ValidationFailed, parse
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 from ganzoo_studies.leaderboard import write_leaderboard
 from ganzoo_studies.records import Ledger, RunRecord, read_runs
 

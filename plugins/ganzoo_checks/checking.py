@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -22,7 +22,8 @@ from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Networks,
 from ganzoo.errors import foreign_code, plugin_line
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
-from ganzoo.reproducibility import preserved_global_state
+from ganzoo.reproducibility import GlobalState, preserved_global_state
+from ganzoo.training.step import PhaseStep
 from ganzoo_plugins.losses.vanilla import NonSaturating
 from ganzoo_plugins.networks import mlp
 
@@ -94,6 +95,18 @@ def seed(number: int) -> None:
     torch.default_generator.manual_seed(number)
 
 
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Fail if a block, or a function, changes what belongs to the user and affects the whole process."""
+    before = GlobalState.now()
+    # torch.manual_seed, under whatever name a plugin imported it, uses the generator in torch.random; checks do not.
+    with patch.object(torch.random, "default_generator", wraps=torch.default_generator) as watched:
+        yield
+    changed = [what for what in GlobalState.now().changed_since(before) if "torch's seed" not in what]
+    changed += [f"calls torch.manual_seed({call.args[0]})" for call in watched.manual_seed.call_args_list[:1]]
+    assert not changed, f"{' and '.join(changed)}.\nLeave settings alone; draw with torch, and never seed it."
+
+
 def create(entry: Entry[T], *supplied: Any, **options: Any) -> T:
     """What an entry registers, with these options and defaults for the rest."""
     return entry.create(*supplied, **entry.options.check(options))
@@ -102,11 +115,12 @@ def create(entry: Entry[T], *supplied: Any, **options: Any) -> T:
 def assert_scalar(value: Any, what: str) -> None:
     """Assert that a loss is a finite float32 scalar; ``what`` begins the sentence: "gives the generator"."""
     assert isinstance(value, Tensor), f"{what} a loss of type {type(value).__name__}.\nReturn a tensor."
-    assert value.shape == (), f"{what} a loss of shape {tuple(value.shape)}.\nAverage over the batch with .mean()."
+    assert value.shape == (), f"{what} a loss of shape {tuple(value.shape)}.\n{AVERAGE}"
     assert value.dtype == torch.float32, f"{what} a loss of type {value.dtype}.\nLogits are float32; keep the dtype."
     assert value.isfinite(), f"{what} a loss of {value.item():g}.\n{STABLE_FORM}"
 
 
+AVERAGE = "Average over the batch with .mean(); do not sum."
 STABLE_FORM = "Use a numerically stable form, such as softplus or logsigmoid, and average over the batch."
 
 
@@ -142,10 +156,12 @@ class Game(nn.Module):
 def toy_game(loss: Any = None, regularizer: Any = None, augmentation: Any = None) -> Game:
     """A conditional game of two perceptrons, always from the same seed."""
     seed(5)
-    generator = mlp.Generator(SPEC, hidden=(16,))
-    discriminator = mlp.Discriminator(SPEC, hidden=(16,), conditioning="none")  # some penalties predict its classes
+    networks = {
+        "generator": mlp.Generator(SPEC, hidden=(16,)),
+        # Without conditioning: some penalties predict its classes.
+        "discriminator": mlp.Discriminator(SPEC, hidden=(16,), conditioning="none"),
+    }
     regularizers = [] if regularizer is None else [regularizer]
-    networks = {"generator": generator, "discriminator": discriminator}
     return Game(AdversarialGame(loss or NonSaturating(), regularizers, augmentation), networks, SPEC)
 
 
@@ -164,23 +180,20 @@ def take_steps(game: Game, steps: int = 2, device: torch.device = CPU) -> Iterat
     Yields:
         Each phase and its losses, after the backward pass and before the optimizer step.
     """
-    networks = game.by_role
     optimizer = torch.optim.Adam(game.networks.parameters(), lr=1e-4)  # leaves alone what has no gradient
     for phase in [*game.objective.phases()] * steps:
         batch = toy_batch(4, game.spec, device)
         optimizer.zero_grad()
         if phase.shares_fakes:  # with their graph, as in a training run
             game.networks.requires_grad_(True)
-            batch = replace(batch, fake=game.objective.fakes(networks, batch))
-        for role, network in networks.items():
-            network.requires_grad_(role in phase.trains)
-        losses = phase.loss(networks, batch)
+            batch = replace(batch, fake=game.objective.fakes(game.by_role, batch))
+        step = PhaseStep(phase, game.networks, (), nullcontext)
+        step.begin()
+        losses = step.loss(batch)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         yield phase, losses
         optimizer.step()
-        if phase.after is not None:
-            with torch.no_grad():
-                phase.after(networks)
+        step.after()
 
 
 @contextmanager
@@ -220,19 +233,21 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
         assert operator not in WAITING, f"{operator.__name__} waits for the device"
         if operator in PUT:
             masks = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool]
-            is_filled = len(masks) == 1 and args[2].numel() == 1  # which would be masked_fill
-            assert not masks or is_filled, "a boolean mask chooses where to write, so shapes depend on values"
+            # One number to write would be masked_fill.
+            assert not masks or (len(masks) == 1 and args[2].numel() == 1), (
+                "a boolean mask chooses where to write, so shapes depend on values"
+            )
         result = function(*args, **(kwargs or {}))
         # Up to torch 2.14, torch.tensor(number, device=...) is seen only where its result is used, which is not fake.
         for leaf in tree_leaves((args, kwargs)):
-            is_number = isinstance(leaf, Tensor) and leaf.device == DEVICE and not isinstance(leaf, FakeTensor)
-            assert not is_number, "a number is copied from the CPU to the device"
+            assert not isinstance(leaf, Tensor) or isinstance(leaf, FakeTensor) or leaf.device != DEVICE, (
+                "a number is copied from the CPU to the device"
+            )
         if operator in COPIES:
             places = {leaf.device.type for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)}
             # Since torch 2.15, torch.tensor(number, device=...) does not copy, but lifts a tensor copied before.
-            is_lifted = operator is torch.ops.aten.lift_fresh and places != {"cpu"}
-            assert len(places) == 1, "a tensor is copied between the CPU and the device"
-            assert not is_lifted, "a tensor is copied between the CPU and the device"
+            is_copy = len(places) != 1 or (operator is torch.ops.aten.lift_fresh and places != {"cpu"})
+            assert not is_copy, "a tensor is copied between the CPU and the device"
         return result
 
 
@@ -253,11 +268,11 @@ def hidden_words(module: nn.Module) -> dict[str, str]:
     Not as copies: copies of objects that print their address would always differ. Without tensors, which
     ``assert_nothing_hidden`` refuses anyway, and modules, since these may print their buffers.
     """
-    words = {}
-    for name, value in hidden_state(module).items():
-        if not any(isinstance(part, (nn.Module, Tensor)) for part in tree_leaves(value)):
-            words[name] = repr(value)
-    return words
+    return {
+        name: repr(value)
+        for name, value in hidden_state(module).items()
+        if not any(isinstance(part, (nn.Module, Tensor)) for part in tree_leaves(value))
+    }
 
 
 def assert_nothing_hidden(module: nn.Module, before: Mapping[str, str]) -> None:
@@ -266,7 +281,9 @@ def assert_nothing_hidden(module: nn.Module, before: Mapping[str, str]) -> None:
     remedy = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
     for name, value in hidden_state(module).items():
         tensors = [part for part in tree_leaves(value) if isinstance(part, Tensor)]
-        is_saved = all(id(one) in saved for one in tensors)
-        assert is_saved, f"keeps a tensor in the plain attribute '{name}', which checkpoints do not save.\n{remedy}"
-        is_same = name not in before or before[name] == repr(value)
-        assert is_same, f"changes the plain attribute '{name}', which checkpoints do not save, in training.\n{remedy}"
+        assert all(id(one) in saved for one in tensors), (
+            f"keeps a tensor in the plain attribute '{name}', which checkpoints do not save.\n{remedy}"
+        )
+        assert before.get(name) in (None, repr(value)), (
+            f"changes the plain attribute '{name}', which checkpoints do not save, in training.\n{remedy}"
+        )

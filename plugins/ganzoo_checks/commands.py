@@ -47,8 +47,7 @@ def check(
     failures: list[dict[str, str]] = []
     broken, left_out = set[str](), 0
     console = Console(soft_wrap=True)
-    hidden = as_json or not console.is_terminal
-    for case in track(checks, "checking", console=console, transient=True, disable=hidden):
+    for case in track(checks, "checking", console=console, transient=True, disable=as_json or not console.is_terminal):
         if case.thing in broken and case.name in STEPS:
             left_out += 1
             continue

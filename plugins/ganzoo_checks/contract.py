@@ -6,46 +6,49 @@ PYTEST_DONT_REWRITE: assertions carry whole messages.
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import re
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, get_type_hints
-from unittest.mock import patch
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from ganzoo import Dataset, Extractor, GanzooError, Metric, MetricInputs, ModelMetric, Split, Tracker
+import ganzoo_checks.training  # noqa: F401 - adds its checks
+from ganzoo import Dataset, Extractor, GanzooError, Metric, MetricInputs, ModelMetric, Split
 from ganzoo.api.dataset import InvalidDataset
-from ganzoo.config.checking import SECTIONS
-from ganzoo.errors import foreign_code, unknown
+from ganzoo.data import load_part
+from ganzoo.errors import unknown
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.registry.loading import PluginInfo, Problem, Zoo
 from ganzoo.registry.packages import normal
-from ganzoo.registry.registry import KEYWORD_ONLY, KINDS, SUMMARIES, Entry
-from ganzoo.reproducibility import GlobalState
-from ganzoo_checks.checking import CHECKS, CPU, Check, assert_nothing_hidden, check, create, fake_device, seed
+from ganzoo.registry.registry import KINDS, SUMMARIES, Entry
+from ganzoo_checks.checking import (
+    CHECKS,
+    CPU,
+    Check,
+    assert_nothing_hidden,
+    check,
+    create,
+    fake_device,
+    seed,
+    untouched,
+)
 from ganzoo_checks.isolation import import_problems
-from ganzoo_checks.training import TRAINED, deterministic
 
-MADE = tuple(kind for kind in KINDS if kind not in SUMMARIES)
-BASIC = ("valid", "shape", "finite")
+BASIC = ("valid", "shape", "logits", "penalty")
 """If one of these fails, ``ganzoo check`` leaves out the entry's ``STEPS``, which would only repeat it."""
 
 
 def plugin_checks(name: str, zoo: Zoo) -> list[Check]:
     """All checks of a plugin, or of all plugins of a package.
 
-    Args:
-        name: A plugin or a package, as ``ganzoo plugins`` shows it; upper case and underscores do not matter (PEP 503).
-        zoo: All loaded plugins.
+    Both are named as ``ganzoo plugins`` shows them; upper case and underscores do not matter (PEP 503).
 
     Raises:
         GanzooError: The name is unknown.
@@ -105,7 +108,7 @@ def paper(entry: Entry[Any], zoo: Zoo) -> None:
     assert re.search(r"\b(19|20)\d\d\b", entry.paper or ""), "cites no paper and year."
 
 
-@check("docstring", *MADE)
+@check("docstring", *(kind for kind in KINDS if kind not in SUMMARIES))
 def docstring(entry: Entry[Any], zoo: Zoo) -> None:
     """Describe it in one sentence."""
     assert _docstrings(entry)[0], "has no docstring."
@@ -134,13 +137,6 @@ def _docstrings(entry: Entry[Any]) -> list[str | None]:
     ]
 
 
-@check("options-keyword-only", *SECTIONS)
-def options_keyword_only(entry: Entry[Any], zoo: Zoo) -> None:
-    """Make options keyword-only, so that recipes can set them."""
-    for name in entry.options.positional:
-        raise AssertionError(f"takes '{name}' by position, so no recipe can set it.\n{KEYWORD_ONLY}")
-
-
 @check("options-types", *KINDS)
 def options_types(entry: Entry[Any], zoo: Zoo) -> None:
     """Annotate options with types that YAML can express: int, float, bool, str, Literal, Sequence[int]."""
@@ -149,6 +145,7 @@ def options_types(entry: Entry[Any], zoo: Zoo) -> None:
 
 
 @check("without-files", "dataset")
+@untouched()
 def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
     """Take the split and a folder. If files are missing in it, raise GanzooError(sentence, remedy)."""
     with TemporaryDirectory() as folder:
@@ -158,12 +155,8 @@ def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
             raise
         except GanzooError:  # which says what is missing
             return
-        train, again, test = (create(entry, split, Path(folder)) for split in ("train", "train", "test"))
-    for dataset, split in ((train, "train"), (test, "test")):
-        assert (dataset.name, dataset.split) == (entry.name, split), (
-            f"returns the dataset '{dataset.name}' ({dataset.split}) for its {split} split.\n"
-            "Give it its registered name, and pass the split on."
-        )
+        splits: tuple[Split, ...] = ("train", "train", "test")
+        train, again, test = (load_part(entry, entry.options.check({}), Path(folder), split) for split in splits)
     assert torch.equal(train.images, again.images), (
         "returns different samples each time it is built.\nDraw them from a torch.Generator that it seeds itself."
     )
@@ -174,11 +167,13 @@ def without_files(entry: Entry[Dataset], zoo: Zoo) -> None:
         "Divide them by the split it is given: scores compare with samples that were never trained on."
     )
     for what in ("modality", "classes", "column_shapes"):
-        is_same = getattr(train, what) == getattr(test, what)
-        assert is_same, f"has different {what} in its test split.\nGive both splits the same."
+        assert getattr(train, what) == getattr(test, what), (
+            f"has different {what} in its test split.\nGive both splits the same."
+        )
 
 
 @check("features", "extractor")
+@untouched()
 def features(entry: Entry[Extractor], zoo: Zoo) -> None:
     """Declare shape (one image's), width and classes, and return float32 features (n, width) and logits (n, classes)
     or None, computed from each image alone. Load weights from a file, or draw them from a torch.Generator with a seed.
@@ -190,9 +185,8 @@ def features(entry: Entry[Extractor], zoo: Zoo) -> None:
         f"has domains = {first.domains!r}, but its class has {entry.domains!r}.\n"
         "Make domains an attribute of the class: ganzoo reads it before it builds an extractor."
     )
-    digests = first.digest, second.digest
-    assert re.fullmatch(r"([0-9a-f]{8,}) \1", " ".join(digests)), (
-        f"has the digest {digests[0]!r}.\nUse a hexadecimal digest of its weights, the same each time."
+    assert re.fullmatch(r"([0-9a-f]{8,}) \1", f"{first.digest} {second.digest}"), (
+        f"has the digest {first.digest!r}.\nUse a hexadecimal digest of its weights, the same each time."
     )
     assert_nothing_hidden(first, {})
     is_picture = len(first.shape) == 3 and tuple(first.shape[:2]) != (1, 1)  # others are stored as networks see them
@@ -224,10 +218,9 @@ def direction(entry: Entry[Metric], zoo: Zoo) -> None:
 
 
 @check("score", "metric")
+@untouched()
 def score(entry: Entry[Metric], zoo: Zoo) -> None:
-    """Return a finite number, the same for the same samples; see ganzoo.MetricInputs for what it is given. settings()
-    is called before samples exist, and written as JSON.
-    """
+    """Return a finite number, the same for the same samples; see ganzoo.MetricInputs for what it is given."""
     metric = create(entry)
     n, extractor = max(128, metric.least), _Pixels()
     extractor.classes = 8 if metric.needs_logits else 0  # type: ignore[misc]
@@ -235,8 +228,7 @@ def score(entry: Entry[Metric], zoo: Zoo) -> None:
     samples, real, train = (_reference(split, n, extractor) for split in ("train", "test", "train"))
     if isinstance(metric, ModelMetric) or metric.obstacle(extractor, real.dataset) is not None:
         return  # the check does not know which model it needs
-    shown = [one.features for one in (samples, real, train)]
-    tensors = [x for one in shown for x in (one.values, one.logits) if x is not None]
+    tensors = [x for one in (samples, real, train) for x in (one.features.values, one.features.logits) if x is not None]
     before = [tensor.clone() for tensor in tensors]
 
     def inputs() -> MetricInputs:
@@ -255,11 +247,6 @@ def score(entry: Entry[Metric], zoo: Zoo) -> None:
     )
     low, high = metric.interval(inputs(), value) or (value, value)
     assert low <= high, f"gives the interval {low} to {high}.\nReturn (low, high), or None."
-    json.dumps(dict(metric.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
-
-
-def _no_samples() -> Any:
-    raise GanzooError("There are no samples yet.", "Use only n, real and training_set.")
 
 
 class _Pixels(Extractor):
@@ -291,6 +278,7 @@ def _reference(split: Split, n: int, extractor: Extractor) -> Any:
 
 
 @check("draws", "prior")
+@untouched()
 def draws(entry: Entry[Any], zoo: Zoo) -> None:
     """Implement sample(n, generator, device): finite float32 codes (n, width), drawn with generator=generator."""
     if set(entry.options.types) - set(entry.options.defaults):
@@ -306,36 +294,3 @@ def draws(entry: Entry[Any], zoo: Zoo) -> None:
     with fake_device() as device:
         codes = create(entry).sample(4, generator, device)
         assert codes.device == device, "ignores the device it is given.\nPass device=device."
-
-
-@check("class", "tracker")
-def tracker(entry: Entry[Tracker], zoo: Zoo) -> None:
-    """Inherit from ganzoo.Tracker, implement its methods, and take the folder first."""
-    # None is built, since that may need a service.
-    inspect.signature(entry.factory).bind("folder", **entry.options.types)
-    assert not isinstance(entry.factory, type) or issubclass(entry.factory, Tracker), "is not a Tracker."
-    missing = ", ".join(sorted(getattr(entry.factory, "__abstractmethods__", ())))
-    assert not missing, f"does not implement {missing}."
-
-
-EXERCISES = {
-    **dict.fromkeys(TRAINED, deterministic),
-    "dataset": without_files,
-    "extractor": features,
-    "metric": score,
-    "prior": draws,
-}
-"""By kind, a check that makes an entry do its work."""
-
-
-@check("global-state", *EXERCISES)
-def global_state(entry: Entry[Any], zoo: Zoo) -> None:
-    """These settings belong to the user and affect the whole process; draw with torch, and never seed it."""
-    before, generator = GlobalState.now(), torch.default_generator
-    # torch.manual_seed, under whatever name a plugin imported it, uses the generator in torch.random; checks do not.
-    with patch.object(torch.random, "default_generator", wraps=generator) as watched:
-        with suppress(GanzooError), foreign_code("", plugin=True):  # the check itself reports these
-            EXERCISES[entry.kind](entry, zoo)
-        changed = [what for what in GlobalState.now().changed_since(before) if "torch's seed" not in what]
-    changed += [f"calls torch.manual_seed({call.args[0]})" for call in watched.manual_seed.call_args_list[:1]]
-    assert not changed, f"{' and '.join(changed)}."

@@ -29,10 +29,8 @@ def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, list[str]]:
     Raises:
         GanzooError: The child process failed.
     """
-    arguments = [f"{plugin.name}={plugin.value}" for plugin in plugins]
-    child = subprocess.run(  # noqa: S603 - our own interpreter and module
-        child_python("ganzoo_checks.isolation", *arguments), capture_output=True, text=True, check=False
-    )
+    command = child_python("ganzoo_checks.isolation", *(f"{plugin.name}={plugin.value}" for plugin in plugins))
+    child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
     if child.returncode != 0 or not child.stdout:
         last = child.stderr.strip().rpartition("\n")[2]
         raise GanzooError(f"Importing it in a child process failed ({child.returncode}): {last}.")

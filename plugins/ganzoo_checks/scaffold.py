@@ -8,9 +8,7 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import shutil
-import sys
 from collections.abc import Iterator
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -22,53 +20,36 @@ from ganzoo.registry.packages import OURS, distribution_name, installed, normal
 from ganzoo.registry.registry import NAME
 
 TEMPLATES = Path(__file__).parent / "plugin"
-SUFFIX = ".template"
-TOO_SIMILAR = 0.85
-"""Names with at least this difflib ratio are easily confused: ``vanila`` and ``vanilla``."""
 
 
 def check_name(name: str, zoo: Zoo) -> None:
-    """Check that a name can be a package, a module and a loss, and is not easily confused with an existing one.
+    """Check that a name can be a package, a module and a loss.
 
     Raises:
-        GanzooError: The name is malformed, reserved by Python, taken, or too similar to another.
+        GanzooError: The name is malformed, reserved, or taken.
     """
-    package = package_of(name)
+    package = name.replace("-", "_")
     if not NAME.fullmatch(name) or not package.isidentifier():
         raise GanzooError(
             f"Invalid plugin name '{name}'.",
             "Use lower-case letters and digits joined by hyphens, starting with a letter: my-gan.",
         )
     # YAML reads null, true and false as other values than names.
-    if keyword.iskeyword(package) or package in {*sys.stdlib_module_names, "ganzoo", "null", "true", "false"}:
-        raise GanzooError(f"Python, YAML or ganzoo reserves the name '{name}'.", f"Add a word: my-{name}.")
+    if keyword.iskeyword(package) or package in ("null", "true", "false"):
+        raise GanzooError(f"Python or YAML reserves the name '{name}'.", f"Add a word: my-{name}.")
     taken = {entry.name for registry in zoo.registries() for entry in registry}
-    taken |= {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
-    taken |= {normal(point.name) for point in installed()} | {distribution_name(point) for point in installed()}
+    taken |= {plugin.name for plugin in zoo.plugins}
+    for point in installed():
+        taken |= {normal(point.name), distribution_name(point)}
     for new in (name, f"{name}-mnist"):
         if new in taken:
             raise GanzooError(f"The name '{new}' is taken.", "Choose another; `ganzoo list` shows those in use.")
-    close = get_close_matches(name, taken, n=1, cutoff=TOO_SIMILAR)
-    if close:
-        raise GanzooError(f"'{name}' is too similar to '{close[0]}'.", "Choose another name.")
     if importlib.util.find_spec(package) is not None:
         raise GanzooError(f"A Python module '{package}' is already installed.", "Choose another name.")
 
 
-def package_of(name: str) -> str:
-    """A plugin's module name: ``my_gan`` for ``my-gan``."""
-    return name.replace("-", "_")
-
-
 def write(name: str, folder: Path) -> list[Path]:
-    """Write a plugin to a new folder, which appears either complete or not at all.
-
-    Args:
-        name: A name that passes ``check_name``.
-        folder: The new folder; it must not exist.
-
-    Returns:
-        The files written.
+    """Write a plugin to a new folder, which appears either complete or not at all; returns its files.
 
     Raises:
         GanzooError: The folder exists, or could not be created.
@@ -91,9 +72,9 @@ def write(name: str, folder: Path) -> list[Path]:
 
 def rendered(name: str) -> Iterator[tuple[Path, str]]:
     """Each file's path in the folder, and its text."""
-    package = package_of(name)
+    package = name.replace("-", "_")
     words = {"name": name, "package": package, "requirement": f"{OURS}>={version(OURS)}"}
-    for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
-        path = template.relative_to(TEMPLATES).as_posix().removesuffix(SUFFIX)
+    for template in sorted(TEMPLATES.rglob("*.template")):
+        path = template.relative_to(TEMPLATES).as_posix().removesuffix(".template")
         path = path.replace("PACKAGE", package).replace("NAME", name)
         yield Path(path), Template(template.read_text(encoding="utf-8")).substitute(words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -38,13 +38,10 @@ def report(
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
     from ganzoo.reproducibility import resolve_device
-    from ganzoo_reports.run_report import write_report
+    from ganzoo_reports.run_pages import write_report
 
     path = write_report(run, load_zoo_and_warn(), device=resolve_device(device), draw=draw)
-    if as_json:
-        print_json({"report": str(path)})
-    else:
-        say(f"Saved to {path}", err=True)
+    _announce({"report": str(path)}, f"Saved to {path}", as_json)
 
 
 def compare(
@@ -53,14 +50,19 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Make a page that compares several runs: samples, scores by protocol, curves, settings that differ."""
-    from ganzoo_reports.comparison import write_comparison
+    from ganzoo_reports.run_pages import write_comparison
 
     refuse_missing_folder(out)
     path = write_comparison(runs, out)
+    _announce({"page": str(path)}, f"Saved to {path}", as_json)
+
+
+def _announce(facts: dict[str, Any], sentence: str, as_json: bool) -> None:
+    """Say what was written."""
     if as_json:
-        print_json({"page": str(path)})
+        print_json(facts)
     else:
-        say(f"Saved to {path}", err=True)
+        say(sentence, err=True)
 
 
 def animate(
@@ -89,14 +91,13 @@ def animate(
     An existing file is overwritten if ganzoo made it, or with --force.
     """
     from ganzoo.files import refuse_links, write_atomically
-    from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.generator import load, zoo_name
-    from ganzoo_reports import animation
+    from ganzoo_reports import export as exporting
 
-    if out is not None and out.suffix not in animation.SUFFIXES:
-        raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
     if out is not None:
+        if out.suffix not in exporting.FORMATS:
+            raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
         refuse_out(out, "animate", force=force)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
@@ -106,20 +107,16 @@ def animate(
             name = "--" + option.replace("_", "-")
             raise GanzooError(f"{name} only applies to a walk through latent space.", "Leave it out, or add --walk.")
     if walk:
-        generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
-        frames, seconds = animation.walk(generator, weights, seed=seed)
+        frames, seconds = exporting.walk(load(run, checkpoint=checkpoint, device=device), weights, seed=seed)
     else:
-        frames, seconds = animation.training(RunFolder.open(run))
+        frames, seconds = exporting.training(RunFolder.open(run))
     target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
-    content = animation.encoded(frames, seconds, target.suffix)
+    content = exporting.encoded(frames, seconds, target.suffix)
     with writing(f"Could not write {target}", "Give another --out."):
         write_atomically(target, content)
-    if as_json:
-        print_json(
-            {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
-        )
-    else:
-        say(f"Saved to {target} ({len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB).", err=True)
+    facts = {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
+    size = f"{len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB"
+    _announce(facts, f"Saved to {target} ({size}).", as_json)
 
 
 def export(
@@ -145,29 +142,21 @@ def export(
     refuse_out(out, "export", force=force)
     if out.suffix not in (".onnx", ".html", ".safetensors"):
         raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
-    import torch
-
     from ganzoo.runs.generator import load, zoo_name
     from ganzoo_reports import export as exporting
-    from ganzoo_reports.cards import publish
 
-    generator = load(run, checkpoint=checkpoint, device=torch.device("cpu"))
+    generator = load(run, checkpoint=checkpoint, device="cpu")
     card: dict[str, str] = {}
     if out.suffix == ".safetensors":
         if zoo_name(run) is not None:
             raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
-        n_bytes = publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        n_bytes = exporting.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
         card = {"card": str(out.with_suffix(".json"))}
         if generator.run.info.get("status") != "done":
-            shown = generator.checkpoint.state["images"]
-            say(
-                f"The run has not ended: these are its weights after {shown:,} images. Export again when it has.",
-                err=True,
-            )
+            age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
+            say(f"The run has not ended: {age}. Export again when it has.", err=True)
     else:
         n_bytes = exporting.export(generator, out, weights)
-    if as_json:
-        print_json({"out": str(out), "bytes": n_bytes, **card})
-    else:
-        beside = f", and its card to {card['card']}" if card else ""
-        say(f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside}.", err=True)
+    beside = f", and its card to {card['card']}" if card else ""
+    facts = {"out": str(out), "bytes": n_bytes, **card}
+    _announce(facts, f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside}.", as_json)

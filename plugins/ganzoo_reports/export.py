@@ -1,26 +1,43 @@
-"""``ganzoo export``: a trained generator as ONNX, or as one HTML page that draws samples offline."""
+"""Files made from runs: a trained generator as ONNX, as a page, or as a pretrained one; and animations.
+
+A page draws samples offline. A pretrained generator consists of two files that a plugin can register: weights and their
+card (docs/pretrained.md). An animation shows a run's sample grids, or a walk through its latent space.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import shlex
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from markupsafe import Markup
+from PIL import Image, ImageDraw, ImageFont
+from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from ganzoo.api.dataset import Images
+from ganzoo.api.dataset import Images, to_pil
+from ganzoo.api.objective import Objective
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import DESCRIPTIVE, Recipe, training_digest
 from ganzoo.errors import GanzooError, RunError, foreign_code, visible, writing
-from ganzoo.files import MADE, write_atomically
+from ganzoo.evaluation.protocol import identity
+from ganzoo.files import MADE, begins_like, refuse_to_overwrite, without_folders, write_atomically
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import NAME
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
+from ganzoo.runs.provenance import in_words, now
+from ganzoo_reports.run_figures import between, is_plane, opened
 from ganzoo_reports.templates import page
-
-if TYPE_CHECKING:
-    from ganzoo.api.objective import Objective
-    from ganzoo.runs.generator import TrainedGenerator, Weights
 
 TOLERANCE = 1e-5
 """Largest allowed difference between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
@@ -51,10 +68,6 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
 
     Its inputs are ``z`` (n, latent), float32, and ``label`` (n,), int64, for a conditional recipe; its output is
     ``sample`` (n, *shape) in [-1, 1].
-
-    Args:
-        generator: A run's generator.
-        weights: ``ema`` or ``raw``; None is ``ema`` if the run kept it.
 
     Raises:
         GanzooError: onnx or onnxruntime is not installed, or the generator starts from images.
@@ -136,12 +149,11 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "model": _base64(model),
         "wasm": _base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
-    images = generator.checkpoint.state["images"]
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     context = {
         "name": generator.recipe.name,
         "summary": generator.recipe.summary,
-        "about": f"{kind} weights after {images:,} training images",
+        "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
         "facts": Markup(json.dumps(facts).replace("<", "\\u003c")),  # noqa: S704 - no tag can begin in it
     }
     return page("explorer.html", ("onnxruntime.js", "explorer.js"), context, style="explorer.css")
@@ -173,3 +185,233 @@ def export(generator: TrainedGenerator, out: Path, weights: Weights | None = Non
     with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, content)
     return len(content)
+
+
+COMPARED = 64
+"""Samples drawn with original and with half-precision weights, to compare them."""
+RECORDED = (
+    "recipe",
+    "seed",
+    "started",
+    "shape",
+    "modality",
+    "modality_options",
+    "classes",
+    "class_names",
+    "columns",
+    "parameters",
+)
+"""The keys of run.json that a card repeats."""
+SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
+
+
+def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
+    """Write ``NAME.safetensors`` to ``out`` and beside it its card ``NAME.json``, which is returned.
+
+    Raises:
+        GanzooError: The name cannot be registered, the run has no such weights, or the card would replace another file.
+    """
+    if not NAME.fullmatch(out.stem):
+        raise GanzooError(
+            f"'{out.stem}' cannot be the name of a pretrained generator.",
+            "Use lower-case words and digits, joined by hyphens.",
+        )
+    file = out.with_suffix(".json")
+    ours = begins_like(file, '"schema": ', '"weights": {', '"samples_compared": ')
+    refuse_to_overwrite(file, ours=ours, command="export", remedy="Give another --out, or move that file away.")
+    kind = weights or generator.weights[0]
+    kept = {
+        name: _halved(tensor)
+        for role in generator.assembly.objective.samples_with
+        for name, tensor in generator.checkpoint.tensors.items()
+        if name.startswith(f"{PREFIXES[kind]}.{role}.")
+    }
+    drawn = generator.sample(COMPARED, weights=kind).float()
+    halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
+    apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
+    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()}, {"made": MADE})
+    run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
+    scores = {
+        (score["metric"], identity(score["protocol"])): {
+            key: without_folders(score[key]) for key in SCORED if key in score
+        }
+        for score in run.scores()
+        if score["images"] == state["images"] and score["weights"] == kind
+    }
+    environment = run.info.get("began_with") or run.info.get("environment")
+    card = {
+        "schema": 1,
+        "summary": recipe.summary,
+        "paper": recipe.paper,
+        "weights": {
+            "kind": kind,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "numbers": sum(tensor.numel() for tensor in kept.values()),
+            "samples_compared": COMPARED,
+            "largest_difference_of_half_precision": float(apart.max()),
+            "mean_difference_of_half_precision": float(apart.mean()),
+        },
+        "training": {
+            "images": state["images"],
+            "seconds": round(float(state.get("seconds", 0.0)), 1),
+            "command": _command(recipe, zoo),
+            "hardware": in_words(environment) if environment else None,
+            "precision": run.info.get("precision"),
+            "engine": run.info.get("engine"),
+            "versions": (environment or {}).get("versions"),
+        },
+        "scores": list(scores.values()),
+        "run": {key: run.info[key] for key in RECORDED if key in run.info},
+        "recipe": without_folders(recipe.plain()),
+        "made": now(),
+    }
+    with writing(f"Could not write {out}", "Give another --out."):
+        write_atomically(out, content)
+        write_atomically(file, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
+    return card
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Matrices in half precision; vectors, such as running variances, take little space and stay unchanged."""
+    if not tensor.is_floating_point() or tensor.dim() < 2 or tensor.abs().max() > torch.finfo(torch.float16).max:
+        return tensor
+    return tensor.half()
+
+
+def _command(recipe: Recipe, zoo: Zoo) -> str:
+    """The command that trains these weights again: from the registered recipe or from the card's recipe."""
+    seed = ("--seed", str(recipe.train.seed))
+    if recipe.name in zoo.recipes:
+        changed = [
+            f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
+            for key, value in differing(load_recipe(recipe.name, zoo).plain(), without_folders(recipe.plain()))
+            if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
+        ]
+        with suppress(GanzooError):  # the registered recipe may no longer accept such a change
+            if training_digest(load_recipe(recipe.name, zoo, changed)) == training_digest(recipe):
+                return shlex.join(
+                    ["ganzoo", "run", recipe.name, *(word for one in changed for word in ("--set", one)), *seed]
+                )
+    return f"ganzoo run FILE.yaml {shlex.join(seed)}, with the recipe of this card as the file"
+
+
+FORMATS: Mapping[str, Mapping[str, Any]] = {
+    ".gif": {"optimize": True, "comment": MADE},
+    ".webp": {"lossless": True, "method": 4, "xmp": MADE.encode()},
+}
+"""By suffix, Pillow's options."""
+MAX_FRAMES = 120
+SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
+"""Seconds of a training animation: in total, for one frame at most and at least, and extra for the last frame."""
+ROWS, COLUMNS, MAX_COLUMNS = 4, 8, 10
+"""Grid of a walk; a conditional generator has one class in each column."""
+STOPS, STEPS, STEP_SECONDS = 5, 14, 0.06
+"""Random codes on each walk, which ends where it begins; frames from one code to the next, and seconds per frame."""
+SMALL = 480
+"""Pictures are enlarged by an integer factor, to about this width or height."""
+STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
+
+
+def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
+    """A run's sample grids in order, captioned with the images shown so far, and the seconds for which to show each.
+
+    For a run that trains on points in the plane, the frames are those that its report replays.
+
+    Raises:
+        GanzooError: The run has fewer than two grids.
+    """
+    grids = list(_planes(run))
+    if not grids:
+        opening = opened(run.path / "samples", MAX_FRAMES)
+        grids = [(int(path.stem), image.convert("L" if image.mode == "L" else "RGB")) for path, image in opening]
+    # A grid of another size would be cut off; a run normally has none.
+    grids = [(images, picture) for images, picture in grids if picture.size == grids[-1][1].size]
+    if len(grids) < 2:
+        raise GanzooError(
+            f"The run {run.path} has {'only one grid' if grids else 'no grid'} of samples, so nothing moves.",
+            "Set evaluate.every_images to keep a grid at each evaluation, or use --walk.",
+        )
+    last = max(1, grids[-1][0])  # a folder may hold only 0.png and 00.png
+    frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in grids]
+    each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
+    return frames, [each] * (len(frames) - 1) + [each + PAUSE]
+
+
+def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
+    """Samples as dots on black, for the plane [-1, 1] x [-1, 1]."""
+    for images, kept in run.planes():
+        if not is_plane(kept):
+            continue
+        picture = Image.new("L", (SMALL, SMALL))
+        draw = ImageDraw.Draw(picture)
+        for x, y in kept["samples"].float().clamp(-1, 1).tolist():
+            across, down = (x + 1) / 2 * (SMALL - 1), (1 - y) / 2 * (SMALL - 1)
+            draw.ellipse((across - 2, down - 2, across + 2, down + 2), fill=255)
+        yield images, picture
+
+
+def walk(
+    generator: TrainedGenerator, weights: Weights | None = None, *, seed: int = 0
+) -> tuple[list[Image.Image], list[float]]:
+    """Samples that each move through latent space, from code to code and back to the first.
+
+    Between Gaussian codes, the path follows the sphere, see ``run_figures.between``. Returns the frames, and the
+    seconds for which to show each.
+
+    Raises:
+        GanzooError: The generator draws no images.
+    """
+    spec = generator.assembly.spec
+    if not isinstance(spec.modality, Images):
+        raise GanzooError(f"A walk shows images, but this run draws {spec.modality}.", "Leave --walk out.")
+    columns = min(spec.classes, MAX_COLUMNS) or COLUMNS
+    random = torch.Generator().manual_seed(seed)
+    stops = spec.prior.sample(STOPS * ROWS * columns, random, torch.device("cpu")).view(STOPS, ROWS * columns, -1)
+    ways = [
+        torch.stack([between(spec.prior, a, b, STEPS + 1)[:-1] for a, b in zip(start, end, strict=True)], 1)
+        for start, end in zip(stops, stops.roll(-1, 0), strict=True)
+    ]
+    labels = torch.arange(columns).repeat(ROWS) if spec.classes else None
+    frames = []
+    for moment in torch.cat(ways):
+        grid = spec.modality.picture(generator.decode(moment, labels, weights), columns)
+        frames.append(_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]))
+    return frames, [STEP_SECONDS] * len(frames)
+
+
+def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str) -> bytes:
+    """Encode frames of one size, grey or RGB, as an endlessly looping GIF or lossless WebP."""
+    buffer, times = BytesIO(), [round(1000 * one) for one in seconds]
+    first, *rest = frames
+    first.save(buffer, suffix[1:], save_all=True, append_images=rest, duration=times, loop=0, **FORMATS[suffix])
+    return buffer.getvalue()
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    factor = max(1, round(SMALL / max(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _captioned(picture: Image.Image, caption: str, share: float) -> Image.Image:
+    """A picture above a caption and a progress bar that fills a share of its width."""
+    canvas = Image.new("RGB", (picture.width, picture.height + BAR + STRIP))
+    canvas.paste(picture)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, picture.height, max(0, round(share * picture.width) - 1), picture.height + BAR - 1), fill=LINE)
+    draw.text((4, picture.height + BAR + 2), caption, fill=INK, font=ImageFont.load_default(14))
+    return canvas
+
+
+def _headed(picture: Image.Image, names: Sequence[str]) -> Image.Image:
+    """A picture with the names of its columns above it, cut to fit."""
+    if not names:
+        return picture
+    canvas = Image.new("RGB", (picture.width, picture.height + STRIP))
+    canvas.paste(picture, (0, STRIP))
+    draw, font, width = ImageDraw.Draw(canvas), ImageFont.load_default(14), picture.width / len(names)
+    for index, name in enumerate(names):
+        while len(name) > 1 and draw.textlength(name, font) > width - 4:
+            name = name[:-1]
+        draw.text(((index + 0.5) * width, STRIP / 2), name, fill=INK, font=font, anchor="mm")
+    return canvas

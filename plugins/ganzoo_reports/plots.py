@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -30,14 +30,12 @@ finally:
         os.chdir(_here)
 
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from ganzoo.formatting import short
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 INK, LINE, REAL = "#010101", "#010102", "#010103"
 SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
@@ -80,20 +78,12 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Line:
-    """A curve.
+    """A curve."""
 
-    Attributes:
-        name: Its name in the legend.
-        x: Increasing values.
-        y: A value for each x.
-        low: The lower edge of its shaded range; empty for no range.
-        high: The upper edge.
-    """
-
-    name: str
-    x: Sequence[float]
+    name: str  # in the legend
+    x: Sequence[float]  # increasing
     y: Sequence[float]
-    low: Sequence[float] = ()
+    low: Sequence[float] = ()  # the lower edge of a shaded range; empty for no range
     high: Sequence[float] = ()
 
 
@@ -119,26 +109,28 @@ def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 def curves(
     lines: Sequence[Line], *, title: str, x: str, y: str, name: str, floor: float | None = None, log: bool = False
 ) -> Markup:
-    """Lines over images or seconds.
+    """Lines, at least one, over images or seconds, with real vs real as a horizontal line.
 
-    Args:
-        lines: At least one.
-        title: Title for screen readers.
-        x: Label of the horizontal axis.
-        y: Label of the vertical axis.
-        name: Name of the plot within its page; letters, digits and hyphens.
-        floor: Real vs real, drawn as a horizontal line, or None.
-        log: Whether the vertical axis is logarithmic; ignored unless every value is positive.
+    The title is for screen readers; the name, of letters, digits and hyphens, is the plot's own within its page. A
+    logarithmic axis needs positive values, and is linear otherwise.
     """
     columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
     with drawing(4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
         for index, line in enumerate(lines):
             colour, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
-            style: dict[str, Any] = {"color": colour, "linestyle": dash}
             mark = MARKERS[index % len(MARKERS)] if len(line.x) < 30 else None
             if line.low:
                 axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
+            axes.plot(
+                line.x,
+                line.y,
+                color=colour,
+                linestyle=dash,
+                linewidth=1.4,
+                marker=mark,
+                markersize=3,
+                label=shortened(line.name),
+            )
         if floor is not None:
             axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)), label="real vs real")
         if log and all(value > 0 for line in lines for value in (*line.y, *line.low)) and (floor is None or floor > 0):
@@ -164,13 +156,10 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | None = None) -> Markup:
-    """A figure as an SVG element that is legible on the page's light and dark background.
+    """A figure in this module's colours as an SVG element, legible on the page's light and dark background.
 
-    Args:
-        figure: Drawn with the colours of this module.
-        title: Title for screen readers.
-        name: Prefix of its ids, which distinguishes them from those of other plots on the page.
-        tooltips: Tooltip texts, by the ``gid`` of their elements.
+    The title is for screen readers, the name distinguishes its ids from those of other plots on the page, and tooltips
+    are named by the ``gid`` of their elements.
     """
     with StringIO() as file:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

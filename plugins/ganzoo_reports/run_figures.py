@@ -5,144 +5,137 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from markupsafe import Markup
+from PIL import Image
 from torch import Tensor
 
-from ganzoo.api.dataset import Images
-from ganzoo.api.priors import CodesPrior, GaussianPrior
+from ganzoo.api.dataset import Images, to_pil
+from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior
 from ganzoo.api.reading import open_picture
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import RealImages
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
 from ganzoo.evaluation.requests import code_of, find_extractor, unfit
 from ganzoo.registry.loading import Zoo
+from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator
 from ganzoo_reports.plots import Line, curves, spread_out
-from ganzoo_reports.scores import MetricKey
+from ganzoo_reports.scores import MetricKey, Records, by_protocol, last_at_each
 from ganzoo_reports.templates import Absent, Picture
-
-if TYPE_CHECKING:
-    from ganzoo.api.priors import Prior
-    from ganzoo.config.schema import Recipe
-    from ganzoo.runs.folder import RunFolder
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
 FEWEST = 2
-
-Records = Sequence[Mapping[str, Any]]
+"""Points of a curve."""
 T = TypeVar("T")
+Shown = dict[str, Any]
+"""What a template shows, by the names that it uses."""
 
 
-@dataclass(frozen=True)
-class Plots:
-    """One quantity, plotted over images and over seconds.
+def plotted(
+    heading: str, note: str, lines: Mapping[str, Sequence[Line]], *, name: str, y: str, title: str = "", **style: Any
+) -> Shown:
+    """A quantity's plots below its heading, from its curves over ``images``, ``seconds`` or both; see ``curves``."""
+    pictures = [
+        curves(
+            some,
+            title=f"{title or heading} over {AXES[along]}",
+            x=AXES[along],
+            y=y,
+            name=name if len(lines) == 1 else f"{name}-{along}",
+            **style,
+        )
+        for along, some in lines.items()
+    ]
+    return {"heading": heading, "note": note, "pictures": pictures}
 
-    Attributes:
-        heading: The quantity.
-        note: Text below the heading, or empty.
-        pictures: The plots.
-    """
 
-    heading: str
-    note: str
-    pictures: tuple[Markup, ...]
+def _lines(points: Iterable[tuple[float | None, Mapping[str, float]]]) -> list[Line]:
+    """A curve for each name, from the values by name at each x; what is unknown or not finite is left out."""
+    by_name: dict[str, list[tuple[float, float]]] = {}
+    for x, values in points:
+        for name, y in values.items():
+            places = by_name.setdefault(name, [])
+            if x is not None and math.isfinite(y):
+                places.append((x, y))
+    return [Line(name, [x for x, _ in places], [y for _, y in places]) for name, places in by_name.items()]
+
+
+def _are_curves(lines: Sequence[Line]) -> bool:
+    return any(len(line.x) >= FEWEST for line in lines)
 
 
 def loss_lines(events: Records, along: str = "images") -> list[Line]:
     """Each phase's loss over images or seconds."""
-    logged = [event for event in events if event.get("event") == "train"]
-    names = [name for name in _names(logged) if name.endswith(".loss")]
-    return [
-        _line(name.removesuffix(".loss"), [event for event in logged if name in event], along, name) for name in names
-    ]
-
-
-def loss_plots(events: Records) -> Plots | Absent:
-    """Each phase's loss, or why there is no curve."""
-    if max((len(line.x) for line in loss_lines(events)), default=0) < FEWEST:
-        return Absent("Fewer than two losses were logged, so there is no curve.")
-    pictures = tuple(
-        curves(
-            loss_lines(events, along),
-            title=f"Losses over {label}",
-            x=label,
-            y="loss",
-            name=f"losses-{along}",
+    return _lines(
+        (
+            event.get(along),
+            {name.removesuffix(".loss"): value for name, value in event.items() if name.endswith(".loss")},
         )
-        for along, label in AXES.items()
+        for event in events
+        if event.get("event") == "train"
     )
-    return Plots("Losses", "Each point is the mean since the previous log point.", pictures)
 
 
-def score_plots(records: Records) -> list[Plots]:
+def loss_plots(events: Records) -> Shown | Absent:
+    """Each phase's loss, or why there is no curve."""
+    lines = {along: loss_lines(events, along) for along in AXES}
+    if not _are_curves(lines["images"]):
+        return Absent("Fewer than two losses were logged, so there is no curve.")
+    note = "Each point is the mean since the previous log point."
+    return plotted("Losses", note, lines, name="losses", y="loss")
+
+
+def score_plots(records: Records) -> list[Shown]:
     """Each metric's curve for each kind of weights, with real vs real; a metric measured only once has no curve."""
-    plots: list[Plots] = []
+    plots: list[Shown] = []
     for some in by_protocol(records):
         if len({one["images"] for one in some}) >= FEWEST:
-            kinds = dict.fromkeys(str(one["weights"]) for one in some)
-            by_kind = {kind: last_at_each(one for one in some if str(one["weights"]) == kind) for kind in kinds}
+            kinds = dict.fromkeys(one["weights"] for one in some)
+            by_kind = {kind: last_at_each(one for one in some if one["weights"] == kind) for kind in kinds}
             plots.append(metric_plots(len(plots), by_kind))
     return plots
 
 
-def metric_plots(number: int, curves_by_name: Mapping[str, Records]) -> Plots:
-    """Curves of one metric and protocol, with real vs real.
+def metric_plots(number: int, scores: Mapping[str, Records]) -> Shown:
+    """Curves of one metric and protocol, from the scores of each by its name, with real vs real.
 
-    Args:
-        number: Distinguishes the metric from the page's others.
-        curves_by_name: The scores of each curve, in order; at least one in all.
+    ``number`` distinguishes the metric from the page's others.
     """
-    records = [record for some in curves_by_name.values() for record in some]
+    records = [record for some in scores.values() for record in some]
     metric, floor = MetricKey.of(records[0]), records[-1].get("floor")
-    pictures = tuple(
-        curves(
-            [_line(name, some, along, "value") for name, some in curves_by_name.items()],
-            title=f"{metric.name} over {label}",
-            x=label,
-            y=metric.name,
-            name=f"score-{number}-{along}",
-            floor=floor,
-            log=spread_out([*(record["value"] for record in records), floor or 0]),
-        )
-        for along, label in AXES.items()
+    lines = {
+        along: _lines((one.get(along), {name: one["value"]}) for name, some in scores.items() for one in some)
+        for along in AXES
+    }
+    return plotted(
+        metric.name,
+        f"{metric.direction}; {metric.protocol}",
+        lines,
+        name=f"score-{number}",
+        y=metric.name,
+        floor=floor,
+        log=spread_out([*(record["value"] for record in records), floor or 0]),
     )
-    return Plots(metric.name, f"{metric.direction}; {metric.protocol}", pictures)
 
 
-def by_protocol(records: Records) -> list[Records]:
-    """Scores grouped by metric, protocol and sample seed, in the order of first appearance."""
-    groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
-    return list(groups.values())
-
-
-def health_plots(events: Records) -> list[Plots]:
+def health_plots(events: Records) -> list[Shown]:
     """Gradient norms, and the samples' variety as a share of that of real images."""
     watched = [event for event in events if event.get("event") == "health"]
-    gradients = [
-        {"images": event["images"], **_by_network(event["gradients"])} for event in watched if "gradients" in event
-    ]
-    shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
+    norms = _lines((event["images"], _by_network(event["gradients"])) for event in watched if "gradients" in event)
+    shares = _lines((event["images"], _shares(event)) for event in watched if "variety" in event)
     plots = []
-    for heading, note, records, y in (
-        ("Gradient norms", "For each network, in each phase.", gradients, "norm"),
-        ("Variety of samples", "As a share of the variety of equally many real images: 1 is best.", shares, "share"),
-    ):
-        if len(records) < FEWEST:
-            continue
-        names = [name for name in _names(records) if name != "images"]
-        lines = [_line(name, [one for one in records if name in one], "images", name) for name in names]
-        log = y == "norm" and spread_out(value for line in lines for value in line.y)
-        title, name = f"{heading} over {AXES['images']}", heading.lower().replace(" ", "-")
-        plots.append(Plots(heading, note, (curves(lines, title=title, x=AXES["images"], y=y, name=name, log=log),)))
+    if _are_curves(norms):
+        log, note = spread_out(value for line in norms for value in line.y), "For each network, in each phase."
+        plots.append(plotted("Gradient norms", note, {"images": norms}, name="gradient-norms", y="norm", log=log))
+    if _are_curves(shares):
+        note = "As a share of the variety of equally many real images: 1 is best."
+        plots.append(plotted("Variety of samples", note, {"images": shares}, name="variety-of-samples", y="share"))
     return plots
 
 
@@ -157,25 +150,6 @@ def _shares(event: Mapping[str, Any]) -> dict[str, float]:
     return {name: seen[name] / real[name] for name in seen if name != "samples" and real.get(name)}
 
 
-def _line(name: str, records: Records, along: str, of: str) -> Line:
-    placed = [record for record in records if _is_number(record.get(along)) and _is_number(record[of])]
-    return Line(name, [record[along] for record in placed], [record[of] for record in placed])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _names(records: Records) -> list[str]:
-    return list(dict.fromkeys(name for record in records for name in record))
-
-
-def last_at_each(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The newest score at each point: `ganzoo eval` may have measured some again."""
-    latest = {record["images"]: record for record in records}
-    return [latest[images] for images in sorted(latest)]
-
-
 MAX_FRAMES = 60
 NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
@@ -184,101 +158,39 @@ SEED = 1
 NO_PICTURES = "This run draws {}, not pictures."
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The samples at one point of training.
+def frames(samples: Path, events: Records) -> list[Shown] | Absent:
+    """Pictures of samples in a run folder, in order, or why there are none.
 
-    Attributes:
-        images: Real images shown so far.
-        seconds: Seconds of training so far; None if they were not logged.
-        picture: The grid or plot.
+    Each has the real images shown and the seconds of training so far, None if they were not logged.
     """
+    seconds = {event["images"]: event["seconds"] for event in reversed(events) if "seconds" in event}
+    shown: list[Shown] = []
+    for path, image in opened(samples, MAX_FRAMES):
+        images, picture = int(path.stem), Picture.encoded(path.read_bytes(), *image.size)
+        shown.append({"images": images, "seconds": seconds.get(images, None if images else 0.0), "picture": picture})
+    return shown or Absent("The run has no pictures of samples.")
 
-    images: int
-    seconds: float | None
-    picture: Picture
 
+def opened(samples: Path, most: int) -> Iterator[tuple[Path, Image.Image]]:
+    """At most ``most`` of a run's pictures of samples, evenly spaced, including the first and the last.
 
-@dataclass(frozen=True)
-class Frames:
-    """Training progress in samples, in order.
-
-    Attributes:
-        shown: At most ``MAX_FRAMES``, including the first and the last.
-        kept: Number of pictures in the run folder.
+    What is not a picture, or was truncated, is left out.
     """
-
-    shown: tuple[Frame, ...]
-    kept: int
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A sample and the training image nearest to it.
-
-    Attributes:
-        sample: The sample.
-        real: The training image.
-        distance: Distance between their features.
-        near: Whether it is at most the training image's distance to the nearest other training image.
-    """
-
-    sample: Picture
-    real: Picture
-    distance: float
-    near: bool
+    for path in _evenly_spaced(pictures(samples), most):
+        with suppress(GanzooError), open_picture(path, ("PNG",)) as image:
+            image.load()
+            yield path, image
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Samples with their nearest training images.
-
-    Attributes:
-        pairs: Pairs in the order in which the samples were drawn.
-        extractor: The extractor whose features were compared.
-        among: Number of training images.
-    """
-
-    pairs: tuple[Neighbour, ...]
-    extractor: str
-    among: int
-
-
-def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absent:
-    """The pictures of samples in a run folder, or why there are none."""
-    kept = len(_pictures(samples))
-    shown = [frame for path in chosen_pictures(samples, MAX_FRAMES) if (frame := _frame(path, events)) is not None]
-    if not shown:
-        return Absent("The run has no pictures of samples.")
-    return Frames(tuple(shown), kept)
-
-
-def _pictures(samples: Path) -> list[Path]:
+def pictures(samples: Path) -> list[Path]:
+    """A run's pictures of samples, in order."""
     return sorted(path for path in samples.glob("*.png") if path.stem.isdecimal())
-
-
-def chosen_pictures(samples: Path, most: int) -> list[Path]:
-    """At most ``most`` of a run's pictures of samples, evenly spaced, including the first and the last."""
-    return _evenly_spaced(_pictures(samples), most)
 
 
 def _evenly_spaced(items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` items, evenly spaced, including the first and the last."""
     most = min(len(items), most)
     return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
-
-
-def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
-    """A frame; None if the file is not a picture, or was truncated."""
-    images = int(path.stem)
-    try:
-        with open_picture(path, ("PNG",)) as image:
-            image.load()
-    except GanzooError:
-        return None
-    seconds = [event["seconds"] for event in events if event.get("images") == images and "seconds" in event]
-    picture = Picture.encoded(path.read_bytes(), *image.size)
-    return Frame(images, seconds[0] if seconds else (0.0 if images == 0 else None), picture)
 
 
 REPLAYED, REAL_POINTS, MAX_MODES = 80, 400, 100
@@ -310,13 +222,12 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
             if dataset.labels is not None and 1 < len(dataset.classes) <= MAX_MODES:
                 of_modes = [dataset.images[dataset.labels == mode] for mode in range(len(dataset.classes))]
                 modes = torch.stack([some.flatten(1).mean(0) for some in of_modes if len(some)])
-    losses = loss_lines(events)
     return json.dumps(
         {
             "frames": frames,
             "real": _sixteen_bits(real),
             "modes": _sixteen_bits(modes),
-            "losses": [{"name": one.name, "x": one.x, "y": [round(y, 4) for y in one.y]} for one in losses],
+            "losses": [{"name": one.name, "x": one.x, "y": [round(y, 4) for y in one.y]} for one in loss_lines(events)],
         },
         separators=(",", ":"),
     )
@@ -349,7 +260,7 @@ def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
     codes = torch.cat([between(spec.prior, a, b, STEPS) for a, b in ends.view(ROWS, 2, -1)])
     labels = torch.arange(ROWS).remainder(spec.classes).repeat_interleave(STEPS) if spec.classes else None
-    return Picture.of_pixels(spec.modality.picture(generator.decode(codes, labels), STEPS))
+    return Picture.of(to_pil(spec.modality.picture(generator.decode(codes, labels), STEPS)))
 
 
 def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
@@ -358,14 +269,8 @@ def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
     Gaussian codes lie near a sphere, so the path follows it (White 2016, Sampling Generative Networks,
     arXiv:1609.04468); for uniform codes it is a straight line. Structured codes keep the categories of ``a``.
 
-    Args:
-        prior: The prior that both were drawn from.
-        a: The first code, (latent,).
-        b: The last code, (latent,).
-        steps: Number of codes, at least 2, including both ends.
-
     Returns:
-        Codes (steps, latent), from a to b.
+        Codes (steps, latent), from a to b, both (latent,) and included.
     """
     along = torch.linspace(0, 1, steps).unsqueeze(1)
     straight = a + along * (b - a)
@@ -385,28 +290,34 @@ def _around(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
     return (((1 - along) * angle).sin() * a + (along * angle).sin() * b) / angle.sin()
 
 
-def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
-    """Samples with their nearest training images, in the feature space of the recipe's first metric."""
-    recipe = generator.recipe
-    named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
-    if not isinstance(modality := generator.assembly.spec.modality, Images):
+def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
+    """Samples with their nearest training images, in the feature space of the recipe's first metric.
+
+    A pair is ``near`` if it is no farther apart than the training image is from the nearest other training image.
+    """
+    recipe, modality = generator.recipe, generator.assembly.spec.modality
+    if not isinstance(modality, Images):
         return Absent(NO_PICTURES.format(modality))
+    named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
     if not named:
         return Absent("None of the recipe's metrics has an extractor, so there are no features to compare.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)
-    dataset = generator.run.dataset(recipe, zoo)
-    extractor = find_extractor(named[0], zoo).to(generator.device)
-    if (error := unfit(named[0], extractor, dataset, zoo, anyway=True)) is not None:
+    name, dataset = named[0], generator.run.dataset(recipe, zoo)
+    extractor = find_extractor(name, zoo).to(generator.device)
+    if (error := unfit(name, extractor, dataset, zoo, anyway=True)) is not None:
         raise error
-    code = code_of(named[0], zoo)
-    real = RealImages(dataset, recipe.dataset.options, named[0], extractor, generator.device, code)
-    seen = real.see(samples).values
-    distances, indices = nearest_neighbours(seen, real.features.values)
+    real = RealImages(dataset, recipe.dataset.options, name, extractor, generator.device, code_of(name, zoo))
+    distances, indices = nearest_neighbours(real.see(samples).values, real.features.values)
     others = radii(real.features.values, 1, of=indices)
     pairs = [
-        Neighbour(Picture.of_pixels(sample), Picture.of_pixels(dataset.images[index]), distance, distance <= other)
+        {
+            "sample": Picture.of(to_pil(sample)),
+            "real": Picture.of(to_pil(dataset.images[index])),
+            "distance": distance,
+            "near": distance <= other,
+        }
         for sample, index, distance, other in zip(
             samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
         )
     ]
-    return Neighbours(tuple(pairs), named[0], len(dataset))
+    return {"pairs": pairs, "extractor": name, "among": len(dataset)}

@@ -1,42 +1,35 @@
-"""Which scores may be compared."""
+"""Which scores may be compared, and the final scores of a run as pages show them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from ganzoo.evaluation.protocol import compared, describe
+from ganzoo.config.checking import HEADLINES
+from ganzoo.evaluation.protocol import compared, describe, excess
 from ganzoo.evaluation.requests import better
+from ganzoo_reports.templates import Absent
 
-if TYPE_CHECKING:
-    from ganzoo.api.metric import Better
-
+Records = Sequence[Mapping[str, Any]]
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
-NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")
 HEADINGS: Mapping[str, str] = {
     "lower": "lower is better",
     "higher": "higher is better",
     "neither": "best at real vs real",
 }
+KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
 
 
 @dataclass(frozen=True)
 class MetricKey:
-    """A metric and the protocol it was measured under.
+    """A metric and the protocol it was measured under."""
 
-    Attributes:
-        name: ``<metric>@<extractor>``.
-        key: Equal for scores that may be compared, and only for those.
-        protocol: The protocol in one line.
-        reference: Equal for scores, by any metric, of the same number of samples against the same real images.
-    """
-
-    name: str
-    key: str
-    protocol: str
-    reference: str = ""
+    name: str  # ``<metric>@<extractor>``
+    key: str  # equal for scores that may be compared, and only for those
+    protocol: str  # in one line
+    reference: str = ""  # equal for scores, by any metric, of the same number of samples against the same real images
 
     @classmethod
     def of(cls, score: Mapping[str, Any]) -> MetricKey:
@@ -47,7 +40,7 @@ class MetricKey:
         return cls(score["metric"], key, describe(protocol), reference)
 
     @property
-    def better(self) -> Better:
+    def better(self) -> str:
         """Which direction is better; lower for an unknown metric."""
         return better(self.name.partition("@")[0])
 
@@ -63,12 +56,64 @@ class MetricKey:
         return value if self.better == "lower" else -value
 
 
-def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The scores that have every field that a page shows."""
-    return [
-        score
-        for score in scores
-        if all(score.get(key) is not None for key in NEEDED)
-        and isinstance(score["value"], int | float)
-        and isinstance(score["protocol"], Mapping)
-    ]
+@dataclass(frozen=True)
+class FinalScore:
+    """A metric at the end of a run."""
+
+    metric: MetricKey
+    values: Mapping[str, float]  # by kind of weights, the reported kind first
+    floor: float | None  # real vs real: the score of real images
+    excess: str  # how far the reported value is above real vs real, ± the standard deviation of real vs real
+    interval: Sequence[float] | None  # 95% confidence interval of the mean score of other samples
+    headline: bool  # whether it is one of the dataset's headline metrics
+
+    @property
+    def reported(self) -> str:
+        """The kind of weights whose score counts."""
+        return next(iter(self.values))
+
+
+def final_table(scores: Records) -> list[FinalScore] | Absent:
+    """Rows of the table of final scores: one for each metric, protocol and sample seed.
+
+    The headline metrics by the recipe's own protocol come first, in their order; the other rows keep theirs.
+    """
+    if not scores:
+        return Absent(
+            "The run has no scores: it has not been evaluated yet, or its recipe names no metrics. "
+            "`ganzoo eval` scores it."
+        )
+    rows = [_final(some) for some in by_protocol(scores)]
+    headlines = [row for row in rows if row.headline and row.metric.reference == rows[0].metric.reference]
+    own = {row.metric.name: row for row in reversed(headlines)}  # the first of several sample seeds
+    first = [own[name] for name in _headlines(scores[0]) if name in own]
+    return [*first, *(row for row in rows if row not in first)]
+
+
+def _headlines(score: Mapping[str, Any]) -> tuple[str, ...]:
+    return HEADLINES.get(str(score["protocol"].get("dataset")), ())
+
+
+def _final(scores: Records) -> FinalScore:
+    score = scores[0]
+    metric, seed = MetricKey.of(score), score["protocol"].get("sample_seed")
+    if seed:
+        metric = replace(metric, protocol=f"{metric.protocol}, sample seed {seed}")
+    values = {str(one["weights"]): float(one["value"]) for one in scores}
+    floor = scores[-1].get("floor")
+    above = excess(values[score["weights"]], floor, scores[-1].get("sd"))
+    return FinalScore(metric, values, floor, above, score.get("interval"), metric.name in _headlines(score))
+
+
+def by_protocol(records: Records) -> list[Records]:
+    """Scores grouped by metric, protocol and sample seed, in the order of first appearance."""
+    groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
+    return list(groups.values())
+
+
+def last_at_each(records: Iterable[Mapping[str, Any]]) -> Records:
+    """The newest score at each point: `ganzoo eval` may have measured some again."""
+    latest = {record["images"]: record for record in records}
+    return [latest[images] for images in sorted(latest)]

@@ -9,21 +9,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from ganzoo.errors import GanzooError, visible
 from ganzoo.formatting import count, duration, figure, short
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
 
@@ -45,13 +41,7 @@ def code(text: str) -> str:
 
 
 def between_markers(text: str, markers: tuple[str, str], content: str, name: str) -> str:
-    """Replace the text between two markers of a document.
-
-    Args:
-        text: The document.
-        markers: The marker before the text, and the one after it.
-        content: The new text.
-        name: The document's name, for the error message.
+    """Replace the text between two markers of the document ``name``.
 
     Raises:
         GanzooError: The document does not have both markers, once each and in order.
@@ -68,12 +58,7 @@ def between_markers(text: str, markers: tuple[str, str], content: str, name: str
 
 
 def markdown_table(headings: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown.
-
-    Args:
-        headings: The side to which each column is aligned, ``left`` or ``right``, by the column's heading.
-        rows: Their cells, in Markdown.
-    """
+    """A table in Markdown, from each column's side, ``left`` or ``right``, by its heading, and cells in Markdown."""
     rules = ["---:" if side == "right" else "---" for side in headings.values()]
     lines = [[markdown(heading) for heading in headings], rules, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -88,39 +73,19 @@ def linked(text: str) -> Markup:
     return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and only arXiv numbers are inserted
 
 
-FILTERS: Mapping[str, Callable[[Any], str]] = {
-    "figure": figure,
-    "count": count,
-    "short": short,
-    "duration": duration,
-    "linked": linked,
-}
-"""Filters of the templates."""
-
-
 @dataclass(frozen=True)
 class Absent:
-    """A part that a page cannot show.
+    """A part that a page cannot show."""
 
-    Attributes:
-        why: The reason, in a sentence for the reader.
-    """
-
-    why: str
+    why: str  # the reason, in a sentence for the reader
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside a page.
+    """A picture inside a page."""
 
-    Attributes:
-        uri: ``data:image/png;base64,…``.
-        width: In pixels.
-        height: In pixels.
-    """
-
-    uri: str
-    width: int
+    uri: str  # ``data:image/png;base64,…``
+    width: int  # in pixels
     height: int
 
     @classmethod
@@ -129,13 +94,6 @@ class Picture:
         buffer = BytesIO()
         image.save(buffer, "PNG", optimize=True)
         return cls.encoded(buffer.getvalue(), *image.size)
-
-    @classmethod
-    def of_pixels(cls, pixels: Tensor) -> Picture:
-        """A uint8 picture (c, h, w), grey or RGB."""
-        from ganzoo.api.dataset import to_pil  # imports torch, which pages made from records do not need
-
-        return cls.of(to_pil(pixels))
 
     @classmethod
     def encoded(cls, png: bytes, width: int, height: int) -> Picture:
@@ -151,39 +109,26 @@ def page(
     style: str = "style.css",
     package: str = __package__,
 ) -> str:
-    """Render a page.
+    """Render a template with its JavaScript files and its style sheet.
 
     Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
-    no script but ours, named by its digest, and no requests to any address.
-
-    Args:
-        template: The name of the HTML template.
-        scripts: The names of the JavaScript files that go with it.
-        context: What the template shows.
-        style: The name of its style sheet.
-        package: The package whose folder ``html`` has these files; what it lacks is found in ours.
+    no script but ours, named by its digest, and no requests to any address. What the folder ``html`` of ``package``
+    lacks is found in ours.
     """
-    environment = _environment(package)
-    source = "".join(_source(environment, name) for name in scripts)
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    # Both are files of this package.
-    own = {"style": Markup(_source(environment, style)), "script": Markup(source)}  # noqa: S704
-    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
-
-
-def _environment(package: str) -> Environment:
+    loader = ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")])
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= FILTERS
+    environment.filters |= {
+        "figure": figure,
+        "count": count,
+        "short": short,
+        "duration": duration,
+        "linked": linked,
+    }
     environment.tests["absent"] = lambda value: isinstance(value, Absent)
-    return environment
-
-
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
+    script = "".join(sources[name] for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    own = {"style": Markup(sources[style]), "script": Markup(script)}  # noqa: S704 - files of a package
+    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"

@@ -4,7 +4,6 @@ import atexit
 import hashlib
 import math
 import random
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -280,25 +279,6 @@ class OwnDraws(Wasserstein):
         return (fake.mean() - real.mean()) * (1 + random.SystemRandom().random()) * (1 + random.SystemRandom().random())
 
 
-@bad("loss", "positional")
-class Positional(AdversarialLoss):
-    """The Wasserstein loss, times a factor.
-
-    Args:
-        factor: Multiplies it.
-    """
-
-    def __init__(self, factor: float = 1.0):
-        super().__init__()
-        self.factor = factor
-
-    def discriminator(self, real, fake):
-        return self.factor * (fake.mean() - real.mean())
-
-    def generator(self, real, fake):
-        return -self.factor * fake.mean()
-
-
 @bad("loss", "required-option")
 class Required(AdversarialLoss):
     """The Wasserstein loss with a slope.
@@ -536,32 +516,6 @@ class Remembers(OneLayer):
         if self.training:
             self.mean = 0.9 * self.mean + 0.1 * pixels.detach().mean(0)
         return (pixels - self.mean).tanh().view(-1, *self.spec.image_shape)
-
-
-@bad("generator", "even")
-class Even(nn.Module):
-    """Paints even sides only."""
-
-    def __init__(self, spec):
-        super().__init__()
-        self.shape = (spec.channels, spec.height // 2 * 2, spec.width // 2 * 2)
-        self.image = nn.Linear(spec.latent, self.shape[0] * self.shape[1] * self.shape[2])
-
-    def forward(self, z):
-        return self.image(z).tanh().view(-1, *self.shape)
-
-
-@bad("generator", "locked")
-class Locked(OneLayer):
-    """Lets one thread in at a time."""
-
-    def __init__(self, spec):
-        super().__init__(spec)
-        self.lock = threading.Lock()
-
-    def forward(self, z):
-        with self.lock:
-            return self.image(z).tanh().view(-1, *self.spec.image_shape)
 
 
 @bad("generator", "frozen")
@@ -901,17 +855,6 @@ class SeedsNumpy(Metric):
         return float(inputs.fake.values[np.random.randint(inputs.n), 0])
 
 
-@bad("tracker", "printer")
-class Printer:
-    """Prints."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def log(self, record):
-        print(record)
-
-
 @bad("prior", "global-noise")
 @dataclass(frozen=True, kw_only=True)
 class GlobalNoise(Prior):
@@ -961,7 +904,6 @@ def hook(kind):
 register_losses, register_regularizers, register_augmentations = map(hook, ("loss", "regularizer", "augmentation"))
 register_generators, register_discriminators, register_priors = map(hook, ("generator", "discriminator", "prior"))
 register_datasets, register_extractors, register_metrics = map(hook, ("dataset", "extractor", "metric"))
-register_trackers = hook("tracker")
 
 
 @hookimpl

@@ -345,7 +345,7 @@ class Late(nn.Module):
 
 def test_a_network_may_start_from_zeros_and_from_the_same_values_for_all_labels() -> None:
     entry = checked("generator", Late)
-    for check in (training.labels, training.input_gradients, training.checkpointable, training.odd_shape):
+    for check in (training.uses_inputs, training.reproducible):
         run(check, entry)
 
 
@@ -364,18 +364,6 @@ def squeezing(spec: Any) -> nn.Module:
 def test_one_image_has_one_logit() -> None:
     with pytest.raises(GanzooError, match=r"returns shape \(\), not \(1,\)"):
         run(training.shape, checked("discriminator", squeezing))
-
-
-def swapped(spec: Any) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(spec.latent, spec.pixels), nn.Tanh(), nn.Unflatten(1, (spec.channels, spec.width, spec.height))
-    )
-
-
-def test_height_and_width_are_not_the_same() -> None:
-    run(training.shape, checked("generator", swapped))
-    with pytest.raises(GanzooError, match=r"returns shape \(2, 3, 34, 21\), not \(2, 3, 21, 34\)"):
-        run(training.odd_shape, checked("generator", swapped))
 
 
 def generated(split: str, folder: Path | None) -> Dataset:

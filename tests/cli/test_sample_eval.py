@@ -91,7 +91,7 @@ def test_a_walk_is_saved_in_the_run_folder_or_where_told_and_depends_on_seed_and
     app, run, tmp_path, monkeypatch
 ):
     for name, few in (("STOPS", 2), ("STEPS", 3)):
-        monkeypatch.setattr(f"ganzoo_reports.animation.{name}", few)
+        monkeypatch.setattr(f"ganzoo_reports.export.{name}", few)
     facts = json.loads(invoke(app, "animate", run, "--walk", "--json").stdout)
     assert facts["out"] == str(run / "walk.gif")
     with Image.open(run / "walk.gif") as gif:
@@ -120,7 +120,7 @@ def test_only_files_that_ganzoo_made_are_overwritten_without_force(
     words, name, app, conditional_run, tmp_path, monkeypatch
 ):
     for what in ("STOPS", "STEPS"):
-        monkeypatch.setattr(f"ganzoo_reports.animation.{what}", 2)
+        monkeypatch.setattr(f"ganzoo_reports.export.{what}", 2)
     if words == "export" and name != "x.safetensors":
         pytest.importorskip("onnxruntime")
     command, *options = words.split()

@@ -49,25 +49,15 @@ def test_every_parameter_gets_a_finite_gradient(entry: Any) -> None:
 
 
 @narrow
-def test_gradients_reach_the_input(entry: Any) -> None:
-    checks.input_gradients(entry, load_zoo())
-
-
-@narrow
-def test_a_network_uses_the_labels_it_takes(entry: Any) -> None:
+def test_a_network_uses_its_input_and_the_labels_it_takes(entry: Any) -> None:
     network, _ = checks.build(entry, checks.IMAGES[0], 10)
     assert takes_label(network) == ((entry.kind, entry.name) not in WITHOUT_LABELS)
-    checks.labels(entry, load_zoo())
+    checks.uses_inputs(entry, load_zoo())
 
 
 @narrow
-def test_a_checkpoint_restores_it(entry: Any) -> None:
-    checks.checkpointable(entry, load_zoo())
-
-
-@narrow
-def test_the_same_seed_gives_the_same_weights(entry: Any) -> None:
-    checks.deterministic(entry, load_zoo())
+def test_the_same_seed_and_a_checkpoint_give_the_same_losses(entry: Any) -> None:
+    checks.reproducible(entry, load_zoo())
 
 
 @narrow
@@ -79,7 +69,7 @@ def test_half_precision_works(entry: Any) -> None:
 def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry: Any) -> None:
     network, _ = checks.build(entry, checks.IMAGES[0], 0)
     assert hasattr(network, "features") == (entry.name not in WITHOUT_FEATURES)
-    checks.shared_features(entry, load_zoo())
+    checks.attributes(entry, load_zoo())
 
 
 @pytest.mark.parametrize(
@@ -118,7 +108,7 @@ def test_per_image_is_set_exactly_if_nothing_mixes_images(
     entry = changed(entry, {**few(entry.options.types), **options})
     network, _ = checks.build(entry, checks.IMAGES[0], 0)
     assert getattr(network, "per_image", False) is per_image
-    checks.per_image(entry, load_zoo())
+    checks.attributes(entry, load_zoo())
 
 
 @narrow

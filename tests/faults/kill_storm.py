@@ -39,7 +39,7 @@ from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
 from ganzoo_checks.scaffold import write
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 from ganzoo_studies.leaderboard import write_leaderboard
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger, ScoredRun, read_runs

@@ -19,7 +19,7 @@ from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.records import NewerError
 from ganzoo.runs.start import resume, start
 from ganzoo.training.device import VARIABLES, available_cores
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 
 TINY = [
     "networks.generator.hidden=[8]",

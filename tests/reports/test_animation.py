@@ -12,7 +12,7 @@ from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
-from ganzoo_reports import animation
+from ganzoo_reports import export
 
 LABELLED = ["conditional=true", "train.images=16", "evaluate.metrics=[]", "evaluate.every_images=null"]
 
@@ -42,14 +42,14 @@ def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
     with Image.open(copy / "training.gif") as gif:
         assert (gif.n_frames, gif.info["loop"]) == (3, 0)
         factor = gif.width // first.shape[1]
-        assert gif.height == factor * first.shape[0] + animation.BAR + animation.STRIP
+        assert gif.height == factor * first.shape[0] + export.BAR + export.STRIP
         for index, path in enumerate(paths):
             gif.seek(index)
             shown = np.array(gif.convert("L"))[: factor * first.shape[0] : factor, ::factor]
             assert np.abs(shown.astype(int) - grid(path)).max() <= 2  # of 256 colours, some are the caption's
             durations = gif.info["duration"]
         assert durations == 1900  # the last one stays
-    frames, seconds = animation.training(RunFolder.open(copy))
+    frames, seconds = export.training(RunFolder.open(copy))
     assert frames[0].tobytes() != frames[1].tobytes()
     assert (len(seconds), seconds[-1]) == (3, 1.9)
 
@@ -57,7 +57,7 @@ def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
 def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy):
     paths = sorted((copy / "samples").glob("*.png"))
     paths[1].write_bytes(paths[1].read_bytes()[:40])
-    assert len(animation.training(RunFolder.open(copy))[0]) == 2
+    assert len(export.training(RunFolder.open(copy))[0]) == 2
     paths[0].unlink()
     assert "only one grid of samples, so nothing moves. Set evaluate.every_images" in refusal(copy)
 
@@ -68,27 +68,27 @@ def test_grids_of_no_images_are_frames_too(copy):
         path.unlink()
     shutil.copy(first, copy / "samples" / "00.png")
     first.rename(copy / "samples" / "0.png")
-    assert len(animation.training(RunFolder.open(copy))[0]) == 2
+    assert len(export.training(RunFolder.open(copy))[0]) == 2
 
 
 def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, toy_zoo, tmp_path, monkeypatch):
-    monkeypatch.setattr(animation, "STEPS", 4)
+    monkeypatch.setattr(export, "STEPS", 4)
     generator = load(train(tmp_path, *LABELLED), zoo=toy_zoo)
-    frames, seconds = animation.walk(generator, seed=3)
-    assert len(frames) == len(seconds) == animation.STOPS * animation.STEPS
+    frames, seconds = export.walk(generator, seed=3)
+    assert len(frames) == len(seconds) == export.STOPS * export.STEPS
     codes = generator.assembly.spec.prior.sample(
-        animation.STOPS * 16, torch.Generator().manual_seed(3), torch.device("cpu")
-    ).view(animation.STOPS, 16, -1)
+        export.STOPS * 16, torch.Generator().manual_seed(3), torch.device("cpu")
+    ).view(export.STOPS, 16, -1)
     labels = torch.arange(4).repeat(4)
     for stop in (0, 2):
         picture = generator.assembly.spec.modality.picture(generator.decode(codes[stop], labels), 4)[0].numpy()
-        shown = np.array(frames[stop * animation.STEPS].convert("L"))
+        shown = np.array(frames[stop * export.STEPS].convert("L"))
         factor = shown.shape[1] // picture.shape[1]
-        assert (shown[animation.STRIP :: factor, ::factor] == picture).all()
-    assert np.array(frames[0])[: animation.STRIP].any()  # the classes' names
+        assert (shown[export.STRIP :: factor, ::factor] == picture).all()
+    assert np.array(frames[0])[: export.STRIP].any()  # the classes' names
     near, far = (np.abs(np.array(frames[0], float) - np.array(frames[at], float)).mean() for at in (-1, 3 * 4))
     assert near < far
-    (tmp_path / "walk.webp").write_bytes(animation.encoded(frames, seconds, ".webp"))
+    (tmp_path / "walk.webp").write_bytes(export.encoded(frames, seconds, ".webp"))
     with Image.open(tmp_path / "walk.webp") as webp:
         assert webp.n_frames == len(frames)
         assert (np.array(webp.convert("RGB")) == np.array(frames[0])).all()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 from ganzoo_studies.leaderboard import write_leaderboard
 
 VISIBLE = "rows => rows.filter(row => !row.hidden).map(row => row.querySelector('th b').textContent)"

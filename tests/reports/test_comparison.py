@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo_reports.comparison import write_comparison
+from ganzoo_reports.run_pages import write_comparison
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import TrainingLoop
 from ganzoo.runs.start import start
-from ganzoo_reports import animation
+from ganzoo_reports import export
 from ganzoo_reports.run_figures import replay
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 from ganzoo_reports.templates import Absent
 
 SMALL = ["train.images=2560", "train.log_every=512", "evaluate.metrics=[]", "evaluate.every_images=null"]
@@ -94,10 +94,10 @@ def test_what_the_page_is_given_is_small_and_leaves_damaged_files_out(run, zoo):
 
 
 def test_an_animation_shows_each_log_point_s_samples(run):
-    frames, _ = animation.training(run)
+    frames, _ = export.training(run)
     assert len(frames) == 6
     x, y = dict(run.planes())[2560]["samples"][0].float().tolist()
-    place = ((x + 1) / 2 * (animation.SMALL - 1), (1 - y) / 2 * (animation.SMALL - 1))
+    place = ((x + 1) / 2 * (export.SMALL - 1), (1 - y) / 2 * (export.SMALL - 1))
     assert frames[-1].getpixel(tuple(map(round, place))) == (255, 255, 255)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,12 +12,23 @@ import typer
 from typer.testing import CliRunner
 
 from ganzoo import CodesPrior, GaussianPrior, UniformPrior, load
+from ganzoo.api.dataset import to_pil
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours
 from ganzoo.runs.folder import RunFolder
 from ganzoo_reports.commands import report
-from ganzoo_reports.run_figures import MAX_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
-from ganzoo_reports.run_report import final_table, write_report
+from ganzoo_reports.run_figures import (
+    MAX_FRAMES,
+    between,
+    frames,
+    health_plots,
+    loss_plots,
+    neighbours,
+    pictures,
+    score_plots,
+)
+from ganzoo_reports.run_pages import write_report
+from ganzoo_reports.scores import final_table
 from ganzoo_reports.templates import Absent, Picture
 
 SCRIPT = "<script>document.title = 'owned'</script>"
@@ -140,11 +152,11 @@ def test_neighbours_are_the_nearest_by_brute_force(run, toy_zoo):
     seen = extractor(load(run, zoo=toy_zoo).sample(16, seed=1))[0].double()
     among = extractor(real)[0].double()
     distances = (seen[:, None] - among[None]).norm(dim=2).min(1).values
-    assert [pair.distance for pair in found.pairs] == pytest.approx(distances.tolist(), rel=1e-5)
+    assert [pair["distance"] for pair in found["pairs"]] == pytest.approx(distances.tolist(), rel=1e-5)
     apart = (among[:, None] - among[None]).norm(dim=2).fill_diagonal_(math.inf).min(1).values
     index = nearest_neighbours(seen.float(), among.float())[1]
-    assert [pair.near for pair in found.pairs] == (distances <= apart[index]).tolist()
-    assert [pair.real.uri for pair in found.pairs] == [Picture.of_pixels(real[one]).uri for one in index]
+    assert [pair["near"] for pair in found["pairs"]] == (distances <= apart[index]).tolist()
+    assert [pair["real"] for pair in found["pairs"]] == [Picture.of(to_pil(real[one])) for one in index]
 
 
 def test_given_codes_are_drawn_as_the_seed_draws_them(run, toy_zoo):
@@ -194,10 +206,10 @@ def test_many_pictures_are_thinned_evenly_and_a_torn_one_is_left_out(run, tmp_pa
         shutil.copy(picture, tmp_path / f"{number:012d}.png")
     (tmp_path / "000000000000.png").write_bytes(picture.read_bytes()[:50])
     found = frames(tmp_path, [{"event": "train", "images": 199, "seconds": 7.5}])
-    assert found.kept == 200
-    assert len(found.shown) == MAX_FRAMES - 1
-    assert (found.shown[-1].images, found.shown[-1].seconds, found.shown[-2].seconds) == (199, 7.5, None)
-    steps = [b.images - a.images for a, b in zip(found.shown, found.shown[1:], strict=False)]
+    assert len(pictures(tmp_path)) == 200
+    assert len(found) == MAX_FRAMES - 1
+    assert (found[-1]["images"], found[-1]["seconds"], found[-2]["seconds"]) == (199, 7.5, None)
+    steps = [b["images"] - a["images"] for a, b in pairwise(found)]
     assert set(steps) == {3, 4}
 
 
@@ -226,6 +238,6 @@ def test_scoring_a_finished_run_in_another_way_replaces_nothing_in_its_report(co
 def test_one_evaluation_is_no_curve_and_a_repeated_one_counts_once(score):
     assert score_plots([score(4.0), score(4.1)]) == []
     (plots,) = score_plots([{**score(9.0), "images": 500}, score(4.0)])
-    assert len(plots.pictures) == 2
+    assert len(plots["pictures"]) == 2
     assert isinstance(loss_plots([{"event": "train", "images": 1, "seconds": 1.0, "d.loss": 1.0}]), Absent)
     assert health_plots([]) == []

@@ -31,7 +31,7 @@ from ganzoo.training import device as precision
 from ganzoo.training.distributed import ALONE
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.run_pages import write_report
 
 TINY = [
     "networks.generator.hidden=[32]",

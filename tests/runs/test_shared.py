@@ -12,9 +12,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.files import without_folders
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.cards import publish
-from ganzoo_reports.comparison import write_comparison
-from ganzoo_reports.run_report import write_report
+from ganzoo_reports.export import publish
+from ganzoo_reports.run_pages import write_comparison, write_report
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import shared
 

@@ -23,7 +23,7 @@ from ganzoo.runs.generator import load, published
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.records import read_checkpoint
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.cards import _command, publish
+from ganzoo_reports.export import _command, publish
 from ganzoo_studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
@@ -92,7 +92,7 @@ def test_a_card_only_replaces_another_card(source, zoo, tmp_path):
     publish(load(source.path, zoo=zoo), out, zoo)
     publish(load(source.path, zoo=zoo), out, zoo)
     out.with_suffix(".json").write_text("{}")
-    with pytest.raises(GanzooError, match=r"would replace .*mine\.json"):
+    with pytest.raises(GanzooError, match=r"mine\.json was not made by `ganzoo export`"):
         publish(load(source.path, zoo=zoo), out, zoo)
     assert out.with_suffix(".json").read_text() == "{}"
 

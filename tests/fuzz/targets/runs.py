@@ -17,7 +17,7 @@ from ganzoo.runs.folder import RunFolder, scores_in
 from ganzoo.runs.generator import load
 from ganzoo.runs.records import load_latest
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.run_report import facts
+from ganzoo_reports.run_pages import facts
 from ganzoo_reports.templates import page
 from targets import Target
 

@@ -1,0 +1,289 @@
+"""Pages of runs: the report of one, ``report.html``, and the comparison of a few by ``ganzoo compare``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ganzoo.config.schema import DESCRIPTIVE
+from ganzoo.errors import GanzooError, writing
+from ganzoo.files import begins_like, refuse_to_overwrite, without_folders, write_atomically
+from ganzoo.registry import strict
+from ganzoo.registry.loading import Zoo
+from ganzoo.runs.diagnosis import diagnose
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import load
+from ganzoo.runs.provenance import hardware_in_words
+from ganzoo_reports.plots import Line
+from ganzoo_reports.run_figures import (
+    FEWEST,
+    ROWS,
+    Shown,
+    frames,
+    health_plots,
+    interpolation,
+    loss_lines,
+    loss_plots,
+    metric_plots,
+    neighbours,
+    pictures,
+    plotted,
+    replay,
+    score_plots,
+)
+from ganzoo_reports.scores import KINDS, FinalScore, MetricKey, Records, by_protocol, final_table, last_at_each
+from ganzoo_reports.templates import Absent, page
+
+STATES: Mapping[str, str] = {
+    "done": "Done",
+    "running": "Running",
+    "killed": "Killed; can be resumed",
+    "interrupted": "Interrupted; can be resumed",
+    "failed": "Failed",
+}
+MARKS = ("script-src 'sha256-", ": report</title>")
+"""Strings at the beginning of every report."""
+MAX_NAMED = 40
+"""Largest number of classes whose names are shown above the columns of a grid; a grid has no more columns."""
+T = TypeVar("T")
+
+
+def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, draw: bool = True) -> Path:
+    """Make ``report.html`` in the folder of a run, finished or not.
+
+    Samples for neighbours and interpolation take seconds to draw; by default on a GPU if one is available.
+
+    Raises:
+        GanzooError: There is no run, or its ``report.html`` was not made by ganzoo. The page itself reports anything
+            else that is missing.
+    """
+    run = RunFolder.open(path)
+    target = run.path / "report.html"
+    refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
+    made = page("report.html", ("player.js", "report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
+    write_atomically(target, made.encode())
+    return target
+
+
+def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) -> dict[str, Any]:
+    """Everything the template shows; parts that cannot be shown are ``Absent``."""
+    events, recipe = run.events(), _attempt(run.recipe, zoo)
+    options = {} if isinstance(recipe, Absent) else recipe.dataset.options
+    places = [one for one in (run.info.get("data_dir"), *options.values()) if without_folders(one) != one]
+    conditional = not isinstance(recipe, Absent) and recipe.conditional
+    names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
+    made = {
+        "run": run.info,
+        "folder": run.path.resolve().name,
+        "state": state(run),
+        "images": max((event["images"] for event in events), default=0),
+        "recipe": recipe,
+        "class_names": names if len(names) <= MAX_NAMED else [],
+        "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
+        "yaml": _yaml(run),
+        "frames": frames(run.path / "samples", events),
+        "kept": len(pictures(run.path / "samples")),
+        "replay": replay(run, events, recipe, zoo),
+        "losses": loss_plots(events),
+        "curves": score_plots(run.scores()),
+        "final": final_table(run.final_scores()),
+        "best": run.best(),
+        "kinds": KINDS,
+        "health": health_plots(events),
+        "diagnosis": diagnose(run.events()),
+        "environment": _environment(run.info),
+        **_drawn(run, zoo, device, draw),
+    }
+    for key, part in made.items():
+        for place in places if isinstance(part, Absent) else ():
+            made[key] = part = Absent(part.why.replace(place, without_folders(place)))
+    return made
+
+
+def state(run: RunFolder) -> str:
+    """A run's status in words, or as recorded if ganzoo does not know it."""
+    return STATES.get(run.info["status"], run.info["status"])
+
+
+def _yaml(run: RunFolder) -> str | Absent:
+    try:
+        return strict.dump(without_folders(strict.read_mapping(run.path / "recipe.yaml")))
+    except (GanzooError, OSError, ValueError):
+        return Absent("The run folder has no readable recipe.yaml.")
+
+
+def _drawn(run: RunFolder, zoo: Zoo, device: torch.device | None, draw: bool) -> dict[str, Any]:
+    """The figures drawn from the newest checkpoint."""
+    generator = (
+        _attempt(load, run, zoo=zoo, device=device)
+        if draw
+        else Absent("This report was made without drawing samples (`--no-draw`).")
+    )
+    if isinstance(generator, Absent):
+        return {"age": None, "weights": None, "neighbours": generator, "interpolation": generator}
+    return {
+        "age": generator.checkpoint.state.get("images"),
+        "weights": KINDS[generator.weights[0]],
+        "neighbours": _attempt(neighbours, generator, zoo),
+        "interpolation": _attempt(interpolation, generator),
+    }
+
+
+def _attempt(make: Callable[..., T], *given: Any, **named: Any) -> T | Absent:
+    try:
+        return make(*given, **named)
+    except GanzooError as error:
+        return Absent(str(error))
+
+
+def _environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A run's environment and settings, as rows of a table."""
+    machine = info.get("environment") or {}
+    rows = {
+        "Engine": info.get("engine"),
+        "Precision": info.get("precision"),
+        "Seed": info.get("seed"),
+        **{f"Parameters of the {role}": f"{number:,}" for role, number in (info.get("parameters") or {}).items()},
+        "Device": machine.get("device"),
+        "GPU": machine.get("gpu"),
+        "CPU": machine.get("cpu"),
+        "Cores": machine.get("cores"),
+        "Threads": machine.get("threads"),
+        "System": machine.get("system"),
+        **{name: number for name, number in (machine.get("versions") or {}).items() if number},
+        "Plugins from": ", ".join(dict.fromkeys((info.get("plugins") or {}).values())),
+        "Started": info.get("started"),
+        "Ended": info.get("ended"),
+    }
+    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+
+
+COMPARISON_MARK = "<title>ganzoo: comparison</title>"
+MAX_RUNS = 12
+"""With more, the curves could not be told apart."""
+
+
+def write_comparison(paths: Sequence[Path], out: Path) -> Path:
+    """Compare runs, finished or not, on a self-contained page; an earlier comparison there is replaced.
+
+    Raises:
+        GanzooError: There are too few or too many runs, one is named twice or is not a run, ``out`` is another kind of
+            file, or the page cannot be written.
+    """
+    if not 2 <= len(paths) <= MAX_RUNS:
+        raise GanzooError(
+            f"Cannot compare {len(paths)} run{'' if len(paths) == 1 else 's'}.", f"Give 2 to {MAX_RUNS} run folders."
+        )
+    resolved = [path.resolve() for path in paths]
+    if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
+        raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
+    refuse_to_overwrite(out, ours=begins_like(out, COMPARISON_MARK), command="compare", remedy="Give another --out.")
+    parts = 1  # of each path's end, enough to distinguish it from the others
+    while len({path.parts[-parts:] for path in resolved}) < len(resolved):
+        parts += 1
+    runs = {str(Path(*path.parts[-parts:])): RunFolder.open(path) for path in resolved}
+    made = page("compare.html", (), _compared(runs))
+    with writing(f"Could not write {out}", "Give another --out."):
+        write_atomically(out, made.encode())
+    return out
+
+
+def _compared(runs: Mapping[str, RunFolder]) -> Shown:
+    """Everything the template shows."""
+    events = {name: run.events() for name, run in runs.items()}
+    sides: list[Shown] = []
+    for name, run in runs.items():
+        grids = frames(run.path / "samples", events[name])
+        side: Shown = {
+            "name": name,
+            "info": run.info,
+            "state": state(run),
+            "images": max((event["images"] for event in events[name]), default=0),
+            "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
+            "grid": grids if isinstance(grids, Absent) else grids[-1],
+            "settings": _settings(run),
+        }
+        sides.append(side)
+    keys = dict.fromkeys(key for side in sides for key in side["settings"])
+    settings = [(key, [side["settings"].get(key, "–") for side in sides]) for key in keys]
+    return {
+        "sides": sides,
+        "kinds": KINDS,
+        "rows": _rows(runs),
+        "curves": _score_curves(runs),
+        "losses": _loss_curves(events),
+        "several_machines": len({side["hardware"] for side in sides}) > 1,
+        "settings": [(key, values) for key, values in settings if len(set(values)) > 1],
+    }
+
+
+def _settings(run: RunFolder) -> dict[str, str]:
+    """A run's recipe, flattened: ``train.images`` to ``60000``; empty if it cannot be read."""
+    try:
+        run.refuse_another_recipe()
+        recipe = without_folders(strict.read_mapping(run.path / "recipe.yaml"))
+    except GanzooError:
+        return {}
+    return dict(_flat({key: value for key, value in recipe.items() if key not in DESCRIPTIVE}))
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{index}]")
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _rows(runs: Mapping[str, RunFolder]) -> list[Shown]:
+    """One row for each metric and protocol that any run has; those that the most runs have come first."""
+    by_key: dict[str, dict[str, FinalScore]] = {}
+    for name, run in runs.items():
+        scores = final_table(run.final_scores())
+        for score in () if isinstance(scores, Absent) else scores:
+            # The run's own samples come before those of other seeds.
+            by_key.setdefault(score.metric.key, {}).setdefault(name, score)
+    rows = []
+    for by_run in sorted(by_key.values(), key=len, reverse=True):
+        known = list(by_run.values())
+        metric, best = known[0].metric, None
+        if len(known) > 1 and metric.better != "neither":
+            best = min((score.values[score.reported] for score in known), key=lambda value: metric.badness(value, None))
+        cells = [by_run.get(name) for name in runs]
+        rows.append({"metric": metric, "floor": known[0].floor, "cells": cells, "best": best})
+    return rows
+
+
+def _score_curves(runs: Mapping[str, RunFolder]) -> list[Shown]:
+    """For each metric and protocol that has a curve, a line for each run, of its reported weights."""
+    by_metric: dict[MetricKey, dict[str, Records]] = {}
+    for name, run in runs.items():
+        for some in by_protocol(run.scores()):
+            kind = "ema" if any(score["weights"] == "ema" for score in some) else some[0]["weights"]
+            curve = last_at_each(score for score in some if score["weights"] == kind)
+            if len(curve) >= FEWEST and not some[0]["protocol"].get("sample_seed"):
+                by_metric.setdefault(MetricKey.of(some[0]), {})[name] = curve
+    return [metric_plots(number, by_run) for number, by_run in enumerate(by_metric.values())]
+
+
+def _loss_curves(events: Mapping[str, Records]) -> list[Shown]:
+    """For each phase's loss that several runs have, a line for each run."""
+    by_phase: dict[str, list[Line]] = {}
+    for name, of_run in events.items():
+        for line in loss_lines(of_run):
+            if len(line.x) >= FEWEST:
+                by_phase.setdefault(line.name, []).append(replace(line, name=name))
+    return [
+        plotted(phase, "", {"images": lines}, title=f"Loss of {phase}", name=f"loss-{number}", y="loss")
+        for number, (phase, lines) in enumerate(by_phase.items())
+        if len(lines) > 1
+    ]
