@@ -29,8 +29,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import CHECK_OPTIONS, Entry
 
 BYTES_PER_WEIGHT = 4
-MAX_TENSORS = 3_000
-"""The most weight and buffer tensors in one network: enough for a thousand layers, which take seconds to build."""
+MAX_TENSORS = 3_000  # weights and buffers of one network: enough for a thousand layers, which take seconds to build
 SPECTRAL_LAYERS = (
     nn.Linear,
     nn.Conv1d,
@@ -61,21 +60,10 @@ def assemble(
     recipe: Recipe,
     zoo: Zoo,
     modality: Modality,
-    classes: int,
-    columns: tuple[tuple[str, tuple[int, ...]], ...] = (),
+    classes: int,  # of the dataset; 0 without labels
+    columns: tuple[tuple[str, tuple[int, ...]], ...] = (),  # names and shapes of additional columns
 ) -> Assembly:
-    """Build a recipe's networks and objective. The caller seeds torch's generator.
-
-    Args:
-        recipe: A validated recipe.
-        zoo: The registries of everything the recipe names.
-        modality: The kind of the dataset's samples.
-        classes: Number of classes of the dataset; 0 without labels.
-        columns: Names and shapes of the dataset's additional columns.
-
-    Raises:
-        GanzooError: The parts do not fit together, or a plugin failed to build one.
-    """
+    """Build a recipe's networks and objective. The caller seeds torch's generator."""
     spec = build_spec(recipe, zoo, modality, classes, columns)
     objective = build_objective(recipe, zoo)
     networks = nn.ModuleDict(
@@ -106,11 +94,7 @@ def require_roles(what: str, roles: Iterable[str], networks: nn.ModuleDict) -> N
 
 
 def build_spec(
-    recipe: Recipe,
-    zoo: Zoo,
-    modality: Modality,
-    classes: int,
-    columns: tuple[tuple[str, tuple[int, ...]], ...] = (),
+    recipe: Recipe, zoo: Zoo, modality: Modality, classes: int, columns: tuple[tuple[str, tuple[int, ...]], ...] = ()
 ) -> Spec:
     """The sizes that networks are built for; arguments as for ``assemble``."""
     if recipe.conditional and classes == 0:
@@ -182,11 +166,8 @@ def _build_network(role: str, kind: str, recipe: Recipe, zoo: Zoo, spec: Spec) -
 
 @contextmanager
 def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
-    """Reject a network whose weights alone would not fit into memory, or that has more layers than any network needs.
-
-    Weights and buffers are counted when modules register them, before values are written to them: a million small
-    layers are rejected just like a single huge one. ``name`` starts the sentence.
-    """
+    """Reject a network whose weights would not fit into memory, or are too many; ``name`` starts the sentence."""
+    # Counted when modules register them, before values are written: a million small layers fail like a huge one.
     memory = memory or machine_memory() or 2**40  # if unknown on this system, more than today's machines have
     limit = memory // BYTES_PER_WEIGHT
     weights = tensors = 0
@@ -242,11 +223,7 @@ def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
 
 @torch.no_grad()
 def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
-    """Pass two fakes through the networks, so that a wrong shape gives an error message now, not a traceback later.
-
-    Returns:
-        The roles of discriminators and encoders that do not accept two images, some because they need further inputs.
-    """
+    """Pass two fakes through the networks, to find wrong shapes early; returns roles that do not accept two images."""
     spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
     named = {f"{role} '{config.name}'": networks[role] for role, config in recipe.networks.items()}
     shapes = dict(spec.columns)
@@ -319,21 +296,17 @@ def _expect(who: str, what: str, shape: tuple[int, ...], produce: Callable[[], T
 
 
 def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
-    """Store convolution weights in channels_last memory format, for which kernels are faster.
-
-    Torch propagates the format from weights to feature maps, except at nn.Flatten and nn.Unflatten, which get hooks.
-    Shapes stay the same, but a network that calls ``view`` on its maps would fail: if ``probe``, which runs them,
-    raises a GanzooError, all keep the contiguous format.
-    """
+    """Store convolution weights in channels_last, for which kernels are faster, unless ``probe`` then fails."""
     convolutional = [network for network in networks.children() if _convolutions(network)]
     if not convolutional:
         return
     _store(_convolutions(networks), torch.channels_last)
     try:
         probe()
-    except GanzooError:
+    except GanzooError:  # a network calls view() on its maps
         _store(_convolutions(networks), torch.contiguous_format)
         return
+    # torch propagates the format from weights to feature maps, but not through these modules.
     for module in [module for network in convolutional for module in network.modules()]:
         if isinstance(module, nn.Unflatten):
             module.register_forward_hook(lambda module, inputs, maps: _channels_last(maps))
@@ -354,11 +327,9 @@ def _store(convolutions: Iterable[nn.Module], memory_format: torch.memory_format
 
 
 def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Convert the gradient that nn.Flatten passes back, which is contiguous: an activation takes ten times as long if
-    its maps and their gradient differ in format. The compiler chooses its own formats.
-    """
+    """Convert nn.Flatten's contiguous gradient: an activation is ten times slower if maps and gradient differ."""
     maps = inputs[0]
-    if maps.requires_grad and not torch.compiler.is_compiling():
+    if maps.requires_grad and not torch.compiler.is_compiling():  # the compiler chooses its own formats
         maps.register_hook(_channels_last)
 
 

@@ -1,6 +1,5 @@
 """From datasets to batches: parts of registered datasets, images given in Python, and random batches.
 
-Validation images are held out from the training images by a seeded, stratified draw, so they are the same everywhere.
 Batches need no DataLoader: they come from a dataset on the training device, or are streamed to it.
 """
 
@@ -23,8 +22,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 
 Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
-VALIDATION = 10_000
-"""How many images are held out by default: the number of MNIST's test images."""
+VALIDATION = 10_000  # images held out by default: as many as MNIST's test images
 
 
 def load_part(
@@ -35,12 +33,7 @@ def load_part(
     validation: int = 0,
     count: int = 0,
 ) -> Dataset:
-    """A part of a registered dataset; see ``part_of``.
-
-    Raises:
-        GanzooError: The dataset cannot be loaded or reports another name or split, or no images are held out for
-            validation.
-    """
+    """A part of a registered dataset; see ``part_of``."""
     split: Split = "test" if part == "test" else "train"
     dataset = entry.create(split, data_dir, **options)
     # Scores are recorded, and real vs real is drawn, according to the name and split that a dataset reports.
@@ -55,14 +48,8 @@ def load_part(
 def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
     """The images to train on, or those held out for validation, in the order of the training images.
 
-    Args:
-        train: All training images.
-        part: Which part; ``train`` excludes the images held out for validation.
-        validation: How many training images are held out.
-        count: How many of the remaining ones to train on; 0 means all.
-
-    Raises:
-        GanzooError: None are held out for validation, none would be left to train on, or fewer than ``count`` are left.
+    Those held out are a seeded, stratified draw, so they are the same everywhere. ``count`` of the others are trained
+    on; 0 means all.
     """
     if part == "validation" and not validation:
         raise GanzooError(
@@ -91,23 +78,16 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     return train.rows(order[:count].sort().values)
 
 
-IN_MEMORY = "in-memory"
-"""The registered name of datasets given in Python."""
+IN_MEMORY = "in-memory"  # the registered name of datasets given in Python
 
 
 def as_dataset(data: Any) -> Dataset:
     """A dataset in memory, from what users pass in Python.
 
-    Args:
-        data: A ``ganzoo.Dataset``; a tensor of images (n, c, h, w), or a pair of images and labels (n,); or a torch
-            ``Dataset`` with a length, which is read once, completely: its items are images, or begin with an image and
-            its class. An image is a uint8 tensor (c, h, w) or (h, w), a uint8 NumPy array (h, w, c) or (h, w), a PIL
-            image, whose transparent pixels become white, or float in [0, 1], as ``torchvision.transforms.ToTensor``
-            makes it from one of these.
-
-    Raises:
-        GanzooError: It is something else, its images differ in size or are not grey or RGB, or its labels are not
-            classes.
+    That is a ``ganzoo.Dataset``; a tensor of images (n, c, h, w), or a pair of images and labels (n,); or a torch
+    ``Dataset`` with a length, which is read once, completely: its items are images, or begin with an image and its
+    class. An image is a uint8 tensor (c, h, w) or (h, w), a uint8 array (h, w, c) or (h, w), a PIL image, whose
+    transparent pixels become white, or float in [0, 1], as torchvision's ``ToTensor`` makes it.
     """
     if isinstance(data, Dataset):
         return data
@@ -197,11 +177,8 @@ def _levels(images: Tensor) -> Tensor:
     return levels.to(torch.uint8)
 
 
-SHARE = 0.5
-"""The share of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
-
-ALL = slice(None)
-"""Every row of a batch; if several processes train together, each takes its own rows."""
+SHARE = 0.5  # of a GPU's free memory that a dataset may take; networks and their feature maps need the rest
+ALL = slice(None)  # rows of a batch; if several processes train together, each takes its own
 
 
 class Sampler:
@@ -210,30 +187,18 @@ class Sampler:
     A batch may extend into the next epoch, so that all batches have the same size. The order is always drawn on the
     CPU, so it is the same for every device, and a run can be resumed on another kind of device. The dataset stays in
     its stored form on the device, or, if a GPU has no room for it, in the host's memory, from where each batch is
-    streamed to the device.
-
-    Args:
-        dataset: The dataset, in the host's memory.
-        batch_size: Rows in a batch, of which only ``rows`` are gathered.
-        seed: The same seed gives the same batches on every device.
-        device: The device of the batches.
-        rows: Which rows of each batch to return.
-        streamed: Whether to stream the dataset. None means only if it takes more than half of a GPU's free memory.
-        log: Called with a message if the dataset does not fit.
-
-    Raises:
-        GanzooError: The dataset has fewer rows than a batch.
+    streamed.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset,  # in the host's memory
         batch_size: int,
         *,
         seed: int,
         device: torch.device | str,
-        rows: slice = ALL,
-        streamed: bool | None = None,
+        rows: slice = ALL,  # of each batch, those to gather and return
+        streamed: bool | None = None,  # None: if it takes more than SHARE of a GPU's free memory
         log: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         if not 1 <= batch_size <= len(dataset):
@@ -271,9 +236,7 @@ class Sampler:
     def next(self) -> dict[str, Tensor]:
         """The next batch, in new memory on the device, which is not waited for.
 
-        Returns:
-            ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros if the dataset has
-            none; and the dataset's additional columns, unchanged.
+        ``image`` is float32 in [-1, 1]; ``label`` is int64, zeros if the dataset has none; other columns are unchanged.
         """
         chosen = self._order_in_place[self._cursor : self._cursor + self._batch_size]
         self._cursor += self._batch_size
@@ -297,11 +260,7 @@ class Sampler:
         return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """Continue with the batches that would have come next when ``state`` was taken.
-
-        Raises:
-            GanzooError: The state belongs to a dataset of another size.
-        """
+        """Continue with the batches that would have come next when ``state`` was taken."""
         order = torch.as_tensor(state["order"], device="cpu")
         if order.shape != self._order.shape:
             raise GanzooError(

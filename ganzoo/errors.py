@@ -14,10 +14,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-BESIDE = ("ganzoo_checks", "ganzoo_reports", "ganzoo_studies")
-"""The packages beside the core in our distribution."""
+BESIDE = ("ganzoo_checks", "ganzoo_reports", "ganzoo_studies")  # the packages beside the core in our distribution
+# Stack frames in these never point at a plugin's mistake.
 LIBRARIES = {"ganzoo", "torch", "pluggy", "pydantic", *BESIDE, *sys.stdlib_module_names}
-"""Stack frames in these never point at a plugin's mistake."""
 
 
 class GanzooError(Exception):
@@ -72,14 +71,12 @@ class HungUp(Terminated):
     exit_code = 129
 
 
-STOPPED = (HungUp.exit_code, Interrupted.exit_code, Terminated.exit_code)
-"""The exit codes of a process that was asked to stop."""
-NO_SPACE = {
+STOPPED = (HungUp.exit_code, Interrupted.exit_code, Terminated.exit_code)  # of a process that was asked to stop
+NO_SPACE = {  # why nothing more can be written
     errno.ENOSPC: "The disk is full",
     errno.EDQUOT: "The disk quota is exhausted",
     errno.EFBIG: "A file would exceed the size limit of this shell or disk",
 }
-"""Why nothing more can be written, by error number."""
 
 
 def one_line(text: str) -> str:
@@ -109,8 +106,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def plugin_line(error: BaseException, packages: Collection[str] | None = None) -> str:
     """Where a plugin failed: ``" (nets.py, line 19: `return 1 / 0`)"``; empty if none of its code is to blame.
 
-    That is the innermost frame outside torch, ganzoo and the standard library, or in ``packages`` if they are given. If
-    ganzoo has wrapped a plugin's exception in its own error, the plugin's exception counts.
+    That is the innermost frame outside ``LIBRARIES``, or in ``packages``, of the error or, if ganzoo wrapped a plugin's
+    exception in its own error, of that exception.
     """
     frames = [*traceback.walk_tb(error.__traceback__)]
     if isinstance(error, GanzooError) and error.__cause__ is not None:
@@ -156,10 +153,7 @@ def foreign_code(sentence: str, remedy: str = "", *, plugin: bool = False) -> It
 
 @contextmanager
 def writing(sentence: str, remedy: str) -> Iterator[None]:
-    """Convert an ``OSError`` into a ``GanzooError``, except for a full disk, which another path would not mend.
-
-    The sentence says what failed, without a full stop; the system's reason is appended.
-    """
+    """Convert an ``OSError`` into a ``GanzooError``, except for a full disk, which another path would not mend."""
     try:
         yield
     except OSError as error:
@@ -168,10 +162,8 @@ def writing(sentence: str, remedy: str) -> Iterator[None]:
         raise GanzooError(f"{sentence} ({error.strerror}).", remedy) from error
 
 
-MAX_LISTED = 30
-"""A hint lists at most this many known words; more would bury the message."""
-MAX_MEANT = 3
-"""A hint suggests at most this many of them."""
+MAX_LISTED = 30  # known words in a hint; more would bury the message
+MAX_MEANT = 3  # words that a hint suggests
 
 
 def nearest(
@@ -179,8 +171,8 @@ def nearest(
 ) -> str:
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words if none is close.
 
-    Words that begin with the given one are preferred: ``vanilla`` suggests ``vanilla-mnist``. Then come words that it
-    is another part of: ``ring`` suggests ``vanilla-ring``, unless too many have that part to tell which was meant. The
+    Words that begin with the given one are preferred, such as ``vanilla-mnist`` for ``vanilla``; then those that it is
+    another part of, such as ``vanilla-ring`` for ``ring``, unless too many have that part to tell which was meant. The
     command ``listing`` is suggested if there are too many known words for one sentence.
     """
     known, aliases = sorted(known), aliases or {}

@@ -25,19 +25,14 @@ from filelock import FileLock
 from ganzoo.errors import GanzooError, one_line
 
 logger = logging.getLogger(__name__)
-DAY = 86_400
-"""Seconds."""
-TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp$")
-"""How our temporary names end."""
+DAY = 86_400  # seconds
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp$")  # how our temporary names end
 
 
 def refuse_links(path: Path, within: Path) -> Path:
     """The path, once it is clear that writing it leaves no folder: a stranger's clone may hold links to your files.
 
     ``within`` is the folder that the user named, which may itself be a link or be reached through one.
-
-    Raises:
-        GanzooError: The path, or a folder between ``within`` and it, is a link.
     """
     step = within
     for part in path.relative_to(within).parts:
@@ -65,11 +60,7 @@ def without_folders(value: Any) -> Any:
 
 
 def default_folder(*parts: str) -> Path:
-    """A default folder below the working folder, such as ``runs``.
-
-    Raises:
-        GanzooError: It is a link, or is reached through one.
-    """
+    """A default folder below the working folder, such as ``runs``, not reached through a link."""
     return refuse_links(Path(*parts), Path())
 
 
@@ -84,8 +75,7 @@ def similar(path: Path, suits: Callable[[Path], bool]) -> str:
     return f"Did you mean {path.parent / close[0]}?" if close else ""
 
 
-MADE = "made by ganzoo"
-"""In the metadata of files that a command may overwrite because ganzoo made them."""
+MADE = "made by ganzoo"  # in the metadata of files that a command may overwrite because ganzoo made them
 
 
 def begins_like(path: Path, *marks: str) -> bool:
@@ -101,23 +91,13 @@ def begins_like(path: Path, *marks: str) -> bool:
 
 
 def refuse_to_overwrite(path: Path, *, ours: bool, command: str, remedy: str) -> None:
-    """Refuse to overwrite a file or folder, unless it is ``ours``: made by the command, named without ``ganzoo``.
-
-    Raises:
-        GanzooError: The path exists, and the command did not make it.
-    """
+    """Refuse to overwrite a file or folder, unless it is ``ours``: made by the command, named without ``ganzoo``."""
     if os.path.lexists(path) and not ours:
         raise GanzooError(f"{path} was not made by `ganzoo {command}`, so it is not overwritten.", remedy)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content, using a temporary file, fsync and rename: a crash leaves the old file or the new one.
-
-    Temporary files that killed processes left behind while writing the same file are removed.
-
-    Raises:
-        OSError: The disk is full or the folder read-only; the old file is unchanged.
-    """
+    """Replace a file's content with a temporary file, fsync and rename: a crash leaves the old file or the new one."""
     sweep(path.parent, path.name)
     temporary = temporary_name(path)
     try:
@@ -146,10 +126,7 @@ def temporary_name(path: Path) -> Path:
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
-    """Remove temporary files and folders that killed processes left behind, for one name or all: no write takes a day.
-
-    Their age does not matter to a folder's ``sole_writer``.
-    """
+    """Remove what killed processes left behind: temporary files older than a day, or all for a ``sole_writer``."""
     for temporary in folder.glob(f".{'*' if name == '*' else glob.escape(name)}.*.tmp"):
         with suppress(OSError):  # gone in the meantime
             old = sole_writer or time.time() - temporary.lstat().st_mtime > DAY
@@ -163,15 +140,8 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
 def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
     """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
 
-    Other processes may append to the file as well: a lock, the hidden ``.NAME.lock`` next to it, prevents losing lines.
-    With ``durable``, the lines are on the disk when it returns.
-
-    Returns:
-        The file's size in bytes before and after.
-
-    Raises:
-        GanzooError: The file or its lock is a link, so its target is not ours.
-        OSError: The disk is full or the file cannot be written; none of the lines were added.
+    Returns the file's size in bytes before and after. Other processes may append as well: a lock, the hidden
+    ``.NAME.lock`` next to it, prevents losing lines. With ``durable``, the lines are on the disk on return.
     """
     lock = FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent))
     refuse_links(path, path.parent)
@@ -204,9 +174,8 @@ def numbered_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    Damaged lines, which include records that are not complete, stay in the file, and are skipped with a warning that
-    gives their numbers. A last line without a newline is skipped silently: it is still being written, or a crash cut it
-    short.
+    Damaged lines, which include records that are not complete, are skipped with a warning. A last line without a
+    newline is skipped silently: it is still being written, or a crash cut it short.
     """
     if not path.exists():
         return []
@@ -227,11 +196,7 @@ def _warn_damaged(path: Path, numbers: tuple[int, ...]) -> None:
 
 
 def parse_json(content: bytes) -> Any:
-    """Parse JSON; refuse text that cannot be encoded again.
-
-    Raises:
-        ValueError: It is not JSON, is nested too deeply, or contains such text.
-    """
+    """Parse JSON; a ``ValueError`` if it is not JSON, nested too deeply, or holds text that cannot be encoded again."""
     try:
         value = json.loads(content)
     except RecursionError as error:
@@ -267,10 +232,7 @@ def _end_last_line(descriptor: int) -> None:
 
 
 def child_python(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module in a child process, like ``python -m``, but never imports from the working folder.
-
-    ``python -m`` puts the working folder first on the path, where a file called ``yaml.py`` would shadow a library.
-    """
+    """Like ``python -m``, but never imports from the working folder, where a ``yaml.py`` would shadow a library."""
     if sys.version_info >= (3, 11):
         return [sys.executable, "-P", "-m", module, *arguments]
     start = "import sys; del sys.path[0]; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"

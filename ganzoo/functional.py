@@ -74,8 +74,8 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
 class _Convolution(torch.autograd.Function):
     """The partial derivative of A(x, w, g) = Σ g · (x * w) with respect to the argument that is None.
 
-    A is linear in each argument. The derivative with respect to g is the convolution itself; those with respect to x
-    and w are its gradients. The gradients of all three are again among the three, and so are derivatives of any order.
+    A is linear in each argument, so the derivatives are the convolution itself and its gradients. Their gradients are
+    again among the three, and so are derivatives of any order.
     """
 
     @staticmethod

@@ -17,16 +17,11 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError
 
-DEVICES = ("cpu", "cuda", "mps", "xpu")
-"""Types of devices that can train. torch knows more: some of them hold no data, others need extensions."""
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # these can train: others of torch's hold no data, or need extensions
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device with a name; ``auto`` is CUDA if available, else the CPU.
-
-    Raises:
-        GanzooError: The name is not a device, or the device is not available.
-    """
+    """The device with a name, if it is available; ``auto`` is CUDA if available, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in DEVICES:
@@ -48,10 +43,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def global_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's default generators (dropout, augmentations, interpolation), uint8, by device type.
-
-    Includes the CPU's, and that of ``device`` if it is an accelerator.
-    """
+    """The states (uint8) of torch's default generators of the CPU and, if it is another, ``device``, by device type."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state(device)
@@ -83,10 +75,7 @@ def preserved_random_state(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the default generators of the CPU and of ``device`` for the block, then restore their states.
-
-    ``torch.manual_seed`` would seed every accelerator, including those that are not restored.
-    """
+    """Seed the default generators of the CPU and ``device`` for the block; ``torch.manual_seed`` seeds every device."""
     with preserved_random_state(device):
         restore_global_state({"cpu": seeded_state(seed, torch.device("cpu"))}, device, seed)
         yield
@@ -119,10 +108,7 @@ def canonical_order(images: Tensor) -> Tensor:
 
 
 def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256, hexadecimal, of tensors of any type, shape and device, in this order, and of their names.
-
-    Recorded runs and cached features contain such digests, so the format must not change.
-    """
+    """SHA-256 of tensors and their names, in this order. Recorded runs contain it, so its format must not change."""
     digest = hashlib.sha256()
     for name, tensor in named:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -148,11 +134,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def default_modes() -> Iterator[None]:
-    """Compute with torch's own defaults: new tensors are float32 on the CPU, with gradients and no inference mode.
-
-    What the caller has set is restored at the end of the block. The default dtype is that of the whole process, so if
-    it was changed, two threads must not be in such blocks at the same time.
-    """
+    """Compute with torch's own defaults: new tensors are float32 on the CPU, with gradients and no inference mode."""
+    # The default dtype is process-wide: if it was changed, two threads must not be in such blocks at the same time.
     dtype = torch.get_default_dtype()
     # A device context slows down every call of torch, so there is none unless it is needed.
     device = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
@@ -165,14 +148,13 @@ def default_modes() -> Iterator[None]:
 
 
 def _working_directory() -> str:
-    """The working directory's path; empty if it was deleted."""
     try:
         return str(Path.cwd())
     except OSError:
-        return ""
+        return ""  # it was deleted
 
 
-SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {  # state that plugins leave alone
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's default device": (lambda: str(torch.get_default_device()), torch.set_default_device),
     "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
@@ -196,9 +178,7 @@ SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "random": (random.getstate, random.setstate),
     "numpy": (lambda: np.random.get_state(legacy=True), np.random.set_state),
 }
-"""Process-wide state that a plugin must leave alone, with the functions that read and set it."""
-GENERATORS = ("random", "numpy")
-"""The entries that are states of random number generators, which checkpoints do not save."""
+GENERATORS = ("random", "numpy")  # states of random number generators, which checkpoints do not save
 
 
 @dataclass(frozen=True)

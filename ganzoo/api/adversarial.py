@@ -1,9 +1,4 @@
-"""The adversarial objective: any loss on logits, with any regularizers and any augmentation.
-
-An ``AdversarialLoss`` is two functions on logits. ``AdversarialGame`` builds an objective from it, with one phase for
-the discriminator and one for the generator; a ``Regularizer`` adds a term to either player's loss, and an
-``Augmentation`` changes what the discriminator sees.
-"""
+"""The adversarial objective: any loss on logits, with any regularizers and any augmentation."""
 
 from __future__ import annotations
 
@@ -42,8 +37,7 @@ class AdversarialLoss(nn.Module, ABC):
 
 
 Player = Literal["discriminator", "generator"]
-SIDES = (*get_args(Player), "both")
-"""Valid values of a regularizer's ``side``."""
+SIDES = (*get_args(Player), "both")  # of a regularizer
 
 
 def _not_given(inputs: Tensor) -> Tensor:
@@ -272,8 +266,7 @@ class AdversarialGame(Objective):
                         "Use a discriminator with features() and head, such as 'dcgan' or 'mlp'.",
                     )
             with foreign_code(
-                f"The regularizer '{term.label}' could not be bound to its networks",
-                "Choose others or fix its bind().",
+                f"The regularizer '{term.label}' could not be bound to its networks", "Choose others or fix its bind()."
             ):
                 own = dict(term.bind(spec, networks) or {})
             for role in own.keys() & (added.keys() | networks.keys()):

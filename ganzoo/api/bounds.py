@@ -1,8 +1,4 @@
-"""Bounds of numeric options.
-
-Plugin authors state a bound in an option's annotation, ``Annotated[float, Field(gt=0, le=1)]``, or use one of these
-types. A number without a bound must fit into a tensor: an integer into int64, any other number into float32.
-"""
+"""Bounds of numeric options. A number without one must fit into a tensor: integers into int64, others into float32."""
 
 from __future__ import annotations
 
@@ -15,21 +11,15 @@ FLOAT32 = (-3.4028234663852886e38, 3.4028234663852886e38)
 
 Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
 """The factor of a loss term."""
-
 EverySteps = Annotated[int, Field(ge=1, le=1_000_000)]
 """An interval in steps; 1 is every step."""
-
 ImageCount = Annotated[int, Field(ge=1, le=10**12)]
 """A number of real images shown, the unit of training length."""
-
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """Units or channels of a layer, or numbers in a latent code."""
-
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction, or a probability."""
-
 Shift = Annotated[int, Field(ge=0, le=4096)]
 """Pixels to move an image by; an image smaller than that leaves the frame."""
-
 Scale = Annotated[float, Field(ge=0, le=1e6)]
 """A standard deviation, a margin or another length, in the units of the quantity it is compared with."""

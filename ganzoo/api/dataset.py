@@ -1,9 +1,4 @@
-"""Datasets in memory, as dataset plugins return them, and modalities: what a sample is.
-
-A dataset names its modality, and all later code relies on the modality instead of testing for images. ``Images`` are
-pictures, ``Points`` are points in a d-dimensional space, and ``Audio`` is mono sound. A plugin adds a modality by
-subclassing ``Modality`` and passing an instance to its ``Dataset``.
-"""
+"""Datasets in memory, as dataset plugins return them, and modalities: what a sample is."""
 
 from __future__ import annotations
 
@@ -26,12 +21,9 @@ from torch.nn import functional as F
 from ganzoo.errors import GanzooError, writing
 from ganzoo.files import MADE, refuse_links, write_atomically
 
-GAP = 2
-"""Black pixels between the images of a grid."""
-MAX_HERTZ = 1_000_000
-"""The highest sample rate of sound, in Hz: higher than that of any recording."""
-PLOT = 384
-"""Width and height of a plot of points or sound, in pixels."""
+GAP = 2  # black pixels between the images of a grid
+MAX_HERTZ = 1_000_000  # the highest sample rate of sound: higher than that of any recording
+PLOT = 384  # width and height of a plot of points or sound, in pixels
 
 
 class Modality(ABC):
@@ -204,11 +196,9 @@ class _Continuous(Modality):
     quantisation = "none"
 
     def to_network(self, samples: Tensor) -> Tensor:
-        """The samples themselves."""
         return samples
 
     def check(self, samples: Tensor) -> str | None:
-        """Values outside of [-1, 1] are wrong, because generators end in tanh."""
         return None if bool((samples.abs() <= 1).all()) else f"{self.name} outside of [-1, 1], or NaN"
 
 
@@ -346,12 +336,9 @@ def png(picture: Tensor) -> bytes:
 
 Split = Literal["train", "test"]
 """The splits that a dataset plugin provides."""
-Part = Literal["train", "validation", "test"]
-"""The parts that samples can be scored against: ``validation`` is held out from the training images."""
-RESERVED = ("image", "label", "z", "fake", "real")
-"""Names that an additional column may not have."""
-MAX_CLASSES = 1_000_000
-"""The largest number of classes: each has a name, and a larger label would be an identifier rather than a class."""
+Part = Literal["train", "validation", "test"]  # what samples are scored against; validation is held out of train
+RESERVED = ("image", "label", "z", "fake", "real")  # names that an additional column may not have
+MAX_CLASSES = 1_000_000  # each has a name, and a larger label would be an identifier rather than a class
 
 
 class InvalidDataset(GanzooError):

@@ -20,7 +20,6 @@ from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import canonical_order, full_precision, seeded
 
 Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
-
 _code_is_allowed = ContextVar("code_is_allowed", default=False)
 
 
@@ -164,15 +163,11 @@ class Features:
 
 
 CPU = torch.device("cpu")
-SEED = 0
-"""Seed of the order of a trained model's batches, and of its networks' random numbers."""
+SEED = 0  # of the order of a trained model's batches, and of its networks' random numbers
 T = TypeVar("T")
-Better = Literal["lower", "higher", "neither"]
-"""Whether lower or higher scores are better; ``neither`` if the score of real images is best."""
-Scale = Literal["ratio", "count", "share"]
-"""How two scores compare: by their ratio, or, for shares from 0 to 1, by the ratio of their odds."""
-ShareOf = Literal["samples", "real images"]
-"""What a share is a share of."""
+Better = Literal["lower", "higher", "neither"]  # neither: the score of real images is best
+Scale = Literal["ratio", "count", "share"]  # how two scores compare; share: from 0 to 1, by the ratio of odds
+ShareOf = Literal["samples", "real images"]  # what a share is a share of
 
 
 class Reference(Protocol):

@@ -1,7 +1,4 @@
-"""Objectives: an ``Objective`` is a list of phases over named networks, built for the sizes in a ``Spec``.
-
-Most papers need less: only an ``AdversarialLoss``, two functions on logits (``ganzoo/api/adversarial.py``).
-"""
+"""Objectives: an ``Objective`` is a list of phases over named networks, built for the sizes in a ``Spec``."""
 
 from __future__ import annotations
 
@@ -94,7 +91,6 @@ class Spec:
 
 Networks = Mapping[str, nn.Module]
 """Networks by role: ``networks["generator"]``."""
-
 Losses = Mapping[str, Tensor]
 """What a phase returns: ``"loss"``, which is minimised, and any other scalars worth logging, the same in every step."""
 

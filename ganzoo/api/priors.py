@@ -64,11 +64,9 @@ class _AroundZero(Prior):
 
     @property
     def width(self) -> int:
-        """Width of a latent code."""
         return self.dim
 
     def truncate(self, codes: Tensor, truncation: float) -> Tensor:
-        """Codes (n, dim) scaled towards 0."""
         return codes * truncation
 
 

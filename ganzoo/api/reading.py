@@ -1,8 +1,6 @@
-"""Reading untrusted pictures and arrays, within limits on time, memory and formats.
+"""Reading untrusted pictures and arrays, within limits on time, memory and formats. All code that reads them is here.
 
-All code that reads them goes through this module. It opens only regular files, so that a pipe cannot block; it tries
-only listed formats, so that a file's content cannot choose its reader; and it compares the sizes in headers with the
-file and the machine before it decodes anything.
+Pipes cannot block it, a file's content cannot choose its reader, and headers are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -34,25 +32,14 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError
 
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
-"""Pillow's names of the formats that can be read; file names do not matter."""
-
-MAX_PIXELS = 2**26
-"""The most pixels in one picture, 67 million: more than cameras take."""
-
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")  # as Pillow names them; file names do not matter
+MAX_PIXELS = 2**26  # in one picture, 67 million: more than cameras take
+# A larger picture needs a byte for every 64 pixels: a blank one, compressed to a few kB, would take hundreds of MB.
 MAX_FLAT_PIXELS = 2**22
-"""A picture with more pixels than this, 2048x2048, must have a byte for every ``PIXELS_PER_BYTE`` pixels: otherwise a
-blank image, compressed to a few kB, would take seconds and hundreds of MB."""
-
 PIXELS_PER_BYTE = 64
-
-MAX_ARRAY_HEADER = 10_000
-"""The most bytes in an array's header: NumPy's own limit, which NumPy checks only after reading the whole header."""
-
-MAX_ZIPPED_BYTES = 2**28
-"""The most bytes in one of these files: more than any picture of ``MAX_PIXELS`` takes uncompressed."""
-
-DAMAGE = (
+MAX_ARRAY_HEADER = 10_000  # bytes: NumPy's own limit, which NumPy checks only after reading the whole header
+MAX_ZIPPED_BYTES = 2**28  # in one of these files: more than any picture of MAX_PIXELS takes uncompressed
+DAMAGE = (  # the exceptions that Python's archive readers raise
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -63,7 +50,6 @@ DAMAGE = (
     ValueError,
     OverflowError,
 )
-"""The exceptions that Python's archive readers raise."""
 
 
 @cache
@@ -230,8 +216,7 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
     except UnidentifiedImageError as error:
         kinds = " or ".join(", ".join(formats).rsplit(", ", 1))
         raise GanzooError(
-            f"The picture {path} cannot be read: it is not a {kinds} file.",
-            "Remove it or write it again.",
+            f"The picture {path} cannot be read: it is not a {kinds} file.", "Remove it or write it again."
         ) from error
     except Exception as error:  # Pillow's readers let each other's exceptions through
         reason = str(error).rstrip(".") or type(error).__name__
@@ -239,12 +224,7 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
 
 
 def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, np.ndarray[Any, Any]]:
-    """Those of the named arrays that a ``numpy.savez`` file holds: plain numbers, since nothing is unpickled.
-
-    Raises:
-        GanzooError: The file or an array is damaged, too large, or holds Python objects; ``remedy`` says how to write
-            a valid one.
-    """
+    """Those of the named arrays that a ``numpy.savez`` file holds, never unpickled; ``remedy`` is for errors."""
     arrays = {}
     what = str(path)
     try:

@@ -1,6 +1,4 @@
-"""``ganzoo.evaluate``: score any images, whatever generated them: a tensor, a folder of PNGs, an .npz file, or what a
-function returns.
-"""
+"""``ganzoo.evaluate``: score any images: a tensor, a folder of PNGs, an .npz file, or what a function returns."""
 
 from __future__ import annotations
 
@@ -156,10 +154,7 @@ class Pictures:
         return Pictures(images, labels, (*self.notes, sentence))
 
     def fitted(self, shape: tuple[int, ...], *, crop: bool = False) -> Pictures:
-        """The same pictures with the size and channels of a dataset, if nothing is lost.
-
-        With ``crop``, a border that is black in all pictures may be cut off.
-        """
+        """The pictures in a dataset's size and channels, if nothing is lost; ``crop`` may cut off a black border."""
         if self.images.shape[2:] != shape[1:]:
             sizes = f"The pictures are {written(self.images.shape[1:])}, but the dataset's are {written(shape)}"
             top, left = (self.images.shape[2] - shape[1]) / 2, (self.images.shape[3] - shape[2]) / 2
@@ -232,7 +227,6 @@ def read_pictures(path: str | Path) -> Pictures:
 
 
 def _read_npz(path: Path) -> Pictures:
-    """Pictures from the array ``images`` and, if present, the array ``labels``."""
     arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
     if "images" not in arrays:
         raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
@@ -299,11 +293,7 @@ def is_function(what: str) -> bool:
 
 
 def call(what: str, n: int, seed: int) -> Pictures:
-    """The pictures that ``module:function``, both possibly dotted, returns; the module may be in the working folder.
-
-    Raises:
-        GanzooError: The function is missing or fails, or its result is not images or is ambiguous.
-    """
+    """The pictures that ``module:function``, both possibly dotted, returns; the module may be in the working folder."""
     before = list(sys.path)
     sys.path.insert(0, str(Path.cwd()))  # as with `python -m`
     try:
@@ -335,19 +325,10 @@ LAYOUTS = (
 
 
 def as_samples(images: Any, who: str = "Got", modality: Modality | None = None) -> Tensor:
-    """Images or points on the CPU, from a tensor or array whose shape shows which axis is which.
+    """Images or points on the CPU, refused unless their shape shows which axis is which.
 
-    Args:
-        images: uint8 images (n, h, w), (n, h, w, c) or (n, c, h, w), with c 1 or 3; float32 points (n, 1, d) or
-            (n, 1, 1, d); or the modality's stored form.
-        who: The start of a sentence for errors, such as ``made_up:noise returned``.
-        modality: The modality of the dataset, if it is known.
-
-    Returns:
-        uint8 (n, c, h, w), float32 (n, 1, 1, d), or the modality's stored form.
-
-    Raises:
-        GanzooError: They have another form, or could be read in two ways.
+    They have one of the ``LAYOUTS``, or the stored form of the dataset's ``modality``. The result is uint8 (n, c, h,
+    w), float32 (n, 1, 1, d) or the stored form. ``who`` starts the error's sentence: ``made_up:noise returned``.
     """
     if not isinstance(images, Tensor | np.ndarray):
         raise GanzooError(f"{who} {type(images).__name__} instead of an array or tensor.", LAYOUTS)

@@ -29,61 +29,36 @@ from ganzoo.registry.registry import Entry
 from ganzoo.reproducibility import canonical_order, preserved_global_state, seeded
 from ganzoo.training.distributed import Processes
 
+# Increase this whenever one of ganzoo's metrics changes its result for the same inputs: it voids cached numbers.
 FORMULAS = 1
-"""Increase this whenever one of ganzoo's metrics changes its result for the same inputs: it voids cached numbers."""
-INTERVALS = 1
-"""The same for intervals, from which cached deviations may be computed."""
-REAL_SEED = 0
-"""Seeds the choice of real images that are scored instead of samples, for real vs real."""
+INTERVALS = 1  # the same for intervals, from which cached deviations may be computed
+REAL_SEED = 0  # chooses the real images of real vs real
+# The most and the fewest sets of real images whose scores give a standard deviation.
 MAX_DRAWS = 6
 MIN_DRAWS = 3
-"""The most and the fewest sets of real images whose scores give a standard deviation; with fewer sets, it comes from
-the interval of the first one."""
-HALF, OTHER_HALF = "half", "other half"
-"""Parts of the reference that are compared with one another if nothing else is known."""
+HALF, OTHER_HALF = "half", "other half"  # parts of the reference, compared if nothing else is known
 
 
 class Evaluator:
-    """The extractors and their features of real images; built once and used for many sets of images.
-
-    Args:
-        metrics: Names of the form ``<metric>@<extractor>``; ``all@<extractor>`` means every metric that applies.
-        dataset: Where real images come from: a registered dataset, or the real images themselves.
-        options: The recipe's options for a registered dataset.
-        data_dir: Where the user keeps dataset files, or None.
-        zoo: Where metrics and extractors are looked up.
-        device: The device to compute features on.
-        split: The part of the dataset that is the reference; real vs real uses another part.
-        validation: How many training images are held out for validation.
-        count: How many of the other training images were trained on; 0 means all.
-        anyway: Also score with extractors that were fitted to another dataset; the protocol records this permanently.
-        extractor_weights: The weights file of a downloaded extractor; None means the one in torch-fidelity's cache.
-        reference: Whether to load real images. A process that only computes features for the main process needs none.
-        objective: The objective that is trained, with its ``spec``; required by metrics of the trained model itself.
-        extractors: Extractors that are already loaded, by name, because they may be large.
-
-    Raises:
-        GanzooError: A name is unknown; or an extractor does not accept the dataset's images, was fitted to another
-            dataset, or cannot compute what a metric needs.
-    """
+    """The extractors and their features of real images; built once and used for many sets of images."""
 
     def __init__(
         self,
-        metrics: Sequence[str],
-        dataset: Entry[Dataset] | Dataset,
-        options: Mapping[str, Any],
+        metrics: Sequence[str],  # <metric>@<extractor>, or all@<extractor> for every metric that applies
+        dataset: Entry[Dataset] | Dataset,  # registered, or the real images themselves
+        options: Mapping[str, Any],  # the recipe's, for a registered dataset
         data_dir: Path | None,
         zoo: Zoo,
         device: torch.device,
         *,
-        split: Part = "test",
-        validation: int = 0,
-        count: int = 0,
-        anyway: bool = False,
-        extractor_weights: Path | None = None,
-        reference: bool = True,
-        objective: Objective | None = None,
-        extractors: Mapping[str, Extractor] | None = None,
+        split: Part = "test",  # the reference; real vs real uses another part
+        validation: int = 0,  # how many training images are held out
+        count: int = 0,  # how many of the others were trained on; 0 means all
+        anyway: bool = False,  # accept extractors fitted to another dataset; the protocol records it
+        extractor_weights: Path | None = None,  # of a downloaded extractor; None means torch-fidelity's cache
+        reference: bool = True,  # processes that only compute features for the main one need no real images
+        objective: Objective | None = None,  # the trained one; metrics of the model itself need it
+        extractors: Mapping[str, Extractor] | None = None,  # already loaded, by name, because they may be large
     ) -> None:
         self.requests = parse_metrics(metrics, zoo)  # in order
         self.device = device
@@ -124,17 +99,10 @@ class Evaluator:
             _ = self.real(name).features.statistics
 
     def features(self, images: Tensor, processes: Processes | None = None) -> dict[str, Features]:
-        """Each extractor's features of a set of images: the first half of ``score``.
+        """Each extractor's features of images, in the images' order: the first half of ``score``.
 
         If several processes evaluate together, all of them call this with the same images at the same point; each
         computes its share of a single process's batches, so the result equals that of a single process.
-
-        Args:
-            images: In their modality's stored form (n, *shape), on the CPU.
-            processes: The processes that take part; None means this process alone.
-
-        Returns:
-            Features by extractor name, in the order of the images, in every process.
         """
         order = canonical_order(images)
         ordered, back = images[order], order.argsort()
@@ -150,33 +118,17 @@ class Evaluator:
 
     def score(
         self,
-        images: Tensor,
+        images: Tensor,  # in their modality's stored form (n, *shape), n at least 2
         *,
-        features: Mapping[str, Features] | None = None,
-        requests: Sequence[MetricRequest] | None = None,
-        sample_seed: int | None = None,
-        weights: str | None = None,
-        labels: Tensor | None = None,
-        interval: bool = True,
-        model: TrainedModel | None = None,
+        features: Mapping[str, Features] | None = None,  # what `features` returned for them
+        requests: Sequence[MetricRequest] | None = None,  # a subset of self.requests
+        sample_seed: int | None = None,  # for the protocol, as are the weights
+        weights: str | None = None,  # ema or raw
+        labels: Tensor | None = None,  # int64 (n,), the requested classes
+        interval: bool = True,  # takes minutes for a Fréchet distance in Inception's 2048 features
+        model: TrainedModel | None = None,  # with these weights, for metrics of the model itself
     ) -> list[Score]:
-        """Compute every metric of a set of images, in any order, and of the model that drew them.
-
-        Args:
-            images: In their modality's stored form (n, *shape), n at least 2.
-            features: What ``features`` returned for them; computed here if None.
-            requests: A subset of ``self.requests``; None means all of them.
-            sample_seed: The seed that the images were drawn with, for the protocol; None if unknown.
-            weights: ``ema`` or ``raw``, for the protocol; None if unknown.
-            labels: int64 (n,), the requested classes; None if there were none.
-            interval: Whether metrics that have an interval compute it. For a Fréchet distance this takes a second or
-                two in our extractors, and minutes in Inception's 2048 features.
-            model: The trained model, with ``weights``, for metrics of the model itself.
-
-        Raises:
-            GanzooError: There are too few images, they have the wrong type or shape, a metric needs labels that they
-                lack, or it changes the features that it shares with other metrics.
-        """
+        """Compute every metric of a set of images, in any order, and of the model that drew them."""
         modality, n = self.dataset.modality, len(images)
         if images.dtype != modality.stored or images.shape[1:] != self.dataset.shape:
             raise GanzooError(
@@ -255,19 +207,11 @@ class Evaluator:
         return self._seen(extractor, self.dataset.split, 0, 0)
 
     def train(self, extractor: str) -> RealImages:
-        """The training set, with one extractor's features.
-
-        Raises:
-            GanzooError: The dataset has no training images.
-        """
+        """The training set, with one extractor's features."""
         return self._seen(extractor, "train", 0, 0)
 
     def refuse_too_few(self, n: int) -> None:
-        """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name.
-
-        Raises:
-            GanzooError: They are too few for one of them.
-        """
+        """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name."""
         for request in self.requests:
             self._allows(request, self._lack_of_images(request, n))
 
@@ -278,7 +222,7 @@ class Evaluator:
         return error is None
 
     def _obstacle(self, request: MetricRequest) -> GanzooError | None:
-        """Why a metric cannot be computed, whatever the samples are; None if it can."""
+        """Why a metric cannot be computed, whatever the samples are."""
         if request.metric.held_out and self._alone:
             obstacle: str | None = f"'{self.dataset.name}' has no other split"
         elif isinstance(request.metric, ModelMetric):
@@ -288,10 +232,7 @@ class Evaluator:
         return GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.") if obstacle else None
 
     def _lack_of_images(self, request: MetricRequest, n: int) -> GanzooError | None:
-        """Why ``n`` samples, or the real images, are too few for a metric; None if they are enough.
-
-        Real vs real needs as many images as the score itself; if only the reference is known, each side has half of it.
-        """
+        """Why ``n`` samples, or the real images, are too few for a metric, or for its real vs real."""
         name, least, few = request.name, request.metric.least, min(n, len(self.dataset))
         remedy = "Provide more images, or leave this metric out."
         if few < least:
@@ -309,11 +250,7 @@ class Evaluator:
         )
 
     def _lack_of_labels(self, request: MetricRequest, n: int, labels: Tensor | None) -> GanzooError | None:
-        """Why a metric cannot be computed without labels; None if it can.
-
-        Raises:
-            GanzooError: There are labels, but not one of the extractor's classes for each sample.
-        """
+        """Why a metric cannot be computed without labels; labels of the wrong number or range raise."""
         if not request.metric.needs_labels:
             return None
         if labels is None:
@@ -344,8 +281,8 @@ class Evaluator:
     def _score_real(self, request: MetricRequest, n: int) -> tuple[float, float | None]:
         """The score of ``n`` real images instead of samples, or of all of them if there are fewer; and its deviation.
 
-        The standard deviation is that of up to ``MAX_DRAWS`` disjoint sets of real images. If there are fewer than
-        ``MIN_DRAWS`` sets, it comes from the interval of the first one; None if there is no such interval.
+        The deviation is taken over disjoint sets of real images or, with fewer than ``MIN_DRAWS`` sets, from the first
+        one's interval, if it has one.
         """
         metric = request.metric
         most = len(self._rows(self._floor_part(metric.held_out))) // n
@@ -392,10 +329,7 @@ class Evaluator:
         return float(tensors["value"])
 
     def _draw(self, extractor: str, held_out: bool, n: int, number: int) -> tuple[MetricInputs, RealImages]:
-        """A set of real images to score instead of samples, as the inputs of a metric; and these images.
-
-        Sets, numbered from 0, are disjoint; only the first may have fewer than ``n`` images.
-        """
+        """A set of real images to score as samples. Sets are disjoint; only the first may have fewer than ``n``."""
         images = self._seen(extractor, self._floor_part(held_out), n, number)
         real = self._seen(extractor, OTHER_HALF, 0, 0) if self._alone else self.real(extractor)
         return self._inputs(real, len(images.dataset), lambda: images.features, images.dataset.labels), images
@@ -413,9 +347,7 @@ class Evaluator:
         return {"test": "all", "validation": "rest", "train": "test"}[own]
 
     def _whole(self, part: str) -> Dataset:
-        """A part of the dataset: ``all`` is every training image, and ``rest`` every one that is not held out for
-        validation, whether it was trained on or not.
-        """
+        """A part of the dataset: ``all`` training images, or the ``rest`` that validation leaves, trained on or not."""
         if part in (self.dataset.split, HALF, OTHER_HALF):
             return self.dataset
         if self._alone:
@@ -439,10 +371,7 @@ class Evaluator:
         return dataset, content_digest(dataset.images), rows
 
     def _see(self, extractor: str, part: str, n: int, number: int) -> RealImages:
-        """A set of ``n`` images of a part, or all of it for 0, with one extractor's features.
-
-        They are loaded and hashed once for all extractors.
-        """
+        """``n`` images of a part, or all for 0; they are loaded and hashed once for all extractors."""
         dataset, digest, rows = self._images(part, n, number)
         network, code = self.extractors.get(extractor), self._code.get(extractor, {})
         among = None if rows is None else (self.real(extractor), rows)
@@ -450,11 +379,7 @@ class Evaluator:
 
 
 def finite(request: MetricRequest, value: float) -> float:
-    """A metric's result as a Python number.
-
-    Raises:
-        GanzooError: It is NaN or infinite, which JSON cannot represent.
-    """
+    """A metric's result as a Python number, refused if NaN or infinite, which JSON cannot represent."""
     value = float(value)
     if not math.isfinite(value):
         remedy = "Its plugin must return a finite number."

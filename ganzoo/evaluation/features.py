@@ -1,6 +1,4 @@
-"""Features of images, computed once and shared by all metrics: those of real images are kept as safetensors in the
-user's cache. And how much images differ in them.
-"""
+"""Features of images, shared by all metrics; those of real images are cached. And how much images differ in them."""
 
 from __future__ import annotations
 
@@ -32,26 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 def extract(
-    name: str,
-    extractor: Extractor,
-    images: Tensor,
+    name: str,  # for errors
+    extractor: Extractor,  # on `device`, in evaluation mode
+    images: Tensor,  # in their modality's stored form (n, *shape)
     device: torch.device,
-    batch_size: int | None = None,
+    batch_size: int | None = None,  # the extractor's own by default; affects features only by rounding
     part: tuple[int, int] = WHOLE,
 ) -> Features:
     """Run an extractor on images, in float32 even if the training run around it uses another precision.
 
-    Args:
-        name: The extractor's registered name, for errors.
-        extractor: On ``device``, in evaluation mode.
-        images: In their modality's stored form (n, *shape), for instance uint8 (n, c, h, w).
-        device: The device of the extractor.
-        batch_size: Images per batch; None means the extractor's own batch size. It affects features only by rounding.
-        part: (k, m) computes every m-th batch, starting with the k-th, and leaves the other rows zero, so that the
-            parts of m processes add up to the complete result.
-
-    Raises:
-        GanzooError: The extractor fails, or does not return what it declares.
+    With ``part`` (k, m), only every m-th batch is computed, starting with the k-th, and other rows are zero, so that
+    the parts of m processes add up to the complete result.
     """
     size = batch_size or extractor.batch_size
     values = torch.zeros(len(images), extractor.width)
@@ -74,7 +63,6 @@ def extract(
 
 
 def _keep(name: str, what: str, returned: Any, rows: Tensor) -> None:
-    """Copy what an extractor returned for a batch into the batch's rows of the result."""
     who = f"The extractor '{name}' returned"
     if not isinstance(returned, Tensor) or not returned.is_floating_point() or returned.shape != rows.shape:
         is_tensor = isinstance(returned, Tensor)
@@ -155,15 +143,10 @@ class RealImages:
 
 
 def remembered(kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The named tensors that ``compute`` returns, from the cache if it holds them intact.
+    """The tensors that ``compute`` returns, on the CPU, from the cache if it holds them intact.
 
-    If the cached file is damaged, the result is computed again, with a warning. A cache that cannot be written is not
-    an error, unless its folder is a link.
-
-    Args:
-        kind: What the result is, for the file's name.
-        key: Everything that the result depends on.
-        compute: Returns them on the CPU.
+    ``key`` is everything they depend on. If the cached file is damaged, they are computed again, with a warning. A
+    cache that cannot be written is not an error, unless its folder is a link.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     # Datasets that are Python objects may have any name.
@@ -193,20 +176,13 @@ def remembered(kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str
     return tensors
 
 
-SAMPLES = 500
-"""Images to measure variety on: enough for 3% precision, few enough for half a second."""
+SAMPLES = 500  # images to measure variety on: enough for 3% precision, few enough for half a second
 
 
 class VarietyWatch:
     """Measures how much samples differ from one another, and as many training images in the same features.
 
-    They are compared in the features of the first extractor that is a classifier; if none is, in those of the first
-    extractor; without any extractor, pixel by pixel.
-
-    Args:
-        extractors: By name, on ``device``, in evaluation mode.
-        dataset: The training images.
-        device: The device of the extractors.
+    Features come from the first extractor that is a classifier, or else the first one; without any, they are pixels.
     """
 
     def __init__(self, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> None:
@@ -218,10 +194,7 @@ class VarietyWatch:
         self._real = self._features(dataset.images[chosen])
 
     def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
-        """``variety`` and ``real_variety``: that of samples (n, *shape), n at least 2, and of as many real images.
-
-        Only the first ``SAMPLES`` are used.
-        """
+        """The variety of the first ``SAMPLES`` samples (n, *shape), n at least 2, and of as many real images."""
         fake = self._features(images[:SAMPLES])
         first = torch.arange(min(len(fake), len(self._real)))
         return {"variety": variety(fake[first]), "real_variety": variety(self._real[first])}
@@ -235,11 +208,9 @@ class VarietyWatch:
 def variety(features: Features) -> dict[str, float]:
     """How much n images, at least 2, differ from one another.
 
-    Returns:
-        ``samples``: n. ``distance``: mean distance between two images, at least 0. ``nearest``: median distance from an
-        image to the nearest other, at least 0; it detects copies within a class, which the mean does not. ``classes``,
-        if the extractor is a classifier and assigns at least half of the images to classes: the exponential of these
-        classes' entropy, between 1 (a single class) and the number of classes (all equally frequent).
+    ``distance``: the mean between two images. ``nearest``: the median distance to the nearest other; it detects copies
+    within a class, which the mean does not. ``classes``, if the extractor assigns at least half of the images to
+    classes: the exponential of these classes' entropy, from 1 to the number of classes.
     """
     # Not with matrix products, which lose precision for the small distances that reveal a collapse.
     distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")

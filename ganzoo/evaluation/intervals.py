@@ -1,11 +1,8 @@
-"""Cheap 95% confidence intervals for the mean score of sets of as many samples from the same generator; and the
-Fréchet distance extrapolated to infinitely many samples.
+"""Cheap 95% intervals for the mean score of sets of as many samples from the same generator; and FID-infinity.
 
-A mean over samples has the interval of a mean, and a share of samples has Wilson's interval. A statistic of class
-counts is bootstrapped from redrawn counts. The share of real images that some sample reaches is computed again without
-each group of samples in turn (a jackknife: Efron and Stein 1981, The Jackknife Estimate of Variance, which errs towards
-wide intervals). A bootstrap would not do: drawing with replacement leaves out over a third of the samples, and fewer
-samples give smaller shares. A kernel distance has a jackknife over single samples.
+The share of real images that samples reach has a jackknife over groups of samples (Efron and Stein 1981, The Jackknife
+Estimate of Variance, which errs towards wide intervals). A bootstrap would not do: drawing with replacement leaves out
+over a third of the samples, and fewer samples give smaller shares.
 """
 
 from __future__ import annotations
@@ -22,16 +19,11 @@ from ganzoo.api.metric import Statistics
 from ganzoo.errors import GanzooError
 from ganzoo.reproducibility import full_precision
 
-ROUNDS = 100
-"""Resamplings behind a bootstrap interval."""
-WIDE, FEW_ROUNDS = 1024, 20
-"""From ``WIDE`` features on, each resampling takes seconds, so only ``FEW_ROUNDS`` are made."""
-OUTSIDE = 0.05
-"""The share of resamplings outside an interval, half on each side."""
-DEVIATIONS = 1.959963984540054
-"""Standard deviations from the mean to each end of a normal distribution's 95% interval."""
-SEED = 2020
-"""torch-fidelity's own seed, for all random choices inside metrics."""
+ROUNDS = 100  # resamplings behind a bootstrap interval
+WIDE, FEW_ROUNDS = 1024, 20  # from WIDE features on, each resampling takes seconds
+OUTSIDE = 0.05  # the share of resamplings outside an interval, half on each side
+DEVIATIONS = 1.959963984540054  # from the mean to each end of a normal distribution's 95% interval
+SEED = 2020  # torch-fidelity's own, for all random choices inside metrics
 
 Interval = tuple[float, float]
 ANY = (-math.inf, math.inf)
@@ -77,10 +69,7 @@ def share_interval(k: float, n: int) -> Interval:
 
 
 def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interval) -> Interval:
-    """The interval of a statistic's mean over parts of the samples, by Student's t distribution: there are few parts.
-
-    ``spread`` is the population standard deviation (without Bessel's correction) over the parts, at least 2.
-    """
+    """The interval of a mean over parts, by Student's t: there are few. ``spread`` is without Bessel's correction."""
     from scipy.special import stdtrit  # slow to import, and only few scores need it
 
     freedom = splits - 1
@@ -89,10 +78,7 @@ def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interv
 
 
 def of_union(reached: Tensor) -> Interval:
-    """The interval of the share of real images that at least one sample reaches.
-
-    ``reached`` is (groups, m) bool: whether a sample of each random group reaches each real image.
-    """
+    """The interval of the share of real images that any sample reaches, from those each group reaches, (groups, m)."""
     g, m = reached.shape
     once = reached & (reached.sum(0) == 1)
     value = float(reached.any(0).double().mean())
@@ -103,10 +89,7 @@ def of_union(reached: Tensor) -> Interval:
 
 
 def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float, bounds: Interval) -> Interval | None:
-    """The bootstrap interval of a statistic of class counts.
-
-    None if every resampling scores the same: a bootstrap does not know of classes that no sample fell into.
-    """
+    """A bootstrap interval; None if all resamplings score the same, as it cannot know of classes without samples."""
     n = round(float(counts.sum()))
     if n == 0:
         return None
@@ -126,15 +109,13 @@ def recentred(value: float, resampled: Sequence[float], bounds: Interval) -> Int
 
 
 POINTS = 15
-SMALLEST = 5
-"""FID-infinity fits a line through the scores of subsets, from 1/SMALLEST of the samples up to all of them."""
+SMALLEST = 5  # FID-infinity's line goes through subsets from 1/SMALLEST of the samples up to all of them
 
 
 class DistanceTo:
     """The Fréchet distances of many Gaussians to a single one, whose matrix square root is computed only once.
 
-    Equal to ``metrics.frechet_distance`` up to rounding: the trace of (ab)^½ equals that of (a^½ b a^½)^½, which
-    is symmetric, and eigenvalues of symmetric matrices are much cheaper.
+    The trace of (ab)^½ equals that of (a^½ b a^½)^½, which is symmetric, and so its eigenvalues are much cheaper.
     """
 
     def __init__(self, real: Statistics) -> None:
@@ -152,10 +133,10 @@ class DistanceTo:
 
 
 def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, float]:
-    """How much the FID varies over other sets of as many samples from the same generator: a bootstrap interval.
+    """A bootstrap interval of the FID; the real images are not resampled.
 
     A resampled set contains duplicates and therefore scores higher than the set itself; so the spread of the
-    resamplings is laid around the score, not around their own mean. The real images are not resampled.
+    resamplings is laid around the score, not around their own mean.
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
     fake = fake.double()
@@ -168,18 +149,13 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
     return recentred(value, resampled, (0.0, math.inf))
 
 
-KID_IMAGES = 10_000
-"""The most images on each side that a kernel distance's jackknife uses; that costs less than the score itself."""
+KID_IMAGES = 10_000  # on each side, at most, in a kernel distance's jackknife; that costs less than the score
 
 
 def kid_interval(
     fake: Tensor, real: Tensor, value: float, of_subsets: float, device: torch.device
 ) -> tuple[float, float] | None:
-    """How much the kernel distance varies over other sets of as many samples from the same generator.
-
-    The real images are not resampled. The kernel distance of all pairs is computed again without each sample in turn.
-    ``of_subsets`` is the variance that it has as a mean over random subsets. None for fewer than three samples.
-    """
+    """A jackknife over the samples; ``of_subsets`` is the score's variance as a mean over random subsets."""
     if len(fake) < 3:
         return None
     generator = torch.Generator().manual_seed(SEED)
@@ -203,8 +179,7 @@ def fid_infinity(fake: Tensor, real: Statistics) -> float:
     """The FID of infinitely many samples (Chong and Forsyth 2020, arXiv:1911.07023, algorithm 1).
 
     FID is too high by about a constant divided by the number of samples. So a line is fitted to the scores of subsets
-    against one divided by their size; its value at zero is the score of infinitely many samples. The number of real
-    images does not change.
+    against one divided by their size; its value at zero is the score of infinitely many samples.
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
     sizes = np.linspace(len(fake) / SMALLEST, len(fake), POINTS).round().astype(int)

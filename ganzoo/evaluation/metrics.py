@@ -1,7 +1,4 @@
-"""ganzoo's own metrics: their formulas, some of them torch-fidelity's, and their inputs and settings.
-
-``requests.py`` registers their names.
-"""
+"""ganzoo's own metrics: formulas, some of them torch-fidelity's, inputs and settings; ``requests.py`` names them."""
 
 from __future__ import annotations
 
@@ -31,11 +28,7 @@ def frechet_distance(fake: Statistics, real: Statistics) -> float:
 
 
 def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
-    """Kernel distance: the mean squared MMD of seeded subsets (Bińkowski et al. 2018, arXiv:1801.01401).
-
-    It is unbiased: about zero for equal distributions, also slightly below, and larger for others. The second number is
-    the standard deviation over the subsets.
-    """
+    """Mean and deviation over seeded subsets of the unbiased squared MMD (Bińkowski et al. 2018, arXiv:1801.01401)."""
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
     size = min(KID_SUBSET_SIZE, len(fake), len(real))
@@ -58,8 +51,7 @@ def score_splits(n: int) -> int:
     return max(1, min(IS_SPLITS, n // 2))
 
 
-COVERED_FROM = 0.1
-"""A class is covered from this fraction of its share among real images; below that, it may be misclassified noise."""
+COVERED_FROM = 0.1  # a class is covered from this fraction of its real share; below, it may be misclassified noise
 
 
 def assigned(logits: Tensor) -> Tensor:
@@ -92,8 +84,7 @@ def modes_found(counts: Tensor) -> float:
 def kl_to_uniform(counts: Tensor) -> float:
     """KL(samples' modes || uniform) in nats (Metz et al. 2017, Unrolled GAN, section 3.3.1).
 
-    It is not 0 even for an ideal generator: n samples give about (modes - 1) / (2 n) by chance. It is log(modes) for a
-    single mode, and also if no sample belongs to any.
+    By chance, n samples of an ideal generator give about (modes - 1) / (2 n); a single mode, or none, gives log(modes).
     """
     return math.log(len(counts)) - class_entropy(counts)
 
@@ -102,15 +93,11 @@ def _shares(counts: Tensor) -> Tensor:
     return counts.double() / counts.sum().clamp(min=1)
 
 
-MARGIN, ERRORS = 0.02, 5
-"""A share is too high from this much above that of real images, or this many standard errors, whichever is more."""
+MARGIN, ERRORS = 0.02, 5  # a share is too high this far above real images', or this many standard errors
 
 
 def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor:
-    """Which fake points are closer to a training point than that point is to any other training point, (n,) bool.
-
-    Copies are, also those of duplicated training points.
-    """
+    """Which fake points are closer to a training point than that is to any other, (n,) bool; copies always are."""
     distances, indices = nearest_neighbours(fake, train, device)
     nearest, inverse = torch.unique(indices, return_inverse=True)
     return distances <= radii(train, 1, nearest, device)[inverse]
@@ -123,10 +110,8 @@ def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
     return value > floor + max(MARGIN, ERRORS * error)
 
 
-NEIGHBOURS = 5
-"""For density and coverage, as their paper recommends."""
-PRC_NEIGHBOURS = 3
-"""For precision and recall, as in their paper."""
+NEIGHBOURS = 5  # for density and coverage, as their paper recommends
+PRC_NEIGHBOURS = 3  # for precision and recall, as in their paper
 
 
 class FrechetDistance(Metric):
@@ -136,11 +121,9 @@ class FrechetDistance(Metric):
     range = "0 and up"
 
     def compute(self, inputs: MetricInputs) -> float:
-        """In squared units of the features; biased upwards, more so for fewer samples."""
         return frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """From a bootstrap over the samples."""
         return intervals.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
 
 
@@ -168,7 +151,6 @@ class KernelDistance(Metric):
         return self._both(inputs)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From a jackknife over the samples and the spread over subsets; None for fewer than three samples."""
         of_subsets = self._both(inputs)[1] ** 2 / KID_SUBSETS
         return intervals.kid_interval(inputs.fake.values, inputs.real.features.values, value, of_subsets, inputs.device)
 
@@ -193,7 +175,6 @@ class ClassifierScore(Metric):
         return classifier_score(inputs.fake.class_logits)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From the spread over the splits; None if there is only one."""
         splits = score_splits(inputs.n)
         if splits == 1:
             return None
@@ -205,8 +186,6 @@ class ClassifierScore(Metric):
 
 
 class _Share(Metric):
-    """A share of samples, with Wilson's interval."""
-
     range = "0 to 1"
     scale = "share"
 
@@ -242,7 +221,6 @@ class _Neighbours(Metric):
     neighbours: int
 
     def manifolds(self, inputs: MetricInputs) -> Manifolds:
-        """The inputs that all four metrics share, computed once."""
         return inputs.shared(
             "manifolds",
             lambda: manifolds(
@@ -256,13 +234,10 @@ class _Neighbours(Metric):
         )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """Which nearest neighbour the ball around an image reaches to."""
         return {"neighbours": self.neighbours}
 
 
 class _Reached(_Neighbours):
-    """A share of real images, with an interval from a jackknife over groups of samples."""
-
     range = "0 to 1"
     scale = "share"
     share_of = "real images"
@@ -275,7 +250,6 @@ class _Reached(_Neighbours):
         return float(self.reached(inputs).any(0).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """From a jackknife over groups of samples, whose own balls are not recomputed."""
         return intervals.of_union(self.reached(inputs))
 
 
@@ -285,7 +259,6 @@ class Precision(_Neighbours, _Share):
     neighbours = PRC_NEIGHBOURS
 
     def counted(self, inputs: MetricInputs) -> Tensor:
-        """Those that lie in the ball of a real image."""
         return self.manifolds(inputs).precise
 
 
@@ -295,7 +268,6 @@ class Recall(_Reached):
     neighbours = PRC_NEIGHBOURS
 
     def reached(self, inputs: MetricInputs) -> Tensor:
-        """Real images that lie in the ball of a sample."""
         return self.manifolds(inputs).recalled
 
 
@@ -305,7 +277,6 @@ class Coverage(_Reached):
     neighbours = NEIGHBOURS
 
     def reached(self, inputs: MetricInputs) -> Tensor:
-        """Real images whose ball holds a sample."""
         return self.manifolds(inputs).covered
 
 
@@ -316,7 +287,6 @@ class Density(_Neighbours):
     neighbours = NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
-        """The mean number of real images' balls that a sample lies in, divided by the number of neighbours."""
         return float(self.manifolds(inputs).held.double().mean()) / NEIGHBOURS
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
@@ -336,7 +306,6 @@ class ClassCoverage(Metric):
         return class_coverage(class_counts(fake.class_logits), class_counts(real.class_logits))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The fraction of its real share from which a class counts as covered."""
         return {"covered_from": COVERED_FROM}
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
@@ -360,7 +329,6 @@ class Accuracy(_Share):
     needs_logits = needs_labels = held_out = alone = True
 
     def counted(self, inputs: MetricInputs) -> Tensor:
-        """Those whose largest logit is that of the requested class."""
         assert inputs.labels is not None
         return inputs.fake.class_logits.argmax(1) == inputs.labels
 
@@ -374,12 +342,10 @@ class Memorisation(_Share):
 
     def counted(self, inputs: MetricInputs) -> Tensor:
         return inputs.shared(
-            "memorised",
-            lambda: memorised(inputs.fake.values, inputs.training_set().features.values, inputs.device),
+            "memorised", lambda: memorised(inputs.fake.values, inputs.training_set().features.values, inputs.device)
         )
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The training set, which need not be the reference."""
         key = inputs.training_set().key
         return {"n_train": key["count"], "train_digest": key["content"]}
 
@@ -413,7 +379,6 @@ class Quality(_Share):
     rejecting = "needs"
 
     def counted(self, inputs: MetricInputs) -> Tensor:
-        """Those with a logit above -inf."""
         return inputs.fake.class_logits.max(1).values > -math.inf
 
 
@@ -427,7 +392,7 @@ class ReconstructionDistance(ModelMetric):
     needs_features = True
 
     def compute(self, inputs: MetricInputs) -> float:
-        """In squared units of the features. Both sets come from the same images, so perfect copies score 0."""
         assert inputs.see is not None
+        # Both sets come from the same images, so perfect copies score 0.
         again = inputs.real.dataset.modality.from_network(self.outputs(inputs))
         return frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)

@@ -1,8 +1,7 @@
-"""Exact nearest neighbours in feature space, block by block: the complete distance matrix is never held in memory.
+"""Exact nearest neighbours in feature space, in float64, block by block: the whole distance matrix is never in memory.
 
-Distances come from float64 matrix products, |a|² - 2ab + |b|², of points that were centred together, because a common
-offset would cost digits. Points that such a product cannot tell apart count as equally near, and the distances that are
-returned are computed pair by pair. So results do not depend on blocks, threads or device.
+Points are centred, because a common offset would cost digits; those that a matrix product cannot tell apart count as
+equally near, and returned distances are computed pair by pair. So results do not depend on blocks, threads or device.
 """
 
 from __future__ import annotations
@@ -15,17 +14,12 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError
 
-BLOCK = 2**21
-"""Distances per block on a CPU: 16 MB. Smaller blocks would read all other points for only a few rows."""
+BLOCK = 2**21  # distances on a CPU: 16 MB; smaller blocks would read all other points for only a few rows
 BLOCK_GPU = 2**25
-GROUPS = 100
-"""Groups that samples are split into for the jackknife."""
-SEED = 2020
-"""Seeds the split into groups."""
-SPARE = 2
-"""Neighbours beyond the k-th to compare pair by pair too, in case rounding put them in the wrong order."""
-TIE = 1e-12
-"""Squared distances that differ by less than this fraction count as equal."""
+GROUPS = 100  # of samples, for the jackknife
+SEED = 2020  # of the split into groups
+SPARE = 2  # neighbours beyond the k-th to compare pair by pair, in case rounding misplaced them
+TIE = 1e-12  # squared distances that differ by less than this fraction count as equal
 
 CPU = torch.device("cpu")
 
@@ -41,26 +35,15 @@ class Manifolds:
 
 
 def manifolds(
-    fake: Tensor,
-    real: Tensor,
+    fake: Tensor,  # (n, width)
+    real: Tensor,  # (m, width)
     *,
-    coverage_radii: Tensor,
-    precision_radii: Tensor,
-    recall_radii: Tensor,
+    coverage_radii: Tensor,  # (m,) float64, to real neighbours; inside: strictly nearer (arXiv:2002.09797, eq. 4 and 6)
+    precision_radii: Tensor,  # (m,) float64, to real neighbours; inside: no farther (arXiv:1904.06991, eq. 1)
+    recall_radii: Tensor,  # (n,) float64, to fake neighbours, with the same rule
     device: torch.device = CPU,
 ) -> Manifolds:
-    """The inputs of density, coverage, precision and recall, from one pass over all distances.
-
-    Args:
-        fake: (n, width).
-        real: (m, width).
-        coverage_radii: (m,) float64, from each real point to its k-th nearest real neighbour. A point is inside if it
-            is strictly nearer (Naeem et al. 2020, arXiv:2002.09797, equations 4 and 6).
-        precision_radii: (m,) float64, from each real point to its j-th nearest. A point is inside if it is no farther
-            (Kynkäänniemi et al. 2019, arXiv:1904.06991, equation 1).
-        recall_radii: (n,) float64, from each fake point to its j-th nearest fake neighbour, with the same rule.
-        device: The device to compute distances on.
-    """
+    """The inputs of density, coverage, precision and recall, from one pass over all distances."""
     device = _with_float64(device)
     nearer = coverage_radii.to(device).square() * (1 - TIE)
     nearer[nearer == 0] = -torch.inf  # nothing is nearer than a duplicate, not even another duplicate
@@ -82,14 +65,7 @@ def manifolds(
 
 
 def radii(features: Tensor, k: int, of: Tensor | None = None, device: torch.device = CPU) -> Tensor:
-    """The distance (m,), float64, from points to the k-th nearest of the others; a duplicate is one at distance 0.
-
-    Args:
-        features: All points, (n, width) float32, n more than ``k``.
-        k: At least 1.
-        of: Indices (m,) of the points to compute it for; None means all.
-        device: The device to compute distances on.
-    """
+    """The distance (m,), float64, from the points ``of`` to the k-th nearest of the others; a duplicate is at 0."""
     of = torch.arange(len(features)) if of is None else of
     return _nearest(features[of], features, k, device, without=of)[0][:, k - 1].contiguous()
 
@@ -103,10 +79,7 @@ def nearest_neighbours(points: Tensor, among: Tensor, device: torch.device = CPU
 def _nearest(
     points: Tensor, among: Tensor, k: int, device: torch.device, without: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Distances (n, k or more), float64, ascending, to the nearest points of ``among``, and the indices of these.
-
-    ``without`` holds the index in ``among`` of each point itself, which does not count as a neighbour.
-    """
+    """Distances (n, k or more), float64, ascending, and indices in ``among``; ``without`` has the points' own."""
     others = len(among) - (without is not None)
     if others < k:
         raise GanzooError(
@@ -129,18 +102,13 @@ def _nearest(
 
 
 def _with_float64(device: torch.device) -> torch.device:
-    """The device, or the CPU if the device is an accelerator that may lack float64, as Apple's does."""
-    return device if device.type in ("cpu", "cuda") else CPU
+    return device if device.type in ("cpu", "cuda") else CPU  # other accelerators, such as Apple's, may lack float64
 
 
 def _blocks(
     points: Tensor, among: Tensor, device: torch.device, groups: Iterable[Tensor]
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Squared distances in float64, block by block.
-
-    Yields the number of a group of points' indices, some of these (rows,), their squared distances (rows, m), and how
-    far rounding may have moved these, (m,).
-    """
+    """A group's number, some of its rows, their squared distances (rows, m), and how far rounding moved these, (m,)."""
     a, b = points.to(device).double(), among.to(device).double()
     centre = b.mean(0)
     a, b = a - centre, b - centre

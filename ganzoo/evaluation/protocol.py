@@ -10,11 +10,8 @@ from typing import Any
 
 Protocol = Mapping[str, Any]
 
-NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
-"""Keys that may differ between comparable scores: which samples were measured, and how many images gave the floor."""
-
-OPTIONS: Mapping[str, str] = {"split": "--split", "n_fake": "--samples"}
-"""The keys that an option of ``ganzoo eval`` sets for any run or pictures."""
+NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})  # may differ between comparable scores
+OPTIONS: Mapping[str, str] = {"split": "--split", "n_fake": "--samples"}  # keys that `ganzoo eval` can set
 
 
 @dataclass(frozen=True)
@@ -105,16 +102,10 @@ def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, 
 def counterparts(
     coming: Sequence[tuple[str, Protocol]], others: Sequence[Mapping[str, Any]], where: Path
 ) -> tuple[list[float | None], list[str]]:
-    """For each score, the newest comparable score of the same metric elsewhere; called before scores are computed.
+    """For each score, the newest comparable one in ``others`` (oldest first), or None; called before they are computed.
 
-    Args:
-        coming: Metric and protocol of each score.
-        others: The scores to compare with, oldest first.
-        where: What messages call the other scores' run or file.
-
-    Returns:
-        The values of the other scores, None if there is no counterpart; and messages: one for all scores that were
-        measured differently in the same way, and one for all metrics that the other run lacks.
+    Also messages: one for all scores that were measured differently in the same way, and one for all metrics that the
+    others lack. ``where`` is their run or file.
     """
     values: list[float | None] = []
     refused: dict[str, dict[str, None]] = {}

@@ -27,7 +27,7 @@ KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric
 NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
 SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
 
-OURS: tuple[tuple[str, type[Metric], str, str | None], ...] = (
+OURS: tuple[tuple[str, type[Metric], str, str | None], ...] = (  # name, class, summary, paper; in the order of `all`
     (
         "fid",
         own.FrechetDistance,
@@ -80,7 +80,6 @@ OURS: tuple[tuple[str, type[Metric], str, str | None], ...] = (
         None,
     ),
 )
-"""Name, class, summary and paper, in the order of ``all@...``."""
 
 
 @hookimpl
@@ -117,13 +116,7 @@ class MetricRequest:
 
 
 def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
-    """Parse ``<metric>@<extractor>``; ``all@<extractor>`` requests each metric that needs an extractor.
-
-    A metric that is requested twice is returned once.
-
-    Raises:
-        GanzooError: A name does not have that form, or names an unknown metric or extractor.
-    """
+    """Parse ``<metric>@<extractor>``, each once; ``all@<extractor>`` requests each metric that needs an extractor."""
     requests: dict[str, MetricRequest] = {}
     for name in names:
         if error := wrong_metric(name, zoo, ALL):
@@ -162,11 +155,7 @@ def _source(module: str) -> str:
 
 
 def find_extractor(name: str, zoo: Zoo, weights: Path | None = None) -> Extractor:
-    """The extractor with the given name, on the CPU, in evaluation mode; with its own weights, or those in a file.
-
-    Raises:
-        GanzooError: The name is unknown, or its weights are not available.
-    """
+    """The extractor with the given name, on the CPU, in evaluation mode; with its own weights, or those in a file."""
     entry, options = zoo.extractors.get(name), {}
     if weights is not None:
         if "weights" not in entry.options.types:
@@ -207,12 +196,7 @@ def fits(extractor: Extractor, domain: str) -> bool:
 def fitting_metrics(
     metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
 ) -> tuple[list[str], list[str], dict[str, Extractor]]:
-    """The metrics of a recipe that can score samples of its dataset, and why the others cannot.
-
-    Returns:
-        The metrics that fit; a message for each extractor that does not fit and, if no metric fits, one that suggests a
-        remedy; and the extractors, by name, on the CPU.
-    """
+    """A recipe's metrics that fit its dataset; messages why others do not; and the extractors, by name, on the CPU."""
     kept, sentences, extractors = [], [], dict[str, Extractor]()
     refused: dict[str, list[str]] = {}
     for name in metrics:

@@ -15,61 +15,32 @@ from ganzoo.api.objective import Networks, Objective
 from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import derive_seed, full_precision, seeded
 
-BATCH = 500
-"""Images per batch."""
-WHOLE = (0, 1)
-"""All batches, starting with the first."""
-MAPPED = 10_000
-"""Codes, shared by the classes, whose mean w truncation moves towards."""
+BATCH = 500  # images
+WHOLE = (0, 1)  # all batches, starting with the first
+MAPPED = 10_000  # codes, shared by the classes, whose mean w truncation moves towards
 
 
 def draw(
     objective: Objective,
-    networks: Networks,
+    networks: Networks,  # at least `objective.samples_with`, on `device`
     n: int,
     *,
-    seed: int,
+    seed: int,  # of the codes, and of any randomness inside the networks
     device: torch.device,
-    labels: Tensor | None = None,
-    classes: int = 0,
-    codes: Tensor | None = None,
-    truncation: float = 1.0,
-    sources: Mapping[str, Tensor] | None = None,
+    labels: Tensor | None = None,  # int64 (n,); if None, the classes are cycled through evenly
+    classes: int = 0,  # 0 if unconditional
+    codes: Tensor | None = None,  # (n, latent), instead of drawing them
+    truncation: float = 1.0,  # from 1, none, to 0: all codes (or w, if the generator has it) in the middle
+    sources: Mapping[str, Tensor] | None = None,  # columns of `generates_from`, cycled
     batch_size: int = BATCH,
-    part: tuple[int, int] = WHOLE,
-    overview: bool = False,
+    part: tuple[int, int] = WHOLE,  # (k, m): every m-th batch from the k-th; others stay zero, so that parts add up
+    overview: bool = False,  # the objective's `views` of each code, those of one code together
 ) -> tuple[Tensor, Tensor | None]:
     """Draw images in evaluation mode and full precision; the same arguments give the same images.
 
     The global random state and the modules' training modes are left unchanged. Latent codes are drawn on the CPU, so
-    that they are the same for every device.
-
-    Args:
-        objective: Generates images from the networks.
-        networks: At least ``objective.samples_with``, on ``device``.
-        n: Number of images.
-        seed: Seeds the latent codes and any randomness inside the networks.
-        device: The device of the networks.
-        labels: int64 (n,), the class of each image; if None, the ``classes`` are cycled through evenly.
-        classes: Number of classes of a conditional objective, 0 otherwise.
-        codes: Latent codes (n, latent) to use instead of drawing them.
-        truncation: How far codes are moved towards the middle of the prior, from 0 (all the way) to 1 (not at all). A
-            generator with a ``mapping`` from codes to w, and a ``synthesis`` from w, has w moved instead.
-        sources: The objective's inputs other than codes (its ``generates_from``), m rows each, cycled.
-        batch_size: Images per batch.
-        part: (k, m) draws every m-th batch, starting with the k-th, and leaves the other images zero, so that the parts
-            of m processes add up to the complete result.
-        overview: Draw the objective's overview of each code: n times ``objective.views`` images, with those of one code
-            together.
-
-    Returns:
-        Samples (n, *shape) in their modality's stored form (uint8 images), on the CPU; and their labels (n,), or None
-        if the objective is unconditional.
-
-    Raises:
-        GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, the truncation is out of
-            range or the prior has no middle, or a column that the objective generates from is missing.
-        Diverged: The generator returns NaN or infinite values.
+    that they are the same for every device. Returns samples (n, *shape) in their modality's stored form, and their
+    labels (n,), or None if the objective is unconditional; both on the CPU.
     """
     if n < 1:
         raise GanzooError(f"Cannot draw {n} images.", "Request at least one.")
@@ -141,23 +112,11 @@ def _truncated_w(
     return mapping.register_forward_hook(move)
 
 
-PLANE = 48
-"""Points in each direction of the grid that a discriminator is evaluated on."""
+PLANE = 48  # points in each direction of the grid that a discriminator is evaluated on
 
 
 def discriminator_field(objective: Objective, networks: Networks, device: torch.device) -> Tensor | None:
-    """The discriminator's logits on a grid of points over [-1, 1] x [-1, 1], in evaluation mode.
-
-    The global random state and the modules' training modes are left unchanged.
-
-    Args:
-        objective: An objective for points in the plane.
-        networks: All of its networks, on ``device``.
-        device: The device of the networks.
-
-    Returns:
-        float32 (PLANE, PLANE) on the CPU, with rows from top to bottom; None if it cannot be evaluated.
-    """
+    """Logits on a grid over [-1, 1]², float32 (PLANE, PLANE) from top to bottom, on the CPU; None if that fails."""
     axis = torch.linspace(-1, 1, PLANE)
     down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
     points = torch.stack([across, down], -1).view(-1, *objective.spec.shape).to(device)

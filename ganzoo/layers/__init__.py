@@ -1,8 +1,4 @@
-"""Building blocks that networks share: conditioning on labels, normalisation, residual blocks, resampling.
-
-``from ganzoo import layers``, or ``from ganzoo.layers import Head, Width``. Labels are appended to a network's inputs,
-or used in its normalisation or in a discriminator's last layer.
-"""
+"""Building blocks that networks share: conditioning on labels, normalisation, residual blocks, resampling."""
 
 from __future__ import annotations
 
@@ -14,15 +10,7 @@ from typing import Annotated, Any, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import (
-    avg_pool2d,
-    conv_transpose2d,
-    max_pool2d,
-    pad,
-    pixel_shuffle,
-    pixel_unshuffle,
-    relu,
-)
+from torch.nn.functional import avg_pool2d, conv_transpose2d, max_pool2d, pad, pixel_shuffle, pixel_unshuffle, relu
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.api.bounds import Width
@@ -258,8 +246,7 @@ class Crop(nn.Module):
         return maps[..., : self.size[0], : self.size[1]]
 
 
-IMAGE_CHANNELS = 4
-"""Transposed convolutions to this many channels or fewer, as images have, are slow."""
+IMAGE_CHANNELS = 4  # torch is slow at transposed convolutions to this many channels or fewer, as images have
 
 
 class UpConv2d(nn.ConvTranspose2d):

@@ -1,10 +1,7 @@
-"""Images: their resolutions, resampling by two, and transformations of single images.
+"""Images: their resolutions, resampling by two, and differentiable transformations of single images.
 
-Resampling uses the filter [1, 3, 3, 1], as in StyleGAN2 and R3GAN. Maps are blurred before they are halved (Zhang 2019,
-"Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486). For doubling, the filter is bilinear
-interpolation: along each axis, a new pixel is 3/4 of the pixel that contains it plus 1/4 of the next nearest one.
-
-The transformations are differentiable, and never wait for the device.
+Resampling uses the filter [1, 3, 3, 1], as in StyleGAN2 and R3GAN: maps are blurred before they are halved (Zhang 2019,
+"Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486), and doubled by bilinear interpolation.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What training computes with: a device, CPU cores and number formats.
-
-torch's settings for rounding (TF32, cuDNN's choice of kernels, deterministic algorithms) are process-wide. They are set
-for each step and restored afterwards, so that scores and the surrounding code do not depend on them.
-"""
+"""Devices, CPU cores and number formats. torch's settings for rounding are process-wide, so they are set per step."""
 
 from __future__ import annotations
 
@@ -23,17 +19,12 @@ from ganzoo.api.reading import control_groups
 from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Environment variables for the number of threads, which ``train.threads: auto`` obeys. A number in the recipe takes
-precedence, as does the number that a resumed run recorded."""
-MAX_BF16_TIME = 0.7
-"""bf16 pays off if a product takes at most this share of its fp32 time: autocast's conversions use up some of it."""
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # train.threads: auto obeys them; a resumed run keeps its number
+MAX_BF16_TIME = 0.7  # share of its fp32 time at which bf16 pays off: autocast's conversions use up some of it
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-FIXED_WORKSPACES = (":4096:8", ":16:8")
-"""With one of these, cuBLAS adds in a fixed order, as NVIDIA's documentation of cublasSetWorkspace says."""
+FIXED_WORKSPACES = (":4096:8", ":16:8")  # cuBLAS then adds in a fixed order (NVIDIA on cublasSetWorkspace)
 _NO_SUCH_KERNEL = re.compile(r"^(?P<operation>\S+).{0,100}? does not have a deterministic implementation")
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""From glibc's <malloc.h>."""
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's <malloc.h>
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -52,11 +43,7 @@ def available_cores(root: Path = Path("/")) -> int:
 
 
 def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
-    """Use the number of threads that a recipe sets, or at most one per core that this process may use.
-
-    torch counts the machine's cores, and would run 64 threads in a container that may use two. A number from the
-    environment (``OMP_NUM_THREADS``) is kept.
-    """
+    """Use the recipe's number of threads, or at most one per core: in a container, torch counts the machine's cores."""
     if wanted != "auto":
         torch.set_num_threads(wanted)
     elif not threads_set_by_user() and torch.get_num_threads() > available_cores():
@@ -69,11 +56,8 @@ def threads_set_by_user() -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Make this process reuse freed memory instead of returning it to the system; whether it worked, as with glibc.
-
-    Otherwise the system maps and zeroes the same large blocks again in every step, which takes a quarter of the time
-    with large feature maps. In exchange, the process keeps its peak memory.
-    """
+    """Reuse freed memory instead of returning it to the system; returns whether that worked, as with glibc."""
+    # Mapping and zeroing large feature maps again takes a quarter of each step; in exchange, memory stays at its peak.
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
@@ -81,11 +65,7 @@ def keep_freed_memory() -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """``auto`` is bf16 if the hardware multiplies it faster than fp32, else fp32.
-
-    Raises:
-        GanzooError: TF32 is requested on a device other than a CUDA GPU.
-    """
+    """``auto`` is bf16 if the hardware multiplies it faster than fp32, else fp32; TF32 needs a CUDA GPU."""
     if name == "tf32" and device.type != "cuda":
         raise GanzooError(
             f"train.precision=tf32 is a number format of CUDA GPUs, but this run trains on {device.type}.",
@@ -108,9 +88,8 @@ def _fast_bf16(device: torch.device) -> bool:
 
 @cache
 def _faster_on_this_cpu() -> bool:
-    """Whether bf16 is faster, measured in about 30 ms: without AMX, it is half as fast on some CPUs and twice as fast
-    on others. The measurement uses one thread and that thread's CPU time, so that other programs do not affect it.
-    """
+    """Whether bf16 is faster: without AMX, it is half as fast on some CPUs and twice as fast on others."""
+    # About 30 ms of one thread's CPU time, which other programs do not affect.
     operands = {dtype: torch.ones(512, 512, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
     best = dict.fromkeys(operands, float("inf"))
     threads = torch.get_num_threads()
@@ -128,11 +107,7 @@ def _faster_on_this_cpu() -> bool:
 
 
 def fix_workspace() -> None:
-    """Make cuBLAS add in a fixed order. It reads the setting once, when CUDA starts.
-
-    Raises:
-        GanzooError: CUDA has already started, or the user set another workspace.
-    """
+    """Make cuBLAS add in a fixed order; it reads the setting once, when CUDA starts."""
     if not torch.cuda.is_available() or os.environ.get(WORKSPACE) in FIXED_WORKSPACES:
         return
     if WORKSPACE in os.environ or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -146,11 +121,7 @@ def fix_workspace() -> None:
 
 @contextmanager
 def numerics(config: TrainConfig, precision: str, device: torch.device) -> Iterator[None]:
-    """A recipe's numerical settings, for one step.
-
-    Raises:
-        GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on the device.
-    """
+    """A recipe's numerical settings, for one step; refuses operations that ``train.deterministic`` rules out."""
     products = torch.get_float32_matmul_precision()
     # With another setting, CPUs with bfloat16 instructions would use them for fp32, too.
     if device.type != "cuda" and not config.deterministic and products == "highest":

@@ -1,8 +1,4 @@
-"""Training one run in several processes started by torchrun: torch.distributed, with all gradients in one exchange.
-
-Every process runs the same program, holds the same weights and sees its own rows of each batch. Only the main process,
-rank 0, writes files.
-"""
+"""Training one run in several processes (torchrun): each sees its own rows of a batch, and only rank 0 writes files."""
 
 from __future__ import annotations
 
@@ -23,8 +19,7 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.reproducibility import derive_seed, global_state, resolve_device, restore_global_state
 from ganzoo.training.device import fix_workspace
 
-TIMEOUT = timedelta(minutes=60)
-"""How long to wait for a process: longer than any evaluation, whose metrics only the main process computes."""
+TIMEOUT = timedelta(minutes=60)  # longer than any evaluation, whose metrics only the main process computes
 
 
 class ProcessLost(RunError):
@@ -44,17 +39,11 @@ class Processes:
         return self.rank == 0
 
     def device(self, config: TrainConfig) -> torch.device:
-        """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
-
-        If a GPU must be deterministic, cuBLAS is configured here, before CUDA starts.
-
-        Raises:
-            GanzooError: The device is not available, two processes would share a GPU, or CUDA started too early.
-        """
+        """Where this process trains: with several on a machine, on the GPU of its ``LOCAL_RANK``."""
         name = config.device
         kind, _, index = name.partition(":")
         if config.deterministic and kind in ("auto", "cuda"):
-            fix_workspace()
+            fix_workspace()  # before CUDA starts
         if self.size == 1 or kind not in ("auto", "cuda") or not torch.cuda.is_available():
             return resolve_device(name)
         if index:
@@ -73,11 +62,7 @@ class Processes:
         return torch.device("cuda", local)
 
     def rows(self, batch_size: int) -> slice:
-        """The rows of a batch that this process sees; each row is seen by exactly one process.
-
-        Raises:
-            GanzooError: The batch cannot be divided equally.
-        """
+        """The rows of a batch that this process sees: an equal share of them."""
         rows, left = divmod(batch_size, self.size)
         if left or not rows:
             raise GanzooError(
@@ -179,12 +164,10 @@ def in_contact() -> Iterator[None]:
 
 
 class Replicas:
-    """Keeps networks and objective equal in all processes; does nothing in a single process.
+    """Keeps networks and objective equal in all processes, starting from the main process's values.
 
-    Gradients are averaged, so that each step uses the whole batch. All floating-point buffers that checkpoints contain
-    (running averages, an augmentation's strength) are averaged in the same exchange, so that they reflect the images of
-    all processes. A phase's ``after`` sees averaged buffers; if phases share fakes, only the last phase's ``after``
-    does. All processes start from the main process's values.
+    Gradients are averaged and, in the same exchange, all floating-point buffers of checkpoints (running averages, an
+    augmentation's strength). If phases share fakes, only the last phase's ``after`` sees averaged buffers.
     """
 
     def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
@@ -228,10 +211,9 @@ def training_seed(seed: int, processes: Processes) -> int:
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """Batch normalisation with the mean and variance over the images of all processes.
+    """Batch normalisation over the images of all processes. While ``exchanging``, all call it in the same order.
 
-    torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative. Every process has the same number
-    of images, and calls such layers in the same order while ``exchanging``. At other times, each may call them alone.
+    torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative.
     """
 
     exchanging: ClassVar[bool] = False  # whether the processes take a step together
@@ -281,10 +263,7 @@ def _mean_of_all(x: Tensor) -> Tensor:
 
 
 def sync_batch_norm(networks: nn.Module) -> None:
-    """Make torch's batch normalisations in networks a ``SyncedBatchNorm``, with the same state.
-
-    Subclasses of them are kept, because whatever they add would be lost.
-    """
+    """Make torch's batch normalisations a ``SyncedBatchNorm``, with the same state, but not subclasses of them."""
     for module in networks.modules():
         if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             module.__class__ = SyncedBatchNorm

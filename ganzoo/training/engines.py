@@ -1,8 +1,4 @@
-"""Engines: faster ways to execute a step's work. The eager one executes it as it is written.
-
-``CompileEngine`` compiles losses with ``torch.compile``. ``CaptureEngine`` captures whole groups of phases as CUDA
-graphs, and then replays them.
-"""
+"""Engines, which execute a step's work: as it is written, with compiled losses, or as captured CUDA graphs."""
 
 from __future__ import annotations
 
@@ -24,12 +20,9 @@ from ganzoo.errors import RunError, is_out_of_memory
 from ganzoo.reproducibility import global_state, restore_global_state
 from ganzoo.training.step import PhaseStep, StepFn, StepGroup
 
-CAPTURING = ("cudagraph", "compile-cudagraph")
-"""Engines that capture optimizer steps too."""
-WARM_UP = 3
-"""Calls before a group is captured, in which libraries choose their kernels and optimizers create their state."""
-COMPILATIONS = 256
-"""The most compilations of one function: all phases' losses are the same code, for which torch's own limit is 8."""
+CAPTURING = ("cudagraph", "compile-cudagraph")  # they capture optimizer steps too
+WARM_UP = 3  # calls before a capture, in which libraries choose their kernels and optimizers create their state
+COMPILATIONS = 256  # of one function: all phases' losses are the same code, for which torch's own limit is 8
 LONGEST_REASON = 160
 
 
@@ -98,13 +91,10 @@ def first_line(error: BaseException) -> str:
 
 
 class CompileEngine(Engine):
-    """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
+    """Compiles each phase's loss, forward and backward; one that cannot be compiled runs eagerly, with a message.
 
-    A loss that cannot be compiled runs eagerly from the start, with a message. Random numbers are those of eager
-    execution; sums may be computed in another order, so results agree within rounding. Phases that share fakes are
-    compiled separately, and each generates them from the same latent codes: G's running statistics are then updated
-    twice per step, and noise that G itself draws differs between the two.
-
+    Results agree within rounding. Phases that share fakes are compiled separately, and each generates them: G's running
+    statistics are then updated twice per step, and noise that G itself draws differs between the two.
     """
 
     requested = "compile"
@@ -150,12 +140,9 @@ class CompileEngine(Engine):
 
 
 def _private_cache(log: Callable[[str], None]) -> Path:
-    """The folder of compiled code: torch unpickles and runs what it finds there, so no other user may write to it.
-
-    torch's default is a folder in /tmp with a predictable name. ``TORCHINDUCTOR_CACHE_DIR`` overrides it.
-    """
+    """The folder of compiled code: torch executes what it finds there, so no other user may write to it."""
     named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    folder = Path(named) if named else cache_folder("compiled")
+    folder = Path(named) if named else cache_folder("compiled")  # by default, torch uses a predictable name in /tmp
     if os.name == "nt" or not folder.exists():
         return folder
     status = folder.stat()
@@ -171,12 +158,10 @@ def _private_cache(log: Callable[[str], None]) -> Path:
 class CaptureEngine(Engine):
     """Replays each group as one graph: latent codes, forward, backward, optimizer step and the recording of its losses.
 
-    None of this then runs in Python. The host still sets schedules, chooses the real rows, which are copied to where
-    the captured work reads them, and updates the moving average. The first steps run without capture; they are normal
-    training steps, so nothing has to be undone. Before it is captured, a group is tried on tensors without values: a
-    group that cannot be captured keeps running without capture, with a message. If the capture then fails anyway, the
-    run ends, because the failure can leave the GPU in a broken state. An ``inner`` engine prepares the work to capture,
-    for instance with compiled losses.
+    The host still sets schedules, copies real rows to where the graph reads them, and updates the moving average. The
+    first steps, without capture, are normal training steps. Before a capture, each group is tried on tensors without
+    values: a capture that fails can leave the GPU in a broken state, so it ends the run. An ``inner`` engine prepares
+    the work to capture.
     """
 
     def __init__(
@@ -234,11 +219,7 @@ class CaptureEngine(Engine):
         self._try(group.name, "capture its work", work, group.phases, rollback)
 
     def _capture(self, group: StepGroup, train: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
-        """A function that replays the group's work.
-
-        Raises:
-            RunError: The capture failed on the device.
-        """
+        """A function that replays the group's work."""
         inputs = {name: column.clone() for name, column in columns.items()}
         try:
             replay = self._recorder.capture(lambda: train(inputs))
@@ -267,11 +248,9 @@ class CaptureEngine(Engine):
 
 
 class CudaGraphs:
-    """Captures work on one GPU as CUDA graphs, each of which is replayed as a whole.
+    """Captures work on one GPU as CUDA graphs, each with its own memory pool, so they can be replayed in any order.
 
-    Each graph has its own memory pool, so that graphs do not overwrite each other's results, whatever the order in
-    which they are replayed. Data that must outlive the next replay of the same graph must be in memory from before the
-    capture, or in a tensor that is kept. Graphs are replayed one after another on one stream.
+    Data that must outlive a graph's next replay must be in memory from before the capture, or in a tensor that is kept.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
@@ -287,11 +266,7 @@ class CudaGraphs:
         main.wait_stream(self._stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record work without running it on the GPU; returns a function that runs it on the same memory.
-
-        Raises:
-            RuntimeError: The work waits for the device, or does something else that a graph cannot contain.
-        """
+        """Record work that never waits for the device, without running it; returns a function that runs it."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
         main = torch.cuda.current_stream(self._device)

@@ -21,38 +21,21 @@ from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, foreign_code, nearest
 
-MEASURED = (_BatchNorm, _SpectralNorm)
-"""Modules whose buffers depend on the weights."""
-
-FUSED = ("adam", "adamw", "sgd")
-"""Optimizers whose fused implementation is the fastest, even on CPUs; the others are faster with ``foreach``."""
-
-
-Setter = tuple[ScheduleConfig, Callable[[float], object]]
-"""A schedule, and the function that sets its value for the next step."""
+MEASURED = (_BatchNorm, _SpectralNorm)  # modules whose buffers depend on the weights
+FUSED = ("adam", "adamw", "sgd")  # fastest if fused, even on CPUs; the others are faster with foreach
+Setter = tuple[ScheduleConfig, Callable[[float], object]]  # sets the schedule's value for the next step
 
 
 class RoleOptimizer:
-    """The optimizer of one network.
-
-    Args:
-        network: The network that it updates.
-        name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
-        options: Keyword arguments of torch's class. ``lr`` and each of the betas may be a schedule.
-        captured_on: The device on which an engine captures steps, if it does; the learning rate is then a tensor there.
-        lazy_scale: c of the function ``lazy_scale``: learning rates are multiplied by c, betas raised to the power c.
-
-    Raises:
-        GanzooError: torch's class refuses the options or the network's parameters, or cannot be captured.
-    """
+    """The optimizer of one network."""
 
     def __init__(
         self,
         network: nn.Module,
-        name: str,
-        options: Mapping[str, Any],
-        captured_on: torch.device | None = None,
-        lazy_scale: float = 1.0,
+        name: str,  # in lower case, see ganzoo.config.checking
+        options: Mapping[str, Any],  # of torch's class; lr and each of the betas may be a schedule
+        captured_on: torch.device | None = None,  # where an engine captures steps; the learning rate is a tensor there
+        lazy_scale: float = 1.0,  # learning rates are multiplied by it, betas raised to its power
     ) -> None:
         self.lazy_scale = lazy_scale
         kind = known()[name]
@@ -136,10 +119,9 @@ class RoleOptimizer:
 def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
     """The correction for lazy phases: the share of a role's optimizer steps that its every-step phases take.
 
-    A penalty on every k-th step, in a separate step, makes k + 1 steps out of k. StyleGAN2 corrects for it (Karras et
-    al. 2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1):
-    the same progress in the same number of images, with moments that decay as fast. With r updates in every step
-    (``repeat``), c is kr/(kr + 1).
+    A penalty on every k-th step, in a separate step, makes k + 1 steps out of k. StyleGAN2 (Karras et al. 2020,
+    arXiv:1912.04958, appendix B) corrects for it with the learning rate c λ and the decay rates β₁^c and β₂^c,
+    c = k/(k + 1). With r updates in every step (``repeat``), c is kr/(kr + 1).
     """
     own = [phase for phase in phases if role in phase.trains]
     every_step = sum(phase.repeat for phase in own if phase.every_steps == 1)
@@ -148,32 +130,19 @@ def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
 
 
 def refuse_other_roles(recipe: Recipe, roles: Iterable[str]) -> None:
-    """Refuse optimizer settings for a network that does not exist. Call it once all networks, some of which a loss may
-    add, are known.
-
-    Raises:
-        GanzooError: Settings name an unknown role.
-    """
+    """Refuse optimizer settings for a network that does not exist, once losses have added theirs."""
     known = [*roles, "default"]
     for role in recipe.optimizers:
         if role not in known:
             raise GanzooError(
-                f"Recipe '{recipe.name}' sets an optimizer for '{role}', but has no such network.",
-                nearest(role, known),
+                f"Recipe '{recipe.name}' sets an optimizer for '{role}', but has no such network.", nearest(role, known)
             )
 
 
 def build_optimizers(
-    recipe: Recipe,
-    networks: Mapping[str, nn.Module],
-    phases: Sequence[Phase],
-    captured_on: torch.device | None = None,
+    recipe: Recipe, networks: Mapping[str, nn.Module], phases: Sequence[Phase], captured_on: torch.device | None = None
 ) -> dict[str, RoleOptimizer]:
-    """One optimizer for each network: the role's own settings, or the recipe's ``default``.
-
-    Raises:
-        GanzooError: A role has no settings, or settings name an unknown role.
-    """
+    """One optimizer for each network: the role's own settings, or the recipe's ``default``."""
     refuse_other_roles(recipe, networks)
     optimizers = {}
     for role, network in networks.items():
@@ -209,25 +178,13 @@ def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
 class Ema:
     """Exponential moving average of networks: parameters averaged, statistics measured, other buffers copied.
 
-    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten. There is
-    no ramp if a run starts from another run's weights, not even for networks that the other run lacks.
-
-    Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
-    were computed with. Those of the trained network do not fit the averaged weights, so ``measure`` computes new ones
-    for the averages, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096,
-    appendix A): a generator's from codes of the prior, an encoder's from training samples.
-
-    Args:
-        networks: The networks to follow, by role.
-        decay: Weight of the old average in each step, in [0, 1). May be changed between updates.
-        ramp: Whether the decay ramps up.
-
-    Raises:
-        GanzooError: A network cannot be copied.
+    The decay ramps up as min(decay, (1 + t) / (10 + t)), unless a run starts from another run's weights. Statistics of
+    batch and spectral normalisation belong to the weights that they were computed with, so ``measure`` computes the
+    averages' own, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A).
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], decay: float, *, ramp: bool = True) -> None:
-        self.decay = decay
+        self.decay = decay  # weight of the old average, in [0, 1); schedules change it
         self._ramp = ramp
         self.networks = nn.ModuleDict()
         for role, network in networks.items():
@@ -262,12 +219,7 @@ class Ema:
     def measure(self, run: Callable[[int], object], batches: int) -> None:
         """Measure the averages' own statistics: means over batches, and singular vectors by power iteration.
 
-        The result depends only on the current weights, not on earlier measurements. A module that ``run`` does not
-        reach keeps the trained network's statistics.
-
-        Args:
-            run: Runs the averaged networks on the i-th batch: of codes for generators, of real samples for encoders.
-            batches: The number of batches.
+        ``run(i)`` passes the i-th batch through the networks; modules that it does not reach keep the trained ones.
         """
         if not self._measured:
             return
@@ -291,20 +243,9 @@ class Ema:
 
 
 def schedule_setters(
-    recipe: Recipe,
-    objective: Objective,
-    optimizers: Mapping[str, RoleOptimizer],
-    ema: Ema | None,
-    device: torch.device,
+    recipe: Recipe, objective: Objective, optimizers: Mapping[str, RoleOptimizer], ema: Ema | None, device: torch.device
 ) -> list[Setter]:
-    """Connect a recipe's schedules with the values that they change.
-
-    Scheduled options of regularizers and augmentations become buffers here, so call it before an engine prepares any
-    phase.
-
-    Raises:
-        GanzooError: A module has no numeric attribute with the name of a scheduled option.
-    """
+    """Connect schedules with what they change. Options become buffers, so engines must prepare phases later."""
     setters = [setter for optimizer in optimizers.values() for setter in optimizer.schedules]
     if isinstance(objective, AdversarialGame):
         modules = [*objective.regularizers, objective.augmentation]

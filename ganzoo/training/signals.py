@@ -12,24 +12,17 @@ from typing import Any
 
 from ganzoo.errors import GanzooError, HungUp, Interrupted, StopAtOnce, Terminated
 
-STOP_SIGNALS = {
+STOP_SIGNALS = {  # the error that each request to stop ends in
     signal.Signals[name]: error
     for name, error in {"SIGINT": Interrupted, "SIGTERM": Terminated, "SIGHUP": HungUp}.items()
     if hasattr(signal, name)  # Windows has no SIGHUP
 }
-"""The error that each request to stop ends in."""
 
 
 class StopRequests:
-    """While active, records the first SIGINT, SIGTERM or SIGHUP; a second Ctrl-C stops immediately.
+    """While active, records the first SIGINT, SIGTERM or SIGHUP; a second Ctrl-C stops immediately."""
 
-    A process that ignores SIGHUP, as ``nohup`` has it, keeps ignoring it.
-
-    Args:
-        notice: Printed on standard error at the first Ctrl-C if the block does not stop immediately.
-    """
-
-    def __init__(self, notice: str = "") -> None:
+    def __init__(self, notice: str = "") -> None:  # printed on standard error at the first Ctrl-C
         self.received: signal.Signals | None = None
         self._notice = notice
         self._interrupted = False
@@ -39,7 +32,7 @@ class StopRequests:
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:
+                if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self._previous[number] = signal.signal(number, self._record)
         return self
 
@@ -53,12 +46,7 @@ class StopRequests:
 
     @contextmanager
     def at_once(self, sentence: str, remedy: str) -> Iterator[None]:
-        """A block with nothing left to save: a request, even an earlier one, stops it immediately.
-
-        Raises:
-            Interrupted: Ctrl-C arrived; the message is the sentence and the remedy.
-            Terminated: SIGTERM or SIGHUP arrived.
-        """
+        """A block with nothing left to save: a request, even an earlier one, stops it at once, with this message."""
         self._at_once = True
         try:
             if self.received:

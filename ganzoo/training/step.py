@@ -49,11 +49,8 @@ def adversarial_step(state: TrainingState, index: int) -> None:
         state.ema.update(index)
 
 
-WATCH_EVERY = 16
-"""Steps between gradient norms: each costs a percent or more of its step, and problems last for hundreds of steps."""
-
-StepFn = Callable[[Mapping[str, Tensor]], None]
-"""Processes one batch, given by column: latent codes, forward, backward, optimizer step."""
+WATCH_EVERY = 16  # steps between gradient norms, which cost a percent or more of a step; problems last for hundreds
+StepFn = Callable[[Mapping[str, Tensor]], None]  # processes one batch, given by column
 
 
 @dataclass
@@ -104,10 +101,7 @@ class StepGroup:
 
 
 class PhaseStep:
-    """A phase with the optimizers of the networks that it trains.
-
-    An engine may replace ``forward``, which returns the phase's losses, by a faster function.
-    """
+    """A phase with its networks' optimizers; an engine may replace ``forward``, which returns its losses."""
 
     def __init__(
         self,
@@ -173,11 +167,7 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
 
 
 def check_losses(phase: str, losses: object) -> None:
-    """Refuse what is not a mapping of scalar tensors, of which ``"loss"`` has a gradient. Does not wait for the device.
-
-    Raises:
-        GanzooError: A phase's loss returned such a thing.
-    """
+    """Refuse all but scalar tensors by name, of which ``"loss"`` has a gradient; does not wait for the device."""
     if not isinstance(losses, Mapping):
         raise GanzooError(
             f"The phase '{phase}' returns a {type(losses).__name__}, not a mapping.", 'Return {"loss": ...}.'
@@ -209,11 +199,7 @@ class Meters:
         self._ones: dict[str, Tensor] = {}
 
     def add(self, phase: str, scalars: Mapping[str, Tensor]) -> None:
-        """Add a phase's scalars, by name. The count is also on the device, so that a replayed graph increments it.
-
-        Raises:
-            GanzooError: The names differ from those of the phase's other steps.
-        """
+        """Add a phase's scalars. The count is also on the device, so that a replayed graph increments it."""
         names = self._names.setdefault(phase, tuple(scalars))
         if names != tuple(scalars):
             raise GanzooError(
@@ -251,13 +237,7 @@ class Meters:
 
 
 def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDict) -> list[tuple[Phase, ...]]:
-    """An objective's phases in groups, with the recipe's changes.
-
-    Phases that share fakes form one group, in the position of the first; every other phase is its own group.
-
-    Raises:
-        GanzooError: A phase cannot run, or the recipe's changes contradict the objective.
-    """
+    """Phases with the recipe's changes, in groups: those that share fakes form one, in the position of the first."""
     for phase in phases:
         require_roles(f"The phase '{phase.name}' trains", phase.trains, networks)
         require_call(
@@ -307,11 +287,7 @@ def batches_per_step(phases: Sequence[Phase]) -> int:
 
 
 def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: Recipe) -> list[nn.Parameter]:
-    """The parameters that ``train.freeze`` names.
-
-    Raises:
-        GanzooError: A pattern matches none, or a phase would have nothing left to train.
-    """
+    """The parameters that ``train.freeze`` names; every phase must have something left to train."""
     named = dict(networks.named_parameters())
     frozen: set[str] = set()
     for pattern in recipe.train.freeze:

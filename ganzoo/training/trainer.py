@@ -45,21 +45,11 @@ from ganzoo.training.step import (
     phase_groups,
 )
 
-MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
-"""Samples in a batch, and batches, for measuring the averaged weights' statistics."""
+MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16  # samples in a batch, and batches, for the averages' statistics
 
 
 class Trainer:
-    """Trains a recipe, step by step.
-
-    Args:
-        recipe: A validated recipe.
-        zoo: The registries in which its names are looked up.
-        dataset: The training images.
-        device: Overrides the recipe's ``train.device``.
-        log: Called with progress messages.
-        processes: The processes that train together, including this one.
-    """
+    """Trains a recipe, step by step."""
 
     def __init__(
         self,
@@ -67,7 +57,7 @@ class Trainer:
         zoo: Zoo,
         *,
         dataset: Dataset,
-        device: torch.device | None = None,
+        device: torch.device | None = None,  # default: train.device
         log: Callable[[str], None] = lambda sentence: None,
         processes: Processes = ALONE,
     ) -> None:
@@ -104,12 +94,7 @@ class Trainer:
             self.ema = Ema(averaged, initial(config.ema), ramp=config.init_from is None)
 
         self.sampler = Sampler(
-            dataset,
-            config.batch_size,
-            seed=derive_seed(config.seed, "data"),
-            device=self.device,
-            rows=rows,
-            log=log,
+            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device, rows=rows, log=log
         )
         self.steps = 0
         self._measured_after: int | None = None
@@ -122,11 +107,7 @@ class Trainer:
         torch.manual_seed(training_seed(config.seed, processes))
 
     def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
-        """Take the next steps with the engine of this name in ``train.engine``, from the current state of training.
-
-        Raises:
-            GanzooError: The engine needs another device or a single process, or cannot capture an optimizer.
-        """
+        """Take the next steps with the engine of this name in ``train.engine``, from the current state of training."""
         self._use(build_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
         gc.collect()  # graphs that are no longer used hold memory
         torch.cuda.empty_cache()
@@ -164,13 +145,7 @@ class Trainer:
         )
 
     def step(self) -> None:
-        """Take one step: see ``training/step.py``. Nothing in it waits for the device.
-
-        Raises:
-            GanzooError: ``train.deterministic`` is set, but an operation has no deterministic implementation on this
-                device.
-            RunError: The engine ``cudagraph`` could not capture a phase.
-        """
+        """Take one step: see ``training/step.py``. Nothing in it waits for the device."""
         with numerics(self.recipe.train, self.precision, self.device):
             for schedule, set_value in self.schedules:
                 set_value(schedule.at(self.images, self.total_steps * self.images_per_step))
@@ -283,11 +258,7 @@ class Trainer:
         return tensors, {"images": self.images, "steps": self.steps, "sampler": {"cursor": sampler["cursor"]}}
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go back to what ``checkpoint`` returned.
-
-        Raises:
-            GanzooError: The checkpoint does not fit this recipe.
-        """
+        """Go back to what ``checkpoint`` returned, if it fits this recipe."""
         try:
             self.networks.load_state_dict(_below("networks", tensors))
             if self.ema is not None:
@@ -317,14 +288,7 @@ class Trainer:
 def build_engine(
     name: str, device: torch.device, latents: torch.Generator, log: Callable[[str], None], processes: int = 1
 ) -> Engine:
-    """The engine with a name in ``train.engine``.
-
-    ``auto`` means eager here. On a CPU that is final: compiling takes longer than it saves in most runs. On a GPU,
-    ``tuning.settle_engine`` measures and chooses.
-
-    Raises:
-        GanzooError: The engine needs another device, or supports only one process.
-    """
+    """The engine with a name in ``train.engine``; ``auto`` is eager until ``tuning.settle_engine`` chooses on a GPU."""
     if name in CAPTURING and processes > 1:
         raise GanzooError(
             f"The engine '{name}' trains in one process, but this run uses several.",

@@ -1,13 +1,8 @@
 """What a run measures where it trains: the fastest engine on a GPU, and the number of CPU threads.
 
-On a GPU, ``train.engine: auto`` times a few steps with each engine, undoes them bit for bit, and uses the fastest. A
-resumed run keeps its recorded engine, because engines round differently.
-
-On a CPU, the threads of one operation wait for one another at its end. If another program uses one of the cores, a step
-with a thread on every core takes many times as long; with fewer threads, it slows down only in proportion. So a run
-times its own steps with various numbers of threads: once at its start, again when steps become slow, and from time to
-time while it uses fewer threads than it could. Those steps are undone too. Sums over another number of threads differ
-in the last bits: the run records each change with its step, and a resumed run repeats it.
+Its measuring steps are undone bit for bit. Engines and numbers of threads round differently, so a resumed run keeps its
+recorded engine, and repeats each recorded change of threads at the same step. An operation's threads wait for one
+another at its end: if another program uses a core, a step with a thread on every core takes many times as long.
 """
 
 from __future__ import annotations
@@ -27,30 +22,14 @@ from ganzoo.training.engines import CAPTURING, LONGEST_REASON, WARM_UP
 from ganzoo.training.trainer import Trainer
 
 K = TypeVar("K", int, str)
-MARGIN: Final = 0.9
-"""An engine or a number of threads is chosen if its steps take less than this share of the current one's time."""
-MIN_STEPS: Final = 200
-"""A run with fewer steps left stays eager: measuring takes about as many."""
-COMPILED_SECONDS: Final = 600.0
-"""Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
-BLOCKS, BLOCK_STEPS, BLOCK_SECONDS = 6, 16, 0.5
-"""An engine's time is the median over blocks of steps: at most so many, for at most so many seconds in total."""
+MARGIN: Final = 0.9  # a new engine or number of threads must take less than this share of the current one's time
+MIN_STEPS: Final = 200  # a run with fewer steps left stays eager: measuring takes about as many
+COMPILED_SECONDS: Final = 600.0  # compiling, a minute or more, is tried if the remaining steps would take longer
+BLOCKS, BLOCK_STEPS, BLOCK_SECONDS = 6, 16, 0.5  # the median over blocks of steps; seconds at most, in total
 
 
 def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> dict[str, Any] | None:
-    """Choose the engine for ``train.engine=auto``, and make the trainer use it.
-
-    Args:
-        trainer: A trainer at its first step, or restored.
-        log: Called with a message about what ``auto`` chose on a GPU.
-
-    Returns:
-        What was measured, see ``measure_engines``. None if nothing was: the recipe names an engine, or the run is not
-        on a GPU, has several processes, or ends soon.
-
-    Raises:
-        RunError: Trying an engine left the GPU unusable.
-    """
+    """Choose the engine for ``train.engine=auto`` on a GPU, and use it; returns what was measured, if anything was."""
     if trainer.recipe.train.engine != "auto" or trainer.device.type != "cuda":
         return None
     if trainer.processes.size > 1:
@@ -67,15 +46,7 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
 
 
 def measure_engines(trainer: Trainer) -> dict[str, Any]:
-    """Time each engine from the same state, and use the fastest; training continues as if nothing had happened.
-
-    Returns:
-        The choice as JSON, for run.json: ``engine``, as in ``train.engine``; ``milliseconds_a_step``, by engine; and
-        ``left_out``, why an engine was not considered, by engine.
-
-    Raises:
-        RunError: Trying an engine left the GPU unusable.
-    """
+    """Time each engine from the same state, and use the fastest; returns the choice as JSON, for run.json."""
     left_out: dict[str, str] = {}
     with trainer.rehearsal():
         trainer.use_engine("eager")
@@ -98,13 +69,7 @@ def measure_engines(trainer: Trainer) -> dict[str, Any]:
 
 
 def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
-    """The engine that a run recorded, as in ``train.engine``; None if the resumed run cannot use it.
-
-    Args:
-        info: The content of run.json.
-        device: The device that the run continues on; if it is of another kind than before, ``auto`` chooses again.
-        processes: Number of processes that continue the run.
-    """
+    """The engine that run.json records, as in ``train.engine``; None if the resumed run cannot use it."""
     name = str(info.get("engine")).partition(" ")[0]  # without the phases that ran eagerly
     before = str((info.get("environment") or {}).get("device")).partition(":")[0]
     if name not in get_args(EngineName) or before != device.type or (processes > 1 and name != "eager"):
@@ -148,25 +113,17 @@ def _seconds_a_step(trainer: Trainer) -> float:
     return statistics.median(_timed(block, BLOCK_SECONDS, BLOCKS)) / BLOCK_STEPS
 
 
-SLOW = 1.5
-"""The numbers of threads are measured again if steps take this many times as long as when last measured."""
-GIVE_UP_RATIO = 3.0
-"""Smaller numbers of threads are not measured if a step takes this many times as long as with the best number."""
-MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
-"""A number of threads is measured over this time or this many steps, whichever ends first, but at least one step."""
-RECENT = 8
-"""The number of most recent steps, which decide whether steps have become slow."""
+SLOW = 1.5  # measure again if steps take this many times as long as when last measured
+GIVE_UP_RATIO = 3.0  # smaller numbers are not measured if a step takes this many times as long as with the best one
+MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8  # for each number, whichever ends first, but at least one step
+RECENT = 8  # steps that decide whether steps have become slow
+# Measuring takes at most 1 / SHARE of a run's time, unless steps keep becoming slow. It is repeated after at most
+# LONGEST_WAIT seconds, or SHARE times its cost if that is longer; if steps become slow, after SHARE / 4 times its cost.
 SHARE, LONGEST_WAIT = 40, 120.0
-"""Measuring takes at most 1 / ``SHARE`` of a run's time, unless steps keep becoming slow. It is repeated after at most
-``LONGEST_WAIT`` seconds, or ``SHARE`` times its cost if that is longer; if steps become slow, after ``SHARE / 4`` times
-its cost."""
 
 
 def settle_threads() -> None:
-    """Choose the number of threads for scoring by a short measurement: a tenth of a second for each number tried.
-
-    It takes no time if the environment sets the number, or if there is only one core.
-    """
+    """Choose the number of threads for scoring, unless the environment sets it: 0.1 seconds for each number tried."""
     use_available_cores()
     most = torch.get_num_threads()
     if threads_set_by_user() or most == 1:
@@ -191,10 +148,7 @@ def _choice(times: Mapping[K, float], current: K) -> K:
 
 
 def _timed(step: Callable[[], object], seconds: float, most: int) -> list[float]:
-    """Seconds that each of at most so many calls takes, until they have taken ``seconds`` in total.
-
-    The first one is left out if there are others, because it wakes the threads.
-    """
+    """Seconds that each call takes, until ``seconds`` in total; without the first, which wakes the threads."""
     times: list[float] = []
     while len(times) < most and sum(times) < seconds:
         started_at = perf_counter()
@@ -204,22 +158,12 @@ def _timed(step: Callable[[], object], seconds: float, most: int) -> list[float]
 
 
 class ThreadTuner:
-    """Chooses how many CPU threads a run uses, and changes the number when the machine becomes busy or free.
-
-    It changes nothing if the recipe or the environment sets the number, with several processes, on devices other than
-    the CPU, or with engines that would have to prepare their steps again.
-
-    Args:
-        trainer: A trainer at its first step, or restored.
-        planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
-            from then on. They are repeated at the same steps; nothing is measured before the last of them.
-        log: Called with a message for each change.
-    """
+    """Chooses how many CPU threads a run uses, and changes the number when the machine becomes busy or free."""
 
     def __init__(
         self,
         trainer: Trainer,
-        planned: Sequence[tuple[int, int]] = (),
+        planned: Sequence[tuple[int, int]] = (),  # an interrupted run's changes: images shown, threads from then on
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._trainer, self._planned, self._log = trainer, sorted(planned), log
