@@ -166,8 +166,10 @@ class RunFolder:
                 run = cls(path, {"schema": RUN, **info, "own_protocol": own_protocol(recipe)})
                 run.update(recipe_digests=[_digest(content)])
             return run
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             cls(path, {}).discard()
+            if isinstance(error, UnicodeError):  # a path that is no text
+                raise
             sentence = f"Cannot create the run folder {path} ({error.strerror})."
             if error.errno in NO_SPACE:
                 raise RunError(sentence, "Free some space, and try again.") from error

@@ -917,4 +917,3 @@ def register_recipes(register):
 def register_studies(register):
     search = "{ranges: {optimizers.default.lrate: {low: 1e-4, high: 1e-2, log: true}}, trials: 2}"
     register(written("wrong-trials.yaml", f"{STUDY}search: {search}\n"))
-    register(written("wrong-quick.yaml", f"{STUDY}quick: {{overrides: [train.imags=1280]}}\n"))

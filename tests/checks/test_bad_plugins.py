@@ -187,7 +187,6 @@ FAILING = (
         ["'wrong-side' has a penalty without a gradient for the discriminator", "set side to"],
     ),
     ("regularizer-summed", "penalty", ["'summed' has a penalty that grows with the batch", ".mean()"]),
-    ("study-wrong-quick", "valid", ["study 'wrong-quick'", "train.imags"]),
     (
         "recipe-trains-both-mnist",
         "gradients",

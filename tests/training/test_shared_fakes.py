@@ -107,4 +107,4 @@ def test_a_lazy_regularizer_keeps_its_own_interval_since_its_strength_depends_on
 def test_an_objective_with_its_own_phases_decides_for_itself(mnist):
     with pytest.raises(GanzooError, match="The loss 'infogan' has its own phases") as refused:
         trainer(mnist, "networks.generator=mlp", "networks.discriminator=mlp", recipe="infogan-mnist")
-    assert "Remove train.share_fakes" in str(refused.value)
+    assert "no train.share_fakes. Remove them" in str(refused.value)
