@@ -1,7 +1,5 @@
 """The command line: ganzoo's own commands, and those of the entry-point group ``ganzoo.commands``.
-
-An entry is named after its command, and leads to a function or to a ``typer.Typer`` with commands of its own. Its
-module is imported at every start, so heavy imports must wait until the command runs.
+An entry leads to a function or a ``typer.Typer``. Its module is imported at every start: defer heavy imports.
 """
 
 from __future__ import annotations
@@ -41,8 +39,7 @@ from ganzoo.errors import (
 )
 from ganzoo.registry.packages import COMMANDS, OURS, PLUGINS, allowed, distribution_name, distribution_of, installed
 
-OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
-"""Other names that people try for some commands. Misspellings are matched without it."""
+OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}  # people try these too
 
 
 class Commands(TyperGroup):
@@ -109,8 +106,7 @@ def _from_package(point: EntryPoint) -> Any:
 
 LOGGERS = ("ganzoo", "ganzoo_plugins", *BESIDE)
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
-ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-"""The exception class of typer's bundled copy of click, which typer does not export."""
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # of typer's bundled click, which typer does not export
 
 
 def _version(requested: bool) -> None:
@@ -157,7 +153,6 @@ def main() -> None:
 
 
 def _explained(error: BaseException) -> tuple[int, str]:
-    """The exit code and the message for an error: a sentence, or the traceback of a bug in ganzoo."""
     if isinstance(error, GanzooError):
         return error.exit_code, str(error)
     if isinstance(error, ClickException):
@@ -183,7 +178,6 @@ def _explained(error: BaseException) -> tuple[int, str]:
 
 
 def _usage(error: Any) -> tuple[int, str]:
-    """For a mistake on the command line: one sentence, and where to read more."""
     if type(error).__name__ == "NoArgsIsHelpError":  # its constructor has printed the help
         return error.exit_code, ""
     words = ["ganzoo"]
@@ -199,7 +193,6 @@ def _usage(error: Any) -> tuple[int, str]:
 
 
 def _prepare_streams() -> None:
-    """Make sure that all standard streams are open, and that the output streams accept any text, such as odd paths."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller: libraries would print into the next file that gets its descriptor
@@ -208,11 +201,8 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _stop_requests() -> Sequence[int]:
-    """Let SIGTERM and SIGHUP exit through the usual cleanup, as Ctrl-C does; training has its own handlers.
-
-    Returns a list that grows: the numbers of the signals that have arrived.
-    """
+def _stop_requests() -> Sequence[int]:  # grows with each signal that arrives
+    """Let SIGTERM and SIGHUP exit through the usual cleanup, as Ctrl-C does; training has its own handlers."""
     requests: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,4 @@
-"""Output with rich: a console that escapes untrusted text, scores as a table, and a run's progress.
-
-Separate from ``terminal.py``, because rich takes a moment to import.
-"""
+"""Output with rich, which takes a moment to import: an escaping console, tables of scores, and a run's progress."""
 
 from __future__ import annotations
 
@@ -80,10 +77,7 @@ WIDEST = 1000
 def print_scores(
     console: Console, records: Sequence[Record], *, weights: bool, compared: Sequence[float | None] | None = None
 ) -> None:
-    """Print a table of scores, each with its better direction, its interval, and the score of real images.
-
-    Nothing is cut, even if the table is wider than the terminal. ``compared`` holds what each score is compared with.
-    """
+    """Print a table of scores, uncut; ``compared`` holds what each score is compared with."""
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for heading in ("metric", *(["weights"] if weights else [])):
         table.add_column(heading, no_wrap=True)
@@ -134,10 +128,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 class Bars:
-    """rich's progress bars on a terminal, and sentences above them; all on standard error.
-
-    From the last ``over`` seconds of progress, rich estimates the remaining time.
-    """
+    """rich's progress bars on standard error; the time left is from the last ``over`` seconds of progress."""
 
     def __init__(self, *columns: ProgressColumn, over: float = 30.0) -> None:
         self.console = Console(stderr=True)
@@ -156,10 +147,8 @@ class Bars:
         self.console.say(sentence, style)
 
 
-SECONDS_BETWEEN_LINES = 60.0
-"""Seconds between two progress lines if there is no terminal."""
-BAR_WIDTH, BESIDE_THE_BAR = 12, 14
-"""Columns of a run's bar, and of its percentage and time left with the spaces around them."""
+SECONDS_BETWEEN_LINES = 60.0  # if there is no terminal
+BAR_WIDTH, BESIDE_THE_BAR = 12, 14  # columns of the bar, and of the percentage and time left with their spaces
 
 
 class RunProgress(Bars, Tracker):
@@ -210,7 +199,6 @@ class RunProgress(Bars, Tracker):
         self._show(self._score, self._speed, self._losses)
 
     def _show(self, *facts: str) -> None:
-        """Show as many facts as fit beside the bar, the most important first."""
         room, shown = self.console.width - BAR_WIDTH - BESIDE_THE_BAR, ""
         for fact in filter(None, facts):
             longer = f"{shown}  {fact}".strip()
@@ -218,14 +206,12 @@ class RunProgress(Bars, Tracker):
         self.bars.update(self._task, facts=shown)
 
     def _on_evaluation(self, samples: int) -> None:
-        """Say what is happening while the bar stands still."""
         self._show(f"scoring {samples:,} samples")
         self.bars.refresh()
         if not self.console.is_terminal:
             self.say(f"Scoring {samples:,} samples")
 
-    def _on_step(self, images: int) -> None:
-        """Move the bar; if no terminal shows it, as in a log file or a batch queue, print a line once a minute."""
+    def _on_step(self, images: int) -> None:  # without a terminal, prints a line once a minute
         now = time.monotonic()
         self._lined = last_line_at, started_at, first_images = self._lined or (now, now, images)
         if images == first_images:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry, Registry
 
-MAX_NAME_COLUMN = 28
-"""Columns for names; a longer name pushes its own summary to the right."""
+MAX_NAME_COLUMN = 28  # columns; a longer name pushes its own summary to the right
 
 
 def list_(
@@ -80,13 +79,11 @@ def list_(
 
 
 def _matches(entry: Entry[Any], terms: Sequence[str]) -> bool:
-    """Whether each of the terms is in the name, an alias, the summary or the paper."""
     text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
     return all(term.casefold() in text for term in terms)
 
 
 def _names(registries: Sequence[Registry[Any]]) -> tuple[set[str], dict[str, str]]:
-    """Every registered name, and those that have aliases by alias."""
     aliases = {alias: name for registry in registries for alias, name in registry.aliases.items()}
     return {entry.name for registry in registries for entry in registry}, aliases
 
@@ -164,8 +161,7 @@ def show(
             shown = equation
 
 
-def _equation(entry: Entry[Any], zoo: Zoo) -> str:
-    """The docstring of the module that registered it, up to its last equation; empty if there is none."""
+def _equation(entry: Entry[Any], zoo: Zoo) -> str:  # its module's docstring up to the last equation
     modules = [sys.modules.get(one.value.partition(":")[0]) for one in zoo.plugins if entry in one.registered]
     described = "".join(inspect.getdoc(module) or "" for module in modules if module is not None)
     parts = re.split(r"\n\n+", described.partition("\n\nDifferences")[0])
@@ -176,7 +172,6 @@ def _equation(entry: Entry[Any], zoo: Zoo) -> str:
 
 
 def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
-    """Show the recipe of a pretrained generator, below how it was trained and what it scored."""
     from ganzoo.cli.console import arrowed
     from ganzoo.files import parse_json
     from ganzoo.formatting import duration, figure

@@ -41,8 +41,7 @@ def run(
         ),
     ] = None,
     set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE"),
+        list[str] | None, typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE")
     ] = None,
     init_from: Annotated[
         str | None,
@@ -56,8 +55,7 @@ def run(
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     continue_: Annotated[
-        bool,
-        typer.Option("--continue", help="With --out: start the run, resume it, or exit with 0 if it is done."),
+        bool, typer.Option("--continue", help="With --out: start the run, resume it, or exit with 0 if it is done.")
     ] = False,
     data_dir: DataDir = None,
     allow_code: AllowCode = False,
@@ -157,11 +155,7 @@ def run(
 
 
 def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | None:
-    """What the command changes in the run that it continues; None if that is done, and gets no more scores.
-
-    Raises:
-        GanzooError: The command's settings would give other weights.
-    """
+    """What the command changes in the run that it continues; None if that is done, and gets no more scores."""
     from ganzoo.config.schema import same_training
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.generator import differing, pinned
@@ -171,8 +165,7 @@ def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | Non
     requested, _ = pinned(requested, zoo, recorded)
     if not same_training(requested, recorded):
         raise GanzooError(
-            f"The run {run.path} was started with other settings.",
-            "Give another --out, or the same command as before.",
+            f"The run {run.path} was started with other settings.", "Give another --out, or the same command as before."
         )
     differences = differing(recorded.plain(), requested.plain())
     changed = {key: value for key, value in differences if key.startswith(CHANGEABLE)}

@@ -1,8 +1,4 @@
-"""Shared by the commands: functions that print to the terminal, and options that only its user can set.
-
-Text printed here and by ``console.py``, the only places that print, may be untrusted and must not control the terminal.
-No recipe, run folder or cache can grant the permissions that the options below grant.
-"""
+"""Shared by the commands: functions that print, escaped, and options that only the user can set, never a file."""
 
 from __future__ import annotations
 
@@ -76,7 +72,6 @@ WhichWeights = Annotated[
 
 @contextmanager
 def _json_alone() -> Iterator[None]:
-    """Reserve standard output for JSON: anything that plugins and libraries print goes to standard error."""
     token = _for_json.set(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):
@@ -86,7 +81,6 @@ def _json_alone() -> Iterator[None]:
 
 
 def _while_it_runs(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """The callback of the options below: if one is given, the command runs in a context."""
     if value and "--json" in option.opts:
         context.with_resource(_json_alone())
     elif value and "--allow-code" in option.opts:

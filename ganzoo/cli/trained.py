@@ -26,10 +26,8 @@ from ganzoo.cli.terminal import (
 )
 from ganzoo.errors import NO_SPACE, GanzooError, RunError, one_line, writing
 
-N_DRAWN, N_SCORED = 64, 10_000
-"""Number of images by default."""
-MAX_COLUMNS = 40
-"""Up to this many classes get a column each."""
+N_DRAWN, N_SCORED = 64, 10_000  # images, by default
+MAX_COLUMNS = 40  # up to this many classes get a column each
 DATASET = "mnist"
 
 
@@ -325,7 +323,6 @@ def evaluate(
 
 
 def _failure(append: Callable[[], object], where: str, records: Sequence[object]) -> GanzooError | None:
-    """Append scores, all or none; returns an error that can wait until the scores are shown."""
     try:
         append()
     except GanzooError as error:
@@ -342,8 +339,7 @@ def _warn(sentence: str) -> None:
 
 
 def doctor(
-    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
-    as_json: AsJson = False,
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], as_json: AsJson = False
 ) -> None:
     """Report what is wrong with a run, and what to do about it."""
     from ganzoo.runs.diagnosis import diagnose

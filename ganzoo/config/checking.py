@@ -1,8 +1,4 @@
-"""Checks a recipe against the installed plugins: its components' options, optimizers, metrics, and the headline.
-
-Optimizers are the classes of ``torch.optim`` that step without a closure, each with its own options. The headline
-metrics are the few by which a dataset's samples are judged, side by side; the first one determines the ranking.
-"""
+"""Checks a recipe against the installed plugins: its components' options, optimizers, metrics, and the headline."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import ALL, HEADLINE, NETWORK_KINDS, Options
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant, without_echoes
 
-SECTIONS: Final[Mapping[str, str]] = {
+SECTIONS: Final[Mapping[str, str]] = {  # the key of a recipe for each kind
     **dict.fromkeys(NETWORK_KINDS, "networks"),
     "loss": "loss",
     "regularizer": "regularizers",
@@ -31,7 +27,6 @@ SECTIONS: Final[Mapping[str, str]] = {
     "prior": "prior",
     "tracker": "trackers",
 }
-"""The key of a recipe that names a component of each kind."""
 
 
 def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, list[ValidationIssue]]:
@@ -69,7 +64,6 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, list[ValidationIssue]
 
 
 def _roles(loss: Component, zoo: Zoo) -> Mapping[str, str]:
-    """The networks that a loss trains, each with the kind that provides it."""
     roles = getattr(zoo.losses.get(loss.name).prototype(loss.initial_options()), "roles", Objective.roles)
     if not isinstance(roles, Mapping) or not set(roles.values()) <= set(NETWORK_KINDS):
         raise GanzooError(
@@ -94,10 +88,7 @@ def _wrong_roles(recipe: Recipe, roles: Mapping[str, str]) -> list[ValidationIss
 
 
 def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: list[ValidationIssue]) -> Component:
-    """A component with its options filled in; what is wrong with it is added to ``mistakes``.
-
-    A schedule's start and end must each be a valid value of its option.
-    """
+    # A schedule's start and end must each be a valid value of its option.
     try:
         if kind != "optimizer":
             entry = zoo.registry(kind).get(component.name)
@@ -127,7 +118,6 @@ def _filled(component: Component, kind: str, path: KeyPath, zoo: Zoo, mistakes: 
 
 
 def _unknown(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
-    """The issue if a component is in the wrong section, such as a loss among the regularizers; None if it is not."""
     if kind == "augmentation" and name.lower() == "none":
         return ValidationIssue(path, f"Unknown augmentation '{name}'", "Write null for no augmentation.", whole=True)
     for other, section in SECTIONS.items():
@@ -141,7 +131,6 @@ def _unknown(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue |
 
 
 def _with_schedules(value: Any, path: KeyPath) -> Any:
-    """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
         return tuple(_with_schedules(item, (*path, index)) for index, item in enumerate(value))
     if isinstance(value, dict):
@@ -186,13 +175,11 @@ def wrong_threshold(metric: str, below: float | None, above: float | None, zoo: 
 
 
 def _better(metric: str, zoo: Zoo) -> str | None:
-    """Which direction is better for a metric; None if it is unknown."""
     name = metric.partition("@")[0]
     return zoo.metric(name).better if name in zoo.metrics else None
 
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
-    """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``, given the plugins' metrics."""
     metrics = recipe.evaluate.metrics
     listed = f"It lists {', '.join(metrics)}." if metrics else ""
     for index, name in enumerate(metrics):
@@ -214,18 +201,14 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
             yield ValidationIssue(("train", key), f"{verb}, which has no better direction")
 
 
-NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")
-"""Parameters of torch's constructors that ganzoo sets itself; ``lr`` comes from the recipe, which must set it."""
-
+NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")  # set by ganzoo itself
 REFUSED: Mapping[str, str] = {
     "lbfgs": "it evaluates the loss several times in each step",
     "sparseadam": "it only takes sparse gradients",
 }
-
 Share = Annotated[float, Field(ge=0, lt=1)]
-OWN = ("decay", "lazy_scaling")
-"""ganzoo's own options, which torch's classes do not know."""
-BOUNDS: Mapping[str, Any] = {
+OWN = ("decay", "lazy_scaling")  # unknown to torch's classes
+BOUNDS: Mapping[str, Any] = {  # torch's annotations do not state them
     "alpha": Share,
     "beta2_decay": Annotated[float, Field(ge=-10, le=0)],
     "betas": tuple[Share, Share],
@@ -237,7 +220,6 @@ BOUNDS: Mapping[str, Any] = {
     "rho": Share,
     "weight_decay": Annotated[float, Field(ge=0, le=1e6)],
 }
-"""Types and bounds of well-known options, which torch's annotations do not state."""
 NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 
 
@@ -282,17 +264,12 @@ def optimizer_options(name: str) -> Options:
 
 
 def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with defaults filled in.
-
-    Booleans that are false, as by default, are left out even if they were given: versions of torch without them can
-    still read the recipe, and its digest does not change.
-    """
+    """The options with defaults filled in; booleans left false are omitted, since not every torch has them."""
     known = optimizer_options(name)
     return {k: v for k, v in known.check(options).items() if v is not False or known.defaults.get(k) is not False}
 
 
 def _type(default: Any) -> Any:
-    """A type that a recipe's value can be checked against, from torch's default."""
     if isinstance(default, bool):
         return bool
     if isinstance(default, (int, float)):
@@ -302,6 +279,8 @@ def _type(default: Any) -> Any:
     return NOT_NEGATIVE | Annotated[str, Field(max_length=100)] | None
 
 
+# Metrics with an extractor that is not installed are left out. Coverage and recall use the classifier's features; the
+# battery and the blind test of docs/metrics.md used the autoencoder's, so their findings may not hold here.
 HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "mnist": ("fid@mnist-ae", "fid@mnist-cnn", "coverage@mnist-cnn", "recall@mnist-cnn"),
     "fashion-mnist": (
@@ -314,18 +293,10 @@ HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "ring": ("modes@ring", "kl@ring", "quality@ring"),
     "grid": ("modes@grid", "kl@grid", "quality@grid"),
 }
-"""The headline metrics of each dataset. Metrics with an extractor that is not installed are left out.
-
-Coverage and recall use the classifier's features. The battery and the blind test of docs/metrics.md measured them with
-the autoencoder's instead, so their findings on coverage and recall may not hold for these.
-"""
 
 
 def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
-    """The headline metrics of a dataset, in order, such as ``fid@mnist-cnn``; empty if no extractor was fitted to it.
-
-    For a dataset that is not listed, they are computed with the first extractor that was fitted to it.
-    """
+    """The headline metrics of a dataset, by default with the first extractor fitted to it; empty if there is none."""
     fitted = list(extractors_of(dataset, zoo))
     others = [f"{metric}@{fitted[0]}" for metric in ("fid", "coverage", "recall") if fitted]
     return tuple(name for name in HEADLINES.get(dataset, others) if wrong_metric(name, zoo) is None)

@@ -25,25 +25,12 @@ from ganzoo.registry.registry import OWN_KEYS, Entry, check_file_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 logger = logging.getLogger(__name__)
-
-OWN_PICTURES = "image-folder"
-"""The dataset that is used if a recipe names a path."""
+OWN_PICTURES = "image-folder"  # the dataset that is used if a recipe names a path
 
 
 def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, scored: bool = True) -> Recipe:
-    """Read and check a recipe.
-
-    Args:
-        source: A registered name, or the path of a YAML file.
-        zoo: Where its names are looked up.
-        overrides: Changes of the form ``a.b=c``, where c is YAML.
-        scored: Whether its metrics are needed. If not, what is wrong with them is only a warning.
-
-    Returns:
-        The recipe, with every option filled in.
-
-    Raises:
-        GanzooError: The recipe is invalid; the message names the file, the key and what was probably meant.
+    """A recipe by its name or YAML file, with overrides such as ``a.b=c``, checked and with every option filled in.
+    If not ``scored``, what is wrong with its metrics is only a warning.
     """
     path = _find(source, zoo)
     data = strict.read_mapping(path)
@@ -57,17 +44,8 @@ def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) 
 
 
 def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that trains a method on the user's own pictures: ``ganzoo run dcgan --data ./photos``.
-
-    Args:
-        data: A folder of pictures, a folder with one subfolder per class, or a zip archive of either.
-        method: A recipe's name or file, or a name without its dataset: ``dcgan`` for ``dcgan-mnist``. If several
-            recipes are named after the method, it is the one for MNIST.
-        zoo: Where names are looked up.
-        overrides: Changes of the form ``a.b=c``.
-
-    Returns:
-        The recipe, named after the method and the pictures: ``dcgan-photos``.
+    """The recipe that trains a method on a folder or zip archive of pictures: ``ganzoo run dcgan --data ./photos``.
+    ``method`` may lack its dataset; of several recipes named after it, the one for MNIST is used.
     """
     for override in overrides:
         if Override.parse(override).path in (("dataset",), ("dataset", "name"), ("dataset", "path")):
@@ -129,7 +107,6 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
 def _recipe_of(
     data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str], *, scored: bool = True
 ) -> Recipe:
-    """The checked recipe in a mapping; a mistake is reported at the override that made it, or else at ``place``."""
     parsed = [Override.parse(text) for text in overrides]
     recipe, mistakes = _checked(apply_overrides(data, parsed, zoo), name, zoo)
     if recipe is not None and not scored:
@@ -153,7 +130,6 @@ def _recipe_of(
 
 
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
-    """The recipe in a mapping, or None if mistakes prevent making one; and what is wrong with it."""
     data = _with_own_pictures(data, zoo)
     named = ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name")
     mistakes = [named] if "name" in data else []
@@ -166,7 +142,6 @@ def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, 
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """Turn ``dataset: ./photos`` into the dataset of the user's own pictures, in their own size and colours."""
     dataset = data.get("dataset")
     name = dataset.get("name") if isinstance(dataset, dict) else dataset
     if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
@@ -189,7 +164,6 @@ def _with_place(issue: ValidationIssue, recipe: Recipe | None) -> ValidationIssu
 
 
 def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """The path of each key and of each list item."""
     if isinstance(value, (dict, list)):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield (*path, key)
@@ -227,10 +201,8 @@ def names_trackers(overrides: Sequence[str]) -> bool:
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zoo) -> dict[str, Any]:
-    """A recipe's mapping with overrides applied in order.
-
-    A new name drops the old component's options, except those that an earlier override set. A new prior or optimizer
-    also keeps the options that it shares with the old one.
+    """A recipe's mapping with overrides applied in order. A new name drops the old component's options, except those
+    that an earlier override set, and those that both share (see ``_kept``).
     """
     data = copy.deepcopy(data)
     for index, override in enumerate(overrides):
@@ -249,8 +221,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
     return data
 
 
-def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
-    """The mapping or list at the end of ``path``, a key or an index of ``inner``; created if missing."""
+def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:  # created if missing
     *parents, key = path
     at = _at(inner, override, key)
     if isinstance(inner, dict) and key not in inner:
@@ -274,7 +245,6 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...]) -> Any:
 
 
 def _at(inner: Any, override: Override, key: str) -> Any:
-    """A key of a mapping, or the index of a list, which must exist."""
     if not isinstance(inner, list):
         return key
     if not key.isdecimal() or len(key) > 9 or int(key) >= len(inner):

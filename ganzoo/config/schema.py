@@ -26,14 +26,11 @@ from ganzoo.registry import strict
 
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
 OneLine = BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)
-"""Text that is printed as one line, whatever line breaks it has in its file; joined before its length is checked."""
 Threads = Annotated[int, Field(ge=1, le=4096)]
-DESCRIPTIVE: Final = ("summary", "paper", "trackers")
-"""Keys of a recipe that are not part of its ``training_digest``."""
+DESCRIPTIVE: Final = ("summary", "paper", "trackers")  # keys of a recipe that are not part of its training_digest
+# Keys of train outside the digest. The seed is in a record's key instead: runs with the same digest are repetitions.
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds", "keep_best")
-"""Keys of ``train`` outside the digest. The seed is part of a record's key instead, so that runs with the same digest
-are repetitions."""
-DEFAULTS: Final = {
+DEFAULTS: Final = {  # left out while they have these values, so that adding such a key changes no digest
     "sync_batch_norm": False,
     "share_fakes": False,
     "threads": "auto",
@@ -42,7 +39,6 @@ DEFAULTS: Final = {
     "init_from": None,
     "freeze": [],
 }
-"""Keys of ``train`` that are left out while they have these values, so that adding such a key changes no digest."""
 
 
 def combination(verdict: str) -> PydanticCustomError:
@@ -81,13 +77,9 @@ class ScheduleConfig(strict.Section):
         return self
 
     def at(self, images: int, total: int) -> float:
-        """The value after ``images`` real images, in a run of ``total``.
-
-        With t in [0, 1], the share of the schedule's own images shown since the delay:
-
-            linear       end + (start - end) (1 - t)
-            cosine       end + (start - end) (1 + cos πt) / 2      (Loshchilov and Hutter 2017, without restarts)
-            exponential  start (end / start)^t
+        """The value after ``images`` of ``total``; t in [0, 1] is the share of its own images shown since the delay.
+        linear: end + (start - end) (1 - t). exponential: start (end / start)^t.
+        cosine: end + (start - end) (1 + cos πt) / 2 (Loshchilov and Hutter 2017, without restarts).
         """
         if images <= self.delay:
             return self.start
@@ -433,11 +425,7 @@ class Recipe(strict.Section):
 
 def training_digest(recipe: Recipe) -> str:
     """SHA-256, hexadecimal, of everything in a resolved recipe that changes the weights.
-
-    How a run is scored is not part of it: a different metric or sample count does not need a new run. The exception is
-    a recipe with ``train.until``: its metric, the evaluation interval and the samples are included, since they decide
-    when training ends, and so change the weights. What ``auto`` resolved to (precision, engine, threads) is not part of
-    it either; a record states that alongside the digest.
+    Scoring is not part of it, unless ``train.until`` depends on it; nor is what ``auto`` resolved to.
     """
     requested = {key: value for key, value in recipe.plain().items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = requested.pop("evaluate")

@@ -1,7 +1,5 @@
-"""Finding plugins, and collecting what they register.
-
-Plugins are entry points of the group ``ganzoo``. If an entry point names a package without hooks, each module below it
-that has hooks is a separate plugin, named after the module. Modules without hooks are helpers.
+"""Finding plugins, entry points of the group ``ganzoo``, and collecting what they register.
+If an entry point names a package without hooks, each module below it that has hooks is a plugin of its own.
 """
 
 from __future__ import annotations
@@ -35,17 +33,12 @@ from ganzoo.registry.packages import OURS, allowed, distribution_name, distribut
 from ganzoo.registry.registry import KINDS, SUMMARIES, Entry, Registry
 from ganzoo.reproducibility import preserved_global_state
 
-CORE = (
+CORE = (  # ganzoo's own modules that register something: always loaded
     EntryPoint("ganzoo-priors", "ganzoo.registry.priors", "ganzoo"),
     EntryPoint("ganzoo-metrics", "ganzoo.evaluation.requests", "ganzoo"),
 )
-"""ganzoo's own modules that register something, through the same hooks as plugins. They are always loaded."""
-
-HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
-"""Each hook, with the kind it adds."""
-
-OTHER_WORDS = {"objectives": "losses", "critics": "discriminators", "callbacks": "trackers"}
-"""Other names that people try for some kinds, with the names that hooks use."""
+HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}  # the kind that each hook adds
+OTHER_WORDS = {"objectives": "losses", "critics": "discriminators", "callbacks": "trackers"}  # people try these too
 
 
 @dataclass(frozen=True)
@@ -140,9 +133,7 @@ def load_zoo() -> Zoo:
 
 
 def _found(point: EntryPoint, distribution: str) -> list[tuple[EntryPoint, Any]]:
-    """The plugins at an entry point, each with the imported object or the error from importing it: itself or, if it
-    names a package without hooks, the modules below that have some.
-    """
+    """The plugins at an entry point, each as an object or the error from importing it; see the module's docstring."""
     who = _named(point, distribution)
     try:
         # Standard output belongs to the command: a script may expect JSON.
@@ -171,7 +162,6 @@ def _found(point: EntryPoint, distribution: str) -> list[tuple[EntryPoint, Any]]
 
 
 def _undecorated(plugin: Any) -> list[str]:
-    """Names of a module's own functions ``register_...`` without ``@hookimpl``."""
     return [
         name
         for name, member in vars(plugin).items()
@@ -183,10 +173,7 @@ def _undecorated(plugin: Any) -> list[str]:
 
 
 def _load(point: EntryPoint, distribution: str, plugin: Any, zoo: Zoo) -> PluginInfo:
-    """Load one plugin, completely or not at all; process-wide settings that it changes (default dtype, seed) are reset.
-
-    It has its own manager, so that what its hooks register carries its name.
-    """
+    """Load one plugin, completely or not at all, with its own manager; global settings that it changes are reset."""
     who = _named(point, distribution)
     info = PluginInfo(point.name, distribution, [], point.value)
     manager = pluggy.PluginManager("ganzoo")

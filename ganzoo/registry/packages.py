@@ -1,8 +1,5 @@
 """Installed entry points, and which of them the environment allows.
-
-Two environment variables restrict the plugins and commands of other packages. ``GANZOO_PLUGINS`` is a comma-separated
-list of entry points or packages, and no others are loaded (an empty value loads none). With
-``GANZOO_DISABLE_EXTERNAL_PLUGINS=1``, none at all are loaded.
+Of other packages', only those in ``GANZOO_PLUGINS``, if set; none with ``GANZOO_DISABLE_EXTERNAL_PLUGINS=1``.
 """
 
 from __future__ import annotations
@@ -51,8 +48,7 @@ def refuse_unknown_names() -> None:
         raise GanzooError(f"Unknown plugin '{word}'.", f"{nearest(word, known, listing='pip list')} {remedy}")
 
 
-def _requested() -> set[str] | None:
-    """The names in ``GANZOO_PLUGINS``; None if all packages are allowed."""
+def _requested() -> set[str] | None:  # by GANZOO_PLUGINS; None if it is not set
     if os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no"):
         return set()
     listed = os.environ.get("GANZOO_PLUGINS")
@@ -74,8 +70,7 @@ def distribution_of(point: EntryPoint) -> str:
 
 
 @cache
-def _name_and_version(distribution: Any) -> tuple[str, str]:
-    """From the package's metadata, which takes a millisecond to read."""
+def _name_and_version(distribution: Any) -> tuple[str, str]:  # reading metadata takes a millisecond
     return distribution.name, str(distribution.version)  # a damaged package may lack its version
 
 

@@ -27,7 +27,7 @@ from ganzoo.errors import GanzooError, foreign_code, nearest, unknown
 from ganzoo.registry.strict import KeyPath, Section, ValidationFailed, ValidationIssue, issues
 
 T = TypeVar("T")
-KINDS: Mapping[str, str] = {
+KINDS: Mapping[str, str] = {  # singular and plural, in listing order
     "generator": "generators",
     "discriminator": "discriminators",
     "encoder": "encoders",
@@ -43,11 +43,9 @@ KINDS: Mapping[str, str] = {
     "study": "studies",
     "pretrained": "pretrained",
 }
-"""What a plugin can add, in listing order: singular and plural."""
-SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
-"""The kinds that are files, each with the key that holds a file's one-line summary."""
+SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}  # of files: the key of their summary
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
-BASE_CLASSES: Mapping[str, tuple[type, ...]] = {
+BASE_CLASSES: Mapping[str, tuple[type, ...]] = {  # ganzoo itself makes the kinds that are not listed
     **dict.fromkeys(NETWORK_KINDS, (nn.Module,)),
     "loss": (AdversarialLoss, Objective),
     "regularizer": (Regularizer,),
@@ -58,20 +56,14 @@ BASE_CLASSES: Mapping[str, tuple[type, ...]] = {
     "metric": (Metric,),
     "tracker": (Tracker,),
 }
-"""By kind, the classes of which factories make an instance. ganzoo itself makes the kinds that are not listed."""
-DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}
-"""By kind, the attributes without defaults that every component must have."""
-SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
-"""By kind, how many positional arguments ganzoo passes to a factory; none to others."""
-OWN_KEYS: Mapping[str, tuple[str, ...]] = {
+DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}  # attributes
+SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}  # positional arguments
+OWN_KEYS: Mapping[str, tuple[str, ...]] = {  # besides name and options
     "dataset": ("validation", "count"),
     **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",)),
 }
-"""By kind, the keys of a component that are ganzoo's own, besides ``name`` and ``options``."""
-HEADLINE = "headline"
-"""As a metric: the headline metrics of the recipe's dataset."""
-ALL = "all"
-"""As a metric: every metric that applies, as in ``all@mnist-cnn``."""
+HEADLINE = "headline"  # the headline metrics of the recipe's dataset
+ALL = "all"  # every metric that applies, as in all@mnist-cnn
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CHECK_OPTIONS = "Check its options with `ganzoo show`."
 KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
@@ -79,17 +71,8 @@ _PREFIX = "option_"  # of the model's fields, so that no option can shadow a met
 
 
 class Options:
-    """The options of one factory, checked against its annotations.
-
-    A keyword-only parameter without a default is an option that every recipe must set. A class whose ``__init__``
-    takes ``**keywords`` also has the options of the class it inherits from. A number without a bound must fit into a
-    tensor: see ``ganzoo.api.bounds``.
-
-    Args:
-        subject: Whose options they are, for error messages: ``generator 'mlp'``.
-        factory: A class or function.
-        reserved: Names that an option may not have, besides ``name`` and ``options``.
-        supplied: How many positional arguments ganzoo passes to the factory.
+    """The options of one factory: its keyword-only parameters, with ``**keywords`` the base class's too.
+    ``subject`` names it in messages, no option may have a ``reserved`` name, ganzoo passes ``supplied`` arguments.
     """
 
     def __init__(
@@ -131,11 +114,7 @@ class Options:
                     raise GanzooError(f"The {subject} has a default of the wrong type: {wrong}") from error
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with defaults filled in; a ``ValidationFailed`` tells unknown, missing and wrongly typed ones.
-
-        Numbers, text and booleans are never converted into one another, except whole numbers into floats; lists are
-        accepted for tuples.
-        """
+        """The options with defaults filled in; types are strict, but integers pass as floats, and lists as tuples."""
         given = {**self.defaults, **options}
         try:
             # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
@@ -159,7 +138,6 @@ class Options:
 
 
 def _beyond_tensors(value: Any, path: KeyPath = ()) -> Iterator[ValidationIssue]:
-    """The numbers in a value that no tensor can hold."""
     if isinstance(value, (Mapping, list, tuple)):
         for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _beyond_tensors(inner, (*path, key))
@@ -254,9 +232,7 @@ class Entry(Generic[T]):
         return domains
 
     def prototype(self, options: Mapping[str, Any]) -> Any:
-        """An object with the attributes and methods of what is made: the class, or what a function makes from options
-        that ``check`` returned.
-        """
+        """The class, or what a function makes from checked options: either has the attributes of what is made."""
         return self.factory if isinstance(self.factory, type) else self.create(**options)
 
 

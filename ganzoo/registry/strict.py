@@ -1,8 +1,4 @@
-"""Strict parsing of user input: YAML without its surprises, and messages about wrong values.
-
-Anchors, tags and duplicate keys are refused, and numbers are read as people write them. A message about a wrong value
-names the key, what was expected, and what was probably meant.
-"""
+"""Strict parsing of user input: YAML without anchors, tags and duplicate keys; and messages about wrong values."""
 
 from __future__ import annotations
 
@@ -57,15 +53,12 @@ class _Loader(_Base):
         return super().construct_mapping(node, deep)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or this loader would read as something other than text."""
-
+class _Dumper(yaml.SafeDumper):  # quotes text that YAML 1.1 or _Loader would read otherwise
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def text(self, text: str) -> yaml.ScalarNode:
-        # In YAML, U+0085 ends a line, so unless it is escaped it is read back as a space. In double quotes it is
-        # escaped, as are other characters that terminals do not show, such as a narrow space.
+        # Double quotes escape U+0085, which YAML reads back as a space, and what terminals do not show.
         plain = all(character.isprintable() or character == "\n" for character in text)
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
@@ -116,10 +109,7 @@ def parse(text: str, source: str) -> Any:
 
 
 def quoted(value: Any) -> str:
-    """Text, or anything that JSON can hold, as YAML on one line, which ``parse`` reads back.
-
-    A path becomes text, and a NumPy number or a tensor without dimensions a plain number. Anything else is a TypeError.
-    """
+    """What JSON can hold, a path, a NumPy number or a tensor of one, as YAML on one line; a TypeError for others."""
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
     return "".join(
         one if one.isprintable() else f"\\U{ord(one):08X}"
@@ -159,7 +149,6 @@ def _refuse_unsupported(text: str, source: str) -> None:
 
 
 def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
-    """What to do about the commonest mistakes in YAML: text that contains ': ' or a list, and wrong indentation."""
     lines = text.splitlines()
     if mark is None or mark.line >= len(lines):
         return ""
@@ -184,11 +173,8 @@ class Section(BaseModel):
 
 
 KeyPath = tuple[str | int, ...]
-
-SHOWN = 5
-"""At most this many mistakes are listed; the rest are counted."""
-
-SYNONYMS: Mapping[str, str] = {
+SHOWN = 5  # at most this many mistakes are listed; the rest are counted
+SYNONYMS: Mapping[str, str] = {  # other tools' names for our keys
     "beta1": "betas",
     "batch": "batch_size",
     "critic": "discriminator",
@@ -201,9 +187,7 @@ SYNONYMS: Mapping[str, str] = {
     "steps": "images",
     "z_dim": "dim",
 }
-"""Other tools' names for our keys."""
-
-EXPECTED: Mapping[str, str] = {
+EXPECTED: Mapping[str, str] = {  # what a value must be, by pydantic's error type
     "bool_type": "true or false",
     "dict_type": "a mapping",
     "finite_number": "finite",
@@ -224,7 +208,6 @@ EXPECTED: Mapping[str, str] = {
     "too_short": "at least {min_length} long",
     "tuple_type": "a list",
 }
-"""What a value must be, by pydantic's error type."""
 
 
 @dataclass(frozen=True)
@@ -353,8 +336,7 @@ def without_echoes(mistakes: list[ValidationIssue]) -> list[ValidationIssue]:
     ]
 
 
-def _any_of(alternatives: Iterable[str]) -> str:
-    """``'auto', 'fp32' or a whole number``; each may be such a list itself."""
+def _any_of(alternatives: Iterable[str]) -> str:  # each may be such a list itself
     first, *more = dict.fromkeys(alternatives)
     if not more:
         return first

@@ -1,13 +1,4 @@
-"""The Python API: open, train and sample runs from a script or a notebook.
-
-import ganzoo
-
-ganzoo.recipes("wgan*")
-recipe = ganzoo.recipe("dcgan-mnist", train={"images": 100_000})
-run = ganzoo.train(recipe, out="runs/mine", on_step=lambda images: None)
-run.sample(64)
-run.scores
-"""
+"""The Python API: open, train and sample runs from a script or a notebook."""
 
 from __future__ import annotations
 
@@ -38,8 +29,7 @@ from ganzoo.runs.start import CHANGEABLE, resume, start
 if TYPE_CHECKING:
     from ganzoo.data import Data
 
-OF_MEMORY = f"dataset.name={IN_MEMORY}"
-"""The recipe override for a dataset given in Python."""
+OF_MEMORY = f"dataset.name={IN_MEMORY}"  # the recipe override for a dataset given in Python
 
 
 @dataclass(frozen=True)
@@ -192,12 +182,7 @@ def train(
             changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
             return Run(
                 resume(
-                    begun,
-                    zoo,
-                    overrides=changes,
-                    dataset=in_memory,
-                    callbacks=callbacks,
-                    allow_trackers=allow_trackers,
+                    begun, zoo, overrides=changes, dataset=in_memory, callbacks=callbacks, allow_trackers=allow_trackers
                 )
             )
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
@@ -252,5 +237,4 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *,
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with changes, checked again."""
     return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)

@@ -9,36 +9,22 @@ from typing import Any, Final
 
 from ganzoo.evaluation.requests import better
 
-MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}
-"""Shares of the real images' variety below which samples have collapsed."""
-MIN_GROWTH: Final = 1.25
-"""Low variety that grew by this factor since the last evaluation means a young generator, not a collapsed one."""
+MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}  # collapsed below these shares of real variety
+MIN_GROWTH: Final = 1.25  # low variety that grew by this factor since the last evaluation: young, not collapsed
 MIN_SAMPLES: Final = 100
 MIN_LOG_POINTS: Final = 4
-SATURATED_LOSS: Final = 0.02
-"""The logistic loss of a discriminator that gives real and fake images a probability of 99% each: -2 ln 0.99."""
-MIN_LOGIT_GAP: Final = 0.5
-"""A loss near its minimum of zero puts the mean real and fake logits at least this far apart."""
-VANISHED: Final = 1e-3
-"""Gradient norm relative to the first log point."""
+SATURATED_LOSS: Final = 0.02  # logistic loss of a discriminator that is 99% sure of real and fake images: -2 ln 0.99
+MIN_LOGIT_GAP: Final = 0.5  # at a loss near zero, the mean real and fake logits are at least this far apart
+VANISHED: Final = 1e-3  # gradient norm relative to the first log point
 EXPLODED: Final = 1e3
-EMA_LAG: Final = 1.25
-"""FID of the averaged weights relative to the raw weights."""
-YOUNG: Final = 45.0
-"""A run with fewer seconds of training than this is too young to judge."""
+EMA_LAG: Final = 1.25  # FID of the averaged weights relative to the raw weights
+YOUNG: Final = 45.0  # a run with fewer seconds of training than this is too young to judge
+# A score this many times real vs real (or, if higher is better, this share of it) is far from good; but not if real vs
+# real is about 0 (kl, kid, fid-infinity), where a ratio means nothing.
 FAR: Final = 100.0
-"""A score this many times real vs real (or, if higher is better, 10% of it) is far from good.
-
-It counts only if real vs real is more than ``MIN_DEVIATIONS`` of its standard deviations above 0: for ``kl``,
-``kid`` and ``fid-infinity`` it is about 0, and a ratio to that means nothing.
-"""
 FAR_BELOW: Final = 0.1
-MIN_DEVIATIONS: Final = 5.0
-"""A score within this many standard deviations of real vs real need not improve; real vs real within this many of 0 may
-be 0."""
-STILL_FALLING: Final = 0.9
-"""A score is still improving if its distance to real vs real fell below this share of the previous evaluation's."""
-
+MIN_DEVIATIONS: Final = 5.0  # standard deviations within which a gap need not close, and real vs real may be 0
+STILL_FALLING: Final = 0.9  # still improving: the distance to real vs real fell below this share of the previous one
 ADVICE: Final[Mapping[str, str]] = {
     "diverged": "Start over with a lower learning rate, with train.precision=fp32, or with a regularizer such as r1.",
     "saturation": "Lower its learning rate, make it smaller, or add a regularizer such as r1.",
@@ -50,7 +36,6 @@ ADVICE: Final[Mapping[str, str]] = {
     "ema-lag": "Train longer (train.images), or average over fewer steps (a lower train.ema).",
     "poor": "Compare the recipe's settings with its paper, or start from one that works: `ganzoo list pretrained`.",
 }
-"""What to do about each kind of finding."""
 SHORTFALL: Final[Mapping[str, str]] = {
     "classes": "they cover {seen:.1f} classes and real images {real:.1f}",
     "distance": "two of them differ {share:.0%} as much as two real images",
@@ -58,8 +43,7 @@ SHORTFALL: Final[Mapping[str, str]] = {
 }
 
 Events = Sequence[Mapping[str, Any]]
-Found = list[tuple[str, str]]
-"""Findings: the kind, a key of ``ADVICE``, and a sentence with the number."""
+Found = list[tuple[str, str]]  # the kind, a key of ADVICE, and a sentence with the number
 
 
 @dataclass(frozen=True)
@@ -97,8 +81,7 @@ def _saturation(events: Events) -> Found | str:
     ]
 
 
-def _saturated_phases(events: Events) -> dict[str, float] | None:
-    """The losses of saturated phases; None if no phase has logged enough to judge it."""
+def _saturated_phases(events: Events) -> dict[str, float] | None:  # None if too little is logged to judge
     logged = _series(event for event in events if event["event"] == "train")
     phases = [name.removesuffix(".real_logits") for name in logged if name.endswith(".real_logits")]
     recent = {
@@ -158,8 +141,7 @@ def _collapse(events: Events) -> Found | str:
     return [("collapse", f"The samples are too similar: {listed(shortfalls)}.")]
 
 
-def _shares(event: Mapping[str, Any]) -> dict[str, float]:
-    """Variety relative to that of real images; 1 if these have none."""
+def _shares(event: Mapping[str, Any]) -> dict[str, float]:  # relative to real images' variety; 1 if these have none
     seen, real = event["variety"], event["real_variety"]
     return {
         what: seen[what] / real[what] if real[what] else 1.0 for what in MIN_VARIETY if what in seen and what in real
@@ -187,7 +169,7 @@ def _ema_lag(events: Events) -> Found | str:
     ]
 
 
-RULES: Mapping[str, Callable[[Events], Found | str]] = {
+RULES: Mapping[str, Callable[[Events], Found | str]] = {  # each returns what it found, or why it could not judge
     "divergence": _divergence,
     # Causes before effects.
     "saturation": _saturation,
@@ -195,19 +177,12 @@ RULES: Mapping[str, Callable[[Events], Found | str]] = {
     "collapse": _collapse,
     "lagging averaged weights": _ema_lag,
 }
-"""Each rule returns what it found, or the reason why it could not judge."""
 POOR: Final = "poor samples that no longer improve"
-USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", POOR)
-"""Rules that every run breaks in its first seconds; only later does this count as a finding."""
+USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", POOR)  # every run breaks these in its first seconds
 
 
 def _trends(events: Events) -> tuple[list[str], list[str], bool]:
-    """How scores of the reported weights develop.
-
-    Returns:
-        In words, by metric, how far the last scores are from real vs real, of those that are far; how they came closer
-        since the previous evaluation, of those that did; and whether there was a previous evaluation.
-    """
+    """Which last scores are far from real vs real, how scores came closer, and whether there were earlier ones."""
     scores = [event for event in events if event["event"] == "score" and event["floor"] is not None]
     weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
     far, improving, repeated = [], [], False
@@ -238,7 +213,6 @@ def _trends(events: Events) -> tuple[list[str], list[str], bool]:
 
 
 def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Logged values by name, in order."""
     series: dict[str, list[float]] = {}
     for record in records:
         for name, value in record.items():
@@ -247,8 +221,7 @@ def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
     return series
 
 
-def _recent(values: Sequence[float]) -> float:
-    """The median of the last quarter, and of at least three values: the current level without spikes."""
+def _recent(values: Sequence[float]) -> float:  # the current level without spikes
     return median(values[-max(3, len(values) // 4) :])
 
 

@@ -24,15 +24,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
 from ganzoo.errors import NO_SPACE, GanzooError, RunError
-from ganzoo.files import (
-    as_argument,
-    default_folder,
-    locked_append,
-    read_lines,
-    refuse_links,
-    sweep,
-    write_atomically,
-)
+from ganzoo.files import as_argument, default_folder, locked_append, read_lines, refuse_links, sweep, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import ValidationFailed
 from ganzoo.runs.provenance import package_changes
@@ -56,7 +48,6 @@ from ganzoo.runs.records import (
 )
 
 Which = Literal["last", "best"]
-"""Which of a run's checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +115,7 @@ def locked(folder: Path, holder: int | None = None) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds a folder's lock; also True if that is unknown.
-
-    It asks the operating system: process ids are reused, but locks end with their process.
-    """
+    """Whether a process holds a folder's lock (process ids, unlike locks, are reused); True if that is unknown."""
     if not (folder / LOCK).exists():
         return False
     try:
@@ -142,10 +130,7 @@ MAX_BYTES_OF_A_PLANE = 1_000_000
 
 @dataclass(eq=False, repr=False)
 class RunFolder:
-    """A folder with ``recipe.yaml``, ``run.json``, ``events.jsonl``, ``scores.jsonl``, ``samples/``, ``checkpoints/``.
-
-    Make one with ``create`` or ``open``. A process that trains in it holds its lock (``claimed``); reading needs none.
-    """
+    """An opened run folder. Reading needs no lock; a process that trains in it holds the lock (``claimed``)."""
 
     path: Path
     info: dict[str, Any]
@@ -200,10 +185,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Be the only process that trains in this folder, until the block ends or the process dies.
-
-        Files that killed processes left half-written are removed.
-        """
+        """Be the only process that trains in this folder, and remove files that killed processes left half-written."""
         with locked(self.path, self.info.get("pid")):
             self.info = read_description(self.path)
             self.update(pid=os.getpid())
@@ -236,14 +218,7 @@ class RunFolder:
         write_atomically(self.path / "recipe.yaml", content)
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = (), *, scored: bool = True) -> Recipe:
-        """The run's resolved recipe, with overrides of the form ``a.b=c`` applied.
-
-        If its metrics are not needed (``scored=False``), those that are not installed are only a warning.
-
-        Raises:
-            GanzooError: ganzoo did not write its recipe.yaml, or the recipe is invalid here. If packages of plugins are
-                missing or have changed since the run began, the message names them.
-        """
+        """The resolved recipe, with overrides; if not ``scored``, metrics that are not installed are only a warning."""
         self.refuse_another_recipe()
         try:
             recipe = load_recipe(self.path / "recipe.yaml", zoo, list(overrides), scored=scored)
@@ -259,11 +234,7 @@ class RunFolder:
         return load_part(entry, options, self.data_dir(recipe), part, recipe.dataset.validation, recipe.dataset.count)
 
     def data_dir(self, recipe: Recipe) -> Path | None:
-        """Where its dataset's files are: the reader's folder, or the one that the run recorded.
-
-        Raises:
-            GanzooError: The run would read something that the reader did not name and has never trained on.
-        """
+        """Where its dataset's files are, as the reader or the run says; an error if the run may not read them."""
         recorded = Path(self.info["data_dir"]) if self.info.get("data_dir") else None
         named = self.reader.data_dir
         folder = named or recorded
@@ -308,10 +279,7 @@ class RunFolder:
         locked_append(self.path / "events.jsonl", [record])
 
     def events(self) -> list[Record]:
-        """The events in order, without those that a resumed run replaced; damaged ones are left out with a warning.
-
-        A resumed run goes back to its checkpoint and logs everything after it again.
-        """
+        """The events in order, without those that a resumed run logged again; damaged ones only give a warning."""
         kept: list[Record] = []
         for record in read_lines(self.path / "events.jsonl", is_event):
             if record["event"] == "resume":
@@ -412,8 +380,7 @@ def free_folder(recipe_name: str) -> Path:
     return path
 
 
-def _is_beginning(entry: Path) -> bool:
-    """Whether ``create`` writes this entry before run.json."""
+def _is_beginning(entry: Path) -> bool:  # create writes these before run.json
     if entry.name in FOLDERS:
         return entry.is_dir() and not any(entry.iterdir())
     if entry.name == "recipe.yaml":

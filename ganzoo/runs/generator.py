@@ -1,8 +1,5 @@
 """Trained weights: a run's or a pretrained generator, and the weights that a run starts from.
-
-A pretrained generator consists of two files side by side, which a plugin registers: ``NAME.safetensors``, the weights
-that samples are drawn with, with matrices in half precision; and ``NAME.json``, its card, made from the run's own
-record. Users refer to it as ``zoo:NAME``.
+A pretrained generator (``zoo:NAME``) is ``NAME.safetensors``, in half precision, and its card ``NAME.json``.
 """
 
 from __future__ import annotations
@@ -39,11 +36,9 @@ from ganzoo.runs.records import Checkpoint
 
 Weights = Literal["ema", "raw"]
 PREFIX = "zoo:"
-PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}
-"""What the names of a checkpoint's tensors begin with, by kind of weights."""
+PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}  # what the names of a checkpoint's tensors begin with
 
-_DRAWING = Lock()
-"""Held while drawing: networks hold one kind of weights at a time, and random states belong to the whole process."""
+_DRAWING = Lock()  # held while drawing: networks hold one kind of weights at a time, random states are the process's
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,7 +181,6 @@ class TrainedGenerator:
     def _draw(
         self, n: int, seed: int, labels: Tensor | None, weights: Weights | None, source: Tensor | None, **how: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """See ``ganzoo.evaluation.sampling.draw``, which takes ``how``."""
         with _DRAWING, default_modes():
             return draw(
                 self.assembly.objective,
@@ -209,7 +203,6 @@ class TrainedGenerator:
         return TrainedModel(self.assembly.objective, self._networks(weights), self.device)
 
     def _sources(self, source: Tensor | None) -> dict[str, Tensor]:
-        """Its inputs besides codes: the argument, and the dataset's columns."""
         names = self.assembly.objective.generates_from
         if source is not None and "source" not in names:
             raise GanzooError(
@@ -265,7 +258,6 @@ class TrainedGenerator:
 
 
 def _whole(what: str, value: object) -> int:
-    """An integer of any library as Python's; ``what`` names it in errors."""
     with suppress(TypeError, RuntimeError):  # a meta tensor raises the latter
         if not isinstance(value, bool):
             return operator.index(value)  # type: ignore[arg-type]  # it may be anything
@@ -389,10 +381,7 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str =
 
 
 def pinned(recipe: Recipe, zoo: Zoo, begun: Recipe | None = None) -> tuple[Recipe, dict[str, Tensor]]:
-    """The recipe with the digest of the weights that it starts from; and those weights, ``{}`` if there are none.
-
-    A run that has ``begun`` no longer needs its source, which may be gone or have trained further.
-    """
+    """The recipe with its initial weights' digest, and those weights; ``{}`` if it has none, or a run has ``begun``."""
     start, known = recipe.train.init_from, begun.train.init_from if begun else None
     if start and known and start.source == known.source and start.sha256 in (None, known.sha256):
         return recipe.with_train(init_from=known), {}

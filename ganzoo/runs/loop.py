@@ -1,7 +1,5 @@
 """The loop of a run: train, save, score, and report to trackers and callbacks.
-
-If several processes train one run, each takes the same steps and computes its part of every evaluation; only the main
-process writes.
+If several processes train one run, each takes the same steps and scores its part; only the main process writes.
 """
 
 from __future__ import annotations
@@ -36,15 +34,12 @@ from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.tuning import ThreadTuner
 
-GRID_ROWS, GRID_CLASSES = 8, 40
-"""A grid of samples has a column for each class, but at most ``GRID_CLASSES``."""
-REPLAYED, REPLAY_SAMPLES = 60, 500
-"""How many points of a run on 2D data its report replays, and how many samples at each."""
+GRID_ROWS, GRID_CLASSES = 8, 40  # a grid has a column for each class, up to GRID_CLASSES
+REPLAYED, REPLAY_SAMPLES = 60, 500  # points of a run on 2D data that its report replays, and samples at each
+# Several processes check whether to stop every so many steps, since torchrun kills after 30 seconds, or after each step
+# that takes more than LONG_STEP seconds.
 CHECK_SIGNALS_EVERY, LONG_STEP = 8, 1.0
-"""Steps that several processes take between checks whether to stop, since torchrun kills after 30 seconds. If a step
-takes more than ``LONG_STEP`` seconds, they check after each one."""
-LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
-"""The keys of a score that its event repeats."""
+LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")  # the keys of a score that its event repeats
 
 
 @dataclass(frozen=True)
@@ -154,8 +149,7 @@ class TrainingLoop:
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
 
-    def _crossed(self, every: int | None, images: int | None = None) -> bool:
-        """Whether the step that ended at ``images``, by default the last, crossed a multiple of ``every`` images."""
+    def _crossed(self, every: int | None, images: int | None = None) -> bool:  # in the step up to images
         images = self.trainer.images if images is None else images
         return every is not None and images // every > (images - self.trainer.images_per_step) // every
 
@@ -178,8 +172,7 @@ class TrainingLoop:
         return sentence, f"Resume with `ganzoo run --resume{where}`."
 
     @contextmanager
-    def _loss_reported(self) -> Iterator[None]:
-        """Turn a second Ctrl-C, which quits without saving, into an error that gives what is lost."""
+    def _loss_reported(self) -> Iterator[None]:  # by a second Ctrl-C, which quits without saving
         try:
             yield
         except KeyboardInterrupt:
@@ -214,8 +207,7 @@ class TrainingLoop:
                 self.run.save_checkpoint(tensors, state)
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
 
-    def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The tensors and the state to save. All processes call it, because each adds its random state."""
+    def _checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:  # on all processes: each adds its random state
         tensors, state = self.trainer.checkpoint()
         return tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()}
 
@@ -228,11 +220,7 @@ class TrainingLoop:
                 "Try a lower learning rate, train.precision=fp32 or a regularizer; what was saved before is kept.",
             )
 
-    def _evaluate(self) -> None:
-        """Draw the grid, and compute every score of this point that the run does not have yet.
-
-        The checkpoint of this point is on disk, so a request to stop need not wait for the end.
-        """
+    def _evaluate(self) -> None:  # its checkpoint is saved, so a request to stop need not wait
         trainer, processes = self.trainer, self.trainer.processes
         if self.evaluator.requests:
             self.callbacks.on_evaluation(trainer.recipe.evaluate.samples)
@@ -251,8 +239,7 @@ class TrainingLoop:
             self.reached = reached or "the requested score"  # only the main process knows the scores
         self._evaluated = trainer.images
 
-    def _measure_variety(self) -> None:
-        """Log how much samples differ, unless a resumed run repeats an evaluation that has logged it."""
+    def _measure_variety(self) -> None:  # once, even if a resumed run repeats an evaluation
         if self.run is None or self._variety is None:
             return
         if any(event["images"] == self.trainer.images and "variety" in event for event in self.run.events()):
@@ -294,7 +281,6 @@ class TrainingLoop:
         labels: Tensor | None = None,
         overview: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Samples of the trained generator and their labels; each of several processes may draw its part."""
         trainer = self.trainer
         return draw(
             trainer.objective,
@@ -309,11 +295,7 @@ class TrainingLoop:
             overview=overview,
         )
 
-    def _score(self, weights: str) -> None:
-        """Compute the metrics that have no score at this point yet, by the run's own protocol.
-
-        All processes draw samples and compute their features jointly; the main process computes the metrics.
-        """
+    def _score(self, weights: str) -> None:  # drawn by all processes, computed by the main one
         trainer, processes = self.trainer, self.trainer.processes
         missing: list[MetricRequest] = []
         if self.run is not None:
@@ -350,16 +332,14 @@ class TrainingLoop:
                 self._log_event("score", **{key: record[key] for key in LOGGED if key in record})
             self.run.append_score(*records)
 
-    def _protocols(self, weights: str) -> dict[str, str]:
-        """The identity of each of the recipe's scores, by metric: everything that the score depends on."""
+    def _protocols(self, weights: str) -> dict[str, str]:  # the identity of each score, by metric
         n = self.trainer.recipe.evaluate.samples
         return {
             request.name: identity(self.evaluator.protocol(request, n, SAMPLE_SEED, weights))
             for request in self.evaluator.requests
         }
 
-    def _curve(self, metric: str) -> dict[int, float]:
-        """The run's own scores of the reported weights so far, by images: only those of its evaluations."""
+    def _curve(self, metric: str) -> dict[int, float]:  # by images; the run's own evaluations only
         if self.run is None:
             return {}
         own = self._protocols(self.trainer.kinds_of_weights[0])[metric]
@@ -376,7 +356,6 @@ class TrainingLoop:
         return "higher" if better == "higher" else "lower"
 
     def _keep_best(self) -> None:
-        """Save the state at this evaluation alongside the newest checkpoints if its score is the best so far."""
         metric, processes = self.trainer.recipe.train.keep_best, self.trainer.processes
         if metric is None:
             return
@@ -395,8 +374,7 @@ class TrainingLoop:
         if self.run is not None and best is not None:
             self.run.save_best(tensors, state, best)
 
-    def _reached_score(self) -> str:
-        """The conditions in ``train.until`` in words if all are met at once, counting only the run's own scores."""
+    def _reached_score(self) -> str:  # in words; "" unless all conditions are met
         for until in self.trainer.recipe.train.conditions:
             curve = self._curve(until.metric)
             if self.trainer.images not in curve or not until.is_met(list(curve.values()), self._better(until.metric)):

@@ -23,16 +23,11 @@ from ganzoo.registry.registry import NETWORK_KINDS
 from ganzoo.reproducibility import tensors_digest
 
 VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
-
-MAX_NAMED = 10
-"""Of more classes than this, only those that have changed are named."""
+MAX_NAMED = 10  # of more classes than this, only those that have changed are named
 
 
 def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
-    """A sentence for each thing that is not as in run.json; none of them prevents resuming.
-
-    ``found`` is today's ``environment`` and ``digest`` today's ``data_digest``.
-    """
+    """A sentence for each thing that is not as in run.json, given today's ``environment`` and ``data_digest``."""
     differ = "so the weights may differ in their bits from an unbroken run's."
     before = info.get("began_with") or info.get("environment") or {}
     old, new = before.get("versions") or {}, found["versions"]
@@ -122,10 +117,8 @@ def data_digest(dataset: Dataset) -> str:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Hardware and versions, as JSON.
-
-    CPUs with the same name but other vector and matrix instructions can differ tenfold in bfloat16. torch.__version__
-    names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
+    """Hardware and versions, as JSON. CPUs of one name can differ tenfold in bfloat16, so their instructions are named;
+    ``torch.__version__`` names the build (``+cu130``), which the package metadata may omit.
     """
     info = Path("/proc/cpuinfo")
     named = re.search(r"^model name.*?:(.*)", info.read_text(errors="replace"), re.M) if info.exists() else None

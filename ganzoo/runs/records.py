@@ -34,13 +34,10 @@ CHECKPOINT = 1
 SCORE = 1
 LOCK = ".lock"
 FOLDERS = ("samples", "checkpoints")
-BEST = "best"
-"""The folder of the checkpoint that ``train.keep_best`` keeps; created with the first one."""
+BEST = "best"  # the folder of the checkpoint that train.keep_best keeps; created with the first one
 FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl", LOCK, ".events.jsonl.lock", ".scores.jsonl.lock")
-SAMPLE_SEED = 0
-"""The seed of the samples that a run scores while it trains."""
-OF_SAMPLES = ("n_fake", "sample_seed")
-"""Protocol keys that scores of the trained model itself lack, because they need no samples."""
+SAMPLE_SEED = 0  # of the samples that a run scores while it trains
+OF_SAMPLES = ("n_fake", "sample_seed")  # protocol keys that scores of the model itself lack: these need no samples
 
 
 class NewerError(GanzooError):
@@ -64,19 +61,15 @@ def refuse_other(schema: object, known: int, what: str) -> None:
 
 
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
-Count = Annotated[int, Field(ge=0, le=10**15)]
-"""A number of images shown, or of steps."""
-Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
-"""The name of a recipe or a dataset, which becomes part of a path."""
+Count = Annotated[int, Field(ge=0, le=10**15)]  # images shown, or steps
+Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]  # becomes part of a path
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
 
-class _Event(_Shape):
-    """The keys of a line of events.jsonl that ganzoo reads; other keys are allowed."""
-
+class _Event(_Shape):  # the keys of a line of events.jsonl that ganzoo reads
     event: str
     images: Count
     seconds: Seconds | None = None
@@ -115,26 +108,20 @@ class _Protocol(_Shape):
     sample_seed: int | None = None
 
 
-class _Score(_Shape):
-    """A score, as ``ganzoo eval --out`` appends it to a file."""
-
+class _Score(_Shape):  # as `ganzoo eval --out` appends it to a file
     metric: str
     value: float
     floor: float | None = None
     protocol: _Protocol
 
 
-class _RunScore(_Score):
-    """A line of a run's scores.jsonl."""
-
+class _RunScore(_Score):  # a line of a run's scores.jsonl
     weights: str
     images: Count
     seconds: Seconds | None = None
 
 
-class _State(_Shape):
-    """The JSON alongside a checkpoint's tensors, without the trainer's own keys."""
-
+class _State(_Shape):  # the JSON alongside a checkpoint's tensors, without the trainer's own keys
     images: Count
     steps: Count = 0
     seconds: Seconds = 0.0
@@ -142,23 +129,17 @@ class _State(_Shape):
 
 
 class _Environment(_Shape):
-    """The part of a run's environment that ganzoo reads."""
-
     versions: dict[str, str | None] | None = None
 
 
-class _Best(_Shape):
-    """The score that ``train.keep_best`` kept a checkpoint for."""
-
+class _Best(_Shape):  # the score that train.keep_best kept a checkpoint for
     metric: str
     value: float
     images: Count
     protocol: str | None = None
 
 
-class _Facts(_Shape):
-    """The entries of run.json that ganzoo reads."""
-
+class _Facts(_Shape):  # the entries of run.json that ganzoo reads
     recipe: Name
     shape: Annotated[list[Annotated[int, Field(ge=1, le=2**26)]], Field(min_length=1, max_length=8)]
     classes: Annotated[int, Field(ge=0, le=10**6)]
@@ -196,12 +177,8 @@ def _fits(shape: type[BaseModel], record: object) -> bool:
 
 
 def read_description(path: Path) -> Record:
-    """The content of a run folder's run.json.
-
-    Raises:
-        NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, it is damaged, or something that ganzoo reads or writes in the folder is a link, a
-            pipe or a device: a stranger may have put there a link to the reader's files, or what never ends when read.
+    """The content of run.json. Links, pipes and devices that ganzoo would read or write in the folder are refused: a
+    stranger's may lead to the reader's own files, or to what never ends.
     """
     for name in (*FOLDERS, BEST, *FILES):
         entries = [path / name]
@@ -257,8 +234,7 @@ def read_scores(path: Path, *, of_a_run: bool = True) -> list[Record]:
     return scores
 
 
-def _is_resumption(record: Record) -> bool:
-    """Whether a line records that a run went back to a checkpoint before some of its scores."""
+def _is_resumption(record: Record) -> bool:  # the run went back to a checkpoint before some of its scores
     return record.keys() == {"resumed"} and type(record["resumed"]) is int
 
 
@@ -279,18 +255,8 @@ def is_own(score: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
 
 
 def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Record]:
-    """The final scores of a run: at its last scored point, the newest for each metric, protocol and kind of weights.
-
-    Reports, records, tables and ``ganzoo run --json`` all use them.
-
-    Args:
-        scores: All scores of the run, oldest first.
-        own: The recipe's own protocol; ``{}`` if it is unknown.
-
-    Returns:
-        Scores by the recipe's own protocol come first; within both groups, scores of the averaged weights, the ones to
-        report, come first. Scores with another split, sample count or sample seed (``ganzoo eval RUN --split train``)
-        never replace one by the recipe's own protocol.
+    """The scores at a run's last scored point, the newest for each metric, protocol and kind of weights.
+    Those by the recipe's ``own`` protocol (``{}`` if unknown) come first, and averaged weights before raw ones.
     """
     known = list(scores)
     last = max((score["images"] for score in known), default=0)
@@ -322,10 +288,8 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
-    """Write a checkpoint atomically, then remove all but the newest ``keep``.
-
-    The JSON file is written last, with the digests of the tensors and of itself: a checkpoint without it is incomplete,
-    one with a wrong digest is damaged. Checkpoints at more images are removed too: they were too damaged to resume.
+    """Write a checkpoint atomically; remove all but the newest ``keep``, and those at more images, which are damaged.
+    The JSON is written last, with digests: a checkpoint without it is incomplete, one with a wrong digest is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Layers may share a weight, but safetensors refuses tensors that share memory, and those that are not contiguous.
@@ -355,10 +319,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest intact checkpoint, and a message for each damaged one that was skipped.
-
-    Returns None if the folder is empty, or if a crash interrupted the very first checkpoint.
-    """
+    """The newest intact checkpoint, or None, and a message for each damaged one that was skipped."""
     damaged: list[str] = []
     paths: list[Path] = []
     # A run in progress may remove older checkpoints while they are read; then there are newer ones.

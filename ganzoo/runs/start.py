@@ -1,7 +1,5 @@
 """``ganzoo run``: start a run from a recipe, or resume one.
-
-If several processes train one run, all of them run this code. Only the main process writes, and it sends the others
-what only it knows: the recipe and the checkpoint.
+All of a run's processes execute this; only the main one writes, and it sends the others the recipe and the checkpoint.
 """
 
 from __future__ import annotations
@@ -41,8 +39,7 @@ from ganzoo.training.trainer import Trainer
 from ganzoo.training.tuning import ThreadTuner, recorded_engine, settle_engine
 
 logger = logging.getLogger(__name__)
-
-CHANGEABLE = (
+CHANGEABLE = (  # what --set may change on resume: nothing that contradicts the steps taken, though bits may differ
     "train.device",
     "train.engine",
     "train.images",
@@ -53,8 +50,6 @@ CHANGEABLE = (
     "evaluate.",
     "trackers",
 )
-"""What ``--set`` may change on resume: nothing that would contradict the steps already taken. Another device or engine
-may round differently from then on, but the meaning of a recipe does not depend on it."""
 
 
 @contextmanager
@@ -139,10 +134,7 @@ def start(
     processes: Processes = ALONE,
     allow_trackers: bool = False,
 ) -> RunFolder:
-    """Train a recipe from the beginning in ``out``, new or empty, or in its next free folder below ``runs/``.
-
-    A ``dataset`` replaces the recipe's own, only with a single process; other processes call ``take_part``.
-    """
+    """Train a recipe in ``out``, new or empty, or in its next free folder below ``runs/``; on ``dataset``, if given."""
     callbacks = callbacks or Callbacks()
     if out is not None:
         RunFolder.refuse_used(out)
@@ -205,8 +197,6 @@ def resume(
     allow_trackers: bool = False,
 ) -> RunFolder:
     """Resume a run from its newest intact checkpoint; on the same hardware, bit for bit as if it had never stopped.
-
-    If its plugins, torch, training images or hardware have changed since it began, it reports this and continues.
     Overrides change only keys in ``CHANGEABLE``; ``pictures`` is where the user's own pictures are now.
     """
     callbacks = callbacks or Callbacks()
@@ -286,7 +276,6 @@ def _prepared(
     resumed: RunFolder | None = None,
     planned: Sequence[tuple[int, int]] = (),
 ) -> tuple[TrainingLoop, dict[str, Any]]:
-    """The loop of a run, ready for the next step, and what run.json says of how its engine was chosen."""
     if processes.is_main and processes.size > 1:
         task.send(processes)
     recipe, data_dir = task.recipe, task.data_dir
@@ -349,10 +338,7 @@ def _prepared(
 
 
 def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
-    """Give a new trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
-
-    If the run has only ``networks.<role>.*`` or ``ema.<role>.*``, these are used for both.
-    """
+    # If the run has only networks.<role>.* or ema.<role>.*, these are used for both.
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
     for role, network in trainer.networks.items():
@@ -384,7 +370,6 @@ def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, lo
 def _where_it_stopped(
     run: RunFolder, recipe: Recipe, data_dir: Path | None, zoo: Zoo, callbacks: Callbacks, processes: Processes
 ) -> Task:
-    """The newest intact checkpoint, or the beginning if the run was killed before its first one."""
     checkpoint, damaged = run.find_checkpoint()
     for sentence in damaged:
         callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
@@ -400,7 +385,6 @@ def _where_it_stopped(
 
 
 def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
-    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length."""
     recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
     if recipe.train.images < trainer.images:
         raise GanzooError(
@@ -469,7 +453,6 @@ def _train(
 
 
 def _pictures_in_words(recipe: Recipe, zoo: Zoo, data_dir: Path | None, dataset: Dataset) -> str:
-    """What a run on the user's own pictures trains on."""
     held_out = recipe.dataset.validation
     with suppress(GanzooError):  # they are too few for a test split
         held_out += len(load_part(zoo.datasets.get(recipe.dataset.name), recipe.dataset.options, data_dir, "test"))
