@@ -1,15 +1,16 @@
 """The golden record: what a few steps of every recipe come to, so that a change which moves code moves no bit.
 
 ``python tests/golden/golden.py compare BASE_PYTHON [HERE_PYTHON]`` trains every recipe with both interpreters, each of
-which has one checkout installed, and compares logged losses and every tensor of the last checkpoint bit for bit. Other
-processors round otherwise, so both run here and now; and through the command line that users have, so that it holds
-across any change of the inside.
+which has one checkout installed, and compares logged losses and every tensor of the last checkpoint bit for bit; again
+after it was resumed for as long, and for some recipes with two processes and on the simulated device. Other processors
+round otherwise, so both run here and now; and through the command line that users have, so that it holds across any
+change of the inside.
 
 ``python tests/golden/golden.py record`` writes losses and distances to ``losses.json``, which ``test_golden.py``
 compares with within a tolerance on any machine. Renew it in the commit that means to change behaviour, and say so
 there.
 
-Everything runs in fp32, eagerly, on the CPU with one thread and seed 0.
+Everything runs in fp32 and eagerly, with one thread and seed 0.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 LOSSES = Path(__file__).with_name("losses.json")
 EVALUATE = ("evaluate.every_images=null", "evaluate.every=null")
 """Today's name, and the one of checkouts before it."""
+ELSEWHERE = ("vanilla-mnist", "wgan-gp-mnist", "cgan-mnist", "stylegan2-mnist", "vae-gan-mnist")
+"""Recipes that also train with two processes and on the simulated device."""
 BATCHES = (8, 16, 32, 64)
 """The smallest that a recipe accepts is taken."""
 STEPS = 2
@@ -82,8 +86,11 @@ def never_evaluate() -> str:
     raise SystemExit("No name for evaluation's cadence is known here.")
 
 
-def trained(name: str, folder: Path) -> dict[str, Any]:
-    """A recipe's few steps by the command line: its losses at each log point, and a digest of each tensor at last."""
+def trained(name: str, folder: Path, elsewhere: Mapping[str, Sequence[str]] = {}) -> dict[str, Any]:
+    """A recipe's few steps by the command line, and as many after a resume: its losses, and a digest of each tensor.
+
+    ``elsewhere`` are other commands than ``ganzoo`` that train some recipes too, see ``ways``.
+    """
     said = ""
     for batch in BATCHES:
         run = folder / f"{name}-{batch}"
@@ -91,8 +98,37 @@ def trained(name: str, folder: Path) -> dict[str, Any]:
         options = [word for setting in (*SETTINGS, never_evaluate(), *sizes) for word in ("--set", setting)]
         code, _, said = command("run", name, "--out", str(run), *options)
         if code == 0:
-            return {"batch": batch, "losses": _losses(run), "tensors": _tensors(run)}
+            found = {"batch": batch, "losses": _losses(run), "tensors": _tensors(run)}
+            code, _, said = command("run", "--resume", str(run), "--set", f"train.images={2 * STEPS * batch}")
+            if code != 0:
+                raise SystemExit(f"{name} cannot be resumed: {said}")
+            found["tensors"] |= _tensors(run, "resumed")
+            for way, words in elsewhere.items() if name in ELSEWHERE else ():
+                run = folder / f"{name}-{way}"
+                on = ("--device", "cuda") if way == "device" else ()
+                done = subprocess.run(
+                    [*words, "run", name, "--out", run, *options, *on], capture_output=True, text=True
+                )
+                if done.returncode != 0:
+                    raise SystemExit(f"{name} does not train by way of {way}: {done.stderr}")
+                found["tensors"] |= _tensors(run, way)
+            return found
     raise SystemExit(f"{name} does not train: {said}")
+
+
+def ways(folder: Path) -> dict[str, list[str]]:
+    """The commands that train with two processes, and on the checkout's simulated device if it can be built."""
+    import torch
+
+    import ganzoo
+
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    found = {"processes": [sys.executable, *torchrun, "-m", "ganzoo"]}
+    if shutil.which("g++") and not torch.backends.cuda.is_built():
+        device = [sys.executable, str(Path(ganzoo.__file__).parents[1] / "tests" / "cuda" / "simulated_device.py")]
+        library = subprocess.check_output([*device, "build", folder], text=True).strip()
+        found["device"] = [*device, library, "ganzoo"]
+    return found
 
 
 def stepped(name: str, zoo: Zoo, dataset_of: Callable[[Recipe], Dataset]) -> dict[str, Any]:
@@ -142,12 +178,14 @@ def _losses(run: Path) -> list[dict[str, float]]:
     ]
 
 
-def _tensors(run: Path) -> dict[str, str]:
+def _tensors(run: Path, when: str = "trained") -> dict[str, str]:
     from safetensors.torch import load_file
 
     newest = max((run / "checkpoints").glob("*.safetensors"))
     return {
-        key: hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()).hexdigest()
+        f"{when}/{key}": hashlib.sha256(
+            f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()
+        ).hexdigest()
         for key, tensor in load_file(newest).items()
     }
 
@@ -158,7 +196,8 @@ def train_all(chosen: Iterable[str]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        return {name: trained(name, Path(folder)) for name in chosen}
+        elsewhere = ways(Path(folder))
+        return {name: trained(name, Path(folder), elsewhere) for name in chosen}
 
 
 def record_all(chosen: Iterable[str]) -> dict[str, Any]:
@@ -199,7 +238,8 @@ def compare(base: str, here: str, chosen: list[str]) -> int:
         if old["losses"] != new["losses"] or wrong or old["batch"] != new["batch"]:
             differences += 1
             print(f"{name}: losses {'equal' if old['losses'] == new['losses'] else 'differ'}, tensors {wrong[:4]}")
-    print(f"{len(before)} recipes before, {len(after)} after, {differences} differ")
+    tensors = sum(len(one["tensors"]) for one in after.values())
+    print(f"{len(before)} recipes before, {len(after)} after with {tensors:,} tensors, {differences} differ")
     return differences
 
 
