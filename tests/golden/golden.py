@@ -99,7 +99,8 @@ def trained(name: str, folder: Path, elsewhere: Mapping[str, Sequence[str]] = {}
         code, _, said = command("run", name, "--out", str(run), *options)
         if code == 0:
             found = {"batch": batch, "losses": _losses(run), "tensors": _tensors(run)}
-            code, _, said = command("run", "--resume", str(run), "--set", f"train.images={2 * STEPS * batch}")
+            further = json.loads((run / "run.json").read_text())["images"] + STEPS * batch
+            code, _, said = command("run", "--resume", str(run), "--set", f"train.images={further}")
             if code != 0:
                 raise SystemExit(f"{name} cannot be resumed: {said}")
             found["tensors"] |= _tensors(run, "resumed")
