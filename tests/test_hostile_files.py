@@ -11,7 +11,6 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -120,17 +119,12 @@ def test_a_picture_that_is_next_to_nothing_compressed_is_not_decoded(tmp_path, g
     assert "claims to be 8000x8000, in a file of only" in ganzoo("eval", bomb.parent)
 
 
-def deflated(path, chunks):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
-        for chunk in chunks:
-            file.write(chunk)
-
-
 def test_a_description_of_hundreds_of_megabytes_is_not_read(tmp_path, ganzoo):
     length = 600 * 10**6
     head = b"\x93NUMPY\x02\x00" + struct.pack("<I", length)
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 8, 8)}"
-    deflated(tmp_path / "x.npz", [head, header, *[b" " * 10**6] * (length // 10**6)])
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", head + header + b" " * length)
     assert (tmp_path / "x.npz").stat().st_size < 10**6
     assert "The array 'images' in" in ganzoo("eval", tmp_path / "x.npz")
 
@@ -145,20 +139,6 @@ def test_a_file_of_a_dataset_that_says_more_than_it_holds_takes_no_memory(tmp_pa
     said = ganzoo("run", "vanilla-mnist", "--set", "dataset=fashion-mnist", "--data-dir", tmp_path)
     assert "The files of dataset 'fashion-mnist'" in said
     assert "it holds less than it claims" in said
-
-
-def test_compressed_files_of_a_dataset_are_read_as_they_are(tmp_path):
-    from ganzoo_plugins.datasets.datasets import fashion_mnist
-
-    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    for name, head, content in (
-        ("t10k-images-idx3-ubyte", struct.pack(">HBBIII", 0, 8, 3, 3, 28, 28), images.tobytes()),
-        ("t10k-labels-idx1-ubyte", struct.pack(">HBBI", 0, 8, 1, 3), b"\x01\x02\x09"),
-    ):
-        Path(tmp_path, f"{name}.gz").write_bytes(gzip.compress(head + content))
-    dataset = fashion_mnist("test", tmp_path)
-    assert np.array_equal(dataset.images[:, 0].numpy(), images)
-    assert dataset.labels.tolist() == [1, 2, 9]
 
 
 def test_a_report_draws_no_picture_that_its_run_was_given(tmp_path):

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganzoo import Images
 from ganzoo.build import assemble
@@ -15,10 +16,9 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.evaluate import read_pictures
 from ganzoo.files import parse_json, temporary_name, write_atomically
-from ganzoo.registry.packages import installed
 from ganzoo.registry.strict import ValidationFailed, parse
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.start import resume, start
+from ganzoo.runs.start import start
 from ganzoo_reports.run_pages import write_report
 from ganzoo_studies.leaderboard import write_leaderboard
 from ganzoo_studies.records import Ledger, RunRecord, read_runs
@@ -55,10 +55,6 @@ def run(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "run")
 
 
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 # Paths
 
 
@@ -66,15 +62,14 @@ def content(folder):
 def test_names_lead_nowhere(name, zoo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def create():
-        """A path is the place of one's own pictures, which these are not."""
-        recipe = load_recipe("vanilla-mnist", zoo, [f"dataset={json.dumps(name)}"])
+    def read(*settings):
+        recipe = load_recipe("vanilla-mnist", zoo, settings)
+        # A path is the place of one's own pictures, which these are not.
         zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
 
-    with pytest.raises(GanzooError):
-        create()
-    with pytest.raises(GanzooError):
-        load_recipe("vanilla-mnist", zoo, [f"loss.name={json.dumps(name)}"])
+    for setting in (f"dataset={json.dumps(name)}", f"loss.name={json.dumps(name)}"):
+        with pytest.raises(GanzooError):
+            read(setting)
     with pytest.raises(GanzooError):
         load_recipe(name, zoo)
     assert list(tmp_path.iterdir()) == []
@@ -111,8 +106,6 @@ OUTSIDE = ["../secret.png", "/etc/passwd", "samples/../../secret.png", "a\x00b",
 def test_pictures_of_results_come_from_their_folder_alone(where, shown, tmp_path):
     results = tmp_path / "results"
     (results / "samples").mkdir(parents=True)
-    from PIL import Image
-
     for path in (tmp_path / "secret.png", results / "samples" / "inside.png"):
         Image.new("L", (66, 66), 123).save(path)
     (results / "runs.jsonl").write_text(json.dumps(record(samples=where, status="done")) + "\n")
@@ -120,46 +113,7 @@ def test_pictures_of_results_come_from_their_folder_alone(where, shown, tmp_path
     assert ("data:image" in (results / "index.html").read_text()) == shown
 
 
-def test_a_damaged_distribution_is_a_sentence(tmp_path, monkeypatch):
-    folder = tmp_path / "odd_plugin-1.0.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_bytes(b"Metadata-Version: 2.1\nName: ../../x\x1b[31m\nVersion: 1\n")
-    (folder / "entry_points.txt").write_text("[ganzoo]\n../../x = ../../x\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert [point.name for point in installed()][-1] == "../../x"
-    (folder / "entry_points.txt").write_bytes(b"[ganzoo]\n\xff\xfe = x\n")
-    with pytest.raises(GanzooError, match="metadata of an installed package is damaged"):
-        installed()
-
-
 # Links
-
-
-@pytest.mark.parametrize("name", ["samples", "checkpoints", "events.jsonl", "scores.jsonl", ".lock", "recipe.yaml"])
-def test_a_run_folder_whose_parts_are_links_is_not_written_to(run, zoo, tmp_path, name):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    for file in ("kept.safetensors", "notes.txt", ".notes.1.tmp"):
-        (outside / file).write_text("somebody's own\nand a torn line")
-    part = run / name
-    if part.is_dir():
-        shutil.rmtree(part)
-        part.symlink_to(outside)
-    else:
-        part.unlink(missing_ok=True)
-        part.symlink_to(outside / "notes.txt")
-    before = content(outside)
-    with pytest.raises(GanzooError, match="is a link"):
-        resume(run, zoo)
-    assert content(outside) == before
-
-
-def test_a_report_is_not_written_through_a_link(run, zoo, tmp_path):
-    (tmp_path / "mine").write_text("somebody's own")
-    (run / "report.html").symlink_to(tmp_path / "mine")
-    with pytest.raises(GanzooError, match="was not made by `ganzoo report`"):
-        write_report(run, zoo, draw=False)
-    assert (tmp_path / "mine").read_text() == "somebody's own"
 
 
 def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path, monkeypatch):
@@ -177,17 +131,6 @@ def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path, m
     assert (tmp_path / "mine").read_text() == "somebody's own"
     assert not (tmp_path / "x.json").exists()
     assert (tmp_path / "results" / "samples" / "x.png").read_bytes() == b"grid"
-
-
-@pytest.mark.parametrize("name", ["runs.jsonl", ".runs.jsonl.lock", "scores.jsonl", ".scores.jsonl.lock"])
-def test_neither_a_record_nor_a_score_nor_their_locks_are_written_through_a_link(tmp_path, name):
-    (tmp_path / "mine").write_text("")
-    ledger = Ledger(tmp_path / "results")
-    (tmp_path / "results" / name).symlink_to(tmp_path / "mine")
-    score = {"metric": "fid@x", "value": 1.0, "weights": "ema", "images": 1, "protocol": {}}
-    with pytest.raises(GanzooError, match="is a link"):
-        ledger.append(RunRecord.model_validate(record()), [score])
-    assert (tmp_path / "mine").read_bytes() == b""
 
 
 # Code and memory
@@ -215,25 +158,24 @@ def npy(description, shape):
 
 
 @pytest.mark.parametrize(
-    "shape", ["(1000000, 60, 60)", "(4, 28, 28)", f"({10**30}, 0)", "(-4, -28, 28)", "(4,", f"({2**63}, 2)"]
+    ("shape", "sentence"),
+    [
+        ("(6000000000, 28, 28)", "4,704 GB"),
+        ("(1000000, 60, 60)", "'images'"),
+        ("(4, 28, 28)", "'images'"),
+        (f"({10**30}, 0)", "'images'"),
+        ("(-4, -28, 28)", "'images'"),
+        ("(4,", "'images'"),
+        (f"({2**63}, 2)", "'images'"),
+    ],
 )
-def test_an_archive_of_pictures_that_says_more_than_it_holds_takes_no_memory(tmp_path, shape):
+def test_an_archive_of_pictures_that_says_more_than_it_holds_takes_no_memory(tmp_path, shape, sentence):
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", npy("|u1", shape) + bytes(1000))
-    with pytest.raises(GanzooError) as caught:
+    with pytest.raises(GanzooError, match=sentence) as caught:
         read_pictures(path)
     assert "\n" not in str(caught.value)
-
-
-def test_a_zip_bomb_is_refused_by_what_its_header_says(tmp_path):
-    path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
-        file.write(npy("|u1", "(6000000000, 28, 28)"))
-        for _ in range(20):  # twenty megabytes in twenty kilobytes, and its header promises four million
-            file.write(bytes(10**6))
-    with pytest.raises(GanzooError, match="4,704 GB"):
-        read_pictures(path)
 
 
 class Touch:
@@ -254,7 +196,8 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("setting", [f"{[65_536] * 200}", f"{[1] * 6_000}"])
-def test_giant_layers_are_refused_before_they_are_built(setting, zoo):
+def test_giant_layers_are_refused_before_they_are_built(setting, zoo, monkeypatch):
+    monkeypatch.setattr("ganzoo.build.machine_memory", lambda: 2**32)  # else a large machine builds the first of them
     recipe = load_recipe("vanilla-mnist", zoo, [f"networks.generator.hidden={setting}"])
     with pytest.raises(GanzooError, match=r"generator 'mlp'"):
         assemble(recipe, zoo, Images(1, 28, 28), 10)
@@ -308,11 +251,13 @@ def test_events_of_an_odd_form_are_left_out_and_named(run, zoo, line, caplog):
         {"environment": {"versions": ["torch"]}},
         {"parameters": {"generator": "many"}},
         {"recipe": "\ud800"},
+        *("{", "[]", '{"schema": 2}', '{"schema": 2, "recipe": 3}', "[" * 100_000),
     ],
+    ids=lambda facts: ascii(facts)[:40],
 )
 def test_descriptions_of_an_odd_form_are_refused(run, facts):
     info = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**info, **facts}))
+    (run / "run.json").write_text(facts if isinstance(facts, str) else json.dumps({**info, **facts}))
     with pytest.raises(GanzooError, match=r"run\.json is damaged"):
         RunFolder.open(run)
 

@@ -5,11 +5,12 @@ They must equal those of a command that was never killed.
     python tests/faults/kill_storm.py --kills 500 --seed 0
     python tests/faults/kill_storm.py --kills 50 --only bench
 
-``run`` trains and resumes, ``bench`` works through a matrix, ``workers`` share one, and ``report``, ``leaderboard`` and
-``new`` run the commands of those names. Each process is a fork of one that has imported everything, which takes
-milliseconds instead of seconds, and is killed by SIGKILL. Half of the kills come after a random time; for a bench, half
-of those kill its children too, as if the machine failed. The others come just before a random file operation in the
-folder: these moments matter most, and are too short to hit by chance. The result is printed as JSON.
+``run`` trains and resumes, ``ranks`` does so in two processes, ``bench`` works through a matrix, ``workers`` share one,
+and ``report``, ``leaderboard`` and ``new`` run the commands of those names. Each process is a fork of one that has
+imported everything, which takes milliseconds instead of seconds, and is killed by SIGKILL. Half of the kills come after
+a random time; for a bench, half of those kill its children too, as if the machine failed, and of two ranks they kill
+one. The others come just before a random file operation in the folder: these moments matter most, and are too short to
+hit by chance. The result is printed as JSON.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from contextlib import suppress
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import torch
@@ -37,7 +39,8 @@ import torch
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.start import resume, start
+from ganzoo.runs.start import resume, start, take_part
+from ganzoo.training.distributed import ALONE, Processes, ProcessLost, joined
 from ganzoo_checks.scaffold import write
 from ganzoo_reports.run_pages import write_report
 from ganzoo_studies.leaderboard import write_leaderboard
@@ -78,9 +81,21 @@ class Scenario:
         """What the command does, and does again after it was killed."""
         raise NotImplementedError
 
+    def victims(self, process: int, random: random.Random) -> list[int]:
+        """What dies at a random time: the process alone, or its children too."""
+        return [process, *(_children(process) if random.random() < 0.5 else [])]
+
     def outcome(self, folder: Path) -> dict[str, Any]:
         """Everything that no kill may change, once it is done; large content as hashes."""
         return _files(folder)
+
+    def _kept(self, folder: Path) -> dict[str, Any]:
+        """The same, where times and durations differ."""
+        return {
+            "damage": _damaged_lines(folder),
+            "pictures": {path.name: _hash(path.read_bytes()) for path in sorted(folder.rglob("samples/*.png"))},
+            "files": sorted(_files(folder)),
+        }
 
 
 class Run(Scenario):
@@ -88,10 +103,16 @@ class Run(Scenario):
 
     def work(self, folder: Path) -> None:
         path = folder / "run"
-        if not (path / "run.json").exists():
-            start(load_recipe(RECIPE, self.zoo, SETTINGS), self.zoo, path)
-        elif RunFolder.open(path).info["status"] != "done":  # the kill may have come after the last write
-            resume(path, self.zoo)
+        begun = (path / "run.json").exists()
+        if not begun or RunFolder.open(path).info["status"] != "done":  # the kill may have come after the last write
+            self.train(path, begun)
+
+    def train(self, path: Path, begun: bool, processes: Processes = ALONE) -> None:
+        """Start or resume it."""
+        if begun:
+            resume(path, self.zoo, processes=processes)
+        else:
+            start(load_recipe(RECIPE, self.zoo, SETTINGS), self.zoo, path, processes=processes)
 
     def outcome(self, folder: Path) -> dict[str, Any]:
         run = RunFolder.open(folder / "run")
@@ -103,10 +124,36 @@ class Run(Scenario):
             "scores": [{key: score[key] for key in SCORE} for score in run.scores()],
             "train events": [event["images"] for event in events if event["event"] == "train"],
             "score events": [(e["images"], e["metric"], e["weights"]) for e in events if e["event"] == "score"],
-            "damage": _damaged_lines(folder),
-            "pictures": {path.name: _hash(path.read_bytes()) for path in sorted(folder.rglob("samples/*.png"))},
-            "files": sorted(_files(folder)),
+            **self._kept(folder),
         }
+
+
+class Ranks(Run):
+    """A training in two processes; one of them is killed, and the other notices."""
+
+    def train(self, path: Path, begun: bool, processes: Processes = ALONE) -> None:
+        with create_server(("localhost", 0)) as server:
+            port = str(server.getsockname()[1])
+        os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=port, WORLD_SIZE="2", TORCHELASTIC_RUN_ID="kills")
+        other = _fork(lambda: self._rank(1, path, begun))
+        try:
+            self._rank(0, path, begun)
+        except ProcessLost:
+            os.kill(os.getpid(), signal.SIGKILL)  # as torchrun ends all of them
+        _, status = os.waitpid(other, 0)
+        assert status == 0, status
+
+    def _rank(self, rank: int, path: Path, begun: bool) -> None:
+        signal.alarm(30)  # ends a process that waits in vain for one that was killed before they met
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        with joined() as processes:
+            if processes.is_main:
+                super().train(path, begun, processes)
+            else:
+                take_part(self.zoo, processes)
+
+    def victims(self, process: int, random: random.Random) -> list[int]:
+        return [random.choice([process, *_children(process)])]
 
 
 class BenchOfTwo(Scenario):
@@ -118,12 +165,8 @@ class BenchOfTwo(Scenario):
         Bench(self.zoo, Ledger(folder / "results"), settings).run(jobs)
 
     def outcome(self, folder: Path) -> dict[str, Any]:
-        return {
-            "records": sorted(map(_facts, read_runs(folder / "results")), key=lambda facts: int(facts["seed"])),
-            "damage": _damaged_lines(folder),
-            "pictures": {path.name: _hash(path.read_bytes()) for path in sorted(folder.rglob("samples/*.png"))},
-            "files": sorted(_files(folder)),
-        }
+        records = sorted(map(_facts, read_runs(folder / "results")), key=lambda facts: int(facts["seed"]))
+        return {"records": records, **self._kept(folder)}
 
 
 class TwoWorkers(BenchOfTwo):
@@ -194,7 +237,8 @@ class New(Scenario):
 
 
 SCENARIOS: dict[str, tuple[type[Scenario], float]] = {
-    "run": (Run, 0.5),
+    "run": (Run, 0.48),
+    "ranks": (Ranks, 0.02),
     "bench": (BenchOfTwo, 0.05),
     "workers": (TwoWorkers, 0.05),
     "report": (Report, 0.15),
@@ -275,8 +319,7 @@ class KillTest:
         process = _fork(work)
         if how == "by_clock":
             time.sleep(when)
-            children = _children(process) if self.random.random() < 0.5 else []
-            for victim in (process, *children):
+            for victim in self.scenario.victims(process, self.random):
                 with suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
         _, status = os.waitpid(process, 0)

@@ -12,7 +12,9 @@ SCRIPT = Path(__file__).with_name("kill_storm.py")
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("chosen", "kills"), [(("run", "new"), 4), (("report", "bench", "leaderboard"), 5)], ids=["quick", "pages"]
+    ("chosen", "kills"),
+    [(("run", "new"), 4), (("ranks",), 6), (("report", "bench", "leaderboard"), 5)],
+    ids=["quick", "ranks", "pages"],
 )
 def test_kills_change_nothing(chosen, kills):
     command = [sys.executable, SCRIPT, "--kills", str(kills), "--seed", "1"]

@@ -113,8 +113,7 @@ def _change_number(random: Random, data: Any) -> None:
     """Change one number, so that the recipe often stays valid."""
     paths = [path for path in mutations.places(data) if path[0] in ("networks", "loss", "prior", "regularizers")]
     *parents, last = random.choice(paths)
-    for key in parents:
-        data = data[key]
+    data = mutations.at(data, parents)
     if isinstance(data[last], (int, float)):
         data[last] = random.choice((0, 1, 2, 3, 5, 31, 1000, 10**9, 0.5, 10**18))
     elif isinstance(data[last], list):
