@@ -327,9 +327,13 @@ class TrainingLoop:
                 interval=trainer.steps >= trainer.total_steps or bool(trainer.recipe.train.conditions),
             )
             records = [score.record(trainer.images, round(self.seconds, 3)) for score in scores]
-            # Before the scores themselves: if a crash comes in between, a resumed run repeats both.
+            # Before the scores themselves: after a crash in between, a resumed run repeats these and logs none again.
+            keys = ("metric", "weights", "value")
+            here = [one for one in self.run.events() if (one["event"], one["images"]) == ("score", trainer.images)]
+            logged = {tuple(map(one.get, keys)) for one in here}
             for record in records:
-                self._log_event("score", **{key: record[key] for key in LOGGED if key in record})
+                if tuple(map(record.get, keys)) not in logged:
+                    self._log_event("score", **{key: record[key] for key in LOGGED if key in record})
             self.run.append_score(*records)
 
     def _protocols(self, weights: str) -> dict[str, str]:  # the identity of each score, by metric

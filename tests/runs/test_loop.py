@@ -178,15 +178,17 @@ def test_a_run_keeps_its_number_format_even_if_auto_would_now_choose_another(who
     assert_same_weights(whole, tmp_path / "run")
 
 
-def test_an_evaluation_interrupted_between_checkpoint_and_score_is_repeated(whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", [(TrainingLoop, "_score"), (RunFolder, "append_score")])
+def test_an_evaluation_interrupted_between_checkpoint_and_score_is_repeated_and_logged_once(at, tmp_path, monkeypatch):
     recipe, zoo = tiny()
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingLoop, "_score", lambda self, weights: (_ for _ in ()).throw(Killed))
+        patch.setattr(*at, lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             start(recipe, zoo, tmp_path / "run")
     assert RunFolder.open(tmp_path / "run").scores() == []
-    resume(tmp_path / "run", zoo)
-    assert [s["images"] for s in RunFolder.open(tmp_path / "run").scores()] == [3200, 3200, 6400, 6400]
+    run = resume(tmp_path / "run", zoo)
+    assert [score["images"] for score in run.scores()] == [3200, 3200, 6400, 6400]
+    assert [event["images"] for event in run.events() if event["event"] == "score"] == [3200, 3200, 6400, 6400]
 
 
 @pytest.mark.slow
