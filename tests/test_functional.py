@@ -137,7 +137,7 @@ def test_the_convolution_in_groups_agrees_with_finite_differences_to_the_third_o
         result = functional._convolution(x, w, None, None, 1, 2)
         return torch.autograd.grad(result.sin().sum(), (x, w), create_graph=True)
 
-    maps = torch.randn(1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    maps = torch.randn(1, 2, 2, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     assert gradcheck(slopes, (maps, weight))
     assert gradgradcheck(slopes, (maps, weight))
