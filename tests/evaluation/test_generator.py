@@ -110,6 +110,8 @@ def test_a_conditional_generator_draws_the_requested_class(plain, conditional, c
         conditional.sample(2, label=10)
     with pytest.raises(GanzooError, match="'vanilla-mnist' is unconditional"):
         plain.sample(3, label=1)
+    with pytest.raises(GanzooError, match="'vanilla-mnist' does not start from a source"):
+        plain.sample(2, source=torch.zeros(2, 1, 28, 28))
 
 
 def test_weights_of_another_network_are_refused(run, zoo, tmp_path):
