@@ -147,23 +147,6 @@ def test_the_smallest_number_of_images_that_a_metric_accepts_is_enough(inputs, e
         assert torch.tensor(metric.compute(smallest)).isfinite(), name
 
 
-class Rejecting(Extractor):
-    classes = 4
-    rejects = True
-
-
-class Plain(Extractor):
-    classes = 0
-
-
-class OtherClasses(Extractor):
-    classes = 5
-
-
-class Classifier(Extractor):
-    classes = 4
-
-
 NO_CLASSIFIER = "its extractor is not a classifier"
 NO_CLASS = "its extractor assigns some images to no class"
 EVERY_CLASS = "its extractor assigns every image to a class"
@@ -171,29 +154,30 @@ OTHER = "its extractor's classes are not those of 'toy'"
 
 
 @pytest.mark.parametrize(
-    ("kind", "obstacles"),
+    ("attributes", "labels", "obstacles"),
     [
-        (Classifier, {"quality": EVERY_CLASS}),
-        (OtherClasses, {"quality": EVERY_CLASS, "accuracy": OTHER}),
-        (Rejecting, dict.fromkeys(("is", "class-coverage", "class-entropy", "accuracy"), NO_CLASS)),
+        ({"classes": 4}, True, {"quality": EVERY_CLASS}),
+        ({"classes": 4}, False, {"quality": EVERY_CLASS, "accuracy": OTHER}),
+        ({"classes": 5}, True, {"quality": EVERY_CLASS, "accuracy": OTHER}),
         (
-            Plain,
+            {"classes": 4, "rejects": True},
+            True,
+            dict.fromkeys(("is", "class-coverage", "class-entropy", "accuracy"), NO_CLASS),
+        ),
+        (
+            {"classes": 0},
+            True,
             dict.fromkeys(
                 ("is", "class-coverage", "class-entropy", "accuracy", "modes", "kl", "quality"), NO_CLASSIFIER
             ),
         ),
     ],
 )
-def test_the_obstacles_to_each_metric(kind, obstacles, real_images):
-    dataset = real_images("test", 10).dataset
+def test_the_obstacles_to_each_metric(attributes, labels, obstacles, real_images):
+    kind, dataset = type("Kind", (Extractor,), attributes), real_images("test", 10).dataset
+    dataset = dataset if labels else replace(dataset, labels=None)
     found = {name: metric.obstacle(kind, dataset) for name, metric in METRICS.items()}
     assert {name: obstacle for name, obstacle in found.items() if obstacle is not None} == obstacles
-
-
-def test_accuracy_needs_a_dataset_with_labels(real_images):
-    dataset = replace(real_images("test", 10).dataset, labels=None)
-    assert METRICS["accuracy"].obstacle(Classifier, dataset) == OTHER
-    assert METRICS["fid"].obstacle(Classifier, dataset) is None
 
 
 def test_a_name_is_a_metric_in_an_extractor_s_features(toy_zoo):
@@ -248,18 +232,6 @@ def test_the_better_direction_is_built_in_for_our_metrics_and_from_the_zoo_for_o
     metrics.metrics.add(brightness)
     assert better("brightness", metrics) == "neither"
     assert better("nobody-s", metrics) == "lower"
-
-
-def test_built_in_metrics_are_registered_like_all_others(zoo):
-    assert [entry.name for entry in zoo.metrics.in_order()][: len(OURS)] == [name for name, *_ in OURS]
-    assert {entry.plugin for entry in zoo.metrics} == {
-        "ganzoo-metrics",
-        "cluster-gan",
-        "linear-probe",
-        "semi-supervised",
-    }
-    assert {zoo.metrics.get(name).plugin for name, *_ in OURS} == {"ganzoo-metrics"}
-    assert zoo.metrics.get("fid").distribution.startswith("ganzoo-bench ")
 
 
 def test_what_is_not_a_metric_is_refused_with_its_plugin_s_name(metrics):

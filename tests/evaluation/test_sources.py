@@ -49,8 +49,9 @@ def test_equal_channels_become_grey_with_a_note(tmp_path):
     assert "one is kept" in pictures.notes[-1]
 
 
-def test_grey_pictures_are_tiled_for_a_coloured_dataset():
+def test_fitting_pictures_are_unchanged_and_grey_ones_tiled_for_a_coloured_dataset():
     images = torch.from_numpy(GREY)[:, None]
+    assert Pictures(images).fitted((1, 4, 6)).images is images
     pictures = Pictures(images).fitted((3, 4, 6))
     assert torch.equal(pictures.images, images.repeat(1, 3, 1, 1))
     assert "tiled" in pictures.notes[-1]
@@ -99,11 +100,6 @@ def test_pictures_are_never_resampled_or_turned_into_grey_ones(images, shape, cr
 def test_coloured_pictures_are_cropped_and_then_judged_by_their_channels():
     found = Pictures(BORDERED.repeat(1, 3, 1, 1)).fitted((1, 4, 6), crop=True)
     assert torch.equal(found.images, torch.from_numpy(GREY)[:, None])
-
-
-def test_fitting_pictures_are_unchanged():
-    pictures = Pictures(torch.from_numpy(GREY)[:, None])
-    assert pictures.fitted((1, 4, 6)) is pictures
 
 
 def image(mode="L", size=(4, 4), kind="PNG", **options):
