@@ -67,11 +67,6 @@ def test_a_regularizer_changes_nothing_unless_it_says_so() -> None:
     assert Augmentation().observe(logits) is None
 
 
-def test_a_regularizer_takes_its_weight_and_how_often() -> None:
-    term = Regularizer(weight=0.5, every_steps=16)
-    assert (term.weight, term.every_steps) == (0.5, 16)
-
-
 def test_a_turn_judges_now_what_its_phase_did_not() -> None:
     assert turn().discriminate_real().tolist() == [4, 4]
     assert turn().discriminate_fake().tolist() == [-4, -4]

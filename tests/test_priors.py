@@ -59,19 +59,23 @@ def test_codes_are_independent_of_one_another() -> None:
     assert (correlation - torch.eye(4)).abs().max() < 0.03
 
 
-def test_codes_may_lack_either_sort() -> None:
-    assert CodesPrior(dim=2, categorical=(), continuous=3).sample(4, seeded(), CPU).shape == (4, 5)
-    assert CodesPrior(dim=2, categorical=(6,), continuous=0).sample(4, seeded(), CPU).shape == (4, 8)
+ALL = [
+    (GaussianPrior(), 100),
+    (UniformPrior(), 100),
+    (CodesPrior(), 74),
+    (CodesPrior(dim=2, categorical=(), continuous=3), 5),
+    (CodesPrior(dim=2, categorical=(6,), continuous=0), 8),
+]
 
 
-@pytest.mark.parametrize("prior", [GaussianPrior(), UniformPrior(), CodesPrior()], ids=lambda prior: prior.name)
-def test_the_generator_alone_decides_what_is_drawn(prior: GaussianPrior | UniformPrior | CodesPrior) -> None:
+@pytest.mark.parametrize(("prior", "width"), ALL, ids=str)
+def test_the_generator_alone_decides_what_is_drawn(prior: Prior, width: int) -> None:
     torch.manual_seed(1)
     first = prior.sample(8, seeded(7), CPU)
     torch.manual_seed(2)
     assert torch.equal(first, prior.sample(8, seeded(7), CPU))
     assert not torch.equal(first, prior.sample(8, seeded(8), CPU))
-    assert prior.width == first.shape[1]
+    assert prior.width == first.shape[1] == width
 
 
 WRONG: list[tuple[str, dict[str, object], str]] = [
@@ -102,6 +106,8 @@ def test_a_recipe_s_words_become_a_prior() -> None:
 class Sphere(Prior):
     """Uniform on the unit sphere: a prior that a plugin brings."""
 
+    name = "sphere"
+
     def __init__(self, *, dim: int = 3) -> None:
         self.dim = dim
 
@@ -129,29 +135,17 @@ def test_a_prior_of_a_plugin_is_named_in_a_recipe_and_built(own_zoo: Zoo) -> Non
         assemble(load_recipe("vanilla-mnist", zoo, ["prior=none"]), zoo, MNIST, 10)
 
 
-@pytest.mark.parametrize("prior", [GaussianPrior(dim=4), UniformPrior(dim=4)])
-def test_truncated_codes_are_scaled_towards_the_middle(prior: Prior) -> None:
+@pytest.mark.parametrize(
+    "prior", [GaussianPrior(dim=4), UniformPrior(dim=4), CodesPrior(dim=4, categorical=(3,), continuous=2)]
+)
+def test_truncation_scales_codes_towards_the_middle_and_keeps_structured_ones(prior: Prior) -> None:
     z = prior.sample(10, seeded(), CPU)
-    torch.testing.assert_close(prior.truncate(z, 0.25), z / 4)
+    truncated = prior.truncate(z, 0.25)
+    torch.testing.assert_close(truncated[:, :4], z[:, :4] / 4)
+    assert torch.equal(truncated[:, 4:], z[:, 4:])
     assert torch.equal(prior.truncate(z, 1.0), z)
 
 
-def test_truncation_keeps_structured_codes() -> None:
-    prior = CodesPrior(dim=4, categorical=(3,), continuous=2)
-    z = prior.sample(10, seeded(), CPU)
-    truncated = prior.truncate(z, 0.5)
-    torch.testing.assert_close(truncated[:, :4], z[:, :4] / 2)
-    assert torch.equal(truncated[:, 4:], z[:, 4:])
-
-
 def test_codes_of_a_prior_without_a_middle_are_not_truncated() -> None:
-    class Signs(Prior):
-        name = "signs"
-        width = 3
-
-        def sample(self, n: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-            return torch.randn(n, 3, generator=generator, device=device).sign()
-
-    prior = Signs()
-    with pytest.raises(GanzooError, match="'signs' cannot be truncated"):
-        prior.truncate(prior.sample(2, seeded(), CPU), 0.5)
+    with pytest.raises(GanzooError, match="'sphere' cannot be truncated"):
+        Sphere().truncate(torch.zeros(2, 3), 0.5)

@@ -53,7 +53,7 @@ def test_a_dataset_has_no_option_of_this_name(zoo):
 
 def test_a_run_trains_on_them_alone_and_looks_for_copies_among_them(zoo, tmp_path, call):
     small = ["dataset.count=64", "train.images=64", "train.batch_size=16", "train.device=cpu"]
-    recipe = load_recipe("vanilla-mnist", zoo, [*small, "evaluate={metrics: [memorisation@mnist-cnn], samples: 50}"])
+    recipe = load_recipe("vanilla-ring", zoo, [*small, "evaluate={metrics: [memorisation@ring], samples: 50}"])
     run = start(recipe, zoo, tmp_path / "run")
     assert len(run.checkpoint().tensors["sampler.order"]) == 64
     scores = [*run.scores(), *json.loads(call("eval", run.path, "--json", "--device", "cpu")[1])["scores"]]

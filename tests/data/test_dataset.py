@@ -14,10 +14,17 @@ def points(*values: float, shape: tuple[int, ...] = (1, 1, 2)) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).view(-1, *shape)
 
 
-def test_pictures_are_quantised():
-    dataset = Dataset("pictures", "train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
-    assert dataset.modality == Images(*dataset.shape)
-    assert dataset.shape == (3, 8, 6)
+@pytest.mark.parametrize(
+    ("samples", "kind", "shape"),
+    [
+        (torch.zeros(4, 3, 8, 6, dtype=torch.uint8), Images, (3, 8, 6)),
+        (points(-1, 1, 0.25, 1e-7, 0, 0, 0, 0), Points, (1, 1, 2)),
+    ],
+)
+def test_pictures_are_quantised_and_points_are_not(samples, kind, shape):
+    dataset = Dataset("samples", "train", samples)
+    assert dataset.modality == kind(*shape)
+    assert (len(dataset), dataset.shape) == (4, shape)
 
 
 @pytest.mark.parametrize(
@@ -33,13 +40,6 @@ def test_what_holds_tensors_is_compared_as_an_object(made):
     assert one == one
     assert one != other
     assert len({one, other, one}) == 2
-
-
-def test_points_are_not():
-    dataset = Dataset("points", "train", points(-1, 1, 0.25, 1e-7))
-    assert dataset.modality == Points(*dataset.shape)
-    assert dataset.shape == (1, 1, 2)
-    assert len(dataset) == 2
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,52 @@ def values(records, others, where=ELSEWHERE):
     return counterparts([(one["metric"], one["protocol"]) for one in records], others, where)[0]
 
 
-def test_the_newest_score_of_the_same_metric_and_protocol():
-    others = [record(value=2.0), record(value=3.0), record("kid@tiny", 4.0), record(value=5.0, n=200)]
-    assert values([record(), record("is@tiny")], others) == [3.0, None]
+def with_options(digest, **options):
+    one = record()
+    return {**one, "protocol": {**one["protocol"], "dataset_options": options, "reference_digest": digest}}
 
 
-def test_the_same_kind_of_weights_comes_first():
-    others = [record(value=2.0, weights="ema"), record(value=3.0, weights="raw")]
-    assert values([record(weights="ema"), record(weights="raw"), record()], others) == [2.0, 3.0, 2.0]
+EMA, RAW = record(weights="ema"), record(weights="raw")
+UNWEIGHTED = {key: value for key, value in record(value=4.0).items() if key != "weights"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "expected"),
+    [
+        (
+            [record(), record("is@tiny")],
+            [record(value=2.0), record(value=3.0), record("kid@tiny", 4.0), record(value=5.0, n=200)],
+            [3.0, None],
+        ),
+        (
+            [EMA, RAW, record()],
+            [record(value=2.0, weights="ema"), record(value=3.0, weights="raw")],
+            [2.0, 3.0, 2.0],
+        ),
+        ([EMA], [record(value=2.0, weights="raw"), record(value=3.0, weights="ema", n=200)], [2.0]),
+        ([EMA], [UNWEIGHTED], [4.0]),
+        ([RAW], [record(value=5.0, weights="raw"), UNWEIGHTED], [5.0]),
+        (
+            [with_options("a" * 64, path="/home/me/pictures", size=32)],
+            [with_options("a" * 64, path="/home/you/pictures", size=32)],
+            [1.0],
+        ),
+        ([record("modes@tiny")], [record("modes@tiny", 8)], [8.0]),
+    ],
+    ids=[
+        "the newest of the same metric and protocol",
+        "the same kind of weights comes first",
+        "other weights if there are none better",
+        "no weights",
+        "its own weights before none",
+        "the same pictures in another folder",
+        "an integer is found as a float",
+    ],
+)
+def test_the_score_to_compare_with(ours, others, expected):
+    found = values(ours, others)
+    assert found == expected
+    assert {type(value) for value in found} <= {float, type(None)}
 
 
 def said(records, others):
@@ -68,16 +106,6 @@ def test_what_follows_from_another_difference_is_not_listed_and_metrics_share_a_
     assert "(reference_digest: " in said(
         ours[:1], [on("validation", "fid@tiny", 300, validation=5_000, reference_digest="x")]
     )
-
-
-def with_options(digest, **options):
-    one = record()
-    return {**one, "protocol": {**one["protocol"], "dataset_options": options, "reference_digest": digest}}
-
-
-def test_the_same_pictures_in_another_folder_are_the_same_reference():
-    here, there = (with_options("a" * 64, path=f"/home/{who}/pictures", size=32) for who in ("me", "you"))
-    assert values([here], [there]) == [1.0]
 
 
 def test_differing_options_of_a_dataset_are_reported():
@@ -139,14 +167,6 @@ def test_the_scores_of_a_run_are_those_in_its_folder(zoo, tmp_path):
     assert [one["value"] for one in scores_in(run.path)] == [0.5, 8.0]
 
 
-def test_scores_of_other_weights_are_compared_if_there_are_none_better():
-    others = [record(value=2.0, weights="raw"), record(value=3.0, weights="ema", n=200)]
-    assert values([record(weights="ema")], others) == [2.0]
-    without = {key: value for key, value in record(value=4.0).items() if key != "weights"}
-    assert values([record(weights="ema")], [without]) == [4.0]
-    assert values([record(weights="raw")], [record(value=5.0, weights="raw"), without]) == [5.0]
-
-
 def test_the_refusal_is_about_the_score_that_would_have_matched_best():
     others = [record(n=200, weights="raw"), record(n=300, weights="ema"), record(n=400, weights="raw")]
     assert "n_fake: 100 here, 300 there" in said([record(weights="ema")], others)
@@ -159,8 +179,3 @@ def test_scores_that_are_missing_or_measured_only_differently_are_left_out_with_
     differently, missing = sentences
     assert differently.startswith("kid@tiny: measured differently in elsewhere")
     assert missing == "elsewhere has no score by is@tiny. Score it first with `ganzoo eval`."
-
-
-def test_the_score_found_is_a_float():
-    (found,) = values([record("modes@tiny")], [record("modes@tiny", 8)])
-    assert (found, type(found)) == (8.0, float)

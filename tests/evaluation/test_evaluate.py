@@ -15,17 +15,23 @@ from ganzoo.evaluation.evaluate import Pictures
 from ganzoo.evaluation.protocol import identity
 
 
-def evaluate(images, toy_zoo, metrics=("fid@tiny",), dataset="toy", **options):
-    return ganzoo.evaluate(images, metrics, dataset, device="cpu", zoo=toy_zoo, **options)
+def evaluate(images, toy_zoo, metrics=("fid@tiny",), dataset="toy", device="cpu", **options):
+    return ganzoo.evaluate(images, metrics, dataset, device=device, zoo=toy_zoo, **options)
 
 
-def test_every_layout_gives_the_same_score(toy_zoo, noise):
+@pytest.fixture
+def expected(toy_zoo, noise):
+    """The score of 100 images against the registered dataset."""
+    (score,) = evaluate(noise(100), toy_zoo)
+    return score
+
+
+def test_every_layout_gives_the_same_score(toy_zoo, noise, expected):
     images = noise(100)
-    (score,) = evaluate(images, toy_zoo)
-    assert score.metric == "fid@tiny"
-    assert score.value > score.floor > 0
+    assert expected.metric == "fid@tiny"
+    assert expected.value > expected.floor > 0
     for same in (images[:, 0], images[:, 0].numpy(), images.permute(0, 2, 3, 1), images.repeat(1, 3, 1, 1).numpy()):
-        assert evaluate(same, toy_zoo) == [score]
+        assert evaluate(same, toy_zoo) == [expected]
 
 
 def test_labels_split_seed_and_interval_are_passed_on(toy_zoo, noise):
@@ -90,22 +96,17 @@ def test_protocols_are_checked_before_anything_is_computed(toy_zoo, noise, extra
 
 
 @pytest.mark.parametrize(
-    ("images", "sentence"),
+    ("images", "options", "sentence"),
     [
-        (torch.zeros(5, 1, 8, 8), "Got values of type float32"),
-        (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), "9x9 grey, but the dataset's are 8x8 grey"),
+        (torch.zeros(5, 1, 8, 8), {}, "Got values of type float32"),
+        (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), {}, "9x9 grey, but the dataset's are 8x8 grey"),
+        (torch.zeros(5, 1, 8, 8, dtype=torch.uint8), {"split": "tset"}, "Unknown split 'tset'. Did you mean 'test'?"),
+        (torch.zeros(5, 1, 8, 8, dtype=torch.uint8), {"device": "gpu"}, "Unknown device 'gpu'. Known: auto, cpu"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(toy_zoo, images, sentence):
+def test_what_cannot_be_scored_is_refused(toy_zoo, images, options, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        evaluate(images, toy_zoo)
-
-
-def test_an_unknown_split_or_device_is_refused(toy_zoo, noise):
-    with pytest.raises(GanzooError, match="Unknown split 'tset'. Did you mean 'test'?"):
-        evaluate(noise(20), toy_zoo, split="tset")
-    with pytest.raises(GanzooError, match="Unknown device 'gpu'. Known: auto, cpu"):
-        ganzoo.evaluate(noise(20), ["fid@tiny"], "toy", device="gpu", zoo=toy_zoo)
+        evaluate(images, toy_zoo, **options)
 
 
 def test_a_folder_or_an_npz_file_is_read(toy_zoo, noise, tmp_path):
@@ -125,12 +126,24 @@ def test_a_folder_or_an_npz_file_is_read(toy_zoo, noise, tmp_path):
         evaluate(tmp_path, toy_zoo)
 
 
-def test_a_dataset_object_is_the_reference(toy_zoo, noise):
+@pytest.mark.parametrize(
+    ("given", "name", "split"),
+    [
+        (lambda real: real, "toy", "test"),
+        (lambda real: real.images, "in-memory", "train"),
+        (lambda real: (real.images, real.labels), "in-memory", "train"),
+        (lambda real: (real.images / 255, real.labels), "in-memory", "train"),
+        (lambda real: Pairs(real.images, real.labels), "pairs", "test"),
+        (lambda real: Pairs(real.images / 255, real.labels), "pairs", "test"),
+        (lambda real: Pairs([image[0].numpy() for image in real.images], real.labels), "pairs", "test"),
+    ],
+)
+def test_images_in_any_form_are_the_reference(toy_zoo, noise, expected, given, name, split):
     real = toy_zoo.datasets.get("toy").create("test", None)
-    (expected,) = evaluate(noise(100), toy_zoo)
-    (score,) = evaluate(noise(100), toy_zoo, dataset=real)
+    (score,) = evaluate(noise(100), toy_zoo, dataset=given(real))
     assert score.value == expected.value
     assert score.protocol["reference_digest"] == expected.protocol["reference_digest"]
+    assert (score.protocol["dataset"], score.protocol["split"]) == (name, split)
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -146,23 +159,6 @@ class Pairs(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         return self.images[index], int(self.labels[index])
-
-
-def test_a_torch_dataset_is_the_reference(toy_zoo, noise):
-    real = toy_zoo.datasets.get("toy").create("test", None)
-    (expected,) = evaluate(noise(100), toy_zoo)
-    for images in (real.images, real.images / 255, [image[0].numpy() for image in real.images]):
-        (score,) = evaluate(noise(100), toy_zoo, dataset=Pairs(images, real.labels))
-        assert score.value == expected.value
-        assert (score.protocol["dataset"], score.protocol["split"]) == ("pairs", "test")
-
-
-def test_a_tensor_of_images_with_labels_is_the_reference(toy_zoo, noise):
-    real = toy_zoo.datasets.get("toy").create("test", None)
-    (expected,) = evaluate(noise(100), toy_zoo)
-    for given in (real.images, (real.images, real.labels), (real.images / 255, real.labels)):
-        (score,) = evaluate(noise(100), toy_zoo, dataset=given)
-        assert (score.value, score.protocol["dataset"]) == (expected.value, "in-memory")
 
 
 def test_a_torch_dataset_keeps_its_classes_and_split(noise):

@@ -47,16 +47,33 @@ def run(tmp_path, zoo):
     return make_run(tmp_path / "run", zoo)
 
 
-def test_it_is_shown_in_one_line(run, tmp_path, zoo):
-    assert repr(load(run[0], zoo=zoo)) == "TrainedGenerator(vanilla-mnist, 1x28x28)"
-    conditional, _ = make_run(tmp_path / "conditional", zoo, "conditional=true")
-    assert repr(load(conditional, zoo=zoo)) == "TrainedGenerator(vanilla-mnist, 1x28x28, 10 classes)"
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, zoo):
+    """An unconditional generator that tests only draw from."""
+    return load(make_run(tmp_path_factory.mktemp("plain") / "run", zoo)[0], zoo=zoo, device=CPU)
 
 
-def test_it_draws_the_same_images_as_the_trained_network(run, zoo):
+@pytest.fixture(scope="module")
+def conditional_run(tmp_path_factory, zoo):
+    return make_run(tmp_path_factory.mktemp("conditional") / "run", zoo, "conditional=true")
+
+
+@pytest.fixture(scope="module")
+def conditional(conditional_run, zoo):
+    """A conditional generator that tests only draw from."""
+    return load(conditional_run[0], zoo=zoo, device=CPU)
+
+
+def test_it_is_shown_in_one_line(plain, conditional):
+    assert repr(plain) == "TrainedGenerator(vanilla-mnist, 1x28x28)"
+    assert repr(conditional) == "TrainedGenerator(vanilla-mnist, 1x28x28, 10 classes)"
+
+
+def test_it_draws_the_same_images_as_the_trained_network_and_keeps_the_random_state(run, zoo):
     path, networks = run
-    generator = load(path, zoo=zoo, device=CPU)
-    images = generator.sample(20, seed=7, weights="raw")
+    before = torch.get_rng_state()
+    images = load(path, zoo=zoo, device=CPU).sample(20, seed=7, weights="raw")
+    assert torch.equal(torch.get_rng_state(), before)
     z = torch.randn(20, 100, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
         expected = ((networks["generator"].eval()(z) + 1) * 127.5).round().to(torch.uint8)
@@ -64,13 +81,12 @@ def test_it_draws_the_same_images_as_the_trained_network(run, zoo):
     assert torch.equal(images, expected)
 
 
-def test_ema_weights_are_reported(run, zoo):
-    generator = load(run[0], zoo=zoo, device=CPU)
-    assert generator.weights == ("ema", "raw")
-    ema, raw = generator.sample(5, weights="ema"), generator.sample(5, weights="raw")
+def test_ema_weights_are_reported(plain):
+    assert plain.weights == ("ema", "raw")
+    ema, raw = plain.sample(5, weights="ema"), plain.sample(5, weights="raw")
     assert not torch.equal(ema, raw)
-    assert torch.equal(generator.sample(5), ema)
-    assert torch.equal(generator.sample(5, weights="raw"), raw)  # and back
+    assert torch.equal(plain.sample(5), ema)
+    assert torch.equal(plain.sample(5, weights="raw"), raw)  # and back
 
 
 def test_a_run_without_ema_says_so(tmp_path, zoo):
@@ -81,29 +97,21 @@ def test_a_run_without_ema_says_so(tmp_path, zoo):
         generator.sample(3, weights="ema")
 
 
-def test_loading_and_drawing_keep_the_random_state(run, zoo):
-    before = torch.get_rng_state()
-    load(run[0], zoo=zoo, device=CPU).sample(3)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_an_unconditional_generator_takes_no_class(run, zoo):
-    with pytest.raises(GanzooError, match="'vanilla-mnist' is unconditional"):
-        load(run[0], zoo=zoo, device=CPU).sample(3, label=1)
-
-
-def test_a_conditional_generator_draws_the_requested_class(tmp_path, zoo):
-    path, networks = make_run(tmp_path / "run", zoo, "conditional=true")
-    generator = load(path, zoo=zoo, device=CPU)
-    images, labels = generator.sample_labelled(6, label=4, weights="raw")
+def test_a_conditional_generator_draws_the_requested_class(plain, conditional, conditional_run):
+    _, networks = conditional_run
+    images, labels = conditional.sample_labelled(6, label=4, weights="raw")
     z = torch.randn(6, 100, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         drawn = networks["generator"].eval()(z, torch.full((6,), 4))
     assert labels.tolist() == [4] * 6
     assert torch.equal(images, ((drawn + 1) * 127.5).round().to(torch.uint8))
-    assert generator.sample_labelled(12)[1].tolist() == [*range(10), 0, 1]
+    assert conditional.sample_labelled(12)[1].tolist() == [*range(10), 0, 1]
     with pytest.raises(GanzooError, match="Unknown class 10"):
-        generator.sample(2, label=10)
+        conditional.sample(2, label=10)
+    with pytest.raises(GanzooError, match="'vanilla-mnist' is unconditional"):
+        plain.sample(3, label=1)
+    with pytest.raises(GanzooError, match="'vanilla-mnist' does not start from a source"):
+        plain.sample(2, source=torch.zeros(2, 1, 28, 28))
 
 
 def test_weights_of_another_network_are_refused(run, zoo, tmp_path):
@@ -112,12 +120,6 @@ def test_weights_of_another_network_are_refused(run, zoo, tmp_path):
     RunFolder.open(path).update(recipe_digests=[])
     with pytest.raises(GanzooError, match=r"generator in the checkpoint of .* is not the one that its recipe"):
         load(path, zoo=zoo, device=CPU).sample(2)
-
-
-def test_the_public_function_loads_a_run(run):
-    import ganzoo
-
-    assert ganzoo.load(run[0]).sample(2).shape == (2, 1, 28, 28)
 
 
 def test_a_run_on_points_draws_points(tmp_path, zoo):
@@ -142,33 +144,30 @@ def test_the_objective_s_own_state_comes_from_the_checkpoint(tmp_path, zoo):
 
 
 @pytest.mark.parametrize("odd", [1.5, float("nan"), True, np.float32(2), torch.tensor([1, 2]), None, [1]])
-def test_a_number_that_is_no_integer_is_refused(tmp_path, zoo, odd):
-    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+def test_a_number_that_is_no_integer_is_refused(conditional, odd):
     sentence = f"{re.escape(repr(odd))} is not a whole number. Give a single int"
     with pytest.raises(GanzooError, match=f"The number of images {sentence}"):
-        generator.sample(odd)
+        conditional.sample(odd)
     with pytest.raises(GanzooError, match=f"The seed {sentence}"):
-        generator.sample(2, seed=odd)
+        conditional.sample(2, seed=odd)
     if odd is not None:
         with pytest.raises(GanzooError, match=f"The class {sentence}"):
-            generator.sample(2, label=odd)
+            conditional.sample(2, label=odd)
 
 
 @pytest.mark.parametrize("integer", [np.int64, np.uint8, torch.tensor])
-def test_an_integer_of_any_library_is_a_number(tmp_path, zoo, integer):
-    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
-    expected = generator.sample(2, seed=3, label=4)
-    assert torch.equal(generator.sample(integer(2), seed=integer(3), label=integer(4)), expected)
+def test_an_integer_of_any_library_is_a_number(conditional, integer):
+    expected = conditional.sample(2, seed=3, label=4)
+    assert torch.equal(conditional.sample(integer(2), seed=integer(3), label=integer(4)), expected)
 
 
-def test_codes_of_any_floating_point_type_and_labels_in_any_form_are_decoded(tmp_path, zoo):
-    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+def test_codes_of_any_floating_point_type_and_labels_in_any_form_are_decoded(conditional):
     codes, labels = torch.ones(3, 100), torch.tensor([1, 2, 3])
-    expected = generator.decode(codes, labels)
+    expected = conditional.decode(codes, labels)
     for same in (codes.double(), codes.half(), codes.bfloat16()):
-        assert torch.equal(generator.decode(same, labels), expected)
+        assert torch.equal(conditional.decode(same, labels), expected)
     for same in ([1, 2, 3], labels.numpy(), labels.to(torch.uint8)):
-        assert torch.equal(generator.decode(codes, same), expected)
+        assert torch.equal(conditional.decode(codes, same), expected)
 
 
 @pytest.mark.parametrize(
@@ -185,36 +184,30 @@ def test_codes_of_any_floating_point_type_and_labels_in_any_form_are_decoded(tmp
         (torch.ones(2, 100), [1, 10], "Unknown class 10"),
     ],
 )
-def test_codes_and_labels_that_do_not_fit_are_refused(tmp_path, zoo, codes, labels, sentence):
-    generator = load(make_run(tmp_path / "run", zoo, "conditional=true")[0], zoo=zoo, device=CPU)
+def test_codes_and_labels_that_do_not_fit_are_refused(conditional, codes, labels, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        generator.decode(codes, labels)
+        conditional.decode(codes, labels)
 
 
-def test_a_device_is_given_by_name(run, zoo):
-    expected = load(run[0], zoo=zoo, device=CPU).sample(2)
-    assert torch.equal(load(run[0], zoo=zoo, device="cpu").sample(2), expected)
+def test_a_device_or_checkpoint_is_given_by_name(run, plain, zoo):
+    assert torch.equal(load(run[0], zoo=zoo, device="cpu").sample(2), plain.sample(2))
     with pytest.raises(GanzooError, match="Unknown device 'gpu'. Known: auto, cpu"):
         load(run[0], zoo=zoo, device="gpu")
-
-
-def test_an_unknown_checkpoint_is_refused(run, zoo):
     with pytest.raises(GanzooError, match="Unknown checkpoint 'lsat'. Did you mean 'last'?"):
         load(run[0], checkpoint="lsat", zoo=zoo, device=CPU)
 
 
-def test_threads_draw_with_their_own_weights(run, zoo):
-    generator = load(run[0], zoo=zoo, device=CPU)
-    expected = {weights: generator.sample(500, weights=weights) for weights in generator.weights}
+def test_threads_draw_with_their_own_weights(plain):
+    expected = {weights: plain.sample(200, weights=weights) for weights in plain.weights}
     settings = torch.backends.cudnn.deterministic, torch.get_rng_state()
     wrong = []
 
     def draw(weights):
         for _ in range(6):
-            if not torch.equal(generator.sample(500, weights=weights), expected[weights]):
+            if not torch.equal(plain.sample(200, weights=weights), expected[weights]):
                 wrong.append(weights)
 
-    threads = [Thread(target=draw, args=(weights,)) for weights in generator.weights]
+    threads = [Thread(target=draw, args=(weights,)) for weights in plain.weights]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:

@@ -68,7 +68,7 @@ def test_coverage_and_recall_of_new_draws_lie_within_their_intervals():
     real = drawn(400, 10_000)
     balls = {"coverage_radii": radii(real, 5), "precision_radii": radii(real, 3)}
     values, deviations = [], []
-    for seed in range(40):
+    for seed in range(25):
         fake = drawn(400, seed) * 0.8
         found = manifolds(fake, real, **balls, recall_radii=radii(fake, 3))
         values.append([float(some.any(0).double().mean()) for some in (found.covered, found.recalled)])
@@ -127,7 +127,7 @@ def test_kernel_distances_of_new_draws_lie_within_their_intervals(n, monkeypatch
     """Even if a subset holds nearly all samples, or all of them."""
     monkeypatch.setattr(metrics, "KID_SUBSET_SIZE", 100)
     real, values, deviations = drawn(300, 10_000), [], []
-    for seed in range(30):
+    for seed in range(15):
         fake = drawn(n, seed) * 1.1 + 0.2
         value, spread = metrics.kernel_distance(fake, real)
         values.append(value)

@@ -67,24 +67,15 @@ def test_noise_and_blur_are_not_taken_for_copies(seen, share, mnist_test):
 
 
 @pytest.mark.parametrize(
-    ("value", "floor", "n", "flagged"),
-    [
-        (0.30, 0.30, 10_000, False),
-        (0.31, 0.30, 10_000_000, False),  # certain, but too small to call it copying
-        (0.40, 0.30, 10_000, True),
-        (0.40, 0.30, 50, False),  # chance explains it
-        (1.00, 0.30, 50, True),
-        (0.10, 0.30, 10_000, False),
-        (0.00, 0.00, 100, False),
-    ],
-)
-def test_what_is_flagged(value, floor, n, flagged):
-    assert copies(value, floor, n, n) is flagged
-
-
-@pytest.mark.parametrize(
     ("value", "floor", "n", "n_floor", "flagged"),
     [
+        (0.30, 0.30, 10_000, 10_000, False),
+        (0.31, 0.30, 10_000_000, 10_000_000, False),  # certain, but too small to call it copying
+        (0.40, 0.30, 10_000, 10_000, True),
+        (0.40, 0.30, 50, 50, False),  # chance explains it
+        (1.00, 0.30, 50, 50, True),
+        (0.10, 0.30, 10_000, 10_000, False),
+        (0.00, 0.00, 100, 100, False),
         # Pooled share 0.2625, so 5 errors are 5 sqrt(0.2625 * 0.7375 / 75) = 0.2540.
         (0.45, 0.20, 100, 300, False),
         # Pooled share 0.2650, and 5 errors are 5 sqrt(0.2650 * 0.7350 / 75) = 0.2548.
@@ -97,5 +88,5 @@ def test_what_is_flagged(value, floor, n, flagged):
         (0.0201, 0.0, 10**12, 10**12, True),
     ],
 )
-def test_the_limits_of_chance_and_of_the_margin(value, floor, n, n_floor, flagged):
+def test_what_is_flagged(value, floor, n, n_floor, flagged):
     assert copies(value, floor, n, n_floor) is flagged

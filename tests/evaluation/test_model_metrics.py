@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import Dataset, GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
+from ganzoo import AdversarialGame, Dataset, GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
 from ganzoo.errors import Diverged
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.metrics import frechet_distance
 from ganzoo.evaluation.protocol import describe, identity
 from ganzoo.evaluation.requests import parse_metrics
 from ganzoo.registry.registry import Entry
+from ganzoo_plugins.losses.hinge import Hinge
 
 CPU = torch.device("cpu")
 
@@ -106,27 +107,18 @@ def test_exact_reconstructions_are_at_distance_zero_and_others_at_theirs(zoo, no
     assert describe(score.protocol).startswith("600 toy test images, tiny ")
 
 
-def test_samples_and_the_model_are_scored_side_by_side(zoo, noise):
-    found = evaluator(zoo, ["fid@tiny", "guesses"], Darker())
-    scores = found.score(noise(40), model=model(Darker()))
-    assert [score.metric for score in scores] == ["fid@tiny", "guesses"]
-    assert scores[0].floor is not None
-
-
-def test_networks_return_to_training_mode(zoo, noise):
+def test_samples_and_the_model_are_scored_side_by_side_and_networks_return_to_training_mode(zoo, noise):
     trained = model(Darker())
     trained.networks["generator"].train()
-    evaluator(zoo, ["reconstruction-fid@tiny"], Darker()).score(noise(40), model=trained)
+    scores = evaluator(zoo, ["fid@tiny", "reconstruction-fid@tiny"], Darker()).score(noise(40), model=trained)
+    assert [score.metric for score in scores] == ["fid@tiny", "reconstruction-fid@tiny"]
+    assert scores[0].floor is not None
     assert trained.networks["generator"].training
 
 
 def test_an_unsuitable_loss_and_images_without_a_model_are_refused(zoo):
-    class Nothing(Objective):
-        def phases(self):
-            return []
-
     with pytest.raises(GanzooError, match=r"'guesses' cannot be computed: it needs a loss that guesses\."):
-        evaluator(zoo, ["guesses"], Nothing())
+        evaluator(zoo, ["guesses"], AdversarialGame(Hinge()))
     with pytest.raises(GanzooError, match=r"'reconstruction-fid@tiny'.*measures a trained model, not images"):
         evaluator(zoo, ["reconstruction-fid@tiny"])
     every = [request.entry.name for request in evaluator(zoo, ["all@tiny"]).requests]

@@ -1,5 +1,7 @@
 """Quantisation, determinism, and leaving training unchanged."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -31,11 +33,15 @@ class Plain(Objective):
         return []
 
 
-def small_objective(classes=0):
-    objective = Plain()
-    networks = {"generator": Noisy()}
-    objective.bind(Spec((1, 4, 4), GaussianPrior(dim=5), classes), networks)
+def bound(network, spec):
+    """An objective and its networks, of which ``network`` is the generator."""
+    objective, networks = Plain(), {"generator": network}
+    objective.bind(spec, networks)
     return objective, networks
+
+
+def small_objective(classes=0):
+    return bound(Noisy(), Spec((1, 4, 4), GaussianPrior(dim=5), classes))
 
 
 CPU = torch.device("cpu")
@@ -58,9 +64,7 @@ def test_the_same_seed_draws_the_same_images_and_another_does_not():
     first, labels = draw(objective, networks, 30, seed=3, device=CPU)
     again, _ = draw(objective, networks, 30, seed=3, device=CPU)
     other, _ = draw(objective, networks, 30, seed=4, device=CPU)
-    assert first.dtype == torch.uint8
-    assert first.shape == (30, 1, 4, 4)
-    assert labels is None
+    assert (first.dtype, first.shape, labels) == (torch.uint8, (30, 1, 4, 4), None)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -81,8 +85,7 @@ def test_drawing_keeps_the_random_state_train_mode_and_buffers():
 
 def test_train_mode_is_restored_even_after_a_failure():
     objective, networks = small_objective()
-    with torch.no_grad():
-        networks["generator"].linear.weight.fill_(float("nan"))
+    nn.init.constant_(networks["generator"].linear.weight, float("nan"))
     before = torch.get_rng_state()
     with pytest.raises(RunError):
         draw(objective, networks, 4, seed=1, device=CPU)
@@ -111,25 +114,23 @@ def test_conditional_drawing_cycles_the_classes_or_takes_labels():
     assert images.min() == 255
 
 
-def test_drawing_nothing_is_refused():
-    objective, networks = small_objective()
-    with pytest.raises(GanzooError, match="0 images"):
-        draw(objective, networks, 0, seed=0, device=CPU)
-
-
-def test_points_are_drawn_as_the_network_returns_them():
-    objective, networks = Plain(), {"generator": nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2)))}
-    objective.bind(Spec((1, 1, 2), GaussianPrior(dim=5), modality=Points(1, 1, 2)), networks)
-    points, labels = draw(objective, networks, 50, seed=2, device=CPU)
+def test_points_are_drawn_as_the_network_returns_them_and_truncation_scales_their_codes():
+    objective, networks = points(0, nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2))))
+    drawn, labels = draw(objective, networks, 50, seed=2, device=CPU)
+    truncated, _ = draw(objective, networks, 50, seed=2, device=CPU, truncation=0.7)
     z = torch.randn(50, 5, generator=torch.Generator().manual_seed(2))
-    assert points.dtype == torch.float32
+    assert drawn.dtype == torch.float32
     assert labels is None
-    torch.testing.assert_close(points, networks["generator"](z).detach())
-    for value in ("nan", "inf"):
-        with torch.no_grad():
-            networks["generator"][0].bias.fill_(float(value))
-        with pytest.raises(RunError, match="draws NaN or infinite values"):
-            draw(objective, networks, 2, seed=2, device=CPU)
+    torch.testing.assert_close(drawn, networks["generator"](z).detach())
+    torch.testing.assert_close(truncated, networks["generator"](0.7 * z).detach())
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_points_that_are_no_numbers_are_refused(value):
+    objective, networks = points(0, nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2))))
+    nn.init.constant_(networks["generator"][0].bias, float(value))
+    with pytest.raises(RunError, match="draws NaN or infinite values"):
+        draw(objective, networks, 2, seed=2, device=CPU)
 
 
 def test_images_are_drawn_in_full_precision_whatever_the_settings():
@@ -158,10 +159,8 @@ def test_a_generators_own_noise_is_not_its_latent_code():
             drawn.append((z, torch.randn_like(z)))
             return super().forward(z, label)
 
-    objective = Plain()
-    networks = {"generator": Drawing()}
-    objective.bind(Spec((1, 4, 4), GaussianPrior(dim=5), 0), networks)
-    draw(objective, networks, 1, seed=3, device=CPU)
+    objective, _ = small_objective()
+    draw(objective, {"generator": Drawing()}, 1, seed=3, device=CPU)
     ((code, noise),) = drawn
     assert not torch.isclose(code, noise).any()
 
@@ -189,35 +188,28 @@ class Affine(nn.Module):
 
 
 def points(classes, network):
-    objective, networks = Plain(), {"generator": network}
-    objective.bind(Spec((1, 1, 2), GaussianPrior(dim=5), classes, modality=Points(1, 1, 2)), networks)
-    return objective, networks
-
-
-def test_truncation_scales_latent_codes():
-    objective, networks = points(0, nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2))))
-    drawn, _ = draw(objective, networks, 50, seed=2, device=CPU, truncation=0.7)
-    z = torch.randn(50, 5, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(drawn, networks["generator"](0.7 * z).detach())
+    return bound(network, Spec((1, 1, 2), GaussianPrior(dim=5), classes, modality=Points(1, 1, 2)))
 
 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_truncation_moves_w_towards_its_mean_in_the_class(classes):
     network = Mapped(classes)
-    objective, networks = points(classes, network)
-    plain, labels = draw(objective, networks, 60, seed=2, device=CPU, classes=classes)
-    moved, _ = draw(objective, networks, 60, seed=2, device=CPU, classes=classes, truncation=0.25)
-    middle, _ = draw(objective, networks, 60, seed=2, device=CPU, classes=classes, truncation=0)
+    sample = partial(draw, *points(classes, network), 60, seed=2, device=CPU, classes=classes)
+    plain, labels = sample()
+    moved, _ = sample(truncation=0.25)
+    middle, _ = sample(truncation=0)
     torch.testing.assert_close(moved, middle + 0.25 * (plain - middle))
     # E[z] = 0, so the mean w of a class is the bias of its layer, up to the error of the mean of 10,000 / 3 codes.
     centre = network(torch.zeros(60, 5), labels).detach()
     assert (middle - centre).abs().max() < 0.1
-    again, _ = draw(objective, networks, 60, seed=2, device=CPU, classes=classes)
-    assert torch.equal(again, plain)
+    assert torch.equal(sample()[0], plain)
 
 
-@pytest.mark.parametrize("truncation", [-0.1, 1.5, float("nan")])
-def test_truncation_out_of_range_is_refused(truncation):
+@pytest.mark.parametrize(
+    ("n", "truncation", "sentence"),
+    [(0, None, "0 images"), (2, -0.1, "out of range"), (2, 1.5, "out of range"), (2, float("nan"), "out of range")],
+)
+def test_what_cannot_be_drawn_is_refused(n, truncation, sentence):
     objective, networks = small_objective()
-    with pytest.raises(GanzooError, match="out of range"):
-        draw(objective, networks, 2, seed=0, device=CPU, truncation=truncation)
+    with pytest.raises(GanzooError, match=sentence):
+        draw(objective, networks, n, seed=0, device=CPU, truncation=truncation)

@@ -34,16 +34,13 @@ def npy_header(descr, shape):
     return file.getvalue()
 
 
-def test_grey_pngs_are_read_in_the_order_of_their_names(tmp_path):
-    pictures = read_pictures(save_pngs(tmp_path / "p", GREY))
+def test_pngs_are_read_in_the_order_of_their_names_with_their_channels(tmp_path):
+    pictures = read_pictures(save_pngs(tmp_path / "grey", GREY))
     assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
     assert pictures.notes == ("5 PNGs, 4x6 grey.",)
-
-
-def test_rgb_pngs_keep_their_channels(tmp_path):
     colours = np.stack([GREY, GREY + 1, GREY + 2], axis=3)
-    pictures = read_pictures(save_pngs(tmp_path / "p", colours))
-    assert torch.equal(pictures.images, torch.from_numpy(colours).permute(0, 3, 1, 2))
+    found = read_pictures(save_pngs(tmp_path / "rgb", colours)).images
+    assert torch.equal(found, torch.from_numpy(colours).permute(0, 3, 1, 2))
 
 
 def test_equal_channels_become_grey_with_a_note(tmp_path):
@@ -52,86 +49,92 @@ def test_equal_channels_become_grey_with_a_note(tmp_path):
     assert "one is kept" in pictures.notes[-1]
 
 
-def test_coloured_pictures_are_not_turned_into_grey_ones():
-    images = torch.zeros(3, 3, 4, 6, dtype=torch.uint8)
-    images[1, 2, 0, 0] = 1
-    with pytest.raises(GanzooError, match="coloured, but the dataset is grey"):
-        Pictures(images).fitted((1, 4, 6))
-
-
-def test_grey_pictures_are_tiled_for_a_coloured_dataset():
+def test_fitting_pictures_are_unchanged_and_grey_ones_tiled_for_a_coloured_dataset():
     images = torch.from_numpy(GREY)[:, None]
+    assert Pictures(images).fitted((1, 4, 6)).images is images
     pictures = Pictures(images).fitted((3, 4, 6))
     assert torch.equal(pictures.images, images.repeat(1, 3, 1, 1))
     assert "tiled" in pictures.notes[-1]
 
 
-def test_pictures_of_another_size_are_never_resampled():
-    with pytest.raises(GanzooError, match="4x6 grey, but the dataset's are 8x8 grey"):
-        Pictures(torch.from_numpy(GREY)[:, None]).fitted((1, 8, 8))
+BORDERED = torch.nn.functional.pad(torch.from_numpy(GREY)[:, None], (2, 2, 2, 2))
 
 
-def bordered(width=2):
-    images = torch.from_numpy(GREY)[:, None]
-    return torch.nn.functional.pad(images, (width, width, width, width)), images
+def spotted(images, *place):
+    """The images with a single bright pixel more."""
+    images = images.clone()
+    images[place] = 1
+    return images
 
 
 def test_a_black_border_is_cut_off_if_the_user_says_so():
-    padded, images = bordered()
-    pictures = Pictures(padded, torch.arange(5)).fitted((1, 4, 6), crop=True)
-    assert torch.equal(pictures.images, images)
+    pictures = Pictures(BORDERED, torch.arange(5)).fitted((1, 4, 6), crop=True)
+    assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
     assert pictures.labels.tolist() == [0, 1, 2, 3, 4]
     assert pictures.notes[-1] == "A black border was cut off, leaving 4x6 grey."
-    with pytest.raises(GanzooError, match="4x6 grey, and the border is black .* Cut it off with --crop"):
-        Pictures(padded).fitted((1, 4, 6))
 
 
-def test_a_border_that_is_not_black_in_every_picture_is_never_cut_off():
-    padded, _ = bordered()
-    padded[3, 0, 0, 5] = 1
-    with pytest.raises(GanzooError, match="border is not black in all pictures"):
-        Pictures(padded).fitted((1, 4, 6), crop=True)
-
-
-def test_only_a_border_of_the_same_width_on_both_sides_is_cut_off():
-    padded, _ = bordered()
-    for size in ((1, 5, 6), (1, 9, 10), (1, 4, 12)):
-        with pytest.raises(GanzooError, match="Nothing is resampled"):
-            Pictures(padded).fitted(size, crop=True)
+@pytest.mark.parametrize(
+    ("images", "shape", "crop", "sentence"),
+    [
+        (BORDERED, (1, 4, 6), False, "4x6 grey, and the border is black .* Cut it off with --crop"),
+        (spotted(BORDERED, 3, 0, 0, 5), (1, 4, 6), True, "border is not black in all pictures"),
+        # Only a border of the same width on both sides is cut off.
+        (BORDERED, (1, 5, 6), True, "Nothing is resampled"),
+        (BORDERED, (1, 9, 10), True, "Nothing is resampled"),
+        (BORDERED, (1, 4, 12), True, "Nothing is resampled"),
+        (torch.from_numpy(GREY)[:, None], (1, 8, 8), False, "4x6 grey, but the dataset's are 8x8 grey"),
+        (
+            spotted(torch.zeros(3, 3, 4, 6, dtype=torch.uint8), 1, 2, 0, 0),
+            (1, 4, 6),
+            False,
+            "coloured, but the dataset is grey",
+        ),
+    ],
+)
+def test_pictures_are_never_resampled_or_turned_into_grey_ones(images, shape, crop, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        Pictures(images).fitted(shape, crop=crop)
 
 
 def test_coloured_pictures_are_cropped_and_then_judged_by_their_channels():
-    padded, images = bordered()
-    assert torch.equal(Pictures(padded.repeat(1, 3, 1, 1)).fitted((1, 4, 6), crop=True).images, images)
+    found = Pictures(BORDERED.repeat(1, 3, 1, 1)).fitted((1, 4, 6), crop=True)
+    assert torch.equal(found.images, torch.from_numpy(GREY)[:, None])
 
 
-def test_fitting_pictures_are_unchanged():
-    pictures = Pictures(torch.from_numpy(GREY)[:, None])
-    assert pictures.fitted((1, 4, 6)) is pictures
+def image(mode="L", size=(4, 4), kind="PNG", **options):
+    """The bytes of a picture's file."""
+    file = io.BytesIO()
+    Image.effect_noise(size, 50).convert(mode).save(file, kind, **options)
+    return file.getvalue()
 
 
-def test_mixed_sizes_are_refused(tmp_path):
-    folder = save_pngs(tmp_path / "p", [GREY[0], GREY[1], GREY[2][:3]])
-    with pytest.raises(GanzooError, match=r"002\.png is 3x6 grey, but the first picture in the folder is 4x6 grey"):
-        read_pictures(folder)
-
-
-def test_mixed_kinds_are_refused(tmp_path):
-    folder = save_pngs(tmp_path / "p", [GREY[0], np.stack([GREY[0]] * 3, axis=2)])
-    with pytest.raises(GanzooError, match=r"001\.png is 4x6 RGB"):
-        read_pictures(folder)
-
-
-@pytest.mark.parametrize("mode", ["P", "1", "RGBA", "I;16"])
-def test_palettes_transparency_and_other_depths_are_refused(tmp_path, mode):
-    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(GanzooError, match=f"of mode {mode}"):
-        read_pictures(tmp_path)
-
-
-def test_a_transparent_colour_is_refused(tmp_path):
-    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "a.png", transparency=(1, 2, 3))
-    with pytest.raises(GanzooError, match="a transparent colour.*without a palette or transparency"):
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, "holds no PNGs"),
+        (
+            {"a.png": image(), "b.png": image(size=(3, 4))},
+            r"b\.png is 4x3 grey, but the first picture in the folder is 4x4 grey",
+        ),
+        ({"a.png": image(), "b.png": image("RGB")}, r"b\.png is 4x4 RGB"),
+        ({"a.png": image("P")}, "of mode P"),
+        ({"a.png": image("1")}, "of mode 1"),
+        ({"a.png": image("RGBA")}, "of mode RGBA"),
+        ({"a.png": image("I;16")}, "of mode I;16"),
+        (
+            {"a.png": image("RGB", transparency=(1, 2, 3))},
+            "a transparent colour.*without a palette or transparency",
+        ),
+        ({"a.png": image(), "x.jpg": image(kind="JPEG")}, r"1 pictures that are not PNGs, such as x\.jpg"),
+        ({"a.png": image(kind="JPEG")}, r"a\.png cannot be read"),
+        ({"a.png": image(size=(64, 64))[:2000]}, r"a\.png cannot be read"),
+    ],
+)
+def test_folders_of_other_pictures_are_refused(tmp_path, files, sentence):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(GanzooError, match=sentence):
         read_pictures(tmp_path)
 
 
@@ -163,30 +166,7 @@ def test_a_picture_with_a_rotation_tag_is_refused(tmp_path, orientation):
             read_pictures(tmp_path)
 
 
-def test_other_picture_formats_alongside_pngs_are_refused(tmp_path):
-    save_pngs(tmp_path, GREY)
-    Image.fromarray(GREY[0]).save(tmp_path / "x.jpg")
-    with pytest.raises(GanzooError, match=r"1 pictures that are not PNGs, such as x\.jpg"):
-        read_pictures(tmp_path)
-
-
-def test_another_format_called_png_is_refused(tmp_path):
-    Image.fromarray(GREY[0]).save(tmp_path / "a.png", "JPEG")
-    with pytest.raises(GanzooError, match=r"a\.png cannot be read"):
-        read_pictures(tmp_path)
-
-
-def test_a_truncated_png_is_refused(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "a.png")
-    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
-    with pytest.raises(GanzooError, match=r"a\.png cannot be read"):
-        read_pictures(tmp_path)
-
-
-def test_an_empty_folder_and_a_missing_path_are_refused(tmp_path):
-    with pytest.raises(GanzooError, match="holds no PNGs"):
-        read_pictures(tmp_path)
+def test_what_is_neither_a_folder_nor_an_archive_is_refused(tmp_path):
     with pytest.raises(GanzooError, match="No such file or folder: "):
         read_pictures(tmp_path / "nothing")
     (tmp_path / "a.txt").write_text("text")
@@ -205,30 +185,29 @@ def test_npz_of_grey_and_of_coloured_images(tmp_path):
     assert pictures.labels is None
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda content: content[:60] + b"\xff" * 30 + content[90:], "The array 'images' in .* cannot be read"),
+        (lambda content: content[:-40], "cannot be read"),
+    ],
+    ids=["other bytes in its middle", "truncated"],
+)
+def test_a_damaged_archive_is_refused(tmp_path, packing, damage, sentence):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("images.npy", npy_header("|u1", (100, 28, 28)) + np.random.default_rng(0).bytes(78_400))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(GanzooError, match=sentence):
+        read_pictures(path)
+
+
 def test_an_array_that_holds_less_than_it_declares_is_refused(tmp_path):
-    path = tmp_path / "short.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(tmp_path / "short.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", npy_header("|u1", (1000, 28, 28)) + bytes(100))
     with pytest.raises(GanzooError, match="cannot be read"):
-        read_pictures(path)
-
-
-def test_a_truncated_archive_is_refused(tmp_path):
-    path = npz(tmp_path / "a.npz", images=GREY)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(GanzooError, match="cannot be read"):
-        read_pictures(path)
-
-
-@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
-def test_an_archive_with_other_bytes_in_its_middle_is_refused(tmp_path, packing):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", packing) as archive:
-        archive.writestr("images.npy", npy_header("|u1", (100, 28, 28)) + np.random.default_rng(0).bytes(78_400))
-    content = bytearray((tmp_path / "a.npz").read_bytes())
-    content[60:90] = b"\xff" * 30
-    (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(GanzooError, match="The array 'images' in .* cannot be read"):
-        read_pictures(tmp_path / "a.npz")
+        read_pictures(tmp_path / "short.npz")
 
 
 @pytest.mark.parametrize(

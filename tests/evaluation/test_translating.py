@@ -9,7 +9,6 @@ import torch
 from ganzoo import Images, load
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 
@@ -130,17 +129,6 @@ def test_it_starts_from_a_given_source(run, zoo):
     source = torch.tensor([1.0, -1.0])[:, None, None, None].expand(-1, 1, 4, 4)
     assert levels(generator.sample(3, source=source)) == [0, 255, 0]
     assert levels(generator.decode(torch.zeros(2, 100), source=source)) == [0, 255]
-
-
-def test_other_generators_take_no_source(zoo, tmp_path):
-    recipe = load_recipe("vanilla-mnist", zoo, ["networks.generator.hidden=[8]", "networks.discriminator.hidden=[8]"])
-    info = {"recipe": recipe.name, "shape": [1, 28, 28], "classes": 10, "class_names": [], "data_dir": None}
-    run = RunFolder.create(tmp_path / "plain", recipe, info)
-    networks = assemble(recipe, zoo, Images(1, 28, 28), 10).networks
-    tensors = {f"networks.{name}": tensor for name, tensor in networks.state_dict().items()}
-    run.save_checkpoint(tensors, {"images": 100, "seconds": 1.0})
-    with pytest.raises(GanzooError, match="'vanilla-mnist' does not start from a source"):
-        load(run, zoo=zoo, device=CPU).sample(2, source=torch.zeros(2, 1, 28, 28))
 
 
 def test_ganzoo_sample_draws_from_it(run, fresh_zoo, call, tmp_path):

@@ -6,9 +6,7 @@ import numpy
 import pytest
 import torch
 
-from ganzoo import GaussianPrior, Spec
 from ganzoo.layers import MinibatchStd
-from ganzoo_plugins.networks.dcgan import Discriminator
 
 
 def test_a_collapsed_batch_has_no_deviation() -> None:
@@ -43,15 +41,3 @@ def test_gradients_are_finite_even_where_images_agree() -> None:
 def test_double_precision_stays_double() -> None:
     maps = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(MinibatchStd(), maps)
-
-
-def test_dcgan_shows_it_to_its_head() -> None:
-    spec = Spec((1, 28, 28), GaussianPrior(dim=8))
-    plain = Discriminator(spec, width=4, norm="none")
-    shown = Discriminator(spec, width=4, norm="none", minibatch_std=True)
-    assert shown.feature_width == plain.feature_width + 4 * 4
-    images = torch.randn(4, 1, 28, 28)
-    same = images[:1].expand(4, -1, -1, -1)
-    assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)
-    assert not torch.allclose(shown(images)[0], shown(same)[0], atol=1e-5), "what the others are makes a difference"
-    assert shown.head(shown.features(images)).shape == (4,)
