@@ -1,5 +1,7 @@
 """Which recipes the arguments of ``ganzoo bench`` select."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -16,9 +18,7 @@ def taken(monkeypatch, tmp_path):
         found = []
         monkeypatch.setattr(Bench, "run", lambda self, jobs: found.extend(jobs) or [])
         places = ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
-        ended = CliRunner().invoke(app, ["bench", *words, *places])
-        if isinstance(ended.exception, GanzooError):
-            raise ended.exception
+        CliRunner().invoke(app, ["bench", *words, *places], catch_exceptions=False)
         return [job.recipe.name for job in found]
 
     return names
@@ -53,22 +53,35 @@ def test_a_shard_is_every_nth_recipe_and_datasets_select_recipes(taken):
     assert taken("vanilla-*", "--made-for", "ring") == ["vanilla-ring"]
 
 
-@pytest.mark.parametrize("command", [("bench", "vanilla-ring"), ("study", "run", "ring", "--quick")], ids=str)
-def test_options_reach_the_worker(command, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("bench vanilla-ring", {"force": False, "retry": False, "parallel": 1, "extra": ()}),
+        ("bench vanilla-ring --force", {"force": True, "retry": False}),
+        ("bench vanilla-ring --retry --jobs 2", {"force": False, "retry": True, "parallel": 2}),
+        ("study run ring --quick --data-dir data", {"force": False, "extra": ("--data-dir", "data")}),
+        ("study run ring --quick --weights-dir weights", {"weights": Path("weights"), "any_hardware": True}),
+    ],
+)
+def test_options_reach_the_worker(words, wanted, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     seen = []
     monkeypatch.setattr(Bench, "run", lambda self, jobs: seen.append(self.settings) or [])
-    places = ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
-    given = {
-        (): {"force": False, "retry": False, "parallel": 1, "extra": ()},
-        ("--force",): {"force": True, "retry": False},
-        ("--retry", "--jobs", "2"): {"force": False, "retry": True, "parallel": 2},
-        ("--data-dir", "data"): {"extra": ("--data-dir", "data")},
-    }
-    if command[0] == "study":
-        given["--weights-dir", str(tmp_path / "weights")] = {"weights": tmp_path / "weights", "any_hardware": True}
-    for words, wanted in given.items():
-        shown = CliRunner().invoke(app, [*command, *words, *places]).stdout
-        assert ("it does not answer the question" in shown) == (command[0] == "study")
-        assert {name: getattr(seen[-1], name) for name in wanted} == wanted
-        assert seen[-1].work == tmp_path / "work"
-    assert len(seen) == len(given)
+    shown = CliRunner().invoke(app, [*words.split(), "--results", "results", "--work", "work"]).stdout
+    assert ("it does not answer the question" in shown) == words.startswith("study")
+    (settings,) = seen
+    assert {name: getattr(settings, name) for name in wanted} == wanted
+    assert settings.work == Path("work")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--workers", "1"], "--workers needs --launcher slurm; without it, start the command several times."),
+        (["--slurm", "partition=gpu"], "--slurm needs --launcher slurm. Add that, or leave --slurm out."),
+    ],
+)
+def test_what_a_launcher_needs_is_refused_without_one(refused, tmp_path, words, sentence):
+    places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
+    assert refused("study", "run", "ring", *words, *places) == f"{sentence}\n"
+    assert not list(tmp_path.iterdir())

@@ -2,15 +2,15 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
+from ganzoo.config.loading import load_recipe, recipe_for
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.start import start
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -21,16 +21,22 @@ TINY = [
     "train.log_every=160",
     "evaluate.samples=200",
 ]
-# Killed as its second checkpoint takes its place: the first is whole, and there are steps left.
-KILLED = """
-import os, signal, sys
-from ganzoo.cli import main
-def watch(event, details):
-    if event == "os.rename" and str(details[1]).endswith("000000000320.json"):
-        os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(watch)
-main()
-"""
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after_its_first_checkpoint(recipe, folder):
+    """Train, and end without a word with one checkpoint, of 160 images, and steps left."""
+
+    def kill(images):
+        if images > 160:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(recipe, load_zoo(), folder, callbacks=Callbacks(on_step=kill))
+    return folder
 
 
 def words(folder, *overrides):
@@ -38,16 +44,14 @@ def words(folder, *overrides):
     return ["run", "vanilla-ring", *settings, "--continue", "--out", str(folder / "run")]
 
 
+NARROW = ["networks.generator.width=4", "networks.discriminator.width=4", *TINY[2:]]
 UNSCORED = "evaluate.metrics=[]"
 
 
 @pytest.fixture(scope="module")
 def cut_off(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cut-off")
-    command = [sys.executable, "-c", KILLED, *words(folder, UNSCORED)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    return folder / "run"
+    recipe = load_recipe("vanilla-ring", load_zoo(), [*TINY, UNSCORED])
+    return killed_after_its_first_checkpoint(recipe, tmp_path_factory.mktemp("cut-off") / "run")
 
 
 @pytest.fixture
@@ -56,56 +60,44 @@ def killed(cut_off, tmp_path):
     shutil.copytree(cut_off, tmp_path / "run")
 
 
-def test_a_seed_and_a_device_are_those_of_the_run(tmp_path, call):
-    assert call(*words(tmp_path, UNSCORED), "--seed", 7, "--device", "cpu")[0] == 0
+def test_a_seed_and_a_device_are_those_of_the_run(tmp_path, done):
+    done(*words(tmp_path, UNSCORED), "--seed", 7, "--device", "cpu")
     train = RunFolder.open(tmp_path / "run").recipe(load_zoo()).train
     assert (train.seed, train.device) == (7, "cpu")
 
 
 @pytest.mark.usefixtures("killed")
-def test_the_same_command_starts_resumes_and_ends_well(tmp_path, call):
-    code, _, err = call(*words(tmp_path, UNSCORED, "loss=hinge"))
-    assert code == 2
-    assert "was started with other settings" in err
-    code, _, err = call(*words(tmp_path, UNSCORED))
-    assert code == 0, err
+def test_the_same_command_starts_resumes_and_ends_well(tmp_path, done, refused):
+    assert "was started with other settings" in refused(*words(tmp_path, UNSCORED, "loss=hinge"))
+    done(*words(tmp_path, UNSCORED))
     run = RunFolder.open(tmp_path / "run")
     assert run.info["status"] == "done"
     assert [event["images"] for event in run.events() if event["event"] == "resume"] == [160]
-    code, out, err = call(*words(tmp_path, UNSCORED), "--json")
-    assert code == 0, err
-    assert json.loads(out)["status"] == "done"
-    code, _, err = call(*words(tmp_path, UNSCORED, "loss=hinge"))
-    assert code == 2
-    assert "was started with other settings" in err
+    assert json.loads(done(*words(tmp_path, UNSCORED), "--json")[0])["status"] == "done"
+    assert "was started with other settings" in refused(*words(tmp_path, UNSCORED, "loss=hinge"))
     assert RunFolder.open(tmp_path / "run").info == run.info
 
 
-def test_it_needs_a_recipe_and_a_folder(call):
-    code, _, err = call("run", "vanilla-ring", "--continue")
-    assert code == 2
-    assert "--continue needs a recipe and --out" in err
+def test_it_needs_a_recipe_and_a_folder(refused):
+    assert "--continue needs a recipe and --out" in refused("run", "vanilla-ring", "--continue")
 
 
-def test_changes_that_need_no_other_training_are_heeded_or_named(tmp_path, call):
-    assert call(*words(tmp_path, UNSCORED))[0] == 0
-    code, _, err = call(*words(tmp_path, UNSCORED, "train.log_every=80"))
-    assert code == 0, err
+def test_changes_that_need_no_other_training_are_heeded_or_named(tmp_path, done):
+    done(*words(tmp_path, UNSCORED))
+    _, err = done(*words(tmp_path, UNSCORED, "train.log_every=80"))
     assert "is done, so these changes have no effect: train.log_every." in err
-    code, out, err = call(*words(tmp_path, "evaluate.metrics=[modes@ring]", "train.log_every=80"), "--json")
-    assert code == 0, err
+    out, _ = done(*words(tmp_path, "evaluate.metrics=[modes@ring]", "train.log_every=80"), "--json")
     assert {score["metric"] for score in json.loads(out)["scores"]} == {"modes@ring"}
     assert RunFolder.open(tmp_path / "run").info["images"] == 480
 
 
 @pytest.mark.usefixtures("killed")
-def test_a_run_that_was_cut_off_goes_on_with_the_new_metrics(tmp_path, call):
-    more = ("evaluate.metrics=[modes@ring]", "train.log_every=80", "train.device=cpu")
-    code, _, err = call(*words(tmp_path, *more))
-    assert code == 0, err
-    recipe = RunFolder.open(tmp_path / "run").recipe(load_zoo())
+def test_a_run_that_was_cut_off_goes_on_with_the_new_metrics(tmp_path, done):
+    done(*words(tmp_path, "evaluate.metrics=[modes@ring]", "train.log_every=80", "train.device=cpu"))
+    run = RunFolder.open(tmp_path / "run")
+    recipe = run.recipe(load_zoo())
     assert (recipe.evaluate.metrics, recipe.train.log_every, recipe.train.device) == (("modes@ring",), 80, "cpu")
-    assert RunFolder.open(tmp_path / "run").final_scores()
+    assert run.final_scores()
 
 
 @pytest.fixture(scope="module")
@@ -115,16 +107,12 @@ def pod(tmp_path_factory):
     (folder / "photos").mkdir()
     for number in range(20):
         Image.new("RGB", (16, 16), (number, 2 * number, 3 * number)).save(folder / "photos" / f"{number:02}.png")
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *on_pictures(folder)], capture_output=True, text=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed_after_its_first_checkpoint(recipe_for(folder / "photos", "dcgan", load_zoo(), NARROW), folder / "run")
     return folder
 
 
-def on_pictures(folder, out="run"):
-    widths = ["networks.generator.width=4", "networks.discriminator.width=4"]
-    settings = [word for override in (*widths, *TINY[2:]) for word in ("--set", override)]
+def on_pictures(folder, out):
+    settings = [word for override in NARROW for word in ("--set", override)]
     return ["run", "dcgan", "--data", str(folder / "photos"), *settings, "--continue", "--out", str(folder / out)]
 
 
@@ -138,45 +126,35 @@ def another_home(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("another_home")
 @pytest.mark.parametrize("how", ["continue", "continue with --data-dir", "resume"])
-def test_pictures_that_the_command_names_are_read_with_another_cache(how, pod, tmp_path, call):
+def test_pictures_that_the_command_names_are_read_with_another_cache(how, pod, tmp_path, done):
     run = shutil.copytree(pod / "run", pod / how)
-    words = on_pictures(pod, how)
-    if how == "resume":
-        words = ["run", "--resume", run, "--data", pod / "photos"]
-    if how == "continue with --data-dir":
-        words += ["--data-dir", tmp_path]
-    code, _, err = call(*words)
-    assert code == 0, err
+    words = {
+        "continue": on_pictures(pod, how),
+        "continue with --data-dir": [*on_pictures(pod, how), "--data-dir", tmp_path],
+        "resume": ["run", "--resume", run, "--data", pod / "photos"],
+    }
+    done(*words[how])
     assert [event["images"] for event in RunFolder.open(run).events() if event["event"] == "resume"] == [160]
 
 
 @pytest.mark.usefixtures("another_home")
-def test_paths_that_the_command_does_not_name_are_not_read_with_another_cache(pod, tmp_path, call):
+def test_a_data_dir_that_the_command_does_not_name_is_not_read_with_another_cache(pod, tmp_path, refused):
     run = shutil.copytree(pod / "run", pod / "sent")
-    code, _, err = call("run", "--resume", run)
-    assert code == 2
-    assert f"was not started here, and its dataset 'image-folder' would read {pod / 'photos'}" in err
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**info, "data_dir": str(tmp_path)}))
-    code, _, err = call(*on_pictures(pod, "sent"))
-    assert code == 2
-    assert f"would read {tmp_path}" in err
+    assert f"would read {tmp_path}" in refused(*on_pictures(pod, "sent"))
 
 
-def test_a_score_of_older_weights_is_called_so_and_a_taken_folder_is_quoted(tmp_path, call):
-    assert call(*words(tmp_path, "evaluate.metrics=[modes@ring]"))[0] == 0
-    (tmp_path / "run").rename(tmp_path / "a run")
-    longer = ("--set", "train.images=640", "--set", UNSCORED)
-    code, _, err = call("run", "--resume", tmp_path / "a run", *longer)
-    assert code == 0, err
+def test_a_score_of_older_weights_is_called_so_and_a_taken_folder_is_quoted(tmp_path, done, refused):
+    done(*words(tmp_path, "evaluate.metrics=[modes@ring]"))
+    run = (tmp_path / "run").rename(tmp_path / "a run")
+    _, err = done("run", "--resume", run, "--set", "train.images=640", "--set", UNSCORED)
     assert "This score is for the weights after 480 images, not for the last weights, after 640 images." in err
     assert "This run gets no scores: evaluate.metrics is empty." in err
-    code, _, err = call("run", "vanilla-ring", "--out", tmp_path / "a run")
-    assert code == 2
-    assert f"`ganzoo run --resume '{tmp_path / 'a run'}'`" in err
+    assert f"`ganzoo run --resume '{run}'`" in refused("run", "vanilla-ring", "--out", run)
 
 
-def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, call, monkeypatch):
+def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, done, monkeypatch):
     monkeypatch.chdir(tmp_path)
     create = RunFolder.create.__func__
 
@@ -187,17 +165,6 @@ def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, call,
 
     settings = [word for override in (*TINY, UNSCORED) for word in ("--set", override)]
     monkeypatch.setattr(RunFolder, "create", classmethod(late))
-    code, _, err = call("run", "vanilla-ring", *settings)
-    assert code == 0, err
+    _, err = done("run", "vanilla-ring", *settings)
     assert "Another run has taken runs/vanilla-ring in the meantime. Run folder: runs/vanilla-ring-2" in err
     assert RunFolder.open(tmp_path / "runs" / "vanilla-ring-2").info["status"] == "done"
-
-
-def test_a_tracker_that_cannot_be_made_leaves_the_folder_free(tmp_path, call, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    code, _, err = call(*words(tmp_path, "trackers=[tensorboard]"))
-    assert code == 2
-    assert "needs the package tensorboard" in err
-    assert not (tmp_path / "run").exists()
-    code, _, err = call(*words(tmp_path, UNSCORED))
-    assert code == 0, err

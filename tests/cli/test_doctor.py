@@ -4,19 +4,18 @@ import json
 import shutil
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from ganzoo.cli import app
 from ganzoo.cli.console import RunProgress
-from ganzoo.cli.trained import doctor
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import GanzooError, RunError
+from ganzoo.errors import RunError
 from ganzoo.runs.diagnosis import YOUNG
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 
-COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=500"]
+COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=300"]
 COMMON += ["train.threads=1"]  # by measurement, the bits would depend on how busy the machine is
 COMMON += ["evaluate.metrics=[fid@mnist-cnn]"]  # in whose features variety is measured
 SMALL = [*COMMON, "train.batch_size=64", "networks.generator.hidden=[128]", "networks.discriminator.hidden=[128]"]
@@ -43,14 +42,6 @@ def collapsed(zoo, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def saturated(zoo, tmp_path_factory):
-    """A discriminator fifty times as fast as it should be, against a generator that hardly moves."""
-    fast, slow = (ADAM.format(lr) for lr in ("1e-2", "1e-5"))
-    rates = [f"optimizers.discriminator={fast}", f"optimizers.generator={slow}"]
-    return train(zoo, tmp_path_factory.mktemp("saturated"), "vanilla-mnist", *SMALL, *rates, "train.images=12800")
-
-
-@pytest.fixture(scope="module")
 def diverged(zoo, tmp_path_factory):
     """A critic without any bound, whose loss grows until it is no number."""
     folder = tmp_path_factory.mktemp("diverged")
@@ -62,17 +53,13 @@ def diverged(zoo, tmp_path_factory):
     return folder / "run"
 
 
-def invoke(*arguments):
-    app = typer.Typer()
-    app.command()(doctor)
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+def told(*arguments):
+    """What the command prints about a run."""
+    return CliRunner().invoke(app, ["doctor", *map(str, arguments)], catch_exceptions=False).stdout
 
 
 def diagnosis(run):
-    return json.loads(invoke(run, "--json").stdout)
+    return json.loads(told(run, "--json"))
 
 
 def kinds(run):
@@ -105,19 +92,10 @@ def test_a_run_without_any_sign_is_too_young_to_say_while_it_is_young(healthy, a
     always = {"saturation", "vanishing or exploding gradients"}
     assert always <= set(facts["judged"])
     assert (facts["recipe"], facts["status"], facts["images"]) == ("r1-mnist", "done", 1280)
-    told = invoke(run).stdout.splitlines()
-    assert told[0] == "r1-mnist: done after 1,280 images"
-    assert told[1].startswith("too young to say: it has trained for 20 s. So far, no sign of divergence, ")
-    assert all(sign in told[1] for sign in always)
-
-
-def test_names_do_not_steer_the_terminal(healthy, tmp_path):
-    run = shutil.copytree(healthy, tmp_path / "run")
-    info = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**info, "status": "do\x1b[2Jne"}))
-    told = invoke(run).stdout
-    assert "\x1b" not in told
-    assert "do\\x1b[2Jne" in told
+    title, verdict, *_ = told(run).splitlines()
+    assert title == "r1-mnist: done after 1,280 images"
+    assert verdict.startswith("too young to say: it has trained for 20 s. So far, no sign of divergence, ")
+    assert all(sign in verdict for sign in always)
 
 
 @pytest.mark.full
@@ -128,54 +106,35 @@ def test_a_collapsed_run_is_collapsed_and_nothing_else_once_it_is_old_enough(col
     assert kinds(aged(collapsed, 2 * YOUNG)) == ["collapse"]
 
 
-@pytest.mark.full
-def test_a_saturated_run_is_told_from_a_collapsed_one(saturated):
-    found = kinds(saturated)
-    assert found[0] == "saturation"
-    assert "vanishing" not in found  # the loss is the one whose generator still has a gradient
-
-
-def test_a_loss_that_saturates_takes_the_generators_gradient_too(zoo, tmp_path):
+@pytest.mark.parametrize(
+    ("loss", "vanished"), [("minimax", True), pytest.param("non-saturating", False, marks=pytest.mark.full)]
+)
+def test_a_loss_that_saturates_takes_the_generators_gradient_too(zoo, tmp_path, loss, vanished):
+    # A discriminator fifty times as fast as it should be, against a generator that hardly moves.
     rates = [f"optimizers.discriminator={ADAM.format('1e-2')}", f"optimizers.generator={ADAM.format('1e-5')}"]
-    run = train(zoo, tmp_path, "vanilla-mnist", *SMALL, *rates, "loss=minimax", "train.images=12800")
-    found = diagnosis(run)["findings"]
-    assert [one["kind"] for one in found][:2] == ["saturation", "vanishing"]
-    assert "The gradient of the generator vanished" in found[1]["sentence"]
+    run = train(zoo, tmp_path, "vanilla-mnist", *SMALL, *rates, f"loss={loss}", "train.images=12800")
+    first, *others = diagnosis(run)["findings"]
+    assert first["kind"] == "saturation"
+    assert "The discriminator makes no mistakes" in first["sentence"]
+    assert ("vanishing" in [one["kind"] for one in others]) == vanished
 
 
 def test_a_diverged_run_stopped_with_its_last_good_checkpoint_and_is_told_so(diverged):
     run = RunFolder.open(diverged)
-    assert run.info["status"] == "failed"
-    checkpoint = run.checkpoint()
-    assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values() if tensor.is_floating_point())
     stopped = next(event for event in run.events() if event["event"] == "diverged")
-    assert stopped["images"] == checkpoint.state["images"] + 128
+    assert stopped["images"] == run.checkpoint().state["images"] + 128
     first, *rest = diagnosis(diverged)["findings"]
     assert first["kind"] == "diverged"
     assert f"after {stopped['images']:,} images" in first["sentence"]
     assert "exploding" in [found["kind"] for found in rest]
 
 
-def test_a_step_that_breaks_the_weights_is_never_saved_though_no_loss_has_seen_it(zoo, tmp_path):
-    # RMSprop's first step is ten times the learning rate, whatever the gradient: past the largest float32.
-    one_step = ["optimizers.generator={name: rmsprop, lr: 1e38}", "train.log_every=64", "train.images=64"]
-    with pytest.raises(RunError, match="diverged: generator.weights is not finite"):
-        train(zoo, tmp_path, "vanilla-mnist", *SMALL, *one_step)
-    run = RunFolder.open(tmp_path / "run")
-    assert [event["event"] for event in run.events()] == ["start", "train", "health", "diverged"]
-    assert run.find_checkpoint() == (None, [])
-
-
-@pytest.mark.parametrize("state", ["healthy", pytest.param("saturated", marks=pytest.mark.full)])
-def test_a_run_ends_with_its_diagnosis(state, request, aged, capsys):
-    run = RunFolder.open(aged(request.getfixturevalue(state), 20))
+def test_a_run_ends_with_its_diagnosis(healthy, aged, capsys):
     with RunProgress() as progress:
-        progress.summarise(run)
+        progress.summarise(RunFolder.open(aged(healthy, 20)))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert {"healthy": "no sign of", "saturated": "saturation: The discriminator makes no mistakes"}[
-        state
-    ] in captured.err
+    assert "no sign of" in captured.err
 
 
 class Killed(BaseException):
@@ -183,11 +142,11 @@ class Killed(BaseException):
 
 
 def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
-    often = ["train.log_every=640", "train.checkpoint_seconds=0", "evaluate.every_images=3200", "train.images=6400"]
-    recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *often, "evaluate.samples=100"])
+    often = ["train.log_every=160", "train.checkpoint_seconds=0", "evaluate.every_images=800", "train.images=1600"]
+    recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *often, "train.batch_size=16", "evaluate.samples=100"])
 
     def kill(images):
-        if images >= 4500:
+        if images >= 1125:
             raise Killed
 
     start(recipe, zoo, tmp_path / "whole")
@@ -199,19 +158,13 @@ def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
         for name in ("whole", "run")
     ]
     assert watched[0] == watched[1]
-    assert [event["images"] for event in watched[0] if "variety" in event] == [3200, 6400]
-    # A reading every 16 steps of 64 images, told at log points 10 steps apart.
+    assert [event["images"] for event in watched[0] if "variety" in event] == [800, 1600]
+    # A reading every 16 steps of 16 images, told at log points 10 steps apart.
     assert len([event for event in watched[0] if "gradients" in event]) == 7
 
 
-def test_a_folder_without_a_run_is_a_one_line_error(tmp_path):
-    with pytest.raises(GanzooError, match="is not a run folder"):
-        invoke(tmp_path)
-
-
 def test_a_damaged_checkpoint_does_not_silence_the_diagnosis(diverged, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(diverged, copy)
+    copy = shutil.copytree(diverged, tmp_path / "copy")
     for path in (copy / "checkpoints").glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:-8])
     assert kinds(copy) == kinds(diverged)

@@ -48,8 +48,8 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_every_file_carries_the_name_and_is_well_formed(tmp_path: Path) -> None:
-    written = write("my-new-thing", tmp_path / "new" / "plugin")
-    names = {path.relative_to(tmp_path / "new" / "plugin").as_posix() for path in written}
+    plugin = tmp_path / "new" / "plugin"
+    names = {path.relative_to(plugin).as_posix() for path in write("my-new-thing", plugin)}
     assert names >= {
         ".github/workflows/test.yml",
         "README.md",
@@ -58,16 +58,13 @@ def test_every_file_carries_the_name_and_is_well_formed(tmp_path: Path) -> None:
         "src/my_new_thing/my-new-thing-mnist.yaml",
         "tests/test_my_new_thing.py",
     }
-    project = (tmp_path / "new" / "plugin" / "pyproject.toml").read_text(encoding="utf-8")
-    assert '[project.entry-points.ganzoo]\nmy-new-thing = "my_new_thing"\n' in project
-    recipe = read_mapping(tmp_path / "new" / "plugin" / "src" / "my_new_thing" / "my-new-thing-mnist.yaml")
+    assert '[project.entry-points.ganzoo]\nmy-new-thing = "my_new_thing"\n' in (plugin / "pyproject.toml").read_text()
+    recipe = read_mapping(plugin / "src" / "my_new_thing" / "my-new-thing-mnist.yaml")
     assert Recipe.model_validate({**recipe, "name": "my-new-thing-mnist"}).loss.name == "my-new-thing"
 
 
 def test_no_placeholder_is_left() -> None:
-    for path, text in rendered("demo"):
-        assert "PACKAGE" not in path.as_posix()
-        assert "$name" not in text
-        assert "$package" not in text
-    workflow = dict(rendered("demo"))[Path(".github/workflows/test.yml")]
-    assert "${{ matrix.python }}" in workflow
+    files = dict(rendered("demo"))
+    for placeholder in ("PACKAGE", "$name", "$package"):
+        assert not [path for path, text in files.items() if placeholder in f"{path}\n{text}"]
+    assert "${{ matrix.python }}" in files[Path(".github/workflows/test.yml")]

@@ -144,12 +144,12 @@ def _score():
     return score
 
 
-@pytest.fixture(name="failed")
+@pytest.fixture(name="failed", scope="session")
 def _failed():
     return failed
 
 
-@pytest.fixture(name="write_results")
+@pytest.fixture(name="write_results", scope="session")
 def _write_results():
     return write_results
 
@@ -227,6 +227,11 @@ def run(train, tmp_path_factory):
     return train(tmp_path_factory.mktemp("toy"))
 
 
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
 WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
 WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
 
@@ -243,10 +248,6 @@ class Visit:
         """Only tables scroll sideways."""
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width
         assert self.page.evaluate(WIDE) == []
-
-    def no_trouble(self):
-        assert self.complaints == []
-        assert self.requests == []
 
 
 @pytest.fixture(scope="session")
@@ -265,8 +266,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Opens a file; what it asks for beside itself is refused and noted."""
-    contexts = []
+    """Opens a file. It may neither complain nor ask for anything but itself, which is refused."""
+    contexts, visits = [], []
 
     def _visit(path, *, width=1280, scheme="light", scripts=True):
         context = browser.new_context(
@@ -275,6 +276,7 @@ def visit(browser):
         contexts.append(context)
         page, url = context.new_page(), Path(path).resolve().as_uri()
         seen = Visit(page)
+        visits.append(seen)
 
         def look(route):
             if route.request.url == url:
@@ -291,3 +293,4 @@ def visit(browser):
     yield _visit
     for context in contexts:
         context.close()
+    assert [(seen.complaints, seen.requests) for seen in visits] == [([], [])] * len(visits)

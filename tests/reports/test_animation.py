@@ -9,7 +9,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ganzoo.cli import app
-from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo_reports import export
@@ -17,21 +16,9 @@ from ganzoo_reports import export
 LABELLED = ["conditional=true", "train.images=16", "evaluate.metrics=[]", "evaluate.every_images=null"]
 
 
-@pytest.fixture
-def copy(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "copy")
-
-
 def grid(path):
     with Image.open(path) as picture:
         return np.array(picture.convert("L"))
-
-
-def refusal(*words):
-    """The sentence with which ``ganzoo animate`` refuses its arguments."""
-    ended = CliRunner().invoke(app, ["animate", *map(str, words)])
-    assert isinstance(ended.exception, GanzooError)
-    return str(ended.exception)
 
 
 def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
@@ -54,12 +41,12 @@ def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
     assert (len(seconds), seconds[-1]) == (3, 1.9)
 
 
-def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy):
+def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy, call):
     paths = sorted((copy / "samples").glob("*.png"))
     paths[1].write_bytes(paths[1].read_bytes()[:40])
     assert len(export.training(RunFolder.open(copy))[0]) == 2
     paths[0].unlink()
-    assert "only one grid of samples, so nothing moves. Set evaluate.every_images" in refusal(copy)
+    assert "only one grid of samples, so nothing moves. Set evaluate.every_images" in call("animate", copy)[2]
 
 
 def test_grids_of_no_images_are_frames_too(copy):
@@ -94,11 +81,11 @@ def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, t
         assert (np.array(webp.convert("RGB")) == np.array(frames[0])).all()
 
 
-def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
-    assert refusal(tmp_path, "--out", tmp_path / "a.mp4") == (
-        "Cannot write an animation to a.mp4. Give --out FILE.gif or FILE.webp."
-    )
-    assert "No such folder: " in refusal(tmp_path, "--out", tmp_path / "nowhere" / "a.gif")
+def test_other_endings_are_refused_before_anything_is_drawn(tmp_path, call):
+    sentence = "Cannot write an animation to a.mp4. Give --out FILE.gif or FILE.webp.\n"
+    assert call("animate", tmp_path, "--out", tmp_path / "a.mp4") == (2, "", sentence)
+    code, _, err = call("animate", tmp_path, "--out", tmp_path / "nowhere" / "a.gif")
+    assert (code, "No such folder: " in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +99,6 @@ def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
         ("--allow-paths", []),
     ],
 )
-def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, option, value):
-    sentence = f"{option} only applies to a walk through latent space. Leave it out, or add --walk."
-    assert refusal(tmp_path, option, *value) == sentence
+def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, call, option, value):
+    sentence = f"{option} only applies to a walk through latent space. Leave it out, or add --walk.\n"
+    assert call("animate", tmp_path, option, *value) == (2, "", sentence)

@@ -35,7 +35,6 @@ def test_a_stranger_changes_nothing_and_nothing_leaves_the_page(visit, index):
     seen = visit(index)
     assert seen.page.title() == "ganzoo: results"
     assert names(seen.page) == ["gamma", "beta", "alpha", MARKUP, "delta"]
-    seen.no_trouble()
 
 
 def test_headings_sort_by_click_and_by_key_and_say_so(visit, index):
@@ -68,8 +67,7 @@ def test_rows_are_filtered_by_words_and_by_status(visit, index):
 
 
 def test_one_metric_is_shown_at_a_time_with_its_own_ranks_and_plots(visit, index):
-    seen = visit(index)
-    page = seen.page
+    page = visit(index).page
     page.get_by_label("Metric").select_option(label="precision@mnist-cnn")
     assert names(page) == ["alpha", "beta", "gamma", MARKUP, "delta"]
     headings = page.locator(".sheet:not([hidden]) thead th:visible").all_inner_texts()
@@ -79,7 +77,6 @@ def test_one_metric_is_shown_at_a_time_with_its_own_ranks_and_plots(visit, index
     page.get_by_label("Dataset").select_option(label="ring")
     assert names(page) == ["circle"]
     assert page.locator(".sheet:visible").count() == 1
-    seen.no_trouble()
 
 
 def test_every_control_has_a_name_and_every_cell_a_heading(visit, index):
@@ -102,8 +99,7 @@ def test_frames_are_not_read_aloud_while_they_play(visit, made_report):
 
 
 def test_the_samples_are_scrubbed_by_key_and_played(visit, made_report):
-    seen = visit(made_report)
-    page = seen.page
+    page = visit(made_report).page
     step, shown = page.get_by_label("Training progress in images"), page.locator(".frames li:visible img")
     assert shown.count() == 1
     assert shown.get_attribute("alt") == "Samples after 320 images"
@@ -118,7 +114,6 @@ def test_the_samples_are_scrubbed_by_key_and_played(visit, made_report):
     page.wait_for_function("() => labels.length > 1")
     assert page.evaluate("labels") == ["Pause", "Play"]
     assert shown.get_attribute("alt") == "Samples after 320 images"
-    seen.no_trouble()
 
 
 def test_curves_are_drawn_once_by_images_or_seconds_at_a_switch(visit, made_report):
@@ -129,7 +124,6 @@ def test_curves_are_drawn_once_by_images_or_seconds_at_a_switch(visit, made_repo
     assert all(title.endswith("over images shown") for title in by_images)
     seen.page.get_by_role("radio", name="seconds of training").check()
     assert titles.all_text_contents() == [title.replace("images shown", "seconds of training") for title in by_images]
-    seen.no_trouble()
 
 
 def test_the_score_is_beside_the_rank_and_seen_on_a_phone(visit, index):
@@ -149,7 +143,6 @@ def test_only_tables_scroll_sideways_and_ink_stands_out_in_both_themes(visit, re
     for what in ("h1", ".soft", "svg text"):
         assert contrast(page, what) >= 4.5
     assert page.screenshot(full_page=True)[:4] == b"\x89PNG"
-    seen.no_trouble()
 
 
 def contrast(page, selector):

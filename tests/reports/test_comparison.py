@@ -57,8 +57,7 @@ def test_the_settings_that_differ_are_listed_and_no_others(page):
     rows = re.findall(r"<code>(.*?)</code></th><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>", table)
     assert rows == [("train.batch_size", "16", "8", "16")]
     assert "<script>" not in text
-    assert "a/run" in text
-    assert "b/run" in text
+    assert all(name in text for name in ("a/run", "b/run"))
 
 
 def test_the_machine_of_each_run_is_told_and_seconds_of_several_are_not_comparable(page, run, tmp_path):
@@ -80,7 +79,6 @@ def test_the_page_in_a_browser(visit, page, width, scheme):
     seen.page.locator("#along-seconds").check()
     assert "over seconds of training" in seen.page.locator("svg:visible").first.text_content()
     assert seen.page.locator("img:not([alt])").count() == 0
-    seen.no_trouble()
 
 
 def test_what_cannot_be_compared_is_one_sentence(run, tmp_path):
@@ -91,5 +89,3 @@ def test_what_cannot_be_compared_is_one_sentence(run, tmp_path):
     (tmp_path / "page.html").write_text("my own")
     with pytest.raises(GanzooError, match="was not made by `ganzoo compare`, so it is not overwritten"):
         write_comparison([run, shutil.copytree(run, tmp_path / "copy")], tmp_path / "page.html")
-    with pytest.raises(GanzooError, match="not a run folder"):
-        write_comparison([run, tmp_path], tmp_path / "other.html")

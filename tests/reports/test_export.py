@@ -2,15 +2,14 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ganzoo import cli, load
-from ganzoo.config.loading import recipe_for
+from ganzoo import load
+from ganzoo.config.loading import load_recipe, recipe_for
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.start import start
 from ganzoo_reports.export import TOLERANCE, to_html, to_onnx
@@ -56,19 +55,12 @@ def test_a_generator_that_draws_random_numbers_of_its_own_is_refused(trained, mo
         to_onnx(generator)
 
 
-def test_the_command_and_its_refusals(trained, tmp_path, monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ganzoo", "export", str(trained), *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return left.value.code or 0, capsys.readouterr().err
-
-    assert call("--out", tmp_path / "model.pt") == (
-        2,
-        "Cannot export to model.pt. Give --out FILE.onnx, FILE.html or NAME.safetensors.\n",
-    )
-    code, err = call("--out", tmp_path / "model.onnx")
-    assert (code, err.startswith(f"Saved to {tmp_path / 'model.onnx'}")) == (0, True)
+def test_the_command_and_its_refusals(trained, tmp_path, call):
+    sentence = "Cannot export to model.pt. Give --out FILE.onnx, FILE.html or NAME.safetensors.\n"
+    assert call("export", trained, "--out", tmp_path / "model.pt") == (2, "", sentence)
+    code, _, err = call("export", trained, "--out", tmp_path / "model.onnx")
+    assert code == 0
+    assert err.startswith(f"Saved to {tmp_path / 'model.onnx'}")
     assert (tmp_path / "model.onnx").read_bytes() == to_onnx(load(trained))
 
 
@@ -81,8 +73,6 @@ def test_a_strangers_class_names_do_not_steer_the_page(trained):
 
 
 def test_points_have_no_page(zoo, tmp_path):
-    from ganzoo.config.loading import load_recipe
-
     settings = ["train.images=256", "train.device=cpu", "evaluate.metrics=[]", "train.threads=1"]
     run = start(load_recipe("vanilla-ring", zoo, settings), zoo, tmp_path / "ring")
     with pytest.raises(GanzooError, match=r"The page shows images, but this run draws .*FILE\.onnx"):
@@ -99,12 +89,10 @@ def test_a_page_without_classes_has_no_group_of_them(run, toy_zoo, tmp_path, vis
 
 @pytest.mark.slow
 def test_the_page_draws_in_a_browser_what_torch_draws(trained, tmp_path, visit):
-    generator = load(trained)
-    path = tmp_path / "page.html"
+    generator, path = load(trained), tmp_path / "page.html"
     path.write_text(to_html(generator))
     assert path.stat().st_size < 20e6
-    seen = visit(path, width=390, scheme="dark")
-    page = seen.page
+    page = visit(path, width=390, scheme="dark").page
     page.wait_for_selector("body[data-ready=true]", timeout=120_000)
     assert page.locator("#status").inner_text() == ""
     assert page.locator("#classes button").all_inner_texts() == ["<cat>", "dog"]
@@ -147,4 +135,3 @@ def test_the_page_draws_in_a_browser_what_torch_draws(trained, tmp_path, visit):
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    seen.no_trouble()

@@ -7,13 +7,12 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo_reports.templates import Picture, between_markers
-from ganzoo_studies.commands import leaderboard
 from ganzoo_studies.leaderboard import (
     BEGIN,
     END,
@@ -45,10 +44,7 @@ def page(results):
 
 
 def test_the_command_writes_its_files_and_says_so(results):
-    app = typer.Typer()
-    app.command()(leaderboard)
-    done = CliRunner().invoke(app, [str(results), "--json"])
-    facts = json.loads(done.stdout)
+    facts = json.loads(CliRunner().invoke(app, ["leaderboard", str(results), "--json"]).stdout)
     assert facts["recipes"] == 6
     assert sorted(Path(path).name for path in facts["files"]) == ["README.md", "index.html", "samples.png"]
     assert all(Path(path).stat().st_size for path in facts["files"])
@@ -57,7 +53,6 @@ def test_the_command_writes_its_files_and_says_so(results):
 def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_but_ours(page):
     assert page.count("<script") == 1
     assert "<img src=http" not in page
-    assert "&lt;script&gt;document.title" in page
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1)
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert re.search(r"script-src 'sha256-[\w+/=]+';", policy)
@@ -92,16 +87,13 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
         ("4", "stranger", "**30.0**"),
         ("failed", "delta", "–"),
     ]
+    assert len({len(row) for row in rows[2:7]}) == 1  # also where a stranger's summary has markup
     assert "Protocol: 10,000 against 10,000 mnist test images, mnist-cnn fc644c26, uint8, native size; " in text
     assert "- delta: Training diverged after 12,800 images." in text
     assert "- `ganzoo run beta --seed 1`" in text
-    assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "stranger" in line))) == 13
-    assert "<script" not in text
-    assert (
-        text.index("## What papers claim")
-        < text.index("No registered study is complete yet")
-        < text.index("## Leaderboard")
-    )
+    parts = ("## What papers claim", "No registered study is complete yet", "## Leaderboard")
+    order = [text.index(part) for part in parts]
+    assert order == sorted(order)
 
 
 def answered(name, *verdicts, page=None):
@@ -140,10 +132,8 @@ def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training_and_
     labelled = {"conditional": True, "precision": "bf16"}
     runs = [one("quick", 3.0, 4), one("longer", 2.0, 19), one("slow", 1.0, 90), one("beaten", 4.0, 3)]
     runs += [one("told", 0.5, 4, **labelled), one("told-longer", 0.7, 6, **labelled)]
-    results = write_results(
-        tmp_path / "results", [*runs, record("elsewhere", score(1.0, dataset="faces"), dataset="faces")]
-    )
-    readme = tmp_path / "README.md"
+    runs += [record("elsewhere", score(1.0, dataset="faces"), dataset="faces")]
+    results, readme = write_results(tmp_path / "results", runs), tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
     write_leaderboard(results, readme)
     told = readme.read_text()
@@ -155,9 +145,9 @@ def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training_and_
     ]
     assert "in 5 minutes, 20 minutes or any time, first without labels, then with." in told
     assert "fp32, eager, 1 thread, Test CPU; bf16, eager, 1 thread, Test CPU." in told
+    assert "(results/README.md), each with the command" in told
     with Image.open(results / "samples.png") as picture:
         assert picture.size == (3 * (242 + 16), 2 * (242 + 42) + 8)  # three across, all four shown
-    assert "(results/README.md), each with the command" in told
 
 
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
@@ -165,12 +155,12 @@ def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
     readme.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     write_leaderboard(results, readme)
     once = readme.read_text()
-    assert once.startswith(f"before\n\n{BEGIN}\n")
-    assert once.endswith(f"\n{END}\n\nafter\n")
-    assert "old" not in once
-    assert "| `ganzoo run gamma` | 2.00 (0.100) | 1.5 min |" in once
-    assert "beta" not in once
-    assert f"]({Path('..') / results.parent.name / 'results'}/samples.png)" in once.replace("../../", "../")
+    before, between, after = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", once)
+    assert (before, after) == ("before\n\n", "\n\nafter\n")
+    assert "old" not in between
+    assert "| `ganzoo run gamma` | 2.00 (0.100) | 1.5 min |" in between
+    assert "beta" not in between
+    assert f"]({Path('..') / results.parent.name / 'results'}/samples.png)" in between.replace("../../", "../")
     write_leaderboard(results, readme)
     assert readme.read_text() == once
 
@@ -248,21 +238,21 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
 
     runs = [record(f"r{n}", *seen(n + 1.0, 0.8 - n / 10 if n else 0.05)) for n in range(6)]
     results = write_results(tmp_path / "results", [*runs, record("told", *seen(0.5, 0.5), conditional=True)])
-    app = typer.Typer()
-    app.command()(leaderboard)
-    assert CliRunner().invoke(app, ["--results", str(results)]).exit_code == 0
+    assert CliRunner().invoke(app, ["leaderboard", "--results", str(results)]).exit_code == 0
     with pytest.raises(GanzooError, match="Two folders of results are given"):
-        CliRunner().invoke(app, [str(results), "--results", str(results)], catch_exceptions=False)
-    text = (results / "README.md").read_text()
-    assert "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |" in text
-    assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text
-    assert ". Trained in " in text
+        CliRunner().invoke(app, ["leaderboard", str(results), "--results", str(results)], catch_exceptions=False)
+    text, page = (results / "README.md").read_text(), (results / "index.html").read_text()
+    for sentence in (
+        "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |",
+        "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |",
+        ". Trained in ",
+        "mark where views disagree: by this metric, the recipe ranks higher or lower",
+        "mnist, with labels",
+        "| 1 | told | 0.500 (+0.4 ± 0.004) |",
+    ):
+        assert sentence in text
     assert "Times marked with different numbers" not in text
-    assert "mark where views disagree: by this metric, the recipe ranks higher or lower" in text
-    assert "mnist, with labels" in text
-    assert "| 1 | told | 0.500 (+0.4 ± 0.004) |" in text
     assert "×" not in text
-    page = (results / "index.html").read_text()
     assert "recall@mnist-cnn against fid@mnist-cnn: 6 recipes" in page
     assert "r0: fid@mnist-cnn 1.00, recall@mnist-cnn 0.0500" in page
     assert "0.0500 ▼" in page

