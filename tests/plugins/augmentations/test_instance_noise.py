@@ -15,20 +15,15 @@ def test_noise_has_the_level_s_deviation() -> None:
     assert noise.mean().item() == pytest.approx(0, abs=0.01)
 
 
-def test_the_level_falls_linearly_to_zero_and_stays() -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_level_falls_linearly_to_zero_and_stays(processes: int) -> None:
     noise = InstanceNoise(level=0.5, images=100)
+    noise.processes = processes
     levels = []
     for _ in range(7):
-        noise.observe(torch.randn(20))
+        noise.observe(torch.randn(20 // processes))
         levels.append(noise.level.item())
     assert levels == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0, 0], abs=1e-6)
     images = torch.randn(4, 1, 3, 3)
     noise.seen.fill_(100)
     assert torch.equal(noise(images), images)
-
-
-def test_images_are_those_of_all_processes() -> None:
-    noise = InstanceNoise(level=0.5, images=100)
-    noise.processes = 2
-    noise.observe(torch.randn(10))
-    assert noise.level.item() == pytest.approx(0.4)

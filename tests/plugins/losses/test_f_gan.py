@@ -121,12 +121,6 @@ def test_total_variation_is_approached_by_saturated_logits() -> None:
     assert loss.activation(torch.tensor([-1e4, 1e4])).tolist() == [-0.5, 0.5]
 
 
-def test_jensen_shannon_is_the_minimax_game_up_to_constants() -> None:
-    real, fake = torch.randn(8), torch.randn(8)
-    bce = -real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean()
-    assert JensenShannon().discriminator(real, fake).item() == pytest.approx(bce.item() - math.log(4), rel=1e-5)
-
-
 @losses
 def test_the_generator_s_two_losses(loss: FGan) -> None:
     fake = torch.randn(6)

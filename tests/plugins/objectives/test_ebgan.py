@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from itertools import permutations
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import AdversarialGame, Batch, GaussianPrior, Spec
 from ganzoo_plugins.networks.autoencoder import fully_connected
-from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.networks.mlp import Discriminator
 from ganzoo_plugins.objectives.ebgan import EBGAN, PullingAway, pulling_away
-
-SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 def test_by_hand() -> None:
@@ -26,14 +23,8 @@ def test_by_hand() -> None:
 
 def test_pulling_away_pair_by_pair() -> None:
     codes = torch.randn(5, 3, dtype=torch.float64)
-    total = 0.0
-    for i in range(5):
-        for j in range(5):
-            if i != j:
-                a, b = codes[i].tolist(), codes[j].tolist()
-                dot = sum(x * y for x, y in zip(a, b, strict=True))
-                total += (dot / (math.hypot(*a) * math.hypot(*b))) ** 2
-    assert pulling_away(codes).item() == pytest.approx(total / 20)
+    squares = [torch.cosine_similarity(one, other, dim=0) ** 2 for one, other in permutations(codes, 2)]
+    torch.testing.assert_close(pulling_away(codes), sum(squares) / 20)
 
 
 @pytest.mark.parametrize(("codes", "value"), [(torch.eye(4), 0.0), (torch.ones(4, 3), 1.0), (-torch.ones(1, 3), 0.0)])
@@ -49,18 +40,9 @@ def test_codes_of_zero_leave_gradients_finite() -> None:
 
 
 @pytest.mark.parametrize("kind", [fully_connected, Discriminator])
-def test_it_joins_the_generator_s_loss_by_codes_or_features(kind: type[nn.Module]) -> None:
-    discriminator = kind(SPEC, hidden=[6])
-    networks = {"generator": Generator(SPEC, hidden=[8]), "discriminator": discriminator}
-    term = PullingAway(weight=0.5)
-    term.label = "pulling-away"
-    game = AdversarialGame(EBGAN(), [term])
-    game.bind(SPEC, networks)
-    given = Batch(torch.zeros(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), torch.randn(4, 3))
-    judged, made = (phase.loss(networks, given) for phase in game.phases())
-    encode = getattr(discriminator, "encode", None) or discriminator.features
-    fakes = networks["generator"](given.z)
-    expected = pulling_away(encode(fakes))
-    assert torch.allclose(made["pulling-away"], expected)
-    assert torch.allclose(made["loss"], -discriminator(fakes).mean() + 0.5 * expected)
-    assert "pulling-away" not in judged
+def test_it_joins_the_generator_s_loss_by_codes_or_features(play, kind: type[nn.Module]) -> None:
+    losses, networks, batch = play(EBGAN(), PullingAway(weight=0.5), judge=kind)
+    judge, fakes = networks["discriminator"], networks["generator"](batch.z)
+    expected = pulling_away(judge.encode(fakes) if kind is fully_connected else judge.features(fakes))
+    assert torch.allclose(losses["generator"]["penalty"], expected)
+    assert "penalty" not in losses["discriminator"]
