@@ -25,9 +25,10 @@ def built(objective: Objective, spec: Spec = SPEC, *, hidden: int = 8, certain: 
         {
             "generator": mlp.Generator(spec, hidden=[hidden]),
             "encoder": encoders.fully_connected(spec, hidden=[hidden], norm="none"),
-            "discriminator": mlp.Discriminator(spec, hidden=[6]),
         }
     )
+    if isinstance(objective, VAEGAN):
+        networks["discriminator"] = mlp.Discriminator(spec, hidden=[6])
     networks.update(objective.bind(spec, networks))
     if certain:  # codes are their means, so that losses can be worked out
         nn.init.zeros_(networks["deviation"].weight)
