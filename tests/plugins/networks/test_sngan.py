@@ -1,4 +1,4 @@
-"""SNGAN's networks: the paper's sizes, native grids, and spectral normalisation against a full decomposition."""
+"""SNGAN's and SAGAN's networks: sizes, grids, spectral normalisation by a full decomposition, attention, labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch.nn.utils import parametrize
 from ganzoo import GaussianPrior, Images, Spec
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
+from ganzoo.layers import ConditionalBatchNorm, SelfAttention
 from ganzoo.registry.loading import load_zoo
 from ganzoo_plugins.networks import sngan
+from ganzoo_plugins.networks.sagan import Discriminator, Generator
 
 ZOO = load_zoo()
 
@@ -77,3 +79,36 @@ def test_every_weight_s_largest_singular_value_is_one(recipe: str) -> None:
         largest = torch.linalg.svd(raw).S[0]
         torch.testing.assert_close(module.weight.flatten(1), raw / largest, atol=1e-3, rtol=1e-2)
         assert torch.linalg.svd(module.weight.flatten(1)).S[0].item() == pytest.approx(1, rel=1e-2)
+
+
+def looked_at(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[int, ...]]:
+    """Channels and grid of what comes into each layer of attention."""
+    seen: list[tuple[int, ...]] = []
+    for module in network.modules():
+        if isinstance(module, SelfAttention):
+            module.register_forward_pre_hook(lambda _module, given: seen.append(tuple(given[0].shape[1:])))
+    network(*inputs)
+    return seen
+
+
+@pytest.mark.parametrize("size", [28, 32, 64])
+def test_attention_stands_at_half_the_image_s_grid(size: int) -> None:
+    small = spec(3, size, size)
+    assert looked_at(Generator(small, width=4), torch.randn(2, 10)) == [(8, size // 2, size // 2)]
+    images = torch.randn(2, 3, size, size)
+    assert looked_at(Discriminator(small, width=4), images) == [(4, size // 2, size // 2)]
+
+
+def test_labels_normalise_in_the_generator_and_are_projected_on_in_the_discriminator() -> None:
+    conditional = spec(1, 28, 28, classes=3)
+    generator, discriminator = Generator(conditional, width=4), Discriminator(conditional, width=4)
+    assert generator.start.in_features == 10
+    assert sum(isinstance(module, ConditionalBatchNorm) for module in generator.modules()) == 6
+    plain = [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
+    assert plain == [generator.end[0]], "only the last one, as in the authors' code"
+    images, label = generator(torch.zeros(3, 10), torch.arange(3)), torch.tensor([0, 1, 2])
+    features = discriminator.features(images, label)
+    assert torch.equal(features, discriminator.features(images, label.flip(0)))
+    projected = (discriminator.head.embedding.weight * features).sum(1)
+    wanted = discriminator.head.linear(features).squeeze(1) + projected
+    torch.testing.assert_close(discriminator(images, label), wanted)

@@ -1,4 +1,4 @@
-"""StyleGAN2's layers against one convolution for each image; its networks: noise, styles, skip connections, slopes."""
+"""StyleGAN2's layers against one convolution for each image; noise, styles, skip connections, slopes, path lengths."""
 
 from __future__ import annotations
 
@@ -19,22 +19,16 @@ from ganzoo_plugins.networks.stylegan2 import (
     Generator,
     Halving,
     ModulatedConv2d,
+    PathLength,
     StyledConv,
     equalised,
+    path_lengths,
     unit,
 )
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
     return Spec((channels, height, width), GaussianPrior(dim=10), classes)
-
-
-def noisy(classes: int = 0) -> Generator:
-    generator = Generator(spec(1, 28, 28, classes), width=4, style=8)
-    for module in generator.modules():
-        if isinstance(module, StyledConv):
-            torch.nn.init.ones_(module.noise_strength)
-    return generator
 
 
 class Untrained(Objective):
@@ -61,16 +55,6 @@ def test_truncation_moves_the_style_and_not_the_code(classes: int) -> None:
     assert not torch.equal(drawn(0.5), drawn(1.0))
 
 
-def test_noise_is_drawn_in_evaluation_too_and_one_seed_draws_it_again() -> None:
-    generator, z = noisy().eval(), torch.randn(2, 10)
-    pictures = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        pictures.append(generator(z))
-    assert torch.equal(pictures[0], pictures[1])
-    assert not torch.allclose(pictures[0], pictures[2], atol=1e-3)
-
-
 def test_noise_starts_at_zero_strength_and_can_be_learned() -> None:
     generator = Generator(spec(1, 28, 28), width=4)
     z = torch.randn(2, 10)
@@ -78,14 +62,10 @@ def test_noise_starts_at_zero_strength_and_can_be_learned() -> None:
     generator(z).sum().backward()
     strengths = [m.noise_strength for m in generator.modules() if isinstance(m, StyledConv)]
     assert all(strength.grad != 0 for strength in strengths)
-    without = Generator(spec(1, 28, 28), width=4, noise=False)
-    lacking, unknown = without.load_state_dict(generator.state_dict(), strict=False)
-    assert (lacking, len(unknown)) == ([], len(strengths))
-    assert torch.equal(without(z), generator(z))  # noise of no strength is none
 
 
-def test_noise_is_one_map_with_the_learned_deviation() -> None:
-    conv = StyledConv(3, 5, 4, (16, 16))
+def test_noise_is_one_map_with_the_learned_deviation_in_evaluation_too() -> None:
+    conv = StyledConv(3, 5, 4, (16, 16)).eval()
     torch.nn.init.constant_(conv.noise_strength, 0.3)
     conv.activation = torch.nn.Identity()
     maps, w = torch.randn(20, 3, 16, 16), torch.randn(20, 4)
@@ -124,14 +104,6 @@ def test_the_head_learns_at_the_equalised_rate_too() -> None:
         discriminator = Discriminator(spec(1, 28, 28, classes), width=4)
         unscaled = {name for name, p in discriminator.named_parameters() if p.dim() > 1 and "original" not in name}
         assert not unscaled
-
-
-@pytest.mark.parametrize("conditioning", ["projection", "concat"])
-def test_labels_change_what_is_judged(conditioning: str) -> None:
-    discriminator = Discriminator(spec(1, 28, 28, classes=3), width=4, conditioning=conditioning)
-    # A group of one image compares it with nothing, so that the batch is no reason for a difference.
-    images = torch.rand(1, 1, 28, 28)
-    assert len({discriminator(images, torch.tensor([label])).item() for label in range(3)}) == 3
 
 
 def test_the_slope_of_a_slope_agrees_with_finite_differences() -> None:
@@ -218,3 +190,90 @@ def test_an_adam_step_is_as_large_as_the_rate_and_the_fan_in_say() -> None:
 def test_the_activation_keeps_about_the_size() -> None:
     assert torch.equal(Activation()(torch.tensor([1.0, -1.0])), torch.tensor([1.0, -0.2]) * math.sqrt(2))
     assert Activation()(torch.randn(100_000)).square().mean().item() == pytest.approx(1.04, rel=0.02)
+
+
+def drawn(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """The noise that a penalty draws after this seed, scaled by 1 / √pixels."""
+    torch.manual_seed(seed)
+    return torch.randn(shape, dtype=torch.float64) / math.sqrt(shape[-2] * shape[-1])
+
+
+def lengths(synthesis, w: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return path_lengths(synthesis, w)
+
+
+def test_every_layer_has_its_own_w_and_the_length_is_the_root_mean_square_over_them() -> None:
+    """As in the authors' code: √(mean over layers of Σ (∂(g·y)/∂w_l)²)."""
+    generator = Generator(Spec((1, 12, 12), GaussianPrior(dim=6)), width=2, style=4, noise=False)
+    synthesis, w = generator.synthesis, torch.randn(3, 4)
+    ws = w[:, None].expand(-1, synthesis.layers, -1)
+    assert torch.equal(synthesis(ws), synthesis(w))
+    copies = [w.clone().requires_grad_() for _ in range(synthesis.layers)]
+    torch.manual_seed(0)
+    noise = torch.randn(3, 1, 12, 12) / 12
+    slopes = torch.autograd.grad((synthesis(torch.stack(copies, 1)) * noise).sum(), copies)
+    squares = torch.stack([slope.square().sum(1) for slope in slopes])
+    assert (squares > 0).all()
+    assert torch.allclose(lengths(synthesis, ws), squares.mean(0).sqrt())
+    together = torch.stack(slopes).sum(0).square().sum(1).sqrt()
+    assert torch.allclose(lengths(synthesis, w), together, rtol=1e-4)
+
+
+class Curved(nn.Module):
+    """A generator with a mapping network, as StyleGAN2's has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapping = nn.Linear(3, 4).double()
+        self.synthesis = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Unflatten(1, (1, 3, 3))).double()
+
+
+def penalty(context, regularizer: PathLength, generator: nn.Module, z: Tensor, **more: object) -> Tensor:
+    torch.manual_seed(0)
+    nothing = torch.zeros(len(z), 1, 3, 3)
+    return regularizer.penalty(context(lambda x: x, nothing, nothing, z=z, networks={"generator": generator}, **more))
+
+
+def test_its_slope_agrees_with_finite_differences_in_both_networks(context) -> None:
+    generator, z, regularizer = Curved(), torch.randn(5, 3, dtype=torch.float64), PathLength().double()
+    penalty(context, regularizer, generator, z).backward()
+    held = regularizer.average.clone()
+
+    def value() -> float:
+        return (lengths(generator.synthesis, generator.mapping(z)) - held).square().mean().item()
+
+    for weight in (generator.mapping.weight, generator.synthesis[0].weight):
+        weight.data[0, 0] += 1e-6
+        above = value()
+        weight.data[0, 0] -= 2e-6
+        below = value()
+        weight.data[0, 0] += 1e-6
+        assert weight.grad[0, 0].item() == pytest.approx((above - below) / 2e-6, rel=1e-4)
+
+
+def test_lengths_are_compared_with_their_moving_average(context) -> None:
+    generator, z, regularizer = Curved(), torch.randn(5, 3, dtype=torch.float64), PathLength(decay=0.75).double()
+    found = lengths(generator.synthesis, generator.mapping(z))
+    average = torch.zeros((), dtype=torch.float64)
+    for _ in range(3):
+        average = 0.75 * average + 0.25 * found.mean()
+        expected = (found - average).square().mean().item()
+        assert penalty(context, regularizer, generator, z).item() == pytest.approx(expected)
+        assert regularizer.average.item() == pytest.approx(average.item())
+    assert not regularizer.average.requires_grad
+
+
+def test_a_generator_without_a_mapping_network_is_measured_at_its_code(context) -> None:
+    generator, z = nn.Sequential(nn.Linear(3, 9), nn.Unflatten(1, (1, 3, 3))).double(), torch.randn(5, 3).double()
+    regularizer = PathLength(decay=0.0).double()
+    value = penalty(context, regularizer, generator, z, generate=generator)
+    found = (drawn((5, 1, 3, 3)).flatten(1) @ generator[0].weight).square().sum(1).sqrt()
+    assert value.item() == pytest.approx(found.var(correction=0).item())
+
+
+def test_it_trains_the_embedding_of_stylegan2_s_labels(context) -> None:
+    spec = Spec((1, 12, 12), GaussianPrior(dim=6), 3)
+    generator, label = Generator(spec, width=2, style=4), torch.tensor([0, 1, 2])
+    penalty(context, PathLength(), generator, torch.randn(3, 6), condition=(label,)).backward()
+    assert generator.mapping.embedding.parametrizations.weight.original.grad.abs().sum() > 0

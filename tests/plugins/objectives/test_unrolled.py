@@ -103,9 +103,7 @@ def test_without_steps_it_is_the_ordinary_game(kind: str, known: Minimax) -> Non
     objective, networks, batch = built(steps=0, generator=kind)
     real, fake = networks["discriminator"](batch.real), networks["discriminator"](networks["generator"](batch.z))
     assert torch.allclose(objective.discriminator_loss(networks, batch)["loss"], known.discriminator(real, fake))
-    found = torch.autograd.grad(objective.generator_loss(networks, batch)["loss"], networks["generator"].parameters())
-    wanted = torch.autograd.grad(known.generator(None, fake), networks["generator"].parameters())
-    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, wanted, strict=True))
+    assert torch.allclose(objective.generator_loss(networks, batch)["loss"], known.generator(None, fake))
 
 
 def test_the_discriminator_itself_is_not_moved_in_the_generator_s_turn() -> None:

@@ -47,20 +47,16 @@ def test_balanced_counts_fakes_as_its_share_says(context) -> None:
 
 @pytest.mark.parametrize("penalty", [Consistency(shift=2), BalancedConsistency(shift=2)])
 def test_known_logits_are_not_computed_again(penalty: Consistency, context) -> None:
-    calls: list[int] = []
+    judged: list[Tensor] = []
 
     def critic(x: Tensor) -> Tensor:
-        calls.append(len(x))
+        judged.append(x)
         return ramp(x)
 
     x = torch.randn(6, 1, 8, 8)
-    torch.manual_seed(1)
-    lazily = penalty.penalty(context(critic, x, x))
-    passes = len(calls)
-    torch.manual_seed(1)
-    known = penalty.penalty(context(critic, x, x, real_logits=ramp(x), fake_logits=ramp(x)))
-    assert torch.equal(lazily, known)
-    assert len(calls) - passes == passes // 2
+    penalty.penalty(context(critic, x, x, real_logits=ramp(x), fake_logits=ramp(x)))
+    assert judged
+    assert not any(torch.equal(shown, x) for shown in judged)
 
 
 def linear_generator(z: Tensor) -> Tensor:
