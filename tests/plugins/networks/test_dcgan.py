@@ -8,35 +8,33 @@ from torch import nn
 
 from ganzoo import GaussianPrior, Spec
 from ganzoo.layers import pyramid_sizes
-from ganzoo_plugins.networks import cdcgan
+from ganzoo_plugins.networks import cdcgan, mlp
 from ganzoo_plugins.networks.dcgan import Discriminator, Generator
-from ganzoo_plugins.networks.mlp import Discriminator as PerceptronD
-from ganzoo_plugins.networks.mlp import Generator as PerceptronG
 
 SPEC = Spec((1, 28, 28), GaussianPrior(dim=100))
 
 
-def widths(network: torch.nn.Module) -> list[tuple[int, int]]:
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
-    return [(m.in_features, m.out_features) for m in linear]
+def weights(network: nn.Module) -> list[tuple[int, ...]]:
+    kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    return [tuple(module.weight.shape) for module in network.modules() if isinstance(module, kinds)]
 
 
-def test_the_networks_have_the_classic_sizes() -> None:
-    assert widths(PerceptronG(SPEC)) == [(100, 128), (128, 256), (256, 512), (512, 1024), (1024, 784)]
-    assert widths(PerceptronD(SPEC)) == [(784, 512), (512, 256), (256, 1)]
+def test_perceptrons_have_the_classic_sizes() -> None:
+    assert weights(mlp.Generator(SPEC)) == [(128, 100), (256, 128), (512, 256), (1024, 512), (784, 1024)]
+    assert weights(mlp.Discriminator(SPEC)) == [(512, 784), (256, 512), (1, 256)]
 
 
-def test_options_shape_the_networks() -> None:
-    layered = PerceptronD(SPEC, hidden=[8, 8], norm="layer", slope=0.5)
+def test_options_shape_perceptrons() -> None:
+    layered = mlp.Discriminator(SPEC, hidden=[8, 8], norm="layer", slope=0.5)
     assert sum(isinstance(m, torch.nn.LayerNorm) for m in layered.modules()) == 1
     assert {m.negative_slope for m in layered.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.5}
 
 
-def test_each_label_is_a_column_of_its_own() -> None:
+def test_each_label_is_a_column_of_its_own_in_perceptrons() -> None:
     spec = Spec((1, 2, 2), GaussianPrior(dim=3), classes=4)
-    generator, discriminator = PerceptronG(spec, hidden=[5]), PerceptronD(spec, hidden=[5])
-    assert widths(generator)[0] == (7, 5)
-    assert widths(discriminator)[0] == (8, 5)
+    generator, discriminator = mlp.Generator(spec, hidden=[5]), mlp.Discriminator(spec, hidden=[5])
+    assert weights(generator)[0] == (5, 7)
+    assert weights(discriminator)[0] == (5, 8)
     z, images, label = torch.zeros(4, 3), torch.zeros(4, 1, 2, 2), torch.arange(4)
     expected = torch.nn.functional.leaky_relu(generator.trunk[0].weight[:, 3:].T + generator.trunk[0].bias, 0.2)
     assert torch.allclose(generator(z, label), torch.tanh(generator.head(expected)).view(4, 1, 2, 2))
@@ -91,18 +89,9 @@ def test_weights_come_from_a_narrow_normal(network: type[Generator] | type[Discr
             assert (module.bias == 0).all()
 
 
-def authors_spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec((channels, height, width), GaussianPrior(dim=100), classes)
-
-
-def weights(network: nn.Module) -> list[tuple[int, ...]]:
-    kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
-    return [tuple(module.weight.shape) for module in network.modules() if isinstance(module, kinds)]
-
-
 def test_the_authors_sizes() -> None:
     """ngf = ndf = 64, 1024 units, 5x5 kernels; each layer's inputs are ten more than the last one's outputs."""
-    digits = authors_spec(1, 28, 28, classes=10)
+    digits = Spec((1, 28, 28), GaussianPrior(dim=100), classes=10)
     assert weights(cdcgan.Generator(digits)) == [(1024, 110), (6272, 1034), (138, 64, 5, 5), (74, 1, 5, 5)]
     assert weights(cdcgan.Discriminator(digits)) == [(64, 11, 5, 5), (128, 74, 5, 5), (1024, 6282), (1, 1034)]
 
@@ -110,7 +99,11 @@ def test_the_authors_sizes() -> None:
 @pytest.mark.parametrize("layer", range(4))
 def test_every_layer_is_told_the_label(layer: int) -> None:
     """Without the label's weights in all other layers, it still makes a difference."""
-    digits, z, images = authors_spec(1, 28, 28, classes=3), torch.randn(4, 100), torch.randn(4, 1, 28, 28)
+    digits, z, images = (
+        Spec((1, 28, 28), GaussianPrior(dim=100), classes=3),
+        torch.randn(4, 100),
+        torch.randn(4, 1, 28, 28),
+    )
     generator, discriminator = cdcgan.Generator(digits, width=4).eval(), cdcgan.Discriminator(digits, width=4).eval()
     first, second = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
     for network, inputs in ((generator, z), (discriminator, images)):

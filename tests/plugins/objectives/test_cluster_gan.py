@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import permutations
 from types import SimpleNamespace
@@ -35,17 +36,6 @@ PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=0)
 SPEC = Spec((1, 4, 4), PRIOR)
 
 
-class Encoder(nn.Module):
-    """A linear one, so that what it does can be written down."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(16, 12)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.linear(images.flatten(1))
-
-
 class Slope(nn.Module):
     """A critic D(x) = s (x_1 + ... + x_16), whose gradient has the norm 4 |s| everywhere."""
 
@@ -65,10 +55,15 @@ def batch(n: int = 8) -> Batch:
     return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), draw(n))
 
 
+def linear_encoder() -> nn.Module:
+    """So that what it does can be written down."""
+    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(16, 12)))
+
+
 def built(discriminator: nn.Module | None = None, **options: object) -> tuple[ClusterGAN, nn.ModuleDict]:
     objective = ClusterGAN(**options)
     players = {"generator": Generator(SPEC, hidden=[8]), "discriminator": Discriminator(SPEC, hidden=[8])}
-    networks = nn.ModuleDict({**players, "encoder": Encoder()})
+    networks = nn.ModuleDict({**players, "encoder": linear_encoder()})
     if discriminator is not None:
         networks["discriminator"] = discriminator
     objective.bind(SPEC, networks)
