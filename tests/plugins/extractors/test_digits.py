@@ -191,7 +191,7 @@ class TestWeights:
 
 
 class TestClassifier:
-    def test_features_and_logits(self, cnn, digits):
+    def test_logits_are_those_of_the_head_on_rectified_features(self, cnn, digits):
         features, logits = cnn(digits["test"].images[:7])
         assert features.min() >= 0
         assert not features.requires_grad
