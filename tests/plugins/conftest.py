@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo import (
     AdversarialGame,
@@ -43,8 +43,10 @@ def play() -> Callable[..., tuple[dict[str, Losses], Networks, Batch]]:
     """The losses of each phase of a game on one batch of four small pictures; with its networks and the batch."""
     spec = Spec((1, 4, 4), GaussianPrior(dim=3))
 
-    def losses(loss: AdversarialLoss, *terms: Regularizer) -> tuple[dict[str, Losses], Networks, Batch]:
-        networks = {"generator": Generator(spec, hidden=[8]), "discriminator": Discriminator(spec, hidden=[6])}
+    def losses(
+        loss: AdversarialLoss, *terms: Regularizer, judge: Callable[..., nn.Module] = Discriminator
+    ) -> tuple[dict[str, Losses], Networks, Batch]:
+        networks = {"generator": Generator(spec, hidden=[8]), "discriminator": judge(spec, hidden=[6])}
         game = AdversarialGame(loss, terms)
         game.bind(spec, networks)
         batch = Batch(torch.rand(4, 1, 4, 4) * 2 - 1, torch.zeros(4, dtype=torch.int64), torch.randn(4, 3))

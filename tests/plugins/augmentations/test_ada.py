@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ganzoo import Batch, RegularizerContext
 from ganzoo_plugins.augmentations.ada import ADA
-from ganzoo_plugins.regularizers.r1 import R1
 
 
 class Fixed(ADA):
@@ -58,24 +56,17 @@ def test_an_image_is_moved_along_both_axes_or_not_at_all() -> None:
     torch.manual_seed(0)
     right, down = ADA(p=0.3).sometimes(torch.empty(1000, 1, 28, 28), 0.125, 2)
     assert torch.equal(right != 0, down != 0)
-    assert (right != 0).float().mean().item() == pytest.approx(0.3, abs=0.05)
     assert torch.corrcoef(torch.stack([right, down])[:, right != 0])[0, 1].abs() < 0.2
 
 
-@pytest.mark.parametrize(("height", "width"), [(28, 28), (28, 40)])
-def test_rotation_keeps_distances_in_pixels(height: int, width: int) -> None:
-    for _ in range(5):
-        row, column = centre(blob(height, width, 12, width // 2 + 6))
-        turned_row, turned_column = centre(warp(blob(height, width, 12, width // 2 + 6), angle=90.0))
-        assert turned_row**2 + turned_column**2 == pytest.approx(row**2 + column**2, rel=0.05)
-
-
-def test_the_angle_goes_to_the_given_degrees_either_way_and_no_further() -> None:
-    image = blob(row=4)
+@pytest.mark.parametrize("width", [28, 40])
+def test_the_angle_in_pixels_goes_to_the_given_degrees_either_way_and_no_further(width: int) -> None:
+    image = blob(width=width, row=4)
     row, column = centre(image)
     angles = []
     for turned in warp(image.repeat(300, 1, 1, 1), angle=15.0).split(1):
         turned_row, turned_column = centre(turned)
+        assert turned_row**2 + turned_column**2 == pytest.approx(row**2 + column**2, rel=0.05)
         angles.append(atan2(turned_row * column - turned_column * row, turned_row * row + turned_column * column))
     degrees = torch.tensor(angles) * 180 / pi
     assert -15.5 < degrees.min() < -14
@@ -139,25 +130,6 @@ def test_gradients_agree_with_finite_differences(shape: tuple[int, int, int]) ->
     assert (images.grad * direction).sum().item() == pytest.approx(slope.item(), rel=1e-2, abs=0.5)
 
 
-def test_r1_through_ada_agrees_with_its_jacobian() -> None:
-    """1/2 ‖Jᵀ w‖² of a linear D, J the derivative of one draw of every transformation, and its slope in w."""
-    ada, real = ADA(start=1.0, flip=True, noise=True, cutout=True), torch.randn(1, 1, 5, 6)
-    weight = torch.randn(5, 6, requires_grad=True)
-    batch = Batch(real, torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1))
-
-    def drawn(images: Tensor) -> Tensor:
-        torch.manual_seed(5)
-        return ada(images)
-
-    context = RegularizerContext({}, lambda x: (x * weight).sum((1, 2, 3)), batch, lambda: real, augment=drawn)
-    value = R1().penalty(context)
-    jacobian = torch.autograd.functional.jacobian(drawn, real).view(30, 30)
-    gradient = jacobian.T @ weight.detach().flatten()
-    assert value.item() == pytest.approx(gradient.square().sum().item() / 2, rel=1e-4)
-    (slope,) = torch.autograd.grad(value, weight)
-    torch.testing.assert_close(slope.flatten(), jacobian @ gradient, rtol=1e-4, atol=1e-5)
-
-
 def test_half_precision_images_come_back_whole() -> None:
     ada = ADA(start=1.0)
     with torch.autocast("cpu", torch.bfloat16):
@@ -185,22 +157,19 @@ def test_r_t_is_a_mean_over_the_interval() -> None:
     assert ada.p.item() == pytest.approx(0.5)
 
 
-def test_p_stays_a_probability() -> None:
-    for logit, end in ((1.0, 1.0), (-1.0, 0.0)):
-        ada = ADA(images=10, interval=1, start=0.5)
-        for _ in range(5):
-            ada.observe(torch.full((8,), logit))
-        assert ada.p.item() == end
-
-
-def test_images_are_those_of_all_processes() -> None:
-    ada = ADA(images=1000, interval=1)
-    ada.processes = 2
-    ada.observe(torch.ones(10))
-    assert ada.p.item() == pytest.approx(20 / 1000)
-
-
-def test_a_fixed_p_stays() -> None:
-    ada = ADA(p=0.3, images=10, interval=1)
-    ada.observe(torch.ones(8))
-    assert ada.p.item() == pytest.approx(0.3)
+@pytest.mark.parametrize(
+    ("options", "logit", "processes", "p"),
+    [
+        ({"images": 20, "start": 0.5}, 1.0, 1, 1.0),
+        ({"images": 20, "start": 0.5}, -1.0, 1, 0.0),
+        ({"images": 1000}, 1.0, 2, 5 * 20 / 1000),
+        ({"images": 10, "p": 0.3}, 1.0, 1, 0.3),
+    ],
+    ids=["at most 1", "at least 0", "counts images of all processes", "fixed"],
+)
+def test_p_after_five_batches_of_ten(options: dict[str, float], logit: float, processes: int, p: float) -> None:
+    ada = ADA(interval=1, **options)
+    ada.processes = processes
+    for _ in range(5):
+        ada.observe(torch.full((10,), logit))
+    assert ada.p.item() == pytest.approx(p)

@@ -80,12 +80,6 @@ def test_features_are_the_classifiers_channel_by_channel(stacked, extractor):
         torch.testing.assert_close(logits[:, mode].exp(), expected)
 
 
-def test_it_reads_the_modes_that_were_stacked(stacked, extractor):
-    """Each digit is read wrongly once in 250 times or less, so a stack once in 80."""
-    _, logits = extractor(stacked.images)
-    assert (logits.argmax(1) == stacked.labels).float().mean() > 0.97
-
-
 def test_each_combination_once_is_ideal(digit_images, extractor):
     _, logits = extractor(every_combination(digit_images))
     assert logits.argmax(1).tolist() == list(range(1000))

@@ -101,40 +101,39 @@ def test_a_download_with_another_checksum_is_not_kept(torch_cache, tmp_path, mon
     assert not list(torch_cache.iterdir())
 
 
-def test_a_weights_file_that_would_run_code_is_refused(torch_cache, zoo):
-    class Bomb:
-        def __reduce__(self):
-            return (pytest.fail, ("a pickle was loaded",))
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was loaded",))
 
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [(Bomb(), "hold more than tensors"), (torch.zeros(1008), "are damaged")],
+    ids=["would run code", "of another network"],
+)
+def test_other_weights_are_refused(torch_cache, value, sentence, zoo):
     torch_cache.mkdir(parents=True)
-    torch.save({"fc.bias": Bomb()}, torch_cache / FILE.format("0" * 8))
-    with pytest.raises(GanzooError, match="hold more than tensors"):
+    torch.save({"fc.bias": value}, torch_cache / FILE.format("0" * 8))
+    with pytest.raises(GanzooError, match=sentence):
         find_extractor("inception-v3-compat", zoo)
 
 
 @pytest.mark.parametrize(
-    ("error", "expected", "sentence"),
+    ("error", "sentence"),
     [
-        (RuntimeError("CUDA out of memory"), GanzooError, "out of memory.* Free some memory"),
-        (ModuleNotFoundError("No module named 'xyz'"), GanzooError, r"cannot be imported \(No module named 'xyz'\)"),
-        (RuntimeError("bad magic number"), GanzooError, "are damaged"),
+        (RuntimeError("CUDA out of memory"), "out of memory.* Free some memory"),
+        (ModuleNotFoundError("No module named 'xyz'"), r"cannot be imported \(No module named 'xyz'\)"),
+        (RuntimeError("bad magic number"), "are damaged"),
     ],
 )
-def test_only_damage_is_reported_as_damage(network, monkeypatch, error, expected, sentence, zoo):
+def test_only_damage_is_reported_as_damage(network, monkeypatch, error, sentence, zoo):
     def fail(*_arguments, **_options):
         raise error
 
     monkeypatch.setattr(module.TorchFidelity, "build", fail)
-    with pytest.raises(expected, match=sentence) as caught:
+    with pytest.raises(GanzooError, match=sentence) as caught:
         find_extractor("inception-v3-compat", zoo, network[1])
     assert ("Delete the file" in str(caught.value)) == (sentence == "are damaged")
-
-
-def test_weights_of_another_network_are_refused(torch_cache, zoo):
-    torch_cache.mkdir(parents=True)
-    torch.save({"fc.bias": torch.zeros(1008)}, torch_cache / FILE.format("0" * 8))
-    with pytest.raises(GanzooError, match="are damaged"):
-        find_extractor("inception-v3-compat", zoo)
 
 
 def test_a_weights_file_may_be_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, zoo):
@@ -228,10 +227,6 @@ def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, 
 
 
 def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path, zoo):
-    class Bomb:
-        def __reduce__(self):
-            return (pytest.fail, ("a pickle was loaded",))
-
     torch.save({"visual.proj": Bomb()}, tmp_path / "clip.pt")
     with allowing_code(), pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
         find_extractor("clip-rn50", zoo, tmp_path / "clip.pt")

@@ -1,4 +1,4 @@
-"""DCGAN's networks: native sizes, padding, initialisation."""
+"""The classic networks: perceptrons, DCGAN's for any size, and its authors' with labels in every layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,37 @@ from torch import nn
 
 from ganzoo import GaussianPrior, Spec
 from ganzoo.layers import pyramid_sizes
+from ganzoo_plugins.networks import cdcgan, mlp
 from ganzoo_plugins.networks.dcgan import Discriminator, Generator
+
+SPEC = Spec((1, 28, 28), GaussianPrior(dim=100))
+
+
+def weights(network: nn.Module) -> list[tuple[int, ...]]:
+    kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    return [tuple(module.weight.shape) for module in network.modules() if isinstance(module, kinds)]
+
+
+def test_perceptrons_have_the_classic_sizes() -> None:
+    assert weights(mlp.Generator(SPEC)) == [(128, 100), (256, 128), (512, 256), (1024, 512), (784, 1024)]
+    assert weights(mlp.Discriminator(SPEC)) == [(512, 784), (256, 512), (1, 256)]
+
+
+def test_options_shape_perceptrons() -> None:
+    layered = mlp.Discriminator(SPEC, hidden=[8, 8], norm="layer", slope=0.5)
+    assert sum(isinstance(m, torch.nn.LayerNorm) for m in layered.modules()) == 1
+    assert {m.negative_slope for m in layered.modules() if isinstance(m, torch.nn.LeakyReLU)} == {0.5}
+
+
+def test_each_label_is_a_column_of_its_own_in_perceptrons() -> None:
+    spec = Spec((1, 2, 2), GaussianPrior(dim=3), classes=4)
+    generator, discriminator = mlp.Generator(spec, hidden=[5]), mlp.Discriminator(spec, hidden=[5])
+    assert weights(generator)[0] == (5, 7)
+    assert weights(discriminator)[0] == (5, 8)
+    z, images, label = torch.zeros(4, 3), torch.zeros(4, 1, 2, 2), torch.arange(4)
+    expected = torch.nn.functional.leaky_relu(generator.trunk[0].weight[:, 3:].T + generator.trunk[0].bias, 0.2)
+    assert torch.allclose(generator(z, label), torch.tanh(generator.head(expected)).view(4, 1, 2, 2))
+    assert len(discriminator(images, label).unique()) == 4
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
@@ -29,25 +59,6 @@ def test_sides_are_halved_and_rounded_up(
     size: tuple[int, int], heights: tuple[int, ...], widths: tuple[int, ...]
 ) -> None:
     assert pyramid_sizes(spec(1, *size)) == list(zip(heights, widths, strict=True))
-
-
-def sizes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]:
-    """Channels and size that leave each convolution."""
-    seen: list[tuple[int, ...]] = []
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.register_forward_hook(lambda _module, _inputs, out: seen.append(tuple(out.shape[1:])))
-    network(inputs)
-    return seen
-
-
-def test_mnist_is_native() -> None:
-    assert sizes(Generator(spec(1, 28, 28), width=8), torch.randn(2, 10)) == [(16, 8, 8), (8, 14, 14), (1, 28, 28)]
-    assert sizes(Discriminator(spec(1, 28, 28), width=8), torch.randn(2, 1, 28, 28)) == [
-        (8, 14, 14),
-        (16, 7, 7),
-        (32, 4, 4),
-    ]
 
 
 def test_the_paper_s_channels_at_64() -> None:
@@ -76,3 +87,34 @@ def test_weights_come_from_a_narrow_normal(network: type[Generator] | type[Discr
         if isinstance(module, nn.BatchNorm2d):
             assert (module.weight - 1).abs().max() < 0.1
             assert (module.bias == 0).all()
+
+
+def test_the_authors_sizes() -> None:
+    """ngf = ndf = 64, 1024 units, 5x5 kernels; each layer's inputs are ten more than the last one's outputs."""
+    digits = Spec((1, 28, 28), GaussianPrior(dim=100), classes=10)
+    assert weights(cdcgan.Generator(digits)) == [(1024, 110), (6272, 1034), (138, 64, 5, 5), (74, 1, 5, 5)]
+    assert weights(cdcgan.Discriminator(digits)) == [(64, 11, 5, 5), (128, 74, 5, 5), (1024, 6282), (1, 1034)]
+
+
+@pytest.mark.parametrize("layer", range(4))
+def test_every_layer_is_told_the_label(layer: int) -> None:
+    """Without the label's weights in all other layers, it still makes a difference."""
+    digits, z, images = (
+        Spec((1, 28, 28), GaussianPrior(dim=100), classes=3),
+        torch.randn(4, 100),
+        torch.randn(4, 1, 28, 28),
+    )
+    generator, discriminator = cdcgan.Generator(digits, width=4).eval(), cdcgan.Discriminator(digits, width=4).eval()
+    first, second = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
+    for network, inputs in ((generator, z), (discriminator, images)):
+        kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+        layers = [module for module in network.modules() if isinstance(module, kinds)]
+        with torch.no_grad():
+            for index, module in enumerate(layers):
+                if index != layer:
+                    # A transposed convolution has its inputs first.
+                    weight = module.weight if isinstance(module, nn.ConvTranspose2d) else module.weight.transpose(0, 1)
+                    weight[-3:] = 0
+            assert not torch.equal(network(inputs, first), network(inputs, second))
+            layers[layer].weight.zero_()
+            assert torch.equal(network(inputs, first), network(inputs, second))

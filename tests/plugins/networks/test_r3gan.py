@@ -74,13 +74,10 @@ def test_groups_hold_sixteen_maps_or_what_divides(channels: int, groups: int) ->
         assert Residual(channels, 16, blocks=1).layers[2].groups == groups
 
 
-def test_players_mirror_one_another_and_nothing_is_normalised() -> None:
+def test_players_mirror_one_another() -> None:
     players = Generator(spec(1, 28, 28), width=4), Discriminator(spec(1, 28, 28), width=4)
     blocks = [[m.layers[0].in_channels for m in player.layers if isinstance(m, Residual)] for player in players]
     assert blocks[0] == blocks[1][::-1] == [32, 32, 16, 16, 8, 8, 4, 4]
-    assert sum(isinstance(m, Blur) for m in players[1].layers) == 3
-    for player in players:
-        assert not [m for m in player.modules() if "Norm" in type(m).__name__]
 
 
 def test_the_slope_of_a_slope_agrees_with_finite_differences() -> None:
@@ -91,8 +88,3 @@ def test_the_slope_of_a_slope_agrees_with_finite_differences() -> None:
     maps = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(down, (maps,))
     assert torch.autograd.gradgradcheck(upsample2x, (maps,))
-
-
-def test_labels_may_be_appended_to_what_is_judged() -> None:
-    discriminator = Discriminator(spec(1, 28, 28, classes=3), width=4, conditioning="concat")
-    assert len(discriminator(torch.randn(1, 1, 28, 28).expand(3, -1, -1, -1), torch.arange(3)).unique()) == 3

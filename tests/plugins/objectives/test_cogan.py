@@ -7,11 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo import Batch, Dataset, GanzooError, GaussianPrior, Spec
-from ganzoo.config.loading import load_recipe
+from ganzoo import Batch, GanzooError, GaussianPrior, Spec
 from ganzoo.evaluation.sampling import draw
-from ganzoo.registry.loading import Zoo
-from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks import mlp
 from ganzoo_plugins.objectives.cogan import CoGAN, edges, negative
 
@@ -57,40 +54,28 @@ def test_each_half_of_a_batch_keeps_its_own_labels(monkeypatch: pytest.MonkeyPat
     assert [label.tolist() for label in asked[1]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_a_layer_of_conditional_normalisation_has_running_statistics_of_its_own() -> None:
+@pytest.mark.parametrize(
+    ("role", "buffer", "inputs"),
+    [
+        ("generator", "trunk.3.norm.running_mean", (torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))),
+        ("discriminator", "trunk.0.parametrizations.weight.0._u", (torch.rand(4, 1, 8, 8),)),
+    ],
+    ids=["conditional normalisation", "spectral normalisation"],
+)
+def test_own_layers_have_their_own_buffers(role: str, buffer: str, inputs: tuple[Tensor, ...]) -> None:
     spec = Spec((1, 8, 8), GaussianPrior(dim=3), classes=2)
-    objective = CoGAN(own_layers=3)
-    networks = nn.ModuleDict(
-        {
-            "generator": mlp.Generator(spec, hidden=[8, 8], norm="batch", conditioning="batch-norm"),
-            "discriminator": mlp.Discriminator(spec, hidden=[8, 6]),
-        }
-    )
-    own = objective.bind(spec, networks)["second_generator"]
-    (norm,) = {name.rpartition(".")[0] for name in own.names if name.endswith(".scale")}
-    assert f"{norm}.norm.running_mean" in own.kept
-    first = networks["generator"].get_buffer(f"{norm}.norm.running_mean").clone()
-    own.call(networks["generator"], torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))
-    assert torch.equal(networks["generator"].get_buffer(f"{norm}.norm.running_mean"), first)
-    assert not torch.equal(own.get_buffer(own.kept[f"{norm}.norm.running_mean"]), first)
-
-
-def test_layers_are_whole_under_spectral_normalisation() -> None:
-    objective = CoGAN()
-    networks = nn.ModuleDict({"generator": mlp.Generator(SPEC, hidden=[8]), "discriminator": mlp.Discriminator(SPEC)})
-    for module in networks.modules():
-        if isinstance(module, nn.Linear):
-            spectral_norm(module)
-    own = objective.bind(SPEC, networks)["second_discriminator"]
-    assert own.names == ["trunk.0.bias", "trunk.0.parametrizations.weight.original"]
-    first = networks["discriminator"].trunk[0].parametrizations.weight[0]
-    before, kept = first._u.clone(), own.get_buffer(own.kept["trunk.0.parametrizations.weight.0._u"])
-    moved_from = kept.clone()
+    generator = mlp.Generator(spec, hidden=[8, 8], norm="batch", conditioning="batch-norm")
+    networks = nn.ModuleDict({"generator": generator, "discriminator": mlp.Discriminator(SPEC)})
+    spectral_norm(networks["discriminator"].trunk[0])
+    own = CoGAN(own_layers=3).bind(spec, networks)[f"second_{role}"]
+    first, kept = networks[role].get_buffer(buffer), own.get_buffer(own.kept[buffer])
+    before = first.clone()
     with torch.no_grad():
-        own.parameters_of_layers[1].normal_()
-        own.call(networks["discriminator"], torch.rand(4, 1, 8, 8))
-    assert torch.equal(first._u, before)
-    assert not torch.equal(own.get_buffer(own.kept["trunk.0.parametrizations.weight.0._u"]), moved_from)
+        for parameter in own.parameters():
+            parameter.normal_()
+        own.call(networks[role], *inputs)
+    assert torch.equal(first, before)
+    assert not torch.equal(kept, before)
 
 
 def test_a_batch_of_one_image_has_no_halves() -> None:
@@ -178,18 +163,3 @@ def test_shared_layers_learn_from_both_domains_and_own_layers_from_one() -> None
 
     assert reached(losses["first"]) == [True, True, False]
     assert reached(losses["second"]) == [True, False, True]
-
-
-def test_a_training_averages_both_generators(zoo: Zoo) -> None:
-    images = torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8)
-    networks = [f"networks.{role}={{name: mlp, hidden: [16]}}" for role in ("generator", "discriminator")]
-    settings = [*networks, "train.batch_size=16", "train.device=cpu"]
-    trainer = Trainer(load_recipe("cogan-mnist", zoo, settings), zoo, dataset=Dataset("mnist", "train", images))
-    for _ in range(2):
-        trainer.step()
-    averaged = trainer.sampling_networks("ema")
-    z, label = torch.randn(4, 100), torch.zeros(4, dtype=torch.int64)
-    first, other = trainer.objective.pair(averaged, z, label)
-    assert not torch.equal(first, other)
-    drawn, _ = draw(trainer.objective, averaged, 4, seed=0, device=torch.device("cpu"))
-    assert drawn.shape == (4, 1, 28, 28)

@@ -1,19 +1,18 @@
-"""EBGAN's energies and its pulling-away term against the formulas, pair by pair."""
+"""Discriminators that are autoencoders: EBGAN's energies and pulling-away term, and BEGAN's balance, by formula."""
 
 from __future__ import annotations
 
-import math
+from itertools import permutations
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import AdversarialGame, Batch, GaussianPrior, Spec
+from ganzoo import Batch, GaussianPrior, Spec
 from ganzoo_plugins.networks.autoencoder import fully_connected
-from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.networks.mlp import Discriminator
+from ganzoo_plugins.objectives.began import BEGAN
 from ganzoo_plugins.objectives.ebgan import EBGAN, PullingAway, pulling_away
-
-SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 def test_by_hand() -> None:
@@ -26,14 +25,8 @@ def test_by_hand() -> None:
 
 def test_pulling_away_pair_by_pair() -> None:
     codes = torch.randn(5, 3, dtype=torch.float64)
-    total = 0.0
-    for i in range(5):
-        for j in range(5):
-            if i != j:
-                a, b = codes[i].tolist(), codes[j].tolist()
-                dot = sum(x * y for x, y in zip(a, b, strict=True))
-                total += (dot / (math.hypot(*a) * math.hypot(*b))) ** 2
-    assert pulling_away(codes).item() == pytest.approx(total / 20)
+    squares = [torch.cosine_similarity(one, other, dim=0) ** 2 for one, other in permutations(codes, 2)]
+    torch.testing.assert_close(pulling_away(codes), sum(squares) / 20)
 
 
 @pytest.mark.parametrize(("codes", "value"), [(torch.eye(4), 0.0), (torch.ones(4, 3), 1.0), (-torch.ones(1, 3), 0.0)])
@@ -49,18 +42,68 @@ def test_codes_of_zero_leave_gradients_finite() -> None:
 
 
 @pytest.mark.parametrize("kind", [fully_connected, Discriminator])
-def test_it_joins_the_generator_s_loss_by_codes_or_features(kind: type[nn.Module]) -> None:
-    discriminator = kind(SPEC, hidden=[6])
-    networks = {"generator": Generator(SPEC, hidden=[8]), "discriminator": discriminator}
-    term = PullingAway(weight=0.5)
-    term.label = "pulling-away"
-    game = AdversarialGame(EBGAN(), [term])
-    game.bind(SPEC, networks)
-    given = Batch(torch.zeros(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), torch.randn(4, 3))
-    judged, made = (phase.loss(networks, given) for phase in game.phases())
-    encode = getattr(discriminator, "encode", None) or discriminator.features
-    fakes = networks["generator"](given.z)
-    expected = pulling_away(encode(fakes))
-    assert torch.allclose(made["pulling-away"], expected)
-    assert torch.allclose(made["loss"], -discriminator(fakes).mean() + 0.5 * expected)
-    assert "pulling-away" not in judged
+def test_it_joins_the_generator_s_loss_by_codes_or_features(play, kind: type[nn.Module]) -> None:
+    losses, networks, batch = play(EBGAN(), PullingAway(weight=0.5), judge=kind)
+    judge, fakes = networks["discriminator"], networks["generator"](batch.z)
+    expected = pulling_away(judge.encode(fakes) if kind is fully_connected else judge.features(fakes))
+    assert torch.allclose(losses["generator"]["penalty"], expected)
+    assert "penalty" not in losses["discriminator"]
+
+
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
+
+
+class Scripted(nn.Module):
+    """A discriminator whose reconstruction is always zero: the error is the image's mean brightness."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return torch.zeros_like(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return -(images - self.reconstruct(images)).abs().flatten(1).mean(1)
+
+
+class Painter(nn.Module):
+    """A generator that paints its first latent number everywhere."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z[:, :1, None, None].expand(-1, 1, 4, 4)
+
+
+def batch(real: float, fake: float, n: int = 2) -> Batch:
+    return Batch(torch.full((n, 1, 4, 4), real), torch.zeros(n, dtype=torch.int64), torch.full((n, 3), fake))
+
+
+def test_the_balance_follows_the_paper_s_formula() -> None:
+    """Errors of every kind, so that k rises, falls, and is stopped at 0 and at 1."""
+    objective = BEGAN(diversity=0.5, gain=0.4)
+    networks = {"generator": Painter(), "discriminator": Scripted()}
+    objective.bind(SPEC, networks)
+    discriminator, generator = objective.phases()
+    steps = [(1.0, 0.1), (1.0, 0.05), (0.9, 0.8), (0.2, 1.0), (0.1, 1.0)] + [(1.0, 0.0)] * 8
+    k, ks = 0.0, []
+    for x, g in steps:
+        losses = discriminator.loss(networks, batch(x, g))
+        assert losses["loss"].item() == pytest.approx(x - k * g, abs=1e-6)
+        assert losses["k"].item() == pytest.approx(k, abs=1e-6)
+        losses = generator.loss(networks, batch(x, g))
+        assert losses["loss"].item() == pytest.approx(g)
+        assert losses["convergence"].item() == pytest.approx(x + abs(0.5 * x - g), abs=1e-6)
+        generator.after(networks)
+        k = min(1.0, max(0.0, k + 0.4 * (0.5 * x - g)))
+        assert objective.k.item() == pytest.approx(k, abs=1e-6)
+        ks.append(k)
+    assert 0.0 in ks
+    assert ks[-1] == 1.0
+
+
+def test_the_balance_uses_the_generator_s_own_fakes() -> None:
+    """L(G(z_G)) of the generator's phase, not L(G(z_D))."""
+    objective = BEGAN(diversity=1.0, gain=0.1)
+    networks = {"generator": Painter(), "discriminator": Scripted()}
+    objective.bind(SPEC, networks)
+    discriminator, generator = objective.phases()
+    discriminator.loss(networks, batch(0.5, 0.9))
+    generator.loss(networks, batch(0.7, 0.25))
+    generator.after(networks)
+    assert objective.k.item() == pytest.approx(0.1 * (0.5 - 0.25))

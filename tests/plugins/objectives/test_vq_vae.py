@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganzoo import Batch, GaussianPrior, Spec, UniformPrior
 from ganzoo_plugins.networks import sngan
@@ -17,18 +18,14 @@ from ganzoo_plugins.objectives.vq_vae import VQVAE, Codebook, PixelCNN
 SPEC = Spec((1, 4, 4), UniformPrior(dim=6))
 
 
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(16, 6)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.linear(images.flatten(1))
+def linear_encoder() -> nn.Module:
+    """So that what it does can be written down."""
+    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=nn.Linear(16, 6)))
 
 
 def built(spec: Spec = SPEC, **options: object) -> tuple[VQVAE, nn.ModuleDict]:
     objective = VQVAE(**{"codes": 5, "code_width": 2, "prior_width": 8, "prior_depth": 2, **options})
-    networks = nn.ModuleDict({"encoder": Encoder(), "generator": Generator(spec, hidden=[8], norm="none")})
+    networks = nn.ModuleDict({"encoder": linear_encoder(), "generator": Generator(spec, hidden=[8], norm="none")})
     networks.update(objective.bind(spec, networks))
     return objective, networks
 
@@ -40,7 +37,7 @@ def batch(n: int = 8) -> Batch:
 def test_another_generator_gets_its_codes_in_one_row() -> None:
     """Even one with a ``grid`` of its own, which means something else there."""
     objective = VQVAE(codes=5, code_width=2, prior_width=8, prior_depth=2)
-    networks = nn.ModuleDict({"encoder": Encoder(), "generator": sngan.Generator(SPEC, width=2)})
+    networks = nn.ModuleDict({"encoder": linear_encoder(), "generator": sngan.Generator(SPEC, width=2)})
     networks.update(objective.bind(SPEC, networks))
     assert (objective.places, objective.code_width) == (3, 2)
     assert objective.reconstruct(networks, batch().real, batch().label).shape == (8, 1, 4, 4)
@@ -63,10 +60,8 @@ def test_the_nearest_code_is_the_nearest() -> None:
         assert found.item() == distances.index(min(distances))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_fresh_encoder_reaches_most_codes(seed: int) -> None:
+def test_a_fresh_encoder_reaches_most_codes() -> None:
     """Where all images begin at a few codes, the decoder learns their mean, and the encoder no way to part them."""
-    torch.manual_seed(seed)
     strokes = torch.full((64, 1, 28, 28), -1.0)
     for image in strokes:
         row, column = torch.randint(4, 16, (2,)).tolist()
@@ -156,24 +151,6 @@ def test_samples_are_the_inverse_of_the_cumulative_distribution_that_forward_giv
     assert (below <= uniform + 1e-5).all()
     assert (uniform <= above + 1e-5).all()
     assert len(drawn.unique()) == 6
-
-
-def test_a_prior_learns_a_rule_and_its_samples_keep_it() -> None:
-    """Rows of one symbol each, next to one another in the order 0, 1, 2, 0: what a PixelCNN sees in a moment."""
-    prior = PixelCNN(codes=3, grid=(4, 4), classes=0, width=16, depth=2)
-    first = torch.arange(48) % 3
-    codes = ((first[:, None] + torch.arange(4)) % 3).repeat_interleave(4, dim=1)
-    adam = torch.optim.Adam(prior.parameters(), lr=1e-2)
-    for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(prior(codes, first * 0).flatten(0, 1), codes.flatten())
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    with torch.no_grad():
-        drawn = prior.sample(torch.rand(90, 16), torch.zeros(90, dtype=torch.int64))
-    kept = (drawn == ((drawn[:, :1] + torch.arange(4)) % 3).repeat_interleave(4, dim=1)).all(1)
-    assert kept.float().mean() > 0.9
-    assert drawn[:, 0].bincount(minlength=3).min() > 10
 
 
 @pytest.mark.parametrize("spec", [SPEC, replace(SPEC, prior=GaussianPrior(dim=6))], ids=["uniform", "gaussian"])

@@ -10,7 +10,6 @@ from torch.autograd import gradcheck
 from ganzoo import AdversarialGame, Augmentation, Batch, GaussianPrior, Regularizer, Spec
 from ganzoo.config.loading import load_recipe
 from ganzoo_plugins.losses.wgan_gp import GradientPenalty, Wasserstein
-from ganzoo_plugins.networks.mlp import Discriminator
 from ganzoo_plugins.regularizers.dragan import Dragan
 from ganzoo_plugins.regularizers.js_regularizer import JSRegularizer
 from ganzoo_plugins.regularizers.r1 import R1, R2
@@ -97,22 +96,6 @@ def test_dragan_looks_around_real_images_alone(context) -> None:
     assert value == pytest.approx(1 + 1 / 36, rel=0.01)
 
 
-def test_dragan_s_steps_are_measured_in_deviations(context) -> None:
-    shown: list[Tensor] = []
-
-    def critic(x: Tensor) -> Tensor:
-        shown.append(x.detach())
-        return x.flatten(1).sum(1)
-
-    real = torch.randn(2000, 1, 4, 4) * 3
-    Dragan(strength=0.5).penalty(context(critic, real, real))
-    moved = shown[0] - real
-    assert moved.min() >= 0
-    assert moved.max() <= 0.5 * real.std() * 1.001
-    assert moved.max() > 0.45 * real.std()
-    assert moved.amax((1, 2, 3)).min() < 0.05 * real.std(), "each image goes its own share of the way"
-
-
 @pytest.mark.parametrize("penalty", [*PENALTIES, JSRegularizer()], ids=lambda p: type(p).__name__)
 def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
     real = images()  # real and fake agree, so that only the weights vary
@@ -124,31 +107,6 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regulariz
     out = 2 + torch.rand(3, dtype=torch.float64)
     assert value(weight, out) > 0
     assert gradcheck(value, (weight, out.requires_grad_()))
-
-
-@every_penalty
-def test_the_gradient_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
-    critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
-    with torch.no_grad():
-        critic.head.linear.weight.mul_(40)  # steep enough to cost something everywhere
-    x, step = images(3), 1e-6
-    gradient = []
-    for pixel in range(4):
-        shift = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
-        shift.view(-1)[pixel] = step
-        gradient.append((critic(x + shift) - critic(x - shift)) / (2 * step))
-    norm = torch.stack(gradient).square().sum(0).sqrt()
-    expected = {
-        LipschitzPenalty: (norm - 1).clamp(min=0).square(),
-        WassersteinDivergence: norm**6,
-        Dragan: (norm - 1).square(),
-        ZeroCentredPenalty: norm.square(),
-        GradientPenalty: (norm - 1).square(),
-        R1: norm.square() / 2,
-        R2: norm.square() / 2,
-    }[type(penalty)].mean()
-    assert expected > 0
-    assert penalty.penalty(context(critic, x, x.clone())).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @every_penalty
@@ -216,7 +174,7 @@ def test_under_an_augmentation_the_gradient_is_that_of_both_together(
         assert gradient.tolist() == [[4 * 2.0, 0.0], [0.0, 0.0]]
 
 
-def test_dragan_s_surroundings_are_those_of_images_that_nobody_augmented() -> None:
+def test_dragan_s_steps_are_measured_in_deviations_of_images_that_nobody_augmented() -> None:
     entered: list[Tensor] = []
 
     class Look(Augmentation):
@@ -227,11 +185,12 @@ def test_dragan_s_surroundings_are_those_of_images_that_nobody_augmented() -> No
     game = AdversarialGame(Wasserstein(), [Dragan(strength=0.5)], Look())
     networks = {"generator": Constant(), "discriminator": Linear()}
     game.bind(Spec((1, 2, 2), GaussianPrior(dim=1)), networks)
-    real = torch.randn(50, 1, 2, 2)
-    game.phases()[0].loss(networks, Batch(real, torch.zeros(50, dtype=torch.int64), torch.zeros(50, 1)))
+    real = 3 * torch.randn(2000, 1, 2, 2)
+    game.phases()[0].loss(networks, Batch(real, torch.zeros(2000, dtype=torch.int64), torch.zeros(2000, 1)))
     moved = entered[-1] - real
     assert moved.min() >= 0
-    assert 0 < moved.max() <= 0.5 * real.std() * 1.001
+    assert 0.45 * real.std() < moved.max() <= 0.5 * real.std() * 1.001
+    assert moved.amax((1, 2, 3)).min() < 0.05 * real.std(), "each image goes its own share of the way"
 
 
 @pytest.mark.parametrize(
@@ -278,3 +237,28 @@ def test_the_zero_centred_recipe_s_weight_is_the_authors_for_a_probability_of_on
 
 def test_the_papers_weights_are_the_defaults() -> None:
     assert [p.weight for p in PENALTIES[:5]] == [10, 10, 2, 10, 10]
+
+
+def test_each_side_s_squared_gradient_counts_by_the_square_of_its_error(context) -> None:
+    """D(x) = 3 x has the gradient 3; at ln 3 and -ln 3, σ is 3/4 and 1/4."""
+    at = torch.tensor(3.0, dtype=torch.float64).log() / 3
+    real, fake = at.view(1, 1, 1, 1), at.view(1, 1, 1, 1)
+    seen = context(lambda x: 3 * x.flatten(1).sum(1), real, fake)
+    assert JSRegularizer().penalty(seen).item() == pytest.approx((9 / 16 + 9 * 9 / 16) / 2)
+    seen = context(lambda x: 3 * x.flatten(1).sum(1), real, -fake)
+    assert JSRegularizer().penalty(seen).item() == pytest.approx((9 / 16 + 9 / 16) / 2)
+
+
+def test_a_confident_critic_costs_nothing_and_overflows_nowhere(context) -> None:
+    weight = torch.full((4,), 1e4, requires_grad=True)
+    ones = torch.ones(3, 1, 2, 2)
+    value = JSRegularizer().penalty(context(lambda x: x.flatten(1) @ weight, ones, -ones))
+    value.backward()
+    assert value.item() == 0
+    assert torch.isfinite(weight.grad).all()
+
+
+def test_the_recipe_anneals_as_the_paper_does(zoo) -> None:
+    (term,) = load_recipe("js-regularizer-mnist", zoo).regularizers
+    weight = term.options["weight"]
+    assert [weight.at(images, total=100) for images in (0, 50, 100)] == pytest.approx([2.0, 0.2, 0.02])

@@ -54,21 +54,16 @@ def test_ties_do_not_let_more_than_k_through() -> None:
     assert torch.count_nonzero(found) == 3
 
 
-def test_k_shrinks_each_epoch_down_to_its_share() -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_k_shrinks_each_epoch_down_to_its_share(processes: int) -> None:
     term = TopK(share=0.5, decay=0.8, images=100)
+    term.processes = processes
     sizes = []
     for _ in range(50):
         sizes.append(int(term.size(10)))
-        term.select(torch.randn(10))
+        term.select(torch.randn(10 // processes))
     assert sizes == [10] * 10 + [8] * 10 + [6] * 10 + [5] * 20  # 10 · 0.8² = 6.4, 10 · 0.8³ = 5.12
 
 
 def test_at_least_one_fake_teaches() -> None:
     assert int(at_once(0.01).size(4)) == 1
-
-
-def test_images_are_those_of_all_processes() -> None:
-    term = TopK()
-    term.processes = 2
-    term.select(torch.randn(10))
-    assert term.seen.item() == 20

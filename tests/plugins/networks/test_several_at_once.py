@@ -1,4 +1,4 @@
-"""Minibatch discrimination against its equation."""
+"""What judges several images at once: minibatch discrimination against its equation, and packs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins.networks import dcgan, mlp
 from ganzoo_plugins.networks.minibatch_discrimination import Convolutional, MinibatchDiscrimination, Perceptron
+from ganzoo_plugins.networks.pacgan import Packed, convolutional, perceptron
 
 
 def test_a_feature_is_the_mean_closeness_of_the_others() -> None:
@@ -29,14 +30,6 @@ def test_a_collapsed_batch_is_as_close_as_can_be_and_a_single_sample_has_no_othe
     layer = MinibatchDiscrimination(3, kernels=30, dimensions=5)
     assert torch.equal(layer(torch.randn(1, 3).expand(8, -1))[:, 3:], torch.ones(8, 30))
     assert torch.equal(layer(torch.randn(1, 3))[:, 3:], torch.zeros(1, 30))
-
-
-def test_a_larger_batch_of_the_same_kind_has_the_same_features() -> None:
-    """So that several processes, each with its share of a batch, train the same discriminator as one."""
-    torch.manual_seed(0)
-    layer, features = MinibatchDiscrimination(3, kernels=4, dimensions=5), torch.randn(2000, 3)
-    few, many = (layer(features[:n])[:, 3:].mean(0) for n in (500, 2000))
-    torch.testing.assert_close(few, many, rtol=0.05, atol=0.0)
 
 
 def test_first_and_second_derivatives_are_right() -> None:
@@ -71,3 +64,39 @@ def test_a_discriminator_shows_it_to_its_head(plain, network, options) -> None:
     assert torch.allclose(without(images)[0], without(same)[0], atol=1e-5)
     assert not torch.allclose(shown(images)[0], shown(same)[0], atol=1e-5), "what the others are makes a difference"
     assert shown.head(shown.features(images)).shape == (4,)
+
+
+SPEC = Spec((2, 8, 8), GaussianPrior(dim=3))
+
+
+def test_a_pack_is_its_samples_one_behind_the_other() -> None:
+    network, images = perceptron(SPEC, packing=3, hidden=[16]), torch.randn(6, 2, 8, 8)
+    # Samples 0, 2, 4 are one pack, and 1, 3, 5 the other.
+    packs = torch.stack([torch.cat([images[i], images[i + 2], images[i + 4]]) for i in (0, 1)])
+    torch.testing.assert_close(network(images), network.discriminator(packs).repeat(3))
+
+
+@pytest.mark.parametrize(
+    ("build", "plain"),
+    [(perceptron, mlp.Discriminator(SPEC)), (convolutional, dcgan.Discriminator(SPEC, norm="none"))],
+)
+def test_packs_of_one_are_the_network_itself(build: type[Packed], plain: torch.nn.Module) -> None:
+    network, images = build(SPEC, packing=1, norm="none"), torch.randn(5, 2, 8, 8)  # type: ignore[call-arg, arg-type]
+    network.discriminator.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(network(images), plain(images))
+
+
+def test_a_sample_s_logit_depends_on_its_pack_and_on_nothing_else() -> None:
+    network, images = convolutional(SPEC, packing=2, width=4, norm="none"), torch.randn(8, 2, 8, 8)
+    before = network(images)
+    images[1] += 1
+    changed = (network(images) - before).abs() > 1e-6
+    assert changed.tolist() == [False, True, False, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 7])
+def test_any_batch_has_a_logit_for_each_sample(n: int) -> None:
+    images = torch.randn(n, 2, 8, 8)
+    logits = perceptron(SPEC, packing=3, hidden=[16])(images)
+    assert logits.shape == (n,)
+    assert logits.isfinite().all()

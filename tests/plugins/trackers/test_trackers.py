@@ -1,4 +1,4 @@
-"""The tracker for Weights & Biases: offline with the real package, and what it says where there is none."""
+"""Trackers: what they write, offline and with the real packages, and what they say where there is none."""
 
 from __future__ import annotations
 
@@ -13,18 +13,50 @@ import pytest
 from PIL import Image
 
 from ganzoo import GanzooError
+from ganzoo_plugins.trackers.tensorboard import TensorBoard
 from ganzoo_plugins.trackers.wandb import WeightsAndBiases
 
-STRANGERS = """
-summary: Points on a ring
-dataset: ring
-prior: {name: gaussian, dim: 2}
-networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
-loss: non-saturating
-optimizers: {default: {name: adam, lr: 0.001}}
-train: {images: 64, batch_size: 16, log_every: 16}
-trackers: [{name: wandb, entity: attacker, mode: offline}]
-"""
+
+def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(GanzooError, match=r"needs the package tensorboard.*ganzoo-bench\[tensorboard\]"):
+        TensorBoard(tmp_path)
+
+
+def test_event_files_of_tensorboard_hold_what_was_logged(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    grid = tmp_path / "grid.png"
+    Image.new("L", (8, 4)).save(grid)
+    tracker = TensorBoard(tmp_path)
+    tracker.log({"event": "train", "images": 128, "losses": {"generator": 0.5}})
+    tracker.log({"event": "score", "images": 256, "metric": "fid@mnist-cnn", "weights": "ema", "value": 3.0})
+    tracker.picture(256, grid)
+    tracker.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("train/losses/generator")] == [(128, 0.5)]
+    assert [(e.step, e.value) for e in events.Scalars("score/fid@mnist-cnn/ema")] == [(256, 3.0)]
+    assert [(e.step, e.width, e.height) for e in events.Images("samples")] == [(256, 8, 4)]
+
+
+def test_a_resumed_run_replaces_what_followed_its_checkpoint(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    (tmp_path / "events.jsonl").write_text('{"event": "start", "images": 0}\n')
+    for value, steps in ((1.0, (128, 256, 300)), (2.0, (256, 384))):
+        tracker = TensorBoard(tmp_path)
+        for images in steps:
+            tracker.log({"event": "train", "images": images, "loss": value})
+        tracker.close()
+        # Files are read in the order of their names, which hold only the second they were made in.
+        (file,) = tmp_path.glob("tensorboard/events.out.tfevents.*.*")
+        file.rename(file.with_name(f"events.out.tfevents.{value:.0f}"))
+        with (tmp_path / "events.jsonl").open("a") as events:
+            events.write('{"event": "resume", "images": 128}\n{"event": "train", "images"')
+    written = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    written.Reload()
+    assert [(e.step, e.value) for e in written.Scalars("train/loss")] == [(128, 1.0), (256, 2.0), (384, 2.0)]
+
+
 TINY = (
     "networks.generator.hidden=[8]",
     "networks.discriminator.hidden=[8]",
@@ -36,7 +68,7 @@ TINY = (
 
 
 @pytest.mark.parametrize(("library", "remedy"), [("wandb", r"ganzoo-bench\[wandb\]"), ("trackio", "install trackio")])
-def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library, remedy) -> None:
+def test_a_missing_library_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library, remedy) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(GanzooError, match=f"needs the package {library}, which is not installed.*{remedy}"):
         WeightsAndBiases(tmp_path, library=library)
@@ -67,7 +99,7 @@ def records(content: bytes):
             parts = b""
 
 
-def test_offline_files_hold_what_was_logged(tmp_path: Path) -> None:
+def test_offline_files_of_wandb_hold_what_was_logged(tmp_path: Path) -> None:
     wandb = pytest.importorskip("wandb", reason="wandb is not installed: pip install 'ganzoo-bench[wandb]'.")
     from wandb.proto import wandb_internal_pb2
 
@@ -119,18 +151,6 @@ def test_a_run_that_wandb_has_logged_can_be_opened_again(tmp_path, call) -> None
         assert code == 0, err
     wandb.teardown()
     assert len(list(run.glob("wandb/offline-run-*"))) == 2
-
-
-def test_a_strangers_recipe_does_not_start_wandb(tmp_path, call) -> None:
-    sent = tmp_path / "sent.yaml"
-    sent.write_text(STRANGERS)
-    run = tmp_path / "run"
-    for words in ((sent, "--out", run), ("--resume", run, "--set", "train.images=128")):
-        code, _, err = call("run", *words)
-        assert code == 0, err
-        assert "The tracker 'wandb' is left out" in err
-        assert "--allow-trackers" in err
-    assert not (run / "wandb").exists()
 
 
 def test_trackio_keeps_runs_of_one_name_apart_and_a_resumed_one_together(tmp_path, monkeypatch) -> None:

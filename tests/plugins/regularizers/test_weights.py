@@ -1,4 +1,4 @@
-"""Orthogonal regularization on weights whose scalar products are known."""
+"""What is asked of weights: orthogonal filters, a wide margin, and a box."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo import GaussianPrior, RegularizerContext, Spec
+from ganzoo import GanzooError, GaussianPrior, RegularizerContext, Spec
 from ganzoo_plugins.losses.wgan_gp import Wasserstein
 from ganzoo_plugins.networks import stylegan2
+from ganzoo_plugins.networks.dcgan import Discriminator as Convolutional
+from ganzoo_plugins.networks.mlp import Discriminator
+from ganzoo_plugins.regularizers.geometric import SVMMargin
 from ganzoo_plugins.regularizers.orthogonal import Orthogonal, filters
+from ganzoo_plugins.regularizers.weight_clipping import WeightClipping
 
 
 def linear(rows: list[list[float]]) -> nn.Linear:
@@ -28,17 +32,17 @@ def cost(context, network: nn.Module, **options: object) -> Tensor:
     return Orthogonal(**options).penalty(seen)
 
 
-def test_orthogonal_filters_cost_nothing_unless_their_length_is_strict(context) -> None:
-    layer = linear([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    assert cost(context, layer).item() == 0
-    assert cost(context, layer, strict=True).item() == 9 / 2  # (4 - 1)²
-
-
-def test_each_pair_s_scalar_product_is_squared(context) -> None:
-    layer = linear([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])
-    # Products 1, 2 and -1; squared lengths 5, 10 and 1.
-    assert cost(context, layer).item() == pytest.approx(1 + 4 + 1)
-    assert cost(context, layer, strict=True).item() == pytest.approx(6 + (16 + 81) / 2)
+@pytest.mark.parametrize(
+    ("rows", "relaxed", "strict"),
+    [
+        ([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]], 0, 9 / 2),  # (4 - 1)²
+        # Products 1, 2 and -1; squared lengths 5, 10 and 1.
+        ([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]], 1 + 4 + 1, 6 + (16 + 81) / 2),
+    ],
+)
+def test_each_pair_s_scalar_product_is_squared_and_lengths_if_strict(context, rows, relaxed, strict) -> None:
+    assert cost(context, linear(rows)).item() == pytest.approx(relaxed)
+    assert cost(context, linear(rows), strict=True).item() == pytest.approx(strict)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -93,14 +97,66 @@ def test_spectral_normalisation_is_neither_asked_nor_moved(context) -> None:
 
 
 @pytest.mark.parametrize(("side", "other"), [("generator", "discriminator"), ("discriminator", "generator")])
-def test_it_joins_the_loss_of_the_side_whose_weights_it_is_about(play, side: str, other: str) -> None:
+def test_orthogonality_joins_the_loss_of_the_side_whose_weights_it_is_about(play, side: str, other: str) -> None:
     term = Orthogonal(weight=0.5) if side == "generator" else Orthogonal(weight=0.5, side=side)
-    losses, networks, batch = play(Wasserstein(), term)
+    losses, networks, _ = play(Wasserstein(), term)
     products = [rows @ rows.T for groups in filters(networks[side]) for rows in groups]
     expected = sum((product - product.diag().diag()).square().sum() for product in products) / 2
     assert torch.allclose(losses[side]["penalty"], expected)
     assert "penalty" not in losses[other]
-    real, fake = (networks["discriminator"](x).mean() for x in (batch.real, networks["generator"](batch.z)))
-    alone = {"discriminator": fake - real, "generator": -fake}
-    assert torch.allclose(losses[side]["loss"], alone[side] + expected / 2)
-    assert torch.allclose(losses[other]["loss"], alone[other])
+
+
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=4))
+
+
+def test_the_margin_is_half_the_squared_norm_of_the_last_layer_alone(context) -> None:
+    discriminator = Discriminator(SPEC, hidden=[3])
+    with torch.no_grad():
+        discriminator.head.linear.weight.copy_(torch.tensor([[3.0, 0.0, -4.0]]))
+    nothing = torch.zeros(2, 1, 2, 2)
+    seen = context(discriminator, nothing, nothing, networks={"discriminator": discriminator})
+    penalty = SVMMargin().penalty(seen)
+    assert penalty.item() == pytest.approx(12.5)
+    penalty.backward()
+    assert torch.equal(discriminator.head.linear.weight.grad, torch.tensor([[3.0, 0.0, -4.0]]))
+    assert all(p.grad is None for p in discriminator.trunk.parameters())
+
+
+def test_spectral_normalisation_leaves_no_margin_to_widen() -> None:
+    discriminator = Convolutional(Spec((1, 8, 8), GaussianPrior(dim=4)), width=2)
+    SVMMargin().bind(SPEC, {"discriminator": discriminator})
+    nn.utils.parametrizations.spectral_norm(discriminator.head.linear)
+    with pytest.raises(GanzooError, match=r"svm-margin.*spectral_norm"):
+        SVMMargin().bind(SPEC, {"discriminator": discriminator})
+
+
+def test_an_equalised_learning_rate_leaves_a_margin() -> None:
+    spec = Spec((1, 8, 8), GaussianPrior(dim=4))
+    SVMMargin().bind(spec, {"discriminator": stylegan2.Discriminator(spec, width=4)})
+
+
+def test_every_parameter_lands_in_the_box_and_none_inside_it_moves() -> None:
+    critic = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        critic.weight.copy_(torch.tensor([[0.5, -0.2, 0.05]]))
+        critic.bias.fill_(-7.0)
+        WeightClipping(limit=0.1).after_step({"discriminator": critic, "generator": critic})
+    assert critic.weight.tolist()[0] == pytest.approx([0.1, -0.1, 0.05])
+    assert critic.bias.item() == pytest.approx(-0.1)
+
+
+def test_frozen_weights_are_left_alone_and_computed_ones_refused() -> None:
+    critic = torch.nn.Linear(3, 1)
+    critic.bias.requires_grad = False
+    with torch.no_grad():
+        critic.bias.fill_(-7.0)
+        WeightClipping(limit=0.1).after_step({"discriminator": critic})
+    assert critic.bias.item() == -7
+    spec = Spec((1, 1, 3), GaussianPrior(dim=2))
+    WeightClipping().bind(spec, {"discriminator": critic})
+    with pytest.raises(GanzooError, match="cannot limit weights that spectral_norm or equalised"):
+        WeightClipping().bind(spec, {"discriminator": spectral_norm(critic)})
+
+
+def test_the_paper_s_limit_of_the_box_is_the_default() -> None:
+    assert WeightClipping().limit == 0.01
