@@ -13,6 +13,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ganzoo import Dataset
+from ganzoo.config.loading import load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.training import trainer as training
+from ganzoo.training.engines import CAPTURING, CaptureEngine, CompileEngine
+from ganzoo.training.trainer import Trainer, build_engine
+
+SMALL = ("networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16")
 WAITS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique")
 Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 
@@ -104,6 +112,70 @@ def _place(tensor: Tensor) -> int:
 def make_tape() -> type[Tape]:
     """Makes a tape that captures on CPUs, given the generator of latent codes."""
     return Tape
+
+
+@pytest.fixture
+def capture_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[torch.Generator], Any]], None]:
+    """Lets engines capture with what a function makes of the generator of latent codes, instead of on a GPU."""
+
+    def capture_with(recorder: Callable[[torch.Generator], Any]) -> None:
+        def choose(name: str, device: Any, latents: Any, log: Any, processes: Any) -> Any:
+            if name not in CAPTURING:
+                return build_engine(name, device, latents, log, processes)
+            inner = CompileEngine(device, log) if name.startswith("compile") else None
+            return CaptureEngine(recorder(latents), device, latents, log, inner)
+
+        monkeypatch.setattr(training, "build_engine", choose)
+
+    return capture_with
+
+
+@pytest.fixture
+def tapes(capture_with: Any) -> list[Tape]:
+    """The tapes on which engines capture."""
+    made: list[Tape] = []
+
+    def recorder(latents: torch.Generator) -> Tape:
+        made.append(Tape(latents))
+        return made[-1]
+
+    capture_with(recorder)
+    return made
+
+
+@pytest.fixture
+def few(mnist: Dataset) -> Dataset:
+    """64 training images."""
+    return mnist.rows(torch.arange(64))
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """What trainers log."""
+    return []
+
+
+@pytest.fixture
+def trainer(zoo: Zoo, mnist: Dataset, told: list[str]) -> Callable[..., Trainer]:
+    """Makes a trainer of small networks."""
+
+    def trainer(*overrides: str, recipe: str = "vanilla-mnist", dataset: Dataset = mnist, **facts: Any) -> Trainer:
+        settings = load_recipe(recipe, zoo, [*SMALL, *overrides])
+        return Trainer(settings, zoo, dataset=dataset, log=told.append, **facts)
+
+    return trainer
+
+
+def different(one: Trainer, other: Trainer) -> list[str]:
+    """The names of the tensors in which their checkpoints differ: weights, averages, optimizers, random states, ..."""
+    ours, theirs = one.checkpoint()[0], other.checkpoint()[0]
+    assert ours.keys() == theirs.keys()
+    return [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+
+
+@pytest.fixture(name="different")
+def _different() -> Callable[[Trainer, Trainer], list[str]]:
+    return different
 
 
 @pytest.fixture

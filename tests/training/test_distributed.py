@@ -1,5 +1,6 @@
 """Two real processes on gloo: they train like one process, only one of them writes, and both end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -82,11 +83,6 @@ def two(folder, *overrides):
     return RunFolder.open(folder)
 
 
-def one(folder, *overrides):
-    zoo = load_zoo()
-    return start(load_recipe("vanilla-mnist", zoo, [*TINY, *overrides]), zoo, folder)
-
-
 def assert_close(first, second):
     """Weights, averages and optimizers agree within rounding, sampler and latents to the bit."""
     found, expected = (run.checkpoint().tensors for run in (first, second))
@@ -98,55 +94,12 @@ def assert_close(first, second):
             assert torch.equal(found[name], value), name
 
 
-def assert_scores_are_those_of_one(run):
-    """The scores that one process computes with the same weights."""
-    found = {score["weights"]: score["value"] for score in run.scores()}
-    assert set(found) == {"ema", "raw"}
-    assert len(run.scores()) == 2
-    zoo = load_zoo()
-    generator = load(run.path)
-    evaluator = Evaluator(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
-    for weights, value in found.items():
-        images = generator.sample(1100, seed=0, weights=weights)
-        (again,) = evaluator.score(images, sample_seed=0, weights=weights, interval=False)
-        assert again.value == pytest.approx(value, rel=1e-6)  # sums over another number of threads
-
-
-def test_two_processes_train_score_and_resume_like_one_with_the_same_batch(tmp_path):
-    """With batch normalisation across both processes, which must also equal that of one."""
-    norm, scored = "networks.generator.norm=batch", "evaluate={metrics: [fid@mnist-cnn], samples: 1100}"
-    whole = one(tmp_path / "one", norm)
-    shared = (norm, "train.sync_batch_norm=true")
-    half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}", scored, *shared)
-    assert half.info["processes"] == 2
-    assert_scores_are_those_of_one(half)
-    seen = half.checkpoint().tensors
-    assert not torch.equal(seen["random.cpu"], seen["ranks.1.random.cpu"])
-    code, told = ran(*RUN, "--resume", str(tmp_path / "two"), "--set", f"train.images={STEPS * BATCH}")
-    assert code == 0, told
-    resumed = RunFolder.open(tmp_path / "two")
-    assert_close(resumed, whole)
-    assert any("running_var" in name for name in resumed.checkpoint().tensors)
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
-    kinds = [event["event"] for event in resumed.events()]
-    assert kinds.count("start") == kinds.count("resume") == 1
-    logged, expected = ([e for e in run.events() if e["event"] == "train"] for run in (resumed, whole))
-    assert [e["images"] for e in logged] == [e["images"] for e in expected]
-    for ours, theirs in zip(logged, expected, strict=True):
-        assert ours["discriminator.loss"] == pytest.approx(theirs["discriminator.loss"], abs=1e-4)
-
-
-@pytest.mark.full
-def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
-    """Buffers are averaged only once no backward pass needs their old values."""
-    run = two(tmp_path / "two", "networks.generator.norm=batch", "train.share_fakes=true")
-    assert (run.info["status"], run.info["images"]) == ("done", STEPS * BATCH)
-
-
-TOGETHER = """
+LAUNCHED = """
+import json, os, shutil, socket, sys
 from pathlib import Path
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from ganzoo import cli
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.sampling import draw
@@ -166,13 +119,26 @@ class Gathered(TorchDispatchMode):
 def threads():
     return {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
 
+def free_port():
+    with socket.create_server(("localhost", 0)) as server:
+        return server.getsockname()[1]
+
+def ganzoo(port, *words):
+    # The launcher's store keeps the addresses of an earlier group, so each other group has a store of its own.
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "False", "MASTER_PORT": str(port)}
+    sys.argv = ["ganzoo", *words]
+    try:
+        cli.main()
+    except SystemExit as left:
+        assert not left.code, left.code
+
 torch.set_num_threads(1)
 zoo = load_zoo()
 recipe = load_recipe("stylegan2-mnist", zoo, ["train.batch_size=8"])  # draws noise of its own
 dataset = zoo.datasets.get("mnist").create("train", None)
 cpu = torch.device("cpu")
-batch = 20
-n = 2 * batch + 7
+batch = 8
+n = 2 * batch + 3
 with joined() as processes:
     trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
     generate, sizes = trainer.objective.generate, []
@@ -183,7 +149,7 @@ with joined() as processes:
     processes.all_reduce_mean([odd])
     assert torch.equal(odd, torch.arange(6.).view(2, 3).t() + 0.5), odd
     images, _ = draw(trainer.objective, networks, n, seed=0, device=cpu, batch_size=batch, part=part)
-    assert sizes == ([batch, 7] if processes.is_main else [batch]), sizes
+    assert sizes == ([batch, 3] if processes.is_main else [batch]), sizes
     processes.all_reduce_sum(images)
     reader = find_extractor("mnist-cnn", zoo)
     seen = extract("mnist-cnn", reader, images, cpu, batch, part)
@@ -201,8 +167,14 @@ with joined() as processes:
     with Gathered() as gathered:
         trainer.step()
     assert gathered.rows == 16, gathered.rows
-    processes.any(True)
+    own = json.dumps([free_port(), free_port()]).encode() if processes.is_main else b""
+    first, second = json.loads(processes.broadcast_bytes(own))
     during = threads()
+folder, half, rest = json.loads(sys.argv[1])
+ganzoo(first, "run", "vanilla-mnist", *half, "--out", folder)
+if processes.is_main:
+    shutil.copytree(folder, f"{folder}-half")
+ganzoo(second, "run", "--resume", folder, *rest)
 # A thread of the group that outlives it aborts its process at times, where it lets go of a tensor while the interpreter
 # ends.
 if during:
@@ -210,13 +182,62 @@ if during:
     assert any("gloo" in name for name in during) or torch.__version__.startswith("2.8."), during
     assert not any("gloo" in name for name in threads()), threads()
 """
+NORM = "networks.generator.norm=batch"  # across both processes, which must equal that of one
 
 
-def test_samples_features_and_rows_are_shared_and_no_thread_of_the_group_outlives_it(tmp_path):
-    script = tmp_path / "together.py"
-    script.write_text(TOGETHER)
-    code, told = ran(str(script))
-    assert code == 0, told
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """What two processes do in one launch: exchanges, then half a run, copied, and its other half."""
+    place = tmp_path_factory.mktemp("launched")
+    shared = (NORM, "train.sync_batch_norm=true", "evaluate={metrics: [fid@mnist-cnn], samples: 600}")
+    half = settings(f"train.images={STEPS // 2 * BATCH}", *shared)
+    rest = ["--set", f"train.images={STEPS * BATCH}"]
+    (place / "launched.py").write_text(LAUNCHED)
+    code, told = ran(str(place / "launched.py"), json.dumps([str(place / "run"), half, rest]))
+    return SimpleNamespace(code=code, told=told, half=place / "run-half", run=place / "run")
+
+
+def test_samples_features_and_rows_are_shared_and_no_thread_of_the_group_outlives_it(launched):
+    assert launched.code == 0, launched.told
+
+
+def test_two_processes_compute_the_scores_of_one(launched):
+    half = RunFolder.open(launched.half)
+    assert half.info["processes"] == 2
+    found = {score["weights"]: score["value"] for score in half.scores()}
+    assert set(found) == {"ema", "raw"}
+    assert len(half.scores()) == 2
+    zoo = load_zoo()
+    generator = load(half.path)
+    evaluator = Evaluator(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    for weights, value in found.items():
+        images = generator.sample(600, seed=0, weights=weights)
+        (again,) = evaluator.score(images, sample_seed=0, weights=weights, interval=False)
+        assert again.value == pytest.approx(value, rel=1e-6)  # sums over another number of threads
+
+
+def test_two_processes_train_and_resume_like_one_with_the_same_batch(launched, tmp_path):
+    zoo = load_zoo()
+    whole = start(load_recipe("vanilla-mnist", zoo, [*TINY, NORM]), zoo, tmp_path / "one")
+    resumed = RunFolder.open(launched.run)
+    assert_close(resumed, whole)
+    seen = resumed.checkpoint().tensors
+    assert not torch.equal(seen["random.cpu"], seen["ranks.1.random.cpu"])
+    assert any("running_var" in name for name in seen)
+    assert {path.name for path in launched.run.parent.iterdir()} == {"launched.py", "run", "run-half"}
+    kinds = [event["event"] for event in resumed.events()]
+    assert kinds.count("start") == kinds.count("resume") == 1
+    logged, expected = ([e for e in run.events() if e["event"] == "train"] for run in (resumed, whole))
+    assert [e["images"] for e in logged] == [e["images"] for e in expected]
+    for ours, theirs in zip(logged, expected, strict=True):
+        assert ours["discriminator.loss"] == pytest.approx(theirs["discriminator.loss"], abs=1e-4)
+
+
+@pytest.mark.full
+def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
+    """Buffers are averaged only once no backward pass needs their old values."""
+    run = two(tmp_path / "two", "networks.generator.norm=batch", "train.share_fakes=true")
+    assert (run.info["status"], run.info["images"]) == ("done", STEPS * BATCH)
 
 
 BROKEN = """

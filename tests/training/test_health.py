@@ -6,20 +6,11 @@ import torch
 
 from ganzoo.api.metric import Features
 from ganzoo.api.objective import Phase
-from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.features import SAMPLES, VarietyWatch, variety
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.optim import broken_networks
 from ganzoo.training.step import WATCH_EVERY, Meters, PhaseStep
-from ganzoo.training.trainer import Trainer
-
-SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]
-
-
-def trainer(mnist, *overrides, recipe="vanilla-mnist"):
-    zoo = load_zoo()
-    return Trainer(load_recipe(recipe, zoo, [*SMALL, *overrides]), zoo, dataset=mnist)
 
 
 def one_hot_logits(*classes):
@@ -66,8 +57,8 @@ def test_networks_without_gradients_or_parameters_are_accepted():
     assert watch.flush() == {"both.generator": 0.0}
 
 
-def test_every_phase_is_watched_on_some_steps_only(mnist):
-    trained = trainer(mnist, "regularizers=[{name: r1, every_steps: 4}]")
+def test_every_phase_is_watched_on_some_steps_only(trainer):
+    trained = trainer("regularizers=[{name: r1, every_steps: 4}]")
     trained.step()
     expected = {
         role: math.sqrt(sum(p.grad.double().square().sum().item() for p in network.parameters() if p.grad is not None))
@@ -85,27 +76,8 @@ def test_every_phase_is_watched_on_some_steps_only(mnist):
     assert trained.gradients.flush().keys() == first.keys()
 
 
-def test_watching_changes_no_bit_of_anything(mnist, monkeypatch):
-    watched, unwatched = trainer(mnist), trainer(mnist)
-    judge = VarietyWatch({}, mnist, torch.device("cpu"))
-    for step in range(2 * WATCH_EVERY):
-        watched.step()
-        if step % 8 == 0:
-            watched.gradients.flush()
-            broken_networks(dict(watched.networks.items()))
-            judge.measure(mnist.images[:8])
-    with monkeypatch.context() as patch:
-        patch.setattr(PhaseStep, "gradient_norms", lambda self: {})
-        for _ in range(2 * WATCH_EVERY):
-            unwatched.step()
-    first, second = watched.checkpoint()[0], unwatched.checkpoint()[0]
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_single_broken_number_is_found_in_weights_and_in_buffers(value):
+def test_a_single_broken_number_is_found_in_weights_and_in_buffers_and_nothing_else_is_broken(value):
     def network():
         return torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
 
@@ -121,13 +93,9 @@ def test_a_single_broken_number_is_found_in_weights_and_in_buffers(value):
     masked = torch.nn.Sequential(network(), torch.nn.Module())
     masked[1].register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
     assert broken_networks({"masked": masked}) == []  # as attention needs
-
-
-def test_large_but_finite_weights_are_not_broken():
-    network = torch.nn.Linear(4, 4)
-    with torch.no_grad():
-        network.weight.fill_(1e38)  # whose squares are not finite
-    assert broken_networks({"generator": network}) == []
+    large = torch.nn.Linear(4, 4)
+    torch.nn.init.constant_(large.weight, 1e38)  # whose squares are not finite
+    assert broken_networks({"large": large}) == []
 
 
 def test_variety_of_known_points():
@@ -176,8 +144,9 @@ def test_unseen_real_images_are_as_varied_as_training_images(mnist, mnist_test):
     assert measured["variety"] == pytest.approx(measured["real_variety"], rel=0.05)
 
 
-def test_few_samples_are_compared_with_equally_few_real_images(mnist, mnist_test):
+def test_few_samples_are_compared_by_pixels_without_metrics_with_equally_few_real_images(mnist, mnist_test):
     watch = VarietyWatch({}, mnist, torch.device("cpu"))
+    assert watch.name == "pixels"
     measured = watch.measure(mnist_test.images[:50])
     assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == 50
     chosen = torch.randperm(len(mnist), generator=torch.Generator().manual_seed(0))[:50]
@@ -185,8 +154,3 @@ def test_few_samples_are_compared_with_equally_few_real_images(mnist, mnist_test
     pairs = torch.nn.functional.pdist(pixels)
     assert measured["real_variety"]["distance"] == pytest.approx(pairs.mean().item(), rel=1e-5)
     assert "classes" not in measured["variety"]
-
-
-def test_without_metrics_pixels_are_compared(mnist):
-    watch = VarietyWatch({}, mnist, torch.device("cpu"))
-    assert watch.name == "pixels"

@@ -31,6 +31,7 @@ print(given_back, pages())
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
 def test_freed_memory_is_reused_without_asking_the_system():
     # In a separate process, because its setting is never undone.

@@ -1,7 +1,6 @@
 """TF32, cuDNN and determinism: what is refused, what is set during a step, and that it is undone."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganzoo import AdversarialLoss, cli
+from ganzoo import AdversarialLoss
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
@@ -70,31 +69,22 @@ def test_the_choices_are_part_of_a_digest_and_leave_old_digests_unchanged():
     assert len(set(digests)) == 3
 
 
-@pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """What ``ganzoo run vanilla-mnist`` prints with these settings before it exits with code 2."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def refused(*overrides):
-        words = [word for override in overrides for word in ("--set", override)]
-        monkeypatch.setattr(sys, "argv", ["ganzoo", "run", "vanilla-mnist", *words, "--out", str(tmp_path / "run")])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    yield refused
-    signal.signal(signal.SIGTERM, before)
-
-
-def test_determinism_and_a_timed_choice_are_refused_together(refused, tmp_path):
-    assert "turn one off" in refused("train.deterministic=true", "train.cudnn_benchmark=true")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("train.deterministic=true", "train.cudnn_benchmark=true"), "turn one off"),
+        (
+            ("train.device=cpu", "train.precision=tf32"),
+            "train.precision=tf32 is a number format of CUDA GPUs, but this run trains on cpu.",
+        ),
+    ],
+)
+def test_settings_that_contradict_are_refused_before_a_folder_is_created(call, tmp_path, settings, words):
+    options = [word for setting in settings for word in ("--set", setting)]
+    code, _, told = call("run", "vanilla-mnist", *options, "--out", tmp_path / "run")
+    assert code == 2
+    assert words in " ".join(told.split())
     assert not (tmp_path / "run").exists()
-
-
-def test_tf32_is_refused_on_a_cpu(refused):
-    told = refused("train.device=cpu", "train.precision=tf32")
-    assert "train.precision=tf32 is a number format of CUDA GPUs, but this run trains on cpu." in told
 
 
 class Puts(AdversarialLoss):

@@ -46,20 +46,8 @@ def test_a_restored_optimizer_continues_to_the_same_bits(name, options):
 
 
 def test_every_optimizer_that_steps_without_a_closure_is_known():
-    wanted = {
-        "adadelta",
-        "adafactor",
-        "adagrad",
-        "adam",
-        "adamax",
-        "adamw",
-        "asgd",
-        "nadam",
-        "radam",
-        "rmsprop",
-        "rprop",
-    }
-    assert wanted | {"sgd"} <= set(known())
+    wanted = "adadelta adafactor adagrad adam adamax adamw asgd nadam radam rmsprop rprop sgd"
+    assert set(wanted.split()) <= set(known())
     assert not {"lbfgs", "sparseadam", "optimizer"} & set(known())
 
 
@@ -122,13 +110,6 @@ def test_what_torch_refuses_is_a_one_line_error():
         RoleOptimizer(nn.Linear(1, 1), "sgd", {"lr": 1e-3, "nesterov": True})
 
 
-def test_captured_steps_read_the_learning_rate_from_a_tensor():
-    optimizer = RoleOptimizer(nn.Linear(1, 1), "adam", {"lr": 1e-3, "betas": (0.0, 0.9)}, torch.device("cpu"))
-    rate = optimizer.inner.param_groups[0]["lr"]
-    optimizer.set_lr(0.5)
-    assert rate.item() == 0.5
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -156,8 +137,7 @@ def test_ema_follows_its_recursion_and_other_buffers_are_copied():
         ema.update(step)
         decay = min(0.6, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * network[0].weight.detach()
-    if_first_step_copies = ema.networks["generator"][0].weight
-    torch.testing.assert_close(if_first_step_copies, expected)
+    torch.testing.assert_close(ema.networks["generator"][0].weight, expected)
     assert ema.networks["generator"].seen == 8
 
 
@@ -182,6 +162,7 @@ def test_averaged_weights_have_their_own_statistics():
     torch.testing.assert_close(averaged[1].running_var, hidden.var(1).mean(0))
     assert torch.linalg.matrix_norm(averaged[2].weight, 2) == pytest.approx(1.0, abs=1e-3)
     assert not any(module.training for module in ema.networks.modules())
+    assert not any(parameter.requires_grad for parameter in ema.networks.parameters())
     assert torch.equal(ema.networks["unused"].running_mean, unused.running_mean)
     # Earlier measurements leave no trace, and none of this affects the trained network.
     state = {name: buffer.clone() for name, buffer in ema.networks.named_buffers()}
@@ -190,22 +171,6 @@ def test_averaged_weights_have_their_own_statistics():
     assert all(torch.equal(buffer, state[name]) for name, buffer in ema.networks.named_buffers())
     assert network[1].momentum == averaged[1].momentum == 0.1
     assert network[1].num_batches_tracked == 40
-
-
-def test_if_drawing_reaches_no_batch_norm_trained_statistics_are_kept():
-    encoder = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    ema = Ema({"generator": nn.Linear(3, 2), "encoder": encoder}, decay=0.9)
-    for step in range(3):
-        encoder(torch.randn(5, 2))
-        ema.update(step)
-        ema.measure(lambda index: ema.networks["generator"](torch.randn(4, 3)), 20)
-        assert torch.equal(ema.networks["encoder"][1].running_mean, encoder[1].running_mean)
-
-
-def test_ema_networks_are_frozen_and_in_evaluation_mode():
-    ema = Ema({"generator": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))}, decay=0.9)
-    assert not any(p.requires_grad for p in ema.networks.parameters())
-    assert not any(module.training for module in ema.networks.modules())
 
 
 def test_averages_from_another_training_run_are_kept():

@@ -16,12 +16,18 @@ def test_the_requested_precision_is_used(name):
     assert resolve_precision(name, CPU) == name
 
 
-def test_auto_measures_once_and_draws_no_random_numbers(monkeypatch):
+@pytest.fixture
+def avx512(monkeypatch):
+    """A processor with instructions for bfloat16, but without AMX."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return monkeypatch
+
+
+def test_auto_measures_once_and_draws_no_random_numbers(avx512):
     multiplied, multiply = [], torch.mm
-    monkeypatch.setattr(torch, "mm", lambda one, other: (multiplied.append(one.dtype), multiply(one, other))[1])
+    avx512.setattr(torch, "mm", lambda one, other: (multiplied.append(one.dtype), multiply(one, other))[1])
     precision._faster_on_this_cpu.cache_clear()
     before = torch.get_rng_state()
     found = resolve_precision("auto", CPU)
@@ -33,22 +39,25 @@ def test_auto_measures_once_and_draws_no_random_numbers(monkeypatch):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_instructions_alone_are_not_enough(monkeypatch):
+@pytest.mark.parametrize(("faster", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_instructions_alone_are_not_enough(avx512, faster, expected):
     """A processor that has them but on which bfloat16 is no faster trains in fp32."""
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    for faster, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda faster=faster: faster)
-        assert resolve_precision("auto", CPU) == expected
+    avx512.setattr(precision, "_faster_on_this_cpu", lambda: faster)
+    assert resolve_precision("auto", CPU) == expected
 
 
-def test_with_amx_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda: pytest.fail("measured"))
-    assert resolve_precision("auto", CPU) == "bf16"
+@pytest.mark.parametrize(
+    ("where", "asked", "answer", "expected"),
+    [
+        (torch.cpu, "_is_amx_tile_supported", True, "bf16"),
+        (torch.backends.cpu, "get_cpu_capability", "AVX2", "fp32"),
+    ],
+    ids=["with-amx", "without-instructions"],
+)
+def test_what_the_processor_decides_is_not_measured(avx512, where, asked, answer, expected):
+    avx512.setattr(where, asked, lambda: answer)
+    avx512.setattr(precision, "_faster_on_this_cpu", lambda: pytest.fail("measured"))
+    assert resolve_precision("auto", CPU) == expected
 
 
 def test_the_gpu_itself_is_queried_and_not_the_current_one(monkeypatch):
@@ -63,9 +72,3 @@ def test_the_gpu_itself_is_queried_and_not_the_current_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", current)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: asked[-1] == 1)
     assert [resolve_precision("auto", torch.device("cuda", index)) for index in (0, 1, 2)] == ["fp32", "bf16", "fp32"]
-
-
-def test_without_instructions_nothing_is_tried(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda: pytest.fail("tried"))
-    assert resolve_precision("auto", CPU) == "fp32"

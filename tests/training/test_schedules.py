@@ -1,19 +1,15 @@
 """Schedules: closed forms, where their values apply, and resumed or captured training."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from ganzoo import Augmentation, GanzooError
-from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import ScheduleConfig
-from ganzoo.registry.loading import load_zoo
-from ganzoo.training import trainer as training
-from ganzoo.training.engines import CaptureEngine
 from ganzoo.training.optim import scheduled_buffer
-from ganzoo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = (
@@ -65,13 +61,8 @@ def test_without_a_number_of_images_a_schedule_takes_the_rest_of_training():
 
 
 @pytest.fixture
-def begin(mnist):
-    zoo = load_zoo()
-
-    def trainer(*overrides):
-        return Trainer(load_recipe("vanilla-mnist", zoo, [*SMALL, *overrides]), zoo, dataset=mnist)
-
-    return trainer
+def begin(trainer):
+    return partial(trainer, *SMALL)
 
 
 def set_for(trainer, images):
@@ -226,51 +217,32 @@ def test_scheduled_weights_apply_to_the_loss(begin):
     assert any(not torch.allclose(weights[2][name], value) for name, value in weights[1].items())
 
 
-def test_a_schedule_that_stays_trains_to_the_same_bits_as_the_number(begin):
-    one = begin("optimizers.default.lr={start: 2e-4, end: 2e-4}", "train.ema={start: 0.9, end: 0.9}")
-    other = begin("optimizers.default.lr=2e-4", "train.ema=0.9")
-    for trainer in (one, other):
-        for _ in range(3):
-            trainer.step()
-    ours, theirs = one.checkpoint()[0], other.checkpoint()[0]
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+def taken(trainer, steps):
+    for _ in range(steps):
+        trainer.step()
+    return trainer
 
 
-def test_resumed_training_continues_its_schedules(begin):
+def test_a_schedule_that_stays_trains_to_the_same_bits_as_the_number(begin, different):
+    one = taken(begin("optimizers.default.lr={start: 2e-4, end: 2e-4}", "train.ema={start: 0.9, end: 0.9}"), 3)
+    other = taken(begin("optimizers.default.lr=2e-4", "train.ema=0.9"), 3)
+    assert different(one, other) == []
+
+
+def test_resumed_training_continues_its_schedules(begin, different):
     # One after another, because they share torch's global generator.
-    whole = begin(*R3GAN)
-    for _ in range(6):
-        whole.step()
-    first = begin(*R3GAN)
-    for _ in range(3):
-        first.step()
+    whole, first = taken(begin(*R3GAN), 6), taken(begin(*R3GAN), 3)
     kept = first.checkpoint()
     second = begin(*R3GAN)
     second.restore(*kept)
-    for _ in range(3):
-        second.step()
-    ours, theirs = whole.checkpoint()[0], second.checkpoint()[0]
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert different(taken(second, 3), whole) == []
 
 
-def test_captured_steps_follow_their_schedules(begin, make_tape, monkeypatch):
-    told, choose = [], training.build_engine
-
-    def on_tape(name, device, latents, log, processes):
-        if name == "cudagraph":
-            return CaptureEngine(make_tape(latents), device, latents, told.append)
-        return choose(name, device, latents, log, processes)
-
-    monkeypatch.setattr(training, "build_engine", on_tape)
+@pytest.mark.usefixtures("tapes")
+def test_captured_steps_follow_their_schedules(begin, told):
     # torch captures betas as tensors only on a GPU.
     settings = (*R3GAN, "optimizers.default.betas=[0.0, 0.9]")
-    eager = begin(*settings, "train.engine=eager")
-    for _ in range(8):
-        eager.step()
-    captured = begin(*settings, "train.engine=cudagraph")
-    for _ in range(8):
-        captured.step()
+    eager, captured = (taken(begin(*settings, f"train.engine={name}"), 8) for name in ("eager", "cudagraph"))
     assert told == []
     for ours, theirs in zip(eager.networks.parameters(), captured.networks.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)

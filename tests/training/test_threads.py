@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ganzoo.config.loading import load_recipe
-from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
@@ -40,63 +39,49 @@ def two_threads(monkeypatch):
     torch.set_num_threads(before)
 
 
-def machine(tmp_path, files):
+OLD = "sys/fs/cgroup/cpu/docker/x/cpu.cfs_"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "50000 100000\n"}, 1),
+        ({"proc/self/cgroup": "3:cpu,cpuacct:/docker/x\n", f"{OLD}quota_us": "100000", f"{OLD}period_us": "100000"}, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 100000"}, 1),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, None),
+    ],
+    ids=["none", "version-2", "version-1", "inside", "free"],
+)
+def test_a_control_group_limits_the_cores(tmp_path, files, cores):
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    return tmp_path
-
-
-def test_a_control_group_limits_the_cores(tmp_path):
-    own = len(os.sched_getaffinity(0))
-    assert available_cores(tmp_path) == own
-    one = {"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "50000 100000\n"}
-    assert available_cores(machine(tmp_path / "v2", one)) == 1
-    old = {
-        "proc/self/cgroup": "3:cpu,cpuacct:/docker/x\n",
-        "sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "100000",
-        "sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000",
-    }
-    assert available_cores(machine(tmp_path / "v1", old)) == 1
-    inside = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 100000"}
-    assert available_cores(machine(tmp_path / "inside", inside)) == 1
-    free = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}
-    assert available_cores(machine(tmp_path / "free", free)) == own
+    assert available_cores(tmp_path) == (cores or len(os.sched_getaffinity(0)))
 
 
 @pytest.mark.parametrize(
     ("recipe", "overrides"),
-    [
-        ("vanilla-mnist", ["networks.discriminator.spectral_norm=true"]),
-        ("wgan-gp-mnist", []),
-        ("began-mnist", []),
-        ("ada-mnist", []),
-    ],
+    [("vanilla-mnist", ["networks.discriminator.spectral_norm=true"]), ("began-mnist", []), ("ada-mnist", [])],
 )
-def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):
+def test_a_rehearsal_leaves_no_trace(zoo, few, different, monkeypatch, recipe, overrides):
     monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)  # for averaged weights, unused here
     monkeypatch.setattr("ganzoo.training.step.WATCH_EVERY", 1)
-    zoo = load_zoo()
     settings = load_recipe(recipe, zoo, ["train.batch_size=16", "train.precision=fp32", *overrides])
-    first, second = (Trainer(settings, zoo, dataset=mnist) for _ in range(2))
-    for trainer in (first, second):
+    rehearsed, other = (Trainer(settings, zoo, dataset=few) for _ in range(2))
+    for trainer in (rehearsed, other):
         torch.manual_seed(0)  # two trainers in one process share torch's own generator
         trainer.step()
         trainer.step()
-    torch.manual_seed(0)
-    with first.rehearsal():
-        for _ in range(3):
-            first.step()
-    first.step()
-    torch.manual_seed(0)
-    second.step()
-    assert first.images == second.images
-    tensors, others = first.checkpoint()[0], second.checkpoint()[0]
-    assert tensors.keys() == others.keys()
-    assert [name for name in tensors if not torch.equal(tensors[name], others[name])] == []
-    assert first.flush() == second.flush()
-    assert first.gradients.flush() == second.gradients.flush()
+        with trainer.rehearsal():
+            for _ in range(3 if trainer is rehearsed else 0):
+                trainer.step()
+        trainer.step()
+    assert rehearsed.images == other.images
+    assert different(rehearsed, other) == []
+    assert rehearsed.flush() == other.flush()
+    assert rehearsed.gradients.flush() == other.gradients.flush()
 
 
 @pytest.mark.parametrize(
@@ -143,10 +128,9 @@ def clock(monkeypatch):
     return clock
 
 
-def test_fewer_threads_are_used_while_the_machine_is_busy_and_all_afterwards(mnist, two_threads, clock, monkeypatch):
+def test_fewer_threads_are_used_while_the_machine_is_busy_and_all_afterwards(zoo, few, two_threads, clock, monkeypatch):
     """Steps take as long as on a busy machine or an idle one."""
-    zoo = load_zoo()
-    trainer = Trainer(load_recipe("vanilla-mnist", zoo, TINY), zoo, dataset=mnist)
+    trainer = Trainer(load_recipe("vanilla-mnist", zoo, TINY), zoo, dataset=few)
     busy, said = [True], []
 
     def step():
@@ -202,14 +186,14 @@ def test_measuring_takes_a_small_share_of_training_however_long_the_steps_are(
 
 
 @pytest.mark.parametrize("user", ["recipe", "environment"])
-def test_a_number_given_by_the_user_is_kept(tmp_path, two_threads, monkeypatch, user):
+def test_a_number_given_by_the_user_is_kept(zoo, few, tmp_path, two_threads, monkeypatch, user):
     if user == "environment":
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(ThreadTuner, "_measure", lambda self, current: pytest.fail("measured"))
-    zoo, seen = load_zoo(), set()
-    given = ["train.threads=1"] if user == "recipe" else []
+    given, seen = ["train.threads=1"] if user == "recipe" else [], set()
     recipe = load_recipe("vanilla-mnist", zoo, [*TINY, *given])
-    start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=lambda images: seen.add(torch.get_num_threads())))
+    callbacks = Callbacks(on_step=lambda images: seen.add(torch.get_num_threads()))
+    start(recipe, zoo, tmp_path / "run", dataset=few, callbacks=callbacks)
     assert seen == {1 if user == "recipe" else 2}
 
 
@@ -217,9 +201,8 @@ class Killed(Exception):
     """Simulates a process that ends here."""
 
 
-def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeypatch):
+def test_a_resumed_run_repeats_changes_of_threads(zoo, few, tmp_path, two_threads, monkeypatch):
     monkeypatch.setattr("ganzoo.training.device.available_cores", lambda *_: 2)
-    zoo = load_zoo()
     recipe = load_recipe("vanilla-mnist", zoo, [*TINY, "train.precision=fp32"])
     seen: dict[str, list[int]] = {"whole": [], "broken": []}
     most: set[int] = set()
@@ -237,8 +220,8 @@ def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeyp
 
         callbacks = Callbacks(on_step=on_step)
         if again:
-            return resume(tmp_path / name, zoo, callbacks=callbacks)
-        return start(recipe, zoo, tmp_path / name, callbacks=callbacks)
+            return resume(tmp_path / name, zoo, dataset=few, callbacks=callbacks)
+        return start(recipe, zoo, tmp_path / name, dataset=few, callbacks=callbacks)
 
     def after_step(self, seconds, original=ThreadTuner.after_step):
         self._due = 0.0 if self._trainer.images == 192 else float("inf")
