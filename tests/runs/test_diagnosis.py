@@ -7,6 +7,10 @@ from ganzoo.runs.diagnosis import diagnose
 REAL = {"samples": 500, "classes": 10.0, "distance": 12.0, "nearest": 2.0}
 
 
+SIMILAR = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}
+"""Shares of what real images have, below which samples are too similar."""
+
+
 def training(*losses, real=2.0, fake=-2.0, phase="discriminator"):
     return [
         {
@@ -62,10 +66,34 @@ def test_divergence_names_what_is_not_finite():
     assert "generator.loss and discriminator.discriminator.gradient were no longer finite" in found.sentence
 
 
-@pytest.mark.parametrize(("what", "least"), [("classes", 0.5), ("distance", 0.5), ("nearest", 0.25)])
-def test_samples_that_are_too_similar(what, least):
-    assert kinds([evaluation(**{what: least + 0.01})]) == []
-    assert kinds([evaluation(**{what: least - 0.01})]) == ["collapse"]
+YOUNG, LATER = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
+STILL = {"samples": 500, "distance": 0.0, "nearest": 0.0}
+ALIKE = {what: value for what, value in REAL.items() if what != "classes"}
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        *(([evaluation(**{what: least + 0.01})], []) for what, least in SIMILAR.items()),
+        *(([evaluation(**{what: least - 0.01})], ["collapse"]) for what, least in SIMILAR.items()),
+        # Growing variety is no collapse, but falling variety is.
+        ([YOUNG, LATER], []),
+        ([LATER, {**YOUNG, "images": 3000}], ["collapse"]),
+        ([YOUNG, evaluation(2000, distance=0.24)], ["collapse"]),
+        (
+            [YOUNG, evaluation(2000, distance=0.3, classes=0.1), evaluation(3000, distance=0.4, classes=0.1)],
+            ["collapse"],
+        ),
+        ([YOUNG, LATER, LATER], []),  # an evaluation repeated after resume does not hide growth
+        ([evaluation(1000, classes=0.1), evaluation(2000)], []),  # recovered
+        ([{"event": "health", "images": 1000, "variety": STILL, "real_variety": STILL}], []),
+        # A measure on one side only is not compared.
+        ([evaluation(classes=0.1) | {"variety": ALIKE}], []),
+        ([evaluation(classes=0.1) | {"real_variety": ALIKE}], []),
+    ],
+)
+def test_samples_that_are_too_similar_have_collapsed(events, found):
+    assert kinds(events) == found
 
 
 def test_a_collapse_is_reported_with_its_numbers():
@@ -75,66 +103,34 @@ def test_a_collapse_is_reported_with_its_numbers():
     assert "5% of the distance" in found.sentence
 
 
-def test_growing_variety_is_no_collapse_but_falling_variety_is():
-    young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
-    assert kinds([young, later]) == []
-    assert kinds([later, {**young, "images": 3000}]) == ["collapse"]
-    assert kinds([young, evaluation(2000, distance=0.24)]) == ["collapse"]
-    assert kinds([young, evaluation(2000, distance=0.3, classes=0.1), evaluation(3000, distance=0.4, classes=0.1)]) == [
-        "collapse"
-    ]
-
-
-def test_an_evaluation_repeated_after_resume_does_not_hide_growth():
-    young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
-    assert kinds([young, later, later]) == []
-
-
-def test_an_early_collapse_that_recovered_is_no_finding():
-    assert kinds([evaluation(1000, classes=0.1), evaluation(2000)]) == []
-
-
 def test_few_samples_are_not_judged():
     diagnosis = diagnose([evaluation(samples=99, classes=0.1)])
     assert diagnosis.findings == ()
     assert "collapse" in diagnosis.unjudged
 
 
-def test_data_without_variety_is_no_collapse():
-    still = {"samples": 500, "distance": 0.0, "nearest": 0.0}
-    assert kinds([{"event": "health", "images": 1000, "variety": still, "real_variety": still}]) == []
-
-
-def test_a_measure_on_one_side_only_is_not_compared():
-    whole = evaluation(classes=0.1)
-    for side in ("variety", "real_variety"):
-        without = {what: value for what, value in whole[side].items() if what != "classes"}
-        assert kinds([{**whole, side: without}]) == []
-
-
-def test_a_discriminator_that_makes_no_mistakes():
-    assert kinds(training(0.7, 0.01, 0.01, 0.01)) == ["saturation"]
-    assert kinds(training(0.7, 0.03, 0.03, 0.03)) == []
-    assert kinds(training(0.7, 0.01, 0.01)) == []  # too few log points
-    (found,) = diagnose(training(0.7, 3e-11, 3e-11, 3e-11, phase="critic")).findings
-    assert "The critic makes no mistakes: its loss fell to 3e-11" in found.sentence
-
-
-def test_only_the_last_quarter_counts_and_spikes_do_not():
-    assert kinds(training(*[0.01] * 9, *[0.7] * 3)) == []
-    assert kinds(training(*[0.7] * 9, 0.01, 5.0, 0.01)) == ["saturation"]
-
-
 @pytest.mark.parametrize(
-    ("loss", "real", "fake"),
+    ("events", "found"),
     [
-        (-20.0, 14.0, -10.0),  # a Wasserstein critic that is far ahead: the generator still gets a gradient of one
-        (0.0, 664.0, 664.0),  # a critic that knows nothing but has large logits
-        (0.01, 0.0, 0.01),
+        (training(0.7, 0.01, 0.01, 0.01), ["saturation"]),
+        (training(0.7, 0.03, 0.03, 0.03), []),
+        (training(0.7, 0.01, 0.01), []),  # too few log points
+        # Only the last quarter counts, and spikes do not.
+        (training(*[0.01] * 9, *[0.7] * 3), []),
+        (training(*[0.7] * 9, 0.01, 5.0, 0.01), ["saturation"]),
+        # A Wasserstein critic that is far ahead: the generator still gets a gradient of one.
+        (training(*[-20.0] * 6, real=14.0, fake=-10.0), []),
+        (training(*[0.0] * 6, real=664.0, fake=664.0), []),  # a critic that knows nothing but has large logits
+        (training(*[0.01] * 6, real=0.0, fake=0.01), []),
     ],
 )
-def test_large_logits_or_a_loss_near_zero_are_no_saturation_for_an_unbounded_loss(loss, real, fake):
-    assert kinds(training(*[loss] * 6, real=real, fake=fake)) == []
+def test_a_discriminator_that_makes_no_mistakes_is_saturated(events, found):
+    assert kinds(events) == found
+
+
+def test_saturation_is_reported_with_its_loss():
+    (found,) = diagnose(training(0.7, 3e-11, 3e-11, 3e-11, phase="critic")).findings
+    assert "The critic makes no mistakes: its loss fell to 3e-11" in found.sentence
 
 
 def test_phases_without_logits_are_not_judged():
@@ -142,14 +138,28 @@ def test_phases_without_logits_are_not_judged():
     assert "saturation" in diagnose(events).unjudged
 
 
-def test_vanishing_and_exploding_gradients():
-    assert kinds(gradients(1.0, 2e-3, 2e-3, 2e-3)) == []
-    assert kinds(gradients(1.0, 5e-4, 5e-4, 5e-4)) == ["vanishing"]
-    assert kinds(gradients(1.0, 900, 900, 900)) == []
-    assert kinds(gradients(1.0, 1100, 1100, 1100)) == ["exploding"]
-    assert kinds(gradients(0.0, 0.0, 0.0, 0.0)) == ["vanishing"]
-    assert kinds(gradients(0.0, 0.2, 0.3, 0.2)) == []  # started at zero
-    assert kinds(gradients(1.0, 5e-4, 5e-4)) == []  # too few log points
+SATURATED, FLAT = training(*[1e-9] * 4), gradients(1.0, *[1e-9] * 3, name="discriminator.discriminator")
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        (gradients(1.0, 2e-3, 2e-3, 2e-3), []),
+        (gradients(1.0, 5e-4, 5e-4, 5e-4), ["vanishing"]),
+        (gradients(1.0, 900, 900, 900), []),
+        (gradients(1.0, 1100, 1100, 1100), ["exploding"]),
+        (gradients(0.0, 0.0, 0.0, 0.0), ["vanishing"]),
+        (gradients(0.0, 0.2, 0.3, 0.2), []),  # started at zero
+        (gradients(1.0, 5e-4, 5e-4), []),  # too few log points
+        (gradients(1.0, *[1e-9] * 4, name="discriminator/r1.discriminator"), []),  # a satisfied penalty
+        # Saturation is reported once.
+        ([*SATURATED, *FLAT], ["saturation"]),
+        ([*SATURATED, *FLAT, *gradients(1.0, *[1e-9] * 3)], ["saturation", "vanishing"]),
+        ([*training(*[0.7] * 4), *FLAT], ["vanishing"]),
+    ],
+)
+def test_vanishing_and_exploding_gradients(events, found):
+    assert kinds(events) == found
 
 
 def test_the_network_and_its_phase_are_named():
@@ -159,30 +169,24 @@ def test_the_network_and_its_phase_are_named():
     assert shared.sentence.startswith("The gradient of the recognition in the generator's phase exploded")
 
 
-def test_a_satisfied_penalty_has_not_vanished():
-    assert kinds(gradients(1.0, *[1e-9] * 4, name="discriminator/r1.discriminator")) == []
+AE = {"metric": "fid@mnist-ae"}
 
 
-def test_saturation_is_reported_once():
-    saturated, flat = training(*[1e-9] * 4), gradients(1.0, *[1e-9] * 3, name="discriminator.discriminator")
-    assert kinds([*saturated, *flat]) == ["saturation"]
-    assert kinds([*saturated, *flat, *gradients(1.0, *[1e-9] * 3)]) == ["saturation", "vanishing"]
-    assert kinds([*training(*[0.7] * 4), *flat]) == ["vanishing"]
-
-
-def test_lagging_averaged_weights():
-    assert kinds([score(12.4, "ema"), score(10.0, "raw")]) == []
-    assert kinds([score(12.6, "ema"), score(10.0, "raw")]) == ["ema-lag"]
-    assert kinds([score(0.3, "ema"), score(0.2, "raw")]) == []  # within the floor
-    assert kinds([score(99.0, "ema"), score(1.0, "raw"), score(1.0, "ema", 9000), score(1.0, "raw", 9000)]) == []
-    assert kinds([score(9.0, "ema", metric="is@mnist-cnn"), score(2.0, "raw", metric="is@mnist-cnn")]) == []
-
-
-def test_averaged_weights_are_compared_by_one_metric():
-    ae = {"metric": "fid@mnist-ae"}
-    events = [score(5.0, "ema"), score(0.5, "ema", **ae), score(0.5, "raw", **ae), score(5.0, "raw")]
-    assert kinds(events) == []
-    assert kinds([*events[1:3], score(9.0, "ema"), score(5.0, "raw")]) == ["ema-lag"]
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([score(12.4, "ema"), score(10.0, "raw")], []),
+        ([score(12.6, "ema"), score(10.0, "raw")], ["ema-lag"]),
+        ([score(0.3, "ema"), score(0.2, "raw")], []),  # within the floor
+        ([score(99.0, "ema"), score(1.0, "raw"), score(1.0, "ema", 9000), score(1.0, "raw", 9000)], []),
+        ([score(9.0, "ema", metric="is@mnist-cnn"), score(2.0, "raw", metric="is@mnist-cnn")], []),
+        # They are compared by one metric.
+        ([score(5.0, "ema"), score(0.5, "ema", **AE), score(0.5, "raw", **AE), score(5.0, "raw")], []),
+        ([score(0.5, "ema", **AE), score(0.5, "raw", **AE), score(9.0, "ema"), score(5.0, "raw")], ["ema-lag"]),
+    ],
+)
+def test_lagging_averaged_weights(events, found):
+    assert kinds(events) == found
 
 
 def test_half_an_evaluation_is_not_judged():
@@ -272,13 +276,18 @@ def test_a_bad_score_is_a_finding_if_it_has_stalled_and_too_early_to_judge_alone
     assert told in alone.lines()[0]
 
 
-def test_the_thresholds_of_far_and_of_improvement():
-    def verdict(before, last):
-        return diagnose([*trained(60.0), score(before, "raw", 1000), score(last, "raw", 2000)]).verdict
-
-    assert (verdict(10.0, 9.99), verdict(10.5, 10.1)) == ("healthy", "sick")
-    assert (verdict(5.1, 4.7), verdict(5.1, 4.5)) == ("healthy", "improving")  # 0.9 of a distance of 5 is 4.5
-    assert verdict(0.5, 0.3) == "healthy"  # within five times real vs real, where scores are noise
+@pytest.mark.parametrize(
+    ("before", "last", "verdict"),
+    [
+        (10.0, 9.99, "healthy"),
+        (10.5, 10.1, "sick"),
+        (5.1, 4.7, "healthy"),
+        (5.1, 4.5, "improving"),  # 0.9 of a distance of 5
+        (0.5, 0.3, "healthy"),  # within five times real vs real, where scores are noise
+    ],
+)
+def test_the_thresholds_of_far_and_of_improvement(before, last, verdict):
+    assert diagnose([*trained(60.0), score(before, "raw", 1000), score(last, "raw", 2000)]).verdict == verdict
 
 
 @pytest.mark.parametrize(("sd", "verdict"), [(0.0001, "healthy"), (0.00007, "sick")])
