@@ -61,23 +61,17 @@ def test_writers_with_the_same_process_id_do_not_interfere(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_temporary_files_are_kept_for_a_day(tmp_path):
+def test_temporary_files_are_kept_for_a_day_and_files_with_other_names_forever(tmp_path):
     new, old = (temporary_name(tmp_path / "x.json") for _ in range(2))
-    for path in (new, old):
-        path.write_text("half")
-    os.utime(old, (time.time() - 2 * DAY,) * 2)
-    sweep(tmp_path)
-    assert [path.exists() for path in (new, old)] == [True, False]
-    sweep(tmp_path, sole_writer=True)
-    assert not new.exists()
-
-
-def test_files_with_other_names_are_not_swept(tmp_path):
     theirs = tmp_path / ".dcgan.2024-01-01.tmp"
-    theirs.mkdir()
-    os.utime(theirs, (time.time() - 2 * DAY,) * 2)
+    for path in (new, old, theirs):
+        path.write_text("half")
+    for path in (old, theirs):
+        os.utime(path, (time.time() - 2 * DAY,) * 2)
+    sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == {new, theirs}
     sweep(tmp_path, sole_writer=True)
-    assert theirs.exists()
+    assert set(tmp_path.iterdir()) == {theirs}
 
 
 def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
@@ -93,43 +87,35 @@ def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("torn", [b'{"a": 2', b'{"a": "' + b"x" * 200_000, bytes(100)])
-def test_a_torn_last_line_is_removed_before_the_next_record(tmp_path, torn):
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        # A torn last line is removed.
+        (b'{"a": 1}\n{"a": 2', b'{"a": 1}\n'),
+        (b'{"a": 1}\n{"a": "' + b"x" * 200_000, b'{"a": 1}\n'),
+        (b'{"a": 1}\n' + bytes(100), b'{"a": 1}\n'),
+        (b'{"a"', b""),
+        # A last record without a newline is kept, as an editor may have left it, and so are foreign lines.
+        (b'{"a": 1}\n{"a": 2}', b'{"a": 1}\n{"a": 2}\n'),
+        (b"Dear diary", b"Dear diary\n"),
+        (b'{\n  "metric": "fid"\n}', b'{\n  "metric": "fid"\n}\n'),
+        (b"x" * 200_000, b"x" * 200_000 + b"\n"),
+    ],
+    ids=["torn", "long", "zeros", "alone", "record", "diary", "json", "long-diary"],
+)
+@pytest.mark.parametrize("durable", [False, True])
+def test_records_are_appended_to_whole_lines(tmp_path, before, kept, durable):
     path = tmp_path / "events.jsonl"
-    locked_append(path, [{"a": 1}])
-    with path.open("ab") as file:
-        file.write(torn)
-    locked_append(path, [{"a": 3}, {"a": 4}], durable=True)
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"a": 1}, {"a": 3}, {"a": 4}]
+    path.write_bytes(before)
+    locked_append(path, [{"a": 3}, {"a": 4}], durable=durable)
+    assert path.read_bytes() == kept + b'{"a": 3}\n{"a": 4}\n'
 
 
-def test_a_last_record_without_a_newline_is_read_and_kept(tmp_path):
-    path = tmp_path / "runs.jsonl"
-    path.write_bytes(b'{"a": 1}\n{"a": 2}')  # as an editor may have left it
-    assert read_lines(path) == [{"a": 1}, {"a": 2}]
-    locked_append(path, [{"a": 3}])
-    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
-
-
-@pytest.mark.parametrize("theirs", [b"Dear diary", b'{\n  "metric": "fid"\n}', b"x" * 200_000])
-def test_foreign_lines_are_not_removed(tmp_path, theirs):
-    path = tmp_path / "diary.txt"
-    path.write_bytes(theirs)
-    locked_append(path, [{"a": 1}])
-    assert path.read_bytes() == theirs + b'\n{"a": 1}\n'
-
-
-def test_a_file_with_only_a_torn_line_starts_over(tmp_path):
-    path = tmp_path / "events.jsonl"
-    path.write_bytes(b'{"a"')
-    locked_append(path, [{"a": 1}])
-    assert read_lines(path) == [{"a": 1}]
-
-
-def test_reading_skips_lines_that_are_not_records(tmp_path):
+@pytest.mark.parametrize("last", [b'{"a":', b'{"a": 3}'])
+def test_reading_skips_lines_that_are_not_records(tmp_path, last):
     path = tmp_path / "scores.jsonl"
-    path.write_bytes(b'{"a": 1}\nnonsense\n[1]\n{"a": 2}\n{"a":')
-    assert read_lines(path) == [{"a": 1}, {"a": 2}]
+    path.write_bytes(b'{"a": 1}\nnonsense\n[1]\n{"a": 2}\n' + last)
+    assert read_lines(path) == [{"a": 1}, {"a": 2}, *([{"a": 3}] if last.endswith(b"}") else [])]
     assert read_lines(tmp_path / "missing.jsonl") == []
 
 
@@ -163,6 +149,7 @@ def test_a_child_process_never_imports_from_the_working_folder(tmp_path, monkeyp
     assert not marker.exists()
 
 
+@pytest.mark.full  # the test above shows how every child process is started
 def test_the_import_check_of_plugins_ignores_the_working_folder(tmp_path, monkeypatch, zoo):
     marker = tmp_path / "imported"
     (tmp_path / "cwd").mkdir()

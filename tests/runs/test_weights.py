@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganzoo import cli
 from ganzoo.cli.run import continuation
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import training_digest
@@ -36,24 +35,16 @@ def recipe_of(zoo, *overrides):
     return load_recipe("vanilla-ring", zoo, [*SMALL, *overrides])
 
 
-def command(*arguments):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    return left.value.code or 0
-
-
 @pytest.fixture(scope="module")
 def source(zoo, tmp_path_factory):
     return start(recipe_of(zoo, "train.seed=3"), zoo, tmp_path_factory.mktemp("source") / "run")
 
 
 @pytest.fixture(scope="module")
-def card(source, tmp_path_factory):
-    """The card of a generator exported by the command."""
+def card(zoo, source, tmp_path_factory):
+    """The card of an exported generator."""
     out = tmp_path_factory.mktemp("zoo") / "tiny-ring.safetensors"
-    assert command("export", source.path, "--out", out) == 0
+    publish(load(source.path, zoo=zoo), out, zoo)
     return out.with_suffix(".json")
 
 
@@ -97,16 +88,17 @@ def test_a_card_only_replaces_another_card(source, zoo, tmp_path):
     assert out.with_suffix(".json").read_text() == "{}"
 
 
-def test_an_exported_generator_is_two_files_and_no_run(source, tmp_path, capsys):
+def test_an_exported_generator_is_two_files_and_no_run(source, tmp_path, call):
     out, card = tmp_path / "gen.safetensors", tmp_path / "gen.json"
-    command("export", source.path, "--out", out)
-    assert f"Saved to {out} (0.0 MB), and its card to {card}.\n" in capsys.readouterr().err
-    command("export", source.path, "--out", out, "--json")
-    assert json.loads(capsys.readouterr().out) == {"out": str(out), "bytes": out.stat().st_size, "card": str(card)}
-    for file in (out, card):
-        for arguments in (["sample", file, "--out", tmp_path / "a.png"], ["eval", file]):
-            assert command(*arguments) == 2
-            assert str(file) in capsys.readouterr().err
+    told = call("export", source.path, "--out", out)[2]
+    assert f"Saved to {out} (0.0 MB), and its card to {card}.\n" in told
+    assert "has not ended" not in told
+    shown = json.loads(call("export", source.path, "--out", out, "--json")[1])
+    assert shown == {"out": str(out), "bytes": out.stat().st_size, "card": str(card)}
+    for arguments in (["sample", out, "--out", tmp_path / "a.png"], ["eval", card]):
+        code, _, told = call(*arguments)
+        assert code == 2
+        assert str(arguments[1]) in told
     with pytest.raises(GanzooError, match=r"is not a run folder .* or the zoo:NAME of a pretrained generator"):
         load(out)
     checkpoint = sorted((source.path / "checkpoints").glob("*.safetensors"))[-1]
@@ -114,18 +106,15 @@ def test_an_exported_generator_is_two_files_and_no_run(source, tmp_path, capsys)
         load(checkpoint)
 
 
-def test_exporting_an_unfinished_run_says_so(source, tmp_path, capsys):
-    copy = tmp_path / "run"
-    shutil.copytree(source.path, copy)
-    for status in ("done", "interrupted"):
-        facts = json.loads((copy / "run.json").read_text())
-        (copy / "run.json").write_text(json.dumps({**facts, "status": status}))
-        command("export", copy, "--out", tmp_path / "ring.safetensors")
-        said = "The run has not ended: these are its weights after 512 images." in capsys.readouterr().err
-        assert said == (status != "done")
+def test_exporting_an_unfinished_run_says_so(source, tmp_path, call):
+    copy = shutil.copytree(source.path, tmp_path / "run")
+    facts = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
+    told = call("export", copy, "--out", tmp_path / "ring.safetensors")[2]
+    assert "The run has not ended: these are its weights after 512 images." in told
 
 
-def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_space(registered, card, source, tmp_path, capsys):
+def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_space(registered, card, source, tmp_path, call):
     ours, whole = load("zoo:tiny-ring"), load(source.path)
     assert ours.weights == ("ema",)
     apart = (ours.sample(100) - whole.sample(100)).abs().max()
@@ -135,13 +124,9 @@ def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_space(regist
         (ours.sample(64) - whole.sample(64)).abs().max().item()
     )
     assert told["bytes"] < 0.6 * 4 * told["numbers"]
-    for arguments in (
-        ["sample", "zoo:tiny-ring", "--out", tmp_path / "z.npz", "--json"],
-        ["eval", "zoo:tiny-ring", "--samples", 50, "--no-interval", "--json"],
-    ):
-        command(*arguments)
-    drawn, scored = capsys.readouterr().out.splitlines()
+    drawn = call("sample", "zoo:tiny-ring", "--out", tmp_path / "z.npz", "--json")[1]
     assert json.loads(drawn)["images"] == 512
+    scored = call("eval", "zoo:tiny-ring", "--samples", 50, "--no-interval", "--json")[1]
     assert json.loads(scored)["scores"][0]["weights"] == "ema"
     for entry in registered.pretrained:
         assert entry.create().with_suffix(".safetensors").stat().st_size < 3 * 2**20
@@ -160,10 +145,10 @@ def test_unknown_and_damaged_generators_are_one_line_errors(registered, card, tm
         registered.pretrained.discard("damaged")
 
 
-def test_the_command_starts_from_the_weights_that_it_names(source, tmp_path, capfd):
+def test_the_command_starts_from_the_weights_that_it_names(source, tmp_path, call):
     sets = [word for override in SMALL for word in ("--set", override)]
     begun = ["--init-from", source.path, "--out", tmp_path / "run"]
-    assert command("run", "vanilla-ring", *sets, *begun) == 0
+    assert call("run", "vanilla-ring", *sets, *begun)[0] == 0
     run = RunFolder.open(tmp_path / "run")
     assert run.recipe(load_zoo()).train.init_from.source == str(source.path)
     for arguments, words in (
@@ -171,8 +156,9 @@ def test_the_command_starts_from_the_weights_that_it_names(source, tmp_path, cap
         (("--resume", run.path, "--out", tmp_path / "other"), "--out and --resume name different folders"),
         (("vanilla-grid", "--resume", run.path), "'vanilla-ring', not 'vanilla-grid'"),
     ):
-        assert command("run", *arguments) == 2
-        assert words in capfd.readouterr().err
+        code, _, told = call("run", *arguments)
+        assert code == 2
+        assert words in told
 
 
 def first_and_last(run):
@@ -201,6 +187,11 @@ def test_a_run_starts_from_another_s_weights_and_leaves_frozen_ones_unchanged(zo
     assert training_digest(elsewhere) == training_digest(named) != training_digest(recipe_of(zoo, *overrides[1:]))
 
 
+def assert_same(run, other):
+    ours, theirs = run.checkpoint().tensors, other.checkpoint().tensors
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
 def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     moved = shutil.copytree(source.path, tmp_path / "moved")
     recipe = recipe_of(zoo, f"train.init_from={moved}")
@@ -220,9 +211,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     assert _changes_on_resume(begun, recipe, zoo, in_memory=False) == []
     with pytest.raises(GanzooError, match="gone"):
         continuation(begun, recipe_of(zoo, f"train.init_from={tmp_path / 'gone'}"), zoo)
-    resume(tmp_path / "run", zoo)
-    ours, theirs = (RunFolder.open(run.path if run else tmp_path / "run").checkpoint() for run in (whole, None))
-    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
+    assert_same(resume(begun.path, zoo), whole)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
     description = tmp_path / "run" / "run.json"  # as if it had been killed before its first checkpoint
@@ -231,9 +220,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     with pytest.raises(GanzooError, match=f"No such run folder: {moved}"):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
     shutil.copytree(source.path, moved)  # they are there again, or were there all along
-    resume(tmp_path / "run", zoo)
-    again = RunFolder.open(tmp_path / "run").checkpoint()
-    assert all(torch.equal(again.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
+    assert_same(resume(begun.path, zoo), whole)
 
 
 def test_a_tracker_that_cannot_be_created_leaves_the_folder_free_despite_initial_weights(
