@@ -16,13 +16,12 @@ from textwrap import dedent
 import pytest
 import torch
 
-from ganzoo import AdversarialLoss, Images
+from ganzoo import Images
 from ganzoo.api.dataset import png
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until, training_digest
 from ganzoo.errors import GanzooError, HungUp, Interrupted, RunError, StopAtOnce, Terminated, foreign_code
 from ganzoo.registry.loading import load_zoo
-from ganzoo.registry.registry import Entry
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks, TrainingLoop
@@ -525,19 +524,14 @@ def test_training_further_warns_about_schedules_that_followed_another_length(tmp
     assert (event["train_images_before"], event["train_images"]) == (640, 768)
 
 
-class TooLarge(AdversarialLoss):
-    def discriminator(self, real, fake):
+def test_out_of_memory_in_the_first_step_is_a_one_line_error(tmp_path, few, monkeypatch):
+    def full(trainer):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    def generator(self, real, fake):
-        return -fake.mean()
-
-
-def test_out_of_memory_in_the_first_step_is_a_one_line_error(tmp_path, few, own_zoo):
-    own_zoo.losses.add(Entry("loss", "too-large", TooLarge, "Too large", "2026", "tests", "tests 0"))
-    recipe = load_recipe("vanilla-mnist", own_zoo, [*TINY, *FURTHER, "loss=too-large"])
+    monkeypatch.setattr(Trainer, "step", full)
+    recipe, zoo = tiny(*FURTHER)
     with pytest.raises(RunError, match=r"Out of memory: CUDA out of memory.*Lower train\.batch_size"):
-        start(recipe, own_zoo, tmp_path / "run", dataset=few)
+        start(recipe, zoo, tmp_path / "run", dataset=few)
     assert RunFolder.open(tmp_path / "run").info["status"] == "failed"
 
 

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -221,16 +220,6 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
     shutil.copytree(source.path, moved)  # they are there again, or were there all along
     assert_same(resume(begun.path, zoo), whole)
-
-
-def test_a_tracker_that_cannot_be_created_leaves_the_folder_free_despite_initial_weights(
-    zoo, source, tmp_path, monkeypatch
-):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    recipe = recipe_of(zoo, f"train.init_from={source.path}", "trackers=[tensorboard]")
-    with pytest.raises(GanzooError, match="needs the package tensorboard"):
-        start(recipe, zoo, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registered, tmp_path):

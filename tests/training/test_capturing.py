@@ -91,20 +91,6 @@ def test_only_the_first_turns_run_python(begin, tapes, monkeypatch, shared, work
 
 
 @pytest.mark.usefixtures("tapes")
-def test_learning_rates_keep_falling(begin):
-    overrides = [*MLP, "optimizers.default={name: adam, lr: 1e-3, betas: [0.5, 0.9], decay: linear}"]
-    overrides.append("train.images=320")
-    trained = [begin("vanilla-mnist", engine, *overrides) for engine in ("eager", "cudagraph")]
-    for trainer in trained:
-        steps(trainer, 20)
-    eager, captured = trained
-    for name, weight in eager.networks.state_dict().items():
-        torch.testing.assert_close(captured.networks.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name)
-    (rate,) = {float(o.inner.param_groups[0]["lr"]) for o in captured.optimizers.values()}
-    assert rate == pytest.approx(5e-5)
-
-
-@pytest.mark.usefixtures("tapes")
 def test_captured_training_is_restored_to_the_same_bits_even_over_a_running_one(begin, different):
     whole = begin("r1-mnist", "cudagraph")
     steps(whole, WARM_UP + 2)

@@ -23,14 +23,13 @@ def test_images_count_the_real_images_of_every_repeat(trainer):
     assert trained.images == 48
 
 
-def test_only_the_seed_decides(trainer):
+def test_only_the_seed_decides(trainer, different):
     first, same, other = (trainer(f"train.seed={seed}") for seed in (1, 1, 2))
-    for t in (first, same, other):
-        t.step()
-    assert torch.equal(weights(first, "generator"), weights(same, "generator"))
-    assert not torch.equal(weights(first, "generator"), weights(other, "generator"))
-    ours, theirs = (one.checkpoint()[0] for one in (first, other))
-    assert not any(torch.equal(ours[name], theirs[name]) for name in ("sampler.order", "latents"))
+    for trained in (first, same, other):
+        torch.manual_seed(0)  # trainers in one process share torch's own generator
+        trained.step()
+    assert different(first, same) == []
+    assert {"sampler.order", "latents", "networks.generator.trunk.0.weight"} <= set(different(first, other))
 
 
 def test_a_checkpoint_of_other_networks_is_refused(trainer):
