@@ -10,7 +10,6 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
-from ganzoo_studies import records
 from ganzoo_studies.matrix import job_of
 from ganzoo_studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, keep_weights, kept_weights, read_runs
 
@@ -58,6 +57,21 @@ PLAIN = {
 }
 
 
+@pytest.fixture
+def finished(zoo, tmp_path, monkeypatch):
+    """Make a run folder, ``run``, of a run that is done, and return its job. Its FLOPs are not counted."""
+    monkeypatch.setattr("ganzoo_studies.records.count_flops", lambda *given: None)
+
+    def _finished(**facts):
+        job = job_of("vanilla-mnist", zoo, [])
+        known = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
+        known |= {"status": "done", "environment": PLAIN["environment"]}
+        RunFolder.create(tmp_path / "run", job.recipe, {**known, **facts})
+        return job
+
+    return _finished
+
+
 def record(**changes):
     return RunRecord.model_validate({**PLAIN, **changes})
 
@@ -93,23 +107,13 @@ def test_the_last_record_of_a_key_counts_and_other_keys_are_kept(tmp_path):
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 7
 
 
-def test_only_what_others_wrote_is_read_again(tmp_path, monkeypatch):
+def test_what_others_wrote_is_read_on_a_refresh(tmp_path):
     ours, theirs = Ledger(tmp_path), Ledger(tmp_path)
-    times = []
-    monkeypatch.setattr(records, "read_runs", lambda folder: times.append(1) or read_runs(folder))
     ours.append(record(), [SCORE])
-    ours.refresh()
-    assert (len(times), ours.runs) == (0, [run(SCORE)])
     theirs.append(record(seed=1))  # without having read ours
-    theirs.refresh()
-    assert (len(times), theirs.runs) == (1, [run(SCORE), run(seed=1)])
-    ours.append(record(seed=2))
-    ours.refresh()
-    assert (len(times), ours.runs) == (2, [run(SCORE), run(seed=1), run(seed=2)])
-    ours.refresh()
-    theirs.refresh()
-    assert len(times) == 3
-    assert theirs.runs == ours.runs
+    for ledger in (ours, theirs):
+        ledger.refresh()
+        assert ledger.runs == [run(SCORE), run(seed=1)]
 
 
 def test_fp32_and_bf16_runs_of_one_recipe_are_kept_with_their_own_scores(tmp_path):
@@ -210,24 +214,17 @@ def test_how_a_run_is_scored_changes_its_weights_if_a_score_ends_it(zoo):
 
 
 @pytest.mark.parametrize(("took", "recorded"), [(9.04, 9.0), (0.4, None)])
-def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_path, monkeypatch, took, recorded):
+def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_path, took, recorded, finished):
     """Its worker died after training, before writing the record."""
-    monkeypatch.setattr("ganzoo_studies.records.count_flops", lambda *given: None)
-    job = job_of("vanilla-mnist", zoo, [])
-    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
-    RunFolder.create(tmp_path / "run", job.recipe, {**facts, "status": "done", "environment": PLAIN["environment"]})
+    job = finished()
     found, *_ = collect(job, tmp_path / "run", Outcome(None, took), {}, zoo)
     assert (found.status, found.seconds, found.wall_seconds) == ("done", 1.5, recorded)
 
 
-def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp_path, monkeypatch):
-    monkeypatch.setattr("ganzoo_studies.records.count_flops", lambda *given: None)
+def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp_path, finished):
     loss = replace(zoo.losses.get("non-saturating"), plugin="duo", distribution="duo-gan 0.3.0")
     own_zoo.losses._entries["non-saturating"] = loss
-    job = job_of("vanilla-mnist", zoo, [])
-    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
-    facts |= {"status": "done", "environment": PLAIN["environment"]}
-    RunFolder.create(tmp_path / "run", job.recipe, {**facts, "plugins": {"duo": "duo-gan 0.2.0", "other": "other 1"}})
+    job = finished(plugins={"duo": "duo-gan 0.2.0", "other": "other 1"})
     found, *_ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, own_zoo)
     assert found.plugins == {"duo": "duo-gan 0.2.0"}  # as it was trained
     Ledger(tmp_path / "results").append(found)
@@ -236,22 +233,18 @@ def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp
     assert ours.plugins == {}
 
 
-def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reason(zoo, tmp_path):
-    job = job_of("vanilla-mnist", zoo, [])
-    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "status": "done"}
-    run = RunFolder.create(tmp_path / "run", job.recipe, facts)
-    content = json.loads((run.path / "run.json").read_text())
-    (run.path / "run.json").write_text(json.dumps({**content, "schema": 999}))
-    found, scores, _ = collect(job, run.path, Outcome(None, 1.0), PLAIN["environment"] | {"threads": 1}, zoo)
+def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reason(zoo, tmp_path, finished):
+    job, file = finished(), tmp_path / "run" / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 999}))
+    found, scores, _ = collect(job, file.parent, Outcome(None, 1.0), PLAIN["environment"] | {"threads": 1}, zoo)
     assert (found.status, list(scores)) == ("failed", [])
     assert "newer" in found.error
 
 
 @pytest.mark.parametrize("reported", ["ema", "networks"])
-def test_kept_weights_include_everything_that_sampling_needs(zoo, tmp_path, reported):
-    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "status": "done"}
-    facts |= {key: PLAIN[key] for key in ("images", "started")}
-    trained = RunFolder.create(tmp_path / "run", load_recipe("vanilla-mnist", zoo), facts)
+def test_kept_weights_include_everything_that_sampling_needs(tmp_path, reported, finished):
+    finished(started=PLAIN["started"])
+    trained = RunFolder.open(tmp_path / "run")
     names = ("networks.generator.weight", "objective.level", "optimizers.generator.0.step", "random.cpu")
     names = (*names, "ema.generator.weight") if reported == "ema" else names
     trained.save_checkpoint({name: torch.ones(1) for name in names}, {"images": 2000, "steps": 20})

@@ -16,7 +16,7 @@ from ganzoo.files import read_lines
 from ganzoo_studies.commands import part_of
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
-from ganzoo_studies.worker import Bench, Settings, Task, Watcher, free_gpu, visible_gpus
+from ganzoo_studies.worker import Bench, Settings, Watcher, free_gpu, visible_gpus
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -130,19 +130,3 @@ def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkey
     assert free_gpu(names, tmp_path)[0] == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == []
-
-
-def test_a_worker_waits_only_for_remaining_jobs(zoo, tmp_path, monkeypatch):
-    said = []
-    watcher = Watcher()
-    watcher.waits = said.append
-    bench = Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work"), watcher)
-    (job,) = jobs_of(zoo, ["vanilla-ring"])
-    recorded = iter([False, True])
-    monkeypatch.setattr(bench, "_start", lambda task, queue, runs: next(recorded) and not queue.clear())
-    monkeypatch.setattr("ganzoo_studies.worker.WAIT_SECONDS", 0.0)
-    bench._work([Task(job)])
-    assert said == [1]
-    recorded = iter([True])  # by another worker, before the first look
-    bench._work([Task(job)])
-    assert said == [1]

@@ -49,17 +49,38 @@ def ledger(tmp_path):
 
 
 @pytest.fixture
-def write(tmp_path, zoo):
+def study_of(tmp_path, zoo):
+    """The study with this text, in a file of this name."""
+
+    def _study_of(text, name="rates"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        return load_study(path, zoo)
+
+    return _study_of
+
+
+@pytest.fixture
+def write(study_of):
     def _write(*changes):
         text = STUDY
         for before, after in changes:
             assert before in text
             text = text.replace(before, after)
-        path = tmp_path / "penalty.yaml"
-        path.write_text(text)
-        return load_study(path, zoo)
+        return study_of(text, "penalty")
 
     return _write
+
+
+@pytest.fixture
+def judged(zoo, ledger):
+    """The verdicts on a study."""
+
+    def _judged(study):
+        (told,) = verdicts([find(study, ledger, zoo)], zoo)
+        return told
+
+    return _judged
 
 
 def test_a_study_is_rows_in_settings_with_seeds_and_everything_else_pinned(write, zoo):
@@ -84,9 +105,7 @@ def test_a_small_study_has_one_setting_and_few_seeds(write, zoo):
     assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
     assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {1280}
     assert len(small.claims) == 2
-
-
-def test_a_small_study_keeps_the_claims_of_its_setting(write):
+    # Those of other settings are left out.
     assert len(write(("at: few", "at: all")).scaled_down().claims) == 1
 
 
@@ -104,14 +123,6 @@ def test_a_page_that_cannot_be_written_is_reported_before_anything_is_trained(ca
     assert "README.md" in err
 
 
-def test_the_page_of_ones_own_study_gives_a_command_that_finds_it(write, zoo, tmp_path, ledger):
-    study = write()
-    recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
-    (page,) = write_pages([study], ledger, zoo)
-    assert "ganzoo study run penalty.yaml" in page.path.read_text()
-    assert "`ganzoo study run penalty.yaml`" in (tmp_path / "results" / "README.md").read_text()
-
-
 def test_the_command_on_a_page_names_file_and_results_as_given_but_no_path_of_this_machine(
     write, zoo, tmp_path, monkeypatch
 ):
@@ -127,12 +138,13 @@ def test_the_command_on_a_page_names_file_and_results_as_given_but_no_path_of_th
         assert f"`ganzoo study run own/penalty.yaml{more}`" in Path(folder, "README.md").read_text()
 
 
-def test_a_claim_needs_no_paper(write, zoo, tmp_path, ledger):
+def test_a_claim_needs_no_paper_and_ones_own_study_has_a_command_that_finds_it(write, zoo, tmp_path, ledger):
     study = write(("paper: Someone 2018, better: r1", "better: r1"))
     recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
     (page,) = write_pages([study], ledger, zoo)
     assert page.path.read_text().count('<span class="paper">') == 1
     index = (tmp_path / "results" / "README.md").read_text()
+    assert "`ganzoo study run penalty.yaml`" in index
     papers = [line.rsplit(" | ", 1)[1] for line in index.splitlines() if line.startswith("| **not tested")]
     assert papers == ["– |", "Someone 2018 |"]
 
@@ -160,13 +172,6 @@ def test_the_yaml_that_show_prints_is_a_study(call, write, zoo, tmp_path):
     _, out, _ = call("study", "show", tmp_path / "penalty.yaml", "--no-time")
     (tmp_path / "penalty.yaml").write_text(out)
     assert load_study(tmp_path / "penalty.yaml", zoo) == before
-
-
-def test_ones_own_study_is_named_in_the_refusal_of_its_report(call, tmp_path):
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "runs.jsonl").touch()
-    _, _, err = call("study", "report", "--results", tmp_path / "results")
-    assert "no run of any installed study. Name your own YAML file" in err
 
 
 def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path):
@@ -208,9 +213,8 @@ def test_the_baseline_may_have_changes_that_no_variant_inherits(write, zoo):
     assert sizes == {"baseline": 32, "r1": 128, "hinge": 128}
 
 
-def test_the_tuned_baseline_keeps_the_baselines_own_changes(zoo, tmp_path):
-    (tmp_path / "rates.yaml").write_text(f"{SEARCH}baseline_overrides: [train.ema=0.9]\n")
-    study = load_study(tmp_path / "rates.yaml", zoo)
+def test_the_tuned_baseline_keeps_the_baselines_own_changes(zoo, study_of):
+    study = study_of(f"{SEARCH}baseline_overrides: [train.ema=0.9]\n")
     averages = {one.row: one.jobs[0].recipe.train.ema for one in (*study.cells(zoo), *study.trials(zoo))}
     assert averages == {"baseline": 0.9, "tuned": 0.9}
 
@@ -236,6 +240,13 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        (
+            (
+                "  - fid@mnist-cnn\n  - {name: quickly, metric: fid@mnist-cnn, below",
+                "  - {name: quickly, metric: fid@mnist-cnn, belov",
+            ),
+            "penalty.yaml: measures.0 has no key 'belov'. Did you mean 'below'?",  # and no other mistake
+        ),
         (
             ("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {al: []}}"),
             "the variant 'hinge' names the setting 'al', but there is no such setting.",
@@ -302,6 +313,15 @@ def test_a_mistake_is_named(write, change, sentence):
     with pytest.raises(GanzooError) as found:
         write(change)
     assert sentence in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_only_numbers_of_one_kind_are_compared(write):
+    with pytest.raises(GanzooError, match=r"claims\.1 compares 'fid@mnist-cnn' with 'recall@mnist-cnn', which are"):
+        write(
+            ("than: r1, on: fid@mnist-cnn}", "than: r1, on: fid@mnist-cnn, than_on: recall@mnist-cnn}"),
+            ("measures:\n", "measures:\n  - recall@mnist-cnn\n"),
+        )
 
 
 @pytest.mark.parametrize(
@@ -333,14 +353,6 @@ def test_an_override_that_the_study_would_replace_is_refused(write, zoo, change,
     assert sentence in str(found.value)
 
 
-def test_only_numbers_of_one_kind_are_compared(write):
-    with pytest.raises(GanzooError, match=r"claims\.1 compares 'fid@mnist-cnn' with 'recall@mnist-cnn', which are"):
-        write(
-            ("than: r1, on: fid@mnist-cnn}", "than: r1, on: fid@mnist-cnn, than_on: recall@mnist-cnn}"),
-            ("measures:\n", "measures:\n  - recall@mnist-cnn\n"),
-        )
-
-
 def test_a_range_reaches_its_ends_and_not_beyond():
     narrow, wide = Range(low=0.99, high=0.9999), Range(low=1e-4, high=3e-3, log=True)
     values = [narrow.value(position / 100) for position in range(100)]
@@ -348,12 +360,6 @@ def test_a_range_reaches_its_ends_and_not_beyond():
     assert len(set(values)) > 90
     assert max(values) <= 0.9999
     assert [wide.value(position) for position in (0, 0.5, 1 - 1e-9)] == [1e-4, 5.48e-4, 3e-3]
-
-
-def test_a_refused_measure_is_a_single_mistake(write):
-    with pytest.raises(GanzooError) as found:
-        write(("  - fid@mnist-cnn\n", ""), ("below: 50", "belov: 50"))
-    assert str(found.value).endswith("penalty.yaml: measures.0 has no key 'belov'. Did you mean 'below'?")
 
 
 def test_a_row_keeps_its_recipe_s_stopping_score_and_best_checkpoint(write, zoo):
@@ -433,11 +439,15 @@ def recorded(
     return ledger.append(record, scores)
 
 
+def jobs_of(study, zoo):
+    """Every job of a study, with its cell."""
+    return [(cell, job) for cell in study.cells(zoo) for job in cell.jobs]
+
+
 def fill(ledger, study, zoo, values, **more):
     """Record every job of a study with the scores that a function of cell and job gives."""
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            recorded(ledger, job, values(cell, job), **more)
+    for cell, job in jobs_of(study, zoo):
+        recorded(ledger, job, values(cell, job), **more)
 
 
 def noisy(value, job):
@@ -463,28 +473,28 @@ def test_records_become_values_and_verdicts(write, zoo, ledger):
     assert set(quickly.by_seed.values()) == {64.0}
 
 
-def test_a_verdict_waits_for_every_run(write, zoo, ledger):
+def test_a_verdict_waits_for_every_run(write, zoo, ledger, judged):
     study = write()
     means = {"baseline": 40.0, "r1": 20.0, "hinge": 40.0}
     jobs = [(job, means[cell.row]) for cell in study.cells(zoo) for job in cell.jobs]
     for job, mean in jobs[:-1]:
         recorded(ledger, job, [100.0, noisy(mean, job)])
-    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    told = judged(study)
     assert {one.outcome for one in told} == {Outcome.WAITS}
     assert {one.why for one in told} == {"Waiting for all runs of the study: 23 of 24 are recorded."}
     # A run that diverged is one of them: the study is complete, and reports what became of it.
     recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
-    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    told = judged(study)
     assert told[0].outcome is Outcome.HOLDS
 
 
-def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, ledger):
+def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, ledger, judged):
     later = ("  - fid@mnist-cnn\n", "  - fid@mnist-cnn\n  - recall@mnist-cnn\n")
     claimed = ("better: r1, on: fid@mnist-cnn, at", "better: r1, on: recall@mnist-cnn, at")
     study = write(later, claimed)
     jobs = [(job, cell.row == "r1" and job.seed == 0) for cell in study.cells(zoo) for job in cell.jobs]
     runs = [recorded(ledger, job, [noisy(40.0, job)], error="It diverged." if failed else None) for job, failed in jobs]
-    ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
+    r1, hinge = judged(study)
     assert r1.outcome is Outcome.WAITS
     assert r1.why == "Waiting for scores: 8 finished runs have none yet."  # 6 of the baseline, 2 of r1
     assert hinge.outcome is not Outcome.WAITS
@@ -492,22 +502,22 @@ def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, ledger):
         if run.record.status == "done":
             ledger.add_scores(run, [{**run.curve[-1], "metric": "recall@mnist-cnn", "value": 0.5}])
     ledger.refresh()
-    ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
+    r1, _ = judged(study)
     assert r1.outcome is Outcome.CANNOT_TELL
 
 
-def test_a_crash_says_nothing_about_a_method_and_waits_to_be_resumed(write, zoo, ledger):
+def test_a_crash_says_nothing_about_a_method_and_waits_to_be_resumed(write, zoo, ledger, judged):
     study = write()
-    jobs = [(cell, job) for cell in study.cells(zoo) for job in cell.jobs]
+    jobs = jobs_of(study, zoo)
     for cell, job in jobs:
         crashed = "Out of memory." if (cell.row, cell.setting, job.seed) == ("r1", "few", 0) else None
         recorded(ledger, job, [noisy(20.0 if cell.row == "r1" else 40.0, job)], error=crashed)
-    ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
+    r1, _ = judged(study)
     assert r1.outcome is Outcome.WAITS
     assert r1.why == "1 run failed without diverging: Out of memory. `--retry` resumes it."
     (again,) = [job for cell, job in jobs if (cell.row, cell.setting, job.seed) == ("r1", "few", 0)]
     recorded(ledger, again, [noisy(20.0, again)])
-    ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
+    r1, _ = judged(study)
     assert r1.outcome is Outcome.HOLDS
 
 
@@ -532,17 +542,15 @@ claims: [{says: It does, paper: Nobody, better: hinge, on: fid@mnist-cnn}]
         ([("hinge", "b", 1)], Outcome.CANNOT_TELL, 4),  # the row has no score where its run diverged
     ],
 )
-def test_a_claim_over_settings_compares_settings(tmp_path, zoo, lost, outcome, settings, ledger):
-    (tmp_path / "grid.yaml").write_text(GRID)
-    study = load_study(tmp_path / "grid.yaml", zoo)
+def test_a_claim_over_settings_compares_settings(zoo, lost, outcome, settings, ledger, study_of, judged):
+    study = study_of(GRID)
     # Scores differ far more between settings than between rows.
     at = {"a": 2.0, "b": 20.0, "c": 200.0, "d": 2000.0}
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            score = noisy(at[cell.setting] * (0.5 if cell.row == "hinge" else 1), job)
-            diverged = "It diverged." if (cell.row, cell.setting, job.seed) in lost else None
-            recorded(ledger, job, [score], error=diverged)
-    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    for cell, job in jobs_of(study, zoo):
+        score = noisy(at[cell.setting] * (0.5 if cell.row == "hinge" else 1), job)
+        diverged = "It diverged." if (cell.row, cell.setting, job.seed) in lost else None
+        recorded(ledger, job, [score], error=diverged)
+    (told,) = judged(study)
     assert told.outcome is outcome
     assert told.effect == pytest.approx(2, rel=0.1)
     assert told.seeds == (settings, settings)
@@ -601,11 +609,10 @@ def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, ledger
         ("better: r1, on: fid@mnist-cnn, at", "better: hinge, on: accuracy@mnist-cnn, at"),
     )
     accuracy = study.measure("accuracy@mnist-cnn")
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            run = recorded(ledger, job, [noisy(40.0, job)])
-            if job.recipe.conditional:
-                ledger.add_scores(run, [{**run.curve[-1], "metric": "accuracy@mnist-cnn", "value": 0.9}])
+    for _, job in jobs_of(study, zoo):
+        run = recorded(ledger, job, [noisy(40.0, job)])
+        if job.recipe.conditional:
+            ledger.add_scores(run, [{**run.curve[-1], "metric": "accuracy@mnist-cnn", "value": 0.9}])
     ledger.refresh()
     found = find(study, ledger, zoo)
     baseline, _, hinge = (one.values(accuracy) for one in found.cells[:3])
@@ -625,12 +632,11 @@ def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(wri
     assert asked == {"baseline": False, "r1": False, "hinge": True}
 
 
-def test_times_on_different_machines_are_not_compared(write, zoo, ledger):
+def test_times_on_different_machines_are_not_compared(write, zoo, ledger, judged):
     study = write(("better: r1, on: fid@mnist-cnn, at", "better: r1, on: quickly, at"))
-    for cell in study.cells(zoo):
-        for job in cell.jobs:
-            recorded(ledger, job, [noisy(40.0, job)], cpu="A CPU" if job.seed else "Another")
-    ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
+    for _, job in jobs_of(study, zoo):
+        recorded(ledger, job, [noisy(40.0, job)], cpu="A CPU" if job.seed else "Another")
+    r1, hinge = judged(study)
     assert "different machines" in r1.why
     assert hinge.effect is not None  # scores do not depend on the machine
     page = write_pages([study], ledger, zoo)[0].path.read_text()
@@ -647,7 +653,7 @@ def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
     assert [answer.name for answer in answers(tmp_path, zoo)] == ["ring"]
 
 
-def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger):
+def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger, judged):
     study = write(
         (
             "better: hinge, than: r1, on: fid@mnist-cnn",
@@ -655,7 +661,7 @@ def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger
         )
     )
     fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(20.0, job)])
-    ((_, itself),) = verdicts([find(study, ledger, zoo)], zoo)
+    _, itself = judged(study)
     assert itself.outcome is Outcome.HOLDS
     assert itself.effect == pytest.approx(64 / 20, rel=0.05)  # a score of 20 against 64 seconds
     assert itself.seeds == (3, 3)
@@ -670,15 +676,16 @@ def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger
         (1, 0, Outcome.CANNOT_TELL, 1),
     ],
 )
-def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect, ledger):
-    path = tmp_path / "ring.yaml"
-    path.write_text(
+def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(
+    zoo, kept, lost, outcome, effect, ledger, study_of, judged
+):
+    study = study_of(
         "question: Which keeps all?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 3\n"
-        "measures: [modes@ring]\nclaims: [{says: It helps, paper: Nobody, better: pacgan, on: modes@ring}]\n"
+        "measures: [modes@ring]\nclaims: [{says: It helps, paper: Nobody, better: pacgan, on: modes@ring}]\n",
+        "ring",
     )
-    study = load_study(path, zoo)
     fill(ledger, study, zoo, lambda cell, job: [kept if cell.row == "pacgan" else lost], metric="modes@ring")
-    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    (told,) = judged(study)
     assert told.outcome is outcome
     assert told.effect == pytest.approx(effect)
     assert told.at_least == (lost == 0)  # where 0 modes count as 1
@@ -706,21 +713,20 @@ def test_shares_are_compared_by_their_odds(write, zoo, ledger):
 @pytest.mark.parametrize(
     ("metric", "n"), [("quality@ring", 500), ("precision@ring", 500), ("recall@ring", 4000), ("coverage@ring", 4000)]
 )
-def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n, tmp_path, zoo, ledger):
+def test_a_share_of_one_counts_as_all_but_one_of_what_it_is_a_share_of(metric, n, zoo, ledger, study_of, judged):
     """500 of 500 samples is hardly better than 499 of them, however many real images there are."""
-    path = tmp_path / "ring.yaml"
-    path.write_text(
+    study = study_of(
         "question: Which is closer?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 2\n"
         f"baseline_seeds: 3\noverrides: [evaluate.samples=500]\nmeasures: [{metric}]\n"
-        f"claims: [{{says: It helps, better: pacgan, on: {metric}, paper: Nobody}}]\n"
+        f"claims: [{{says: It helps, better: pacgan, on: {metric}, paper: Nobody}}]\n",
+        "ring",
     )
-    study = load_study(path, zoo)
 
     def scores(cell, job):
         return [1.0 if cell.row == "pacgan" else (498 + (job.seed != 1)) / 500]
 
     fill(ledger, study, zoo, scores, metric=metric, n_real=4000)
-    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    (told,) = judged(study)
     others = [math.log(good / (500 - good)) for good in (499, 498, 499)]
     assert told.effect == pytest.approx((n - 1) / math.exp(sum(others) / 3))
     assert (told.at_least, told.outcome) == (True, Outcome.CANNOT_TELL)
@@ -763,12 +769,12 @@ def test_a_measure_is_a_final_score_or_the_time_until_a_score(write, zoo, ledger
     assert value_of(run, rising, job.recipe) == 16
 
 
-def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_again(write, zoo, ledger):
+def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_again(write, zoo, ledger, judged):
     study = write()
     jobs = [(cell.row, job) for cell in study.cells(zoo) for job in cell.jobs]
     for row, job in jobs:
         recorded(ledger, job, [100.0, noisy(20.0 if row == "r1" else 40.0, job)], digest=row)
-    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    told = judged(study)
     assert [one.outcome for one in told] == [Outcome.CANNOT_TELL] * 2
     assert "scored by different versions of an extractor" in told[0].why
     for row, job in jobs:
@@ -776,7 +782,7 @@ def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_ag
         score = run.scores[0]
         again = {**score, "value": noisy(20.0 if row == "r1" else 60.0, job)}
         ledger.add_scores(run, [{**again, "protocol": {**score["protocol"], "extractor_digest": "new"}}])
-    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    told = judged(study)
     assert told[0].outcome is Outcome.HOLDS
     assert told[0].effect == pytest.approx(3, rel=0.05)
 
@@ -795,9 +801,11 @@ claims: [{says: It helps, paper: Nobody, better: tuned, on: fid@mnist-cnn}]
 """
 
 
-def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(zoo, tmp_path, ledger):
-    (tmp_path / "rates.yaml").write_text(SEARCH)
-    study = load_study(tmp_path / "rates.yaml", zoo)
+FEW_TRIALS = SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
+
+
+def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(zoo, ledger, study_of):
+    study = study_of(SEARCH)
     trials = study.trials(zoo)
     assert [trial.number for trial in trials] == list(range(9))
     assert trials[0].changes == ()
@@ -822,8 +830,7 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     tuned = found.cell("tuned", "").jobs[0]
     assert tuned.recipe.dataset.validation == 0
     moved = SEARCH.replace("trials: 9", "trials: 9\n  overrides: ['dataset={name: fashion-mnist}']")
-    (tmp_path / "rates.yaml").write_text(moved)
-    for job in (job for trial in load_study(tmp_path / "rates.yaml", zoo).trials(zoo) for job in trial.jobs):
+    for job in (job for trial in study_of(moved).trials(zoo) for job in trial.jobs):
         assert (job.recipe.dataset.name, job.recipe.dataset.scored_split) == ("fashion-mnist", "validation")
     assert tuned.recipe.evaluate.metrics == ("fid@mnist-cnn", "recall@mnist-cnn")
     winner = trials[4].jobs[0].recipe
@@ -831,10 +838,9 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert tuned.recipe.train.batch_size == winner.train.batch_size
 
 
-def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_never_wins(zoo, tmp_path, ledger):
+def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_never_wins(zoo, ledger, study_of):
     text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", "[recall@mnist-cnn]").replace("on: fid", "on: recall")
-    (tmp_path / "rates.yaml").write_text(text.replace("validation: 1000", "validation: 1000\n  seeds: 2"))
-    study = load_study(tmp_path / "rates.yaml", zoo)
+    study = study_of(text.replace("validation: 1000", "validation: 1000\n  seeds: 2"))
     shares = {4: 0.9, 2: 0.99}
     for trial in study.trials(zoo):
         for number, job in enumerate(trial.jobs):
@@ -844,11 +850,10 @@ def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_neve
     assert find(study, ledger, zoo).winners["tuned", ""].number == 4
 
 
-def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, tmp_path, ledger):
+def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, ledger, study_of):
     measures = "[{name: time, metric: fid@mnist-cnn, below: 5}]"
     text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", measures).replace("on: fid@mnist-cnn", "on: time")
-    (tmp_path / "rates.yaml").write_text(text + "overrides: [evaluate.every_images=60000]\n")
-    study = load_study(tmp_path / "rates.yaml", zoo)
+    study = study_of(text + "overrides: [evaluate.every_images=60000]\n")
     trials = study.trials(zoo)
     for trial in trials:
         error = "Out of memory." if trial.number == 3 else None
@@ -870,14 +875,6 @@ def test_a_search_for_which_a_row_has_no_score_is_refused(write, zoo):
         write(("measures:\n", search)).trials(zoo)
 
 
-def test_a_successful_run_counts_whatever_crashed_later(write, zoo, ledger):
-    job = write().cells(zoo)[0].jobs[0]
-    for cpu, error in (("A", "Out of memory."), ("B", None), ("A", "Out of memory.")):
-        recorded(ledger, job, [9.0], error=error, cpu=cpu)
-    assert ledger.find(job.digest, job.dataset, job.seed).record.status == "done"
-    assert ledger.find(job.digest, job.dataset, job.seed, "A").record.has_crashed
-
-
 def test_a_search_over_lists_is_a_grid_if_there_are_enough_trials():
     ranges = {"optimizers.default.lr": [1e-4, 1e-2], "train.batch_size": [64, 128, 256]}
     grid = Search(ranges=ranges, trials=7).settings()
@@ -891,11 +888,9 @@ def test_a_search_over_lists_is_a_grid_if_there_are_enough_trials():
     assert len(Search(ranges=ranges, trials=6).settings()) == 6
 
 
-def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_named(zoo, tmp_path, ledger):
-    variants = "variants:\n  r1: {overrides: ['regularizers=[r1]'], search: [train.images=4000]}\n"
-    text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
-    (tmp_path / "rates.yaml").write_text(text)
-    study = load_study(tmp_path / "rates.yaml", zoo)
+def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_named(zoo, ledger, study_of, judged):
+    own = "variants:\n  r1: {overrides: ['regularizers=[r1]'], search: [train.images=4000]}\n"
+    study = study_of(FEW_TRIALS + own)
     trials = study.trials(zoo)
     assert {(trial.row, trial.jobs[0].recipe.train.images) for trial in trials} == {("baseline", 2000), ("r1", 4000)}
     for trial in trials:
@@ -905,16 +900,13 @@ def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_nam
     assert found.without_winner == [("r1", "")]
     for job in found.cell("baseline", "").jobs:
         recorded(ledger, job, [noisy(9.0, job)])
-    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    (told,) = judged(study)
     assert told.outcome is Outcome.CANNOT_TELL
     assert told.why == "All trials of r1 failed."
 
 
-def test_a_study_whose_trials_all_failed_is_over(zoo, tmp_path, ledger):
-    variants = "variants:\n  r1: {overrides: ['regularizers=[r1]']}\n"
-    text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
-    (tmp_path / "rates.yaml").write_text(text)
-    study = load_study(tmp_path / "rates.yaml", zoo)
+def test_a_study_whose_trials_all_failed_is_over(zoo, ledger, study_of):
+    study = study_of(FEW_TRIALS + "variants:\n  r1: {overrides: ['regularizers=[r1]']}\n")
     for trial in study.trials(zoo):
         recorded(ledger, trial.jobs[0], [9.0], error="Training diverged.", split="validation")
     found = find(study, ledger, zoo)

@@ -108,12 +108,6 @@ def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matri
     assert (done.status, done.error, done.plugin, done.loss) == ("done", None, "vanilla", "non-saturating")
 
 
-def test_the_output_matches_the_file(matrix):
-    folder, printed = matrix
-    kept = [run.plain() for run in read_runs(folder / "results")]
-    assert sorted(kept, key=lambda record: record["recipe"]) == printed
-
-
 def test_a_record_holds_what_its_run_left(matrix):
     folder, records = matrix
     record = recorded(records[-1])
@@ -124,7 +118,9 @@ def test_a_record_holds_what_its_run_left(matrix):
     assert record.environment == run.info["environment"]
     assert record.threads == 1
     assert record.wall_seconds > record.seconds
-    (kept,) = [one for one in read_runs(folder / "results") if one.record == record]
+    kept_runs = read_runs(folder / "results")
+    assert sorted((one.plain() for one in kept_runs), key=lambda one: one["recipe"]) == records
+    (kept,) = [one for one in kept_runs if one.record == record]
     assert list(kept.curve) == run.scores()
     assert list(kept.scores) == records[-1]["scores"] == run.final_scores() == run.scores()[-2 * len(METRICS) :]
     assert [(p["images"], p["weights"], p["metric"]) for p in kept.curve] == [
@@ -205,25 +201,27 @@ def test_runs_of_another_version_of_a_plugin_count_with_a_warning(zoo, own_zoo, 
         assert ("Trained with" in caplog.text) is bool(warned)
 
 
-def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_one_is_not(
-    zoo, matrix, files, monkeypatch
+def test_a_run_that_crashed_is_trained_on_another_machine_unless_it_succeeded_on_one(
+    zoo, matrix, files, tmp_path, monkeypatch
 ):
     folder, _ = matrix
-    monkeypatch.setattr("ganzoo_studies.worker.hardware_in_words", lambda _: "Another CPU")
     jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=TINY)
-    found = planned(jobs, zoo, Ledger(folder / "results"), Settings(folder / "work", any_hardware=True))
-    assert found == (["missing"], ["diverging", "vanilla-mnist"], [])
-
-
-def test_a_run_that_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, files, tmp_path):
-    folder, _ = matrix
     shutil.copytree(folder / "results", tmp_path / "results")
-    ledger = Ledger(tmp_path / "results")
+    ledger, anywhere = Ledger(tmp_path / "results"), Settings(folder / "work", any_hardware=True)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("ganzoo_studies.worker.hardware_in_words", lambda _: "Another CPU")
+        found = planned(jobs, zoo, ledger, anywhere)
+    assert found == (["missing"], ["diverging", "vanilla-mnist"], [])
     (crashed,) = [run.record for run in ledger.runs if run.record.has_crashed]
-    elsewhere = {**crashed.environment, "cpu": "Another CPU"}
-    ledger.append(crashed.model_copy(update={"status": "done", "error": None, "environment": elsewhere}))
-    jobs = jobs_of(zoo, [*files, "vanilla-mnist"], overrides=TINY)
-    assert planned(jobs, zoo, ledger, Settings(folder / "work", any_hardware=True))[0] == []
+    there = {**crashed.environment, "cpu": "Another CPU"}
+    ledger.append(crashed.model_copy(update={"status": "done", "error": None, "environment": there}))
+    assert planned(jobs, zoo, ledger, anywhere)[0] == []
+
+
+def again(zoo, folder, *more, watcher=None, **settings):
+    """A bench of the recipe that is done, with more overrides, and the runs that it knows."""
+    bench = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", **settings), watcher)
+    return bench, bench.run(jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, *more]))
 
 
 @pytest.fixture
@@ -240,12 +238,8 @@ def finished(matrix, tmp_path):
 @pytest.mark.slow
 def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(finished, zoo):
     folder, run = finished
-    trained, settings = load(run, zoo=zoo), Settings(folder / "work", weights=folder / "weights")
-
-    def job(*more):
-        return jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, *more])
-
-    Bench(zoo, Ledger(folder / "results"), settings).run(job())
+    trained = load(run, zoo=zoo)
+    again(zoo, folder, weights=folder / "weights")
     (path,) = folder.glob("weights/vanilla-mnist/mnist/seed-0-*/run.json")
     kept = load(path.parent, zoo=zoo)
     assert {name.partition(".")[0] for name in kept.checkpoint.tensors} == {"ema"}
@@ -253,7 +247,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     assert torch.equal(kept.sample(8), trained.sample(8))
     shutil.rmtree(run)
     more = "evaluate.metrics=[class-coverage@mnist-cnn, fid@mnist-cnn]"
-    (scored,) = Bench(zoo, Ledger(folder / "results"), settings).run(job(more))
+    bench, (scored,) = again(zoo, folder, more, weights=folder / "weights")
     assert not run.exists()
     score = score_of(scored, "fid@mnist-cnn")
     assert (score["weights"], score["protocol"]["n_fake"]) == ("ema", 200)
@@ -261,18 +255,18 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     assert recorded == scored
     assert len(recorded.scores) == 2 * len(METRICS) + 1
     # Nor is it measured twice.
-    assert planned(job(more), zoo, Ledger(folder / "results"), settings) == ([], ["vanilla-mnist"], [])
+    jobs = jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, more])
+    assert planned(jobs, zoo, bench.ledger, bench.settings) == ([], ["vanilla-mnist"], [])
     # Another run of the same recipe and seed does not replace these weights.
-    again = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
-    assert kept_folder(again, folder / "weights") != path.parent
-    assert kept_weights(again, folder / "weights") is None
+    other = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
+    assert kept_folder(other, folder / "weights") != path.parent
+    assert kept_weights(other, folder / "weights") is None
 
 
 @pytest.mark.parametrize("ending", [".eval.log", ".lock", ""])
 def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, ending):
     folder, run = finished
-    settings = Settings(folder / "work", weights=folder / "weights")
-    Bench(zoo, Ledger(folder / "results"), settings).run(jobs_of(zoo, ["vanilla-mnist"], overrides=TINY))
+    again(zoo, folder, weights=folder / "weights")
     (path,) = folder.glob("weights/vanilla-mnist/mnist/seed-0-*")
     shutil.rmtree(run)
     link, mine = path.with_name(f"{path.name}{ending}"), folder / "mine"
@@ -285,25 +279,18 @@ def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, e
     before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
     more = "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"
     with pytest.raises(GanzooError, match=f"{re.escape(str(link))} is a link"):
-        Bench(zoo, Ledger(folder / "results"), settings).run(jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, more]))
+        again(zoo, folder, more, weights=folder / "weights")
     assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
 
 
 def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remedy(finished, zoo):
     folder, run = finished
     shutil.rmtree(run)
-    jobs = jobs_of(
-        zoo, ["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"]
-    )
-    sentences = []
-
-    class Listener(Watcher):
-        def unscored(self, job, reason):
-            sentences.append(reason)
-
-    bench = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Listener())
-    (known,) = bench.run(jobs)
-    assert bench.unscored == jobs
+    sentences, watcher = [], Watcher()
+    watcher.unscored = lambda job, reason: sentences.append(reason)
+    more = "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"
+    bench, (known,) = again(zoo, folder, more, watcher=watcher)
+    assert [job.recipe.name for job in bench.unscored] == ["vanilla-mnist"]
     assert score_of(known, "class-coverage@mnist-cnn")
     assert sentences == [
         f"Cannot score kid@mnist-cnn: the weights were not kept (no such run in {run}). "
@@ -321,9 +308,7 @@ def test_scores_that_eval_added_are_collected_for_the_leaderboard_and_by_the_sam
     other = {**own, "value": 999.0, "protocol": {**own["protocol"], "split": "train"}}
     assert collect_added_scores(Ledger(folder / "results"), folder / "work") == 1
     opened.append_score(other)
-    (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(
-        jobs_of(zoo, ["vanilla-mnist"], overrides=TINY)
-    )
+    _, (known,) = again(zoo, folder)
     assert score_of(known, "kid@mnist-cnn") == added
     assert score_of(known, "class-coverage@mnist-cnn") == own  # the one on training images is kept alongside
     assert known.scores[-1] == other
@@ -339,6 +324,7 @@ def test_a_folder_reused_by_another_run_is_not_scored_for_the_record(finished):
     assert kept_run(known.record, folder / "work") is None
 
 
+@pytest.mark.full  # test_records.py has the record of a folder that cannot be opened
 def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
     folder, run = finished
     (run / "recipe.yaml").write_text("train: {images: ")
