@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import softplus
-from torch.random import manual_seed
 
 from ganzoo import (
     AdversarialLoss,
@@ -49,7 +48,7 @@ variants: {twice: [optimizers.default.lr=4e-4]}
 measures: [fid@mnist-cnn]
 """
 FOLDER = Path(mkdtemp())
-OBJECTIVES = ("waits", "trains-both", "halves", "forgets", "no-phases", "one-sided", "own-draws")
+OBJECTIVES = ("trains-both", "halves", "one-sided", "own-draws")
 
 
 def bad(kind, name, summary="Bad", paper="Someone 2020"):
@@ -70,15 +69,6 @@ def written(name, text):
     path = FOLDER / name
     path.write_text(text)
     return path
-
-
-class Side:
-    """Refuses to be compared."""
-
-    def __eq__(self, other):
-        raise ArithmeticError("no two sides are alike")
-
-    __hash__ = None
 
 
 class OneLayer(nn.Module):
@@ -103,23 +93,11 @@ class Wasserstein(AdversarialLoss):
         return -fake.mean()
 
 
-@bad("loss", "any-option")
-class AnyOption(AdversarialLoss):
-    """The Wasserstein loss with a slope.
+class SmallLogits(Regularizer):
+    """A right one."""
 
-    Args:
-        slope: Multiplies each logit.
-    """
-
-    def __init__(self, *, slope: Any = 1.0):
-        super().__init__()
-        self.slope = slope
-
-    def discriminator(self, real, fake):
-        return self.slope * (fake.mean() - real.mean())
-
-    def generator(self, real, fake):
-        return -self.slope * fake.mean()
+    def penalty(self, context):
+        return context.discriminate_real().square().mean()
 
 
 @bad("loss", "unused")
@@ -142,16 +120,6 @@ class Base(Objective):
         return {"loss": -networks["discriminator"](self.fakes(networks, batch)).float().mean()}
 
 
-@bad("loss", "waits")
-class Waits(Base):
-    """Reads a number in each step."""
-
-    def generator_loss(self, networks, batch):
-        losses = super().generator_loss(networks, batch)
-        self.last = losses["loss"].item()
-        return losses
-
-
 @bad("loss", "trains-both")
 class TrainsBoth(Base):
     """The generator's phase turns the discriminator's gradients on again."""
@@ -167,20 +135,6 @@ class Halves(Base):
 
     def generator_loss(self, networks, batch):
         return {"loss": -networks["discriminator"](self.fakes(networks, batch)).mean()}
-
-
-@bad("loss", "forgets")
-class Forgets(Base):
-    """An average that checkpoints do not hold."""
-
-    def __init__(self):
-        super().__init__()
-        self.average = torch.zeros(())
-
-    def generator_loss(self, networks, batch):
-        loss = super().generator_loss(networks, batch)["loss"]
-        self.average = 0.9 * self.average + 0.1 * loss.detach()
-        return {"loss": loss - self.average}
 
 
 @bad("loss", "bare", paper="Someone, somewhere")
@@ -252,14 +206,6 @@ class Naive(AdversarialLoss):
         return -torch.sigmoid(fake).log().mean()
 
 
-@bad("loss", "no-phases")
-class NoPhases(Objective):
-    """Looks a network up that nobody adds."""
-
-    def phases(self):
-        return self.steps
-
-
 @bad("loss", "one-sided")
 class OneSided(Objective):
     """Trains the discriminator alone."""
@@ -280,7 +226,7 @@ class OwnDraws(Wasserstein):
 
 
 @bad("loss", "required-option")
-class Required(AdversarialLoss):
+class Required(Wasserstein):
     """The Wasserstein loss with a slope.
 
     Args:
@@ -292,28 +238,10 @@ class Required(AdversarialLoss):
         super().__init__()
         self.slope = slope
 
-    def discriminator(self, real, fake):
-        return self.slope * (fake.mean() - real.mean())
-
-    def generator(self, real, fake):
-        return -self.slope * fake.mean()
-
-
-@bad("loss", "reseeds")
-class Reseeds(Wasserstein):
-    """The Wasserstein loss, reproducible."""
-
-    def discriminator(self, real, fake):
-        manual_seed(0)
-        return fake.mean() - real.mean()
-
 
 @bad("loss", "returns-none")
-class ReturnsNone(AdversarialLoss):
+class ReturnsNone(Wasserstein):
     """The Wasserstein loss, half of it."""
-
-    def discriminator(self, real, fake):
-        return fake.mean() - real.mean()
 
     def generator(self, real, fake):
         -fake.mean()
@@ -340,16 +268,10 @@ class Sums(AdversarialLoss):
 
 
 @bad("loss", "undocumented", summary="A loss.", paper=None)
-class Silent(AdversarialLoss):
+class Silent(Wasserstein):
     def __init__(self, *, slope: float = 1.0):
         super().__init__()
         self.slope = slope
-
-    def discriminator(self, real, fake):
-        return self.slope * (fake.mean() - real.mean())
-
-    def generator(self, real, fake):
-        return -self.slope * fake.mean()
 
 
 @bad("loss", "unpaired")
@@ -375,7 +297,7 @@ class UpsideDown(AdversarialLoss):
 
 
 @bad("regularizer", "never-lazy")
-class NeverLazy(Regularizer):
+class NeverLazy(SmallLogits):
     """Takes an interval, and keeps it to itself.
 
     Args:
@@ -385,9 +307,6 @@ class NeverLazy(Regularizer):
 
     def __init__(self, *, weight: float = 1.0, every_steps: int = 1):
         super().__init__(weight=weight)
-
-    def penalty(self, context):
-        return context.discriminate_real().square().mean()
 
 
 @bad("regularizer", "no-graph")
@@ -428,13 +347,10 @@ class Sometimes(Regularizer):
 
 
 @bad("regularizer", "critic-side")
-class CriticSide(Regularizer):
+class CriticSide(SmallLogits):
     """Small logits."""
 
     side = "critic"
-
-    def penalty(self, context):
-        return context.discriminate_real().square().mean()
 
 
 @bad("regularizer", "no-penalty")
@@ -451,22 +367,12 @@ class Stashes(Regularizer):
         return self.last
 
 
-@bad("regularizer", "unhashable")
-class Unhashable(Regularizer):
-    """Small logits."""
-
-    side = Side()
-
-    def penalty(self, context):
-        return context.discriminate_real().square().mean()
-
-
 @bad("regularizer", "weighs-itself")
-class WeighsItself(Regularizer):
+class WeighsItself(SmallLogits):
     """Keeps logits small."""
 
     def penalty(self, context):
-        return self.weight * context.discriminate_real().square().mean()
+        return self.weight * super().penalty(context)
 
 
 @bad("augmentation", "no-tensor")
@@ -491,31 +397,6 @@ class Crops(Augmentation):
 
     def forward(self, images):
         return images[..., 1:, :]
-
-
-@bad("generator", "copies-features")
-class Copies(OneLayer):
-    """Writes features of one type into a tensor of another."""
-
-    def forward(self, z):
-        images = torch.zeros(len(z), self.spec.pixels)
-        images[torch.arange(len(z))] = self.image(z)
-        return images.tanh().view(-1, *self.spec.image_shape)
-
-
-@bad("generator", "remembers")
-class Remembers(OneLayer):
-    """Centres its outputs on an average that is no buffer."""
-
-    def __init__(self, spec):
-        super().__init__(spec)
-        self.mean = torch.zeros(spec.pixels)
-
-    def forward(self, z):
-        pixels = self.image(z)
-        if self.training:
-            self.mean = 0.9 * self.mean + 0.1 * pixels.detach().mean(0)
-        return (pixels - self.mean).tanh().view(-1, *self.spec.image_shape)
 
 
 @bad("generator", "frozen")
@@ -558,42 +439,25 @@ class NoTanh(OneLayer):
         return 0.1 * self.image(z).view(-1, *self.spec.image_shape)
 
 
-@bad("generator", "own-seed")
-class OwnSeed(nn.Module):
-    """One layer with other weights each time."""
+class Layers(nn.Module):
+    """Layers for images of a size."""
 
     def __init__(self, spec):
         super().__init__()
-        self.spec = spec
-        own = torch.Generator()
-        own.seed()
-        self.weight = nn.Parameter(0.1 * torch.randn(spec.latent, spec.pixels, generator=own))
+        self.layers = self.of(spec.pixels)
 
-    def forward(self, z):
-        return (z @ self.weight).tanh().view(-1, *self.spec.image_shape)
-
-
-@bad("discriminator", "cannot-build")
-class CannotBuild(nn.Module):
-    """Reads a size that the spec does not have."""
-
-    def __init__(self, spec):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(spec.pixel, 1), nn.Flatten(0))
+    def of(self, pixels):
+        return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 1), nn.Flatten(0))
 
     def forward(self, images):
         return self.layers(images)
 
 
 @bad("discriminator", "detached")
-class Detached(nn.Module):
+class Detached(Layers):
     """One layer under no_grad."""
 
     per_image = True
-
-    def __init__(self, spec):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(spec.pixels, 1), nn.Flatten(0))
 
     @torch.no_grad()
     def forward(self, images):
@@ -601,15 +465,11 @@ class Detached(nn.Module):
 
 
 @bad("discriminator", "hard-coded")
-class ForMnist(nn.Module):
+class ForMnist(Layers):
     """Works on 28x28 images only."""
 
-    def __init__(self, spec):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 1), nn.Flatten(0))
-
-    def forward(self, images):
-        return self.layers(images)
+    def of(self, pixels):
+        return super().of(784)
 
 
 @bad("discriminator", "listed-features")
@@ -634,31 +494,22 @@ class Listed(nn.Module):
 
 
 @bad("discriminator", "normalised")
-class Normalised(nn.Module):
+class Normalised(Layers):
     """One hidden layer with batch normalisation."""
 
     per_image = True
 
-    def __init__(self, spec):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(spec.pixels, 16), nn.BatchNorm1d(16), nn.LeakyReLU(0.2), nn.Linear(16, 1)
-        )
-
-    def forward(self, images):
-        return self.layers(images).squeeze(1)
+    def of(self, pixels):
+        hidden = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 16), nn.BatchNorm1d(16), nn.LeakyReLU(0.2))
+        return nn.Sequential(hidden, nn.Linear(16, 1), nn.Flatten(0))
 
 
 @bad("discriminator", "wrong-shape")
-class Column(nn.Module):
+class Column(Layers):
     """Forgets to drop the last dimension."""
 
-    def __init__(self, spec):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(spec.pixels, 1))
-
-    def forward(self, images):
-        return self.layers(images)
+    def of(self, pixels):
+        return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 1))
 
 
 @bad("dataset", "always-train")
@@ -684,12 +535,6 @@ def other_classes(split, folder):
     """Names the classes of each split apart."""
     labels = torch.arange(16) % 2
     return Dataset("other-classes", split, noise(len(split)), labels, (f"a {split} image", "another"))
-
-
-@bad("dataset", "without-folder")
-def without_folder(split):
-    """Noise, from nowhere."""
-    return Dataset("without-folder", split, torch.zeros(4, 1, 4, 4, dtype=torch.uint8))
 
 
 @bad("extractor", "forgets-weights")
@@ -758,14 +603,6 @@ class CentredPixels(Extractor):
         return pixels - pixels.mean(0), None
 
 
-@bad("extractor", "bare-extractor")
-class Undeclared(Extractor):
-    """The pixels."""
-
-    def forward(self, images):
-        return images.flatten(1).float(), None
-
-
 @bad("extractor", "late-domains")
 class Pixels(Extractor):
     """The pixels."""
@@ -783,25 +620,6 @@ class Pixels(Extractor):
 
     def forward(self, images):
         return images.flatten(1).float(), None
-
-
-@bad("extractor", "domains-as-text")
-def of_text():
-    """The pixels of one domain."""
-    extractor = Pixels()
-    extractor.domains = "mnist"
-    return extractor
-
-
-@bad("metric", "raises")
-class Raises(Metric):
-    """Reads something that no image has."""
-
-    better = "lower"
-    range = "0 and up"
-
-    def compute(self, inputs):
-        return float(inputs.fake.captions.mean())
 
 
 @bad("metric", "not-a-number")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -79,21 +78,14 @@ FAILING = (
     ("recipe-unknown-name-mnist", "valid", ["non-saturatin", "Did you mean 'non-saturating'?"]),
     ("loss-upside-down", "logits", ["loss 'upside-down'", "logit of a real image down", "flip the sign"]),
     ("loss-sums", "logits", ["loss 'sums'", "gives the discriminator a different loss for a doubled batch"]),
-    ("loss-any-option", "options-types", ["loss 'any-option'", "accepts any value for its option 'slope'"]),
     ("regularizer-weighs-itself", "penalty", ["regularizer 'weighs-itself'", "applies its weight itself"]),
     ("regularizer-no-penalty", "penalty", ["regularizer 'no-penalty'", "has a weight, but no penalty"]),
     ("generator-ignores-labels", "inputs", ["generator 'ignores-labels'", "takes labels but ignores them"]),
-    ("generator-own-seed", "reproducible", ["generator 'own-seed'", "trains differently from the same seed"]),
     ("recipe-one-sided-mnist", "gradients", ["recipe 'one-sided-mnist'", "no phase trains: generator"]),
     ("recipe-own-draws-mnist", "reproducible", ["recipe 'own-draws-mnist'", "trains differently from the same seed"]),
     ("discriminator-hard-coded", "shape", ["discriminator 'hard-coded'", "2x3072 and 784x1", "spec.image_shape"]),
     ("loss-forgets-mean", "logits", ["loss 'forgets-mean'", "discriminator a loss of shape (16,)", ".mean()"]),
     ("loss-returns-none", "logits", ["loss 'returns-none'", "the generator a loss of type NoneType"]),
-    (
-        "discriminator-cannot-build",
-        "shape",
-        ["could not be created: AttributeError", "nn.Linear(spec.pixel, 1)", "Take every size from the spec"],
-    ),
     (
         "discriminator-detached",
         "inputs",
@@ -105,28 +97,15 @@ FAILING = (
         "reproducible",
         ["tensor in the plain attribute 'objective.regularizers.0.last'", "register_buffer"],
     ),
-    ("extractor-bare-extractor", "features", ["extractor 'bare-extractor'", "has no attribute 'shape'"]),
     ("extractor-late-domains", "features", ["'late-domains' has domains = ('mnist',), but its class has ()"]),
     ("augmentation-no-tensor", "shape", ["augmentation 'no-tensor' returns a tuple, not a tensor"]),
     ("discriminator-listed-features", "attributes", ["'listed-features' returns a list as features"]),
-    ("recipe-no-phases-mnist", "gradients", ["recipe 'no-phases-mnist'", "AttributeError", "return self.steps"]),
     (
         "loss-exits",
         "logits",
         ["loss 'exits' fails in the check 'logits'", "SystemExit: 0", "exits_plugin.py, line 6: `sys.exit(0)`"],
     ),
-    (
-        "regularizer-unhashable",
-        "penalty",
-        ["in the check 'penalty': ArithmeticError: no two sides are alike", "raise ArithmeticError"],
-    ),
-    ("loss-reseeds", "reproducible", ["loss 'reseeds' calls torch.manual_seed(0)"]),
     ("loss-required-option", "options-types", ["accepts any value for its option 'p'"]),
-    (
-        "metric-raises",
-        "score",
-        ["metric 'raises' fails in the check 'score': AttributeError", "inputs.fake.captions.mean()"],
-    ),
     ("generator-label-on-cpu", "capturable", ["generator 'label-on-cpu'", "torch.eye(self.spec.classes)[label]"]),
     (
         "generator-no-tanh",
@@ -142,8 +121,6 @@ FAILING = (
         "penalty",
         ["'no-graph' has a penalty without a gradient for the discriminator", "create_graph"],
     ),
-    ("recipe-waits-mnist", "capturable", ["recipe 'waits-mnist'", "self.last = losses"]),
-    ("generator-copies-features", "half-precision", ["generator 'copies-features'", "RuntimeError", "dtype"]),
     ("loss-bare", "docstring", ["loss 'bare' has no docstring"]),
     (
         "extractor-forgets-weights",
@@ -157,11 +134,6 @@ FAILING = (
     ("loss-unpaired", "capturable", ["TypeError"]),
     ("loss-own-draws", "reproducible", ["loss 'own-draws'", "trains differently from the same seed"]),
     ("discriminator-detached", "attributes", ["discriminator 'detached'", "does not require grad"]),
-    (
-        "extractor-domains-as-text",
-        "features",
-        ["'domains-as-text' has domains = 'mnist'", "Make it a tuple of dataset names"],
-    ),
     ("metric-not-a-number", "score", ["metric 'not-a-number' gives nan"]),
     ("metric-random", "score", ["metric 'random' gives", "for the same samples", "torch.Generator"]),
     ("metric-not-a-number", "direction", ["metric 'not-a-number' has rejecting = 'maybe'", "'refuses'"]),
@@ -193,16 +165,9 @@ FAILING = (
         ["recipe 'trains-both-mnist'", "computes gradients for the frozen discriminator"],
     ),
     ("recipe-halves-mnist", "half-precision", ["recipe 'halves-mnist'", "is torch.bfloat16, not float32"]),
-    ("recipe-forgets-mnist", "reproducible", ["recipe 'forgets-mnist'", "average"]),
     ("loss-unused", "used-by-a-recipe", ["loss 'unused' has its own phases, but no recipe uses it"]),
-    ("generator-remembers", "reproducible", ["generator 'remembers'", "plain attribute 'networks.generator.mean'"]),
     ("loss-bare", "paper", ["loss 'bare' cites no paper and year"]),
     ("regularizer-never-lazy", "penalty", ["regularizer 'never-lazy' has no separate phase with every_steps: 4"]),
-    (
-        "dataset-without-folder",
-        "without-files",
-        ["dataset 'without-folder' fails", "takes 1 positional argument but 2"],
-    ),
 )
 
 
@@ -309,11 +274,9 @@ def test_an_unknown_plugin_gets_a_suggestion(ganzoo: Command) -> None:
     assert "Did you mean 'duplicate'?" in err
 
 
-def test_a_first_party_recipe_trains_beside_all_of_them(zoo: loading.Zoo, tmp_path: Path) -> None:
+def test_a_first_party_recipe_trains_beside_all_of_them(ganzoo: Command, tmp_path: Path) -> None:
     settings = [word for one in SMALL for word in ("--set", one)]
-    command = [sys.executable, "-m", "ganzoo", "run", "vanilla-mnist", *settings, "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[0])["status"] == "done"  # before what a plugin prints at exit
-    assert "a cable is loose" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, out, err = ganzoo("run", "vanilla-mnist", *settings, "--out", str(tmp_path / "run"), "--json")
+    assert code == 0, err
+    assert json.loads(out)["status"] == "done"
+    assert "a cable is loose" in err

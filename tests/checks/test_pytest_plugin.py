@@ -41,12 +41,6 @@ def test_an_unknown_plugin_gets_a_suggestion(pytester: pytest.Pytester) -> None:
     assert "Did you mean 'hinge'?" in done.stderr.str()
 
 
-def test_it_can_be_disabled(tmp_path: Path) -> None:
-    done = pytest_in(tmp_path, "-p", "no:ganzoo", "--ganzoo-plugin", "hinge")
-    assert done.returncode == 4
-    assert "unrecognized arguments: --ganzoo-plugin" in done.stderr
-
-
 def test_without_the_option_nothing_heavy_is_imported(tmp_path: Path) -> None:
     (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
     done = subprocess.run([sys.executable, "-c", LAZY], cwd=tmp_path, capture_output=True, text=True, check=False)
