@@ -65,15 +65,6 @@ def test_an_alias_leads_to_the_name_and_is_not_accepted():
     assert "lsgan" not in registry
 
 
-def test_a_name_that_is_taken_names_both_plugins():
-    registry = registered(entry(plugin="first"))
-    sentence = refusal(registry.add, entry(plugin="second"))
-    assert all(
-        word in sentence for word in ("'thing'", "'first'", "first-package 1.0", "'second'", "second-package 1.0")
-    )
-    assert registry.get("thing").plugin == "first"
-
-
 @pytest.mark.parametrize("name", ["", "Hinge", "two words", "-a", "a-", "a--b", "a_b", "a\n", "é", 3, None])
 def test_malformed_names(name):
     assert "malformed" in refusal(registered().add, entry(name=name))
@@ -285,10 +276,6 @@ def test_every_mistake_is_told_at_once():
     sentences = refusal(entry(sizes).options.check, {"hiden": [1], "width": "2", "bias": 1}).splitlines()
     assert len(sentences) == 3
     assert all(any(word in sentence for sentence in sentences) for word in ("hiden", "width", "bias"))
-
-
-def test_more_than_five_mistakes_are_counted():
-    assert refusal(entry(sizes).options.check, {f"zzz{n}": n for n in range(7)}).splitlines()[-1] == "... and 2 more."
 
 
 def test_an_option_without_a_default_is_needed():

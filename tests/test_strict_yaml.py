@@ -1,8 +1,6 @@
 """YAML is read as people write it, without the features that surprise them."""
 
 import math
-import random
-import string
 
 import pytest
 
@@ -119,31 +117,12 @@ def test_numbers_that_json_spells_differently_are_read_back():
 
 
 def test_everything_that_is_dumped_is_read_back():
-    draw = random.Random(0)
-    texts = [
-        "1e-4",
-        "yes",
-        "no",
-        "010",
-        "1:30",
-        "null",
-        "",
-        "~",
-        "a: b",
-        "# no",
-        "- x",
-        "é ∑",
-        "true",
-        "1",
-        "<<",
-        " x ",
-    ]
-    texts += ["".join(draw.choices(string.printable[:-5], k=draw.randint(1, 12))) for _ in range(200)]
-    numbers = [draw.uniform(-1, 1) * 10.0 ** draw.randint(-300, 300) for _ in range(200)]
+    """Whatever else there is, tests/test_laws.py draws."""
+    texts = ["1e-4", "yes", "no", "010", "1:30", "null", "", "~", "a: b", "# no", "- x", "true", "1", "<<", " x "]
     value = {
         "texts": texts,
-        "keys": {text: index for index, text in enumerate(dict.fromkeys(texts))},
-        "numbers": [*numbers, 1e-5, 2e-4, 1e22, 0.0, 1, 10**12, 2**63 - 1, True, False, None],
+        "keys": {text: index for index, text in enumerate(texts)},
+        "numbers": [1e-5, 2e-4, 1e22, -1.5e-300, 0.0, 1, 10**12, 2**63 - 1, True, False, None],
         "nested": {"list": [], "mapping": {}, "deep": [{"a": [1, {"b": 2}]}]},
     }
     again = parse(dump(value), "dumped")

@@ -147,14 +147,6 @@ def test_it_brings_a_command(with_demo):
     assert with_demo.ganzoo("demo-size", "zoo:cgan-mnist").stdout == f"{shown['parameters']['generator']}\n"
 
 
-def test_its_recipe_joins_the_matrix(with_demo, tmp_path):
-    changes = [word for override in ("train.images=256", *SHORT[1:]) for word in ("--set", override)]
-    places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
-    (record,) = with_demo.json("bench", "demo-*", *changes, *places)["records"]
-    assert (record["recipe"], record["plugin"], record["status"]) == ("demo-mnist", "demo", "done")
-    assert record["flops_per_image"] > 0
-
-
 def test_its_study_is_listed_runs_and_has_its_page(with_demo, tmp_path):
     (listed,) = [one for one in with_demo.json("study", "list") if one["name"] == "demo-margins"]
     assert (listed["kind"], listed["plugin"]) == ("study", "demo")

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import blind
 from blind import NAMES, QUESTIONS, ROUNDS, agreement, pairs, strengths
@@ -24,19 +23,6 @@ def test_every_set_meets_ten_others_once():
     assert len({frozenset(pair) for pair in met}) == len(met) == ROUNDS * 10
     assert {name: sum(name in pair for pair in met) for name in NAMES} == dict.fromkeys(NAMES, ROUNDS)
     assert pairs() == met
-
-
-def test_pictures_have_no_names_and_other_samples_each_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(blind, "N", 100)
-    for value, name in enumerate(NAMES):
-        np.savez(tmp_path / f"{name}.npz", images=np.full((blind.N, 28, 28), 12 * value, np.uint8))
-    blind.show(tmp_path)
-    sheets = sorted((tmp_path / "pairs").iterdir())
-    assert [sheet.name for sheet in sheets] == [f"{i:02}.png" for i in range(1, 21)]
-    picture, width = np.asarray(Image.open(sheets[0])), int(blind.SIDE * 28 * blind.SCALE)
-    for row, pair in enumerate(pairs()[: blind.PAIRS_A_SHEET]):
-        shown = [picture[row * (width + 10) + 50, 60 + side * (width + 15)] for side in (0, 1)]
-        assert shown == [12 * NAMES.index(name) for name in pair]
 
 
 def test_answers_of_somebody_who_is_sure_give_that_order_back():
@@ -75,16 +61,6 @@ def test_questions_are_kept_one_by_one(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="has the answers of 'me'"):
         blind.ask(tmp_path)
     assert json.loads((tmp_path / "answers.json").read_text(encoding="utf-8")) == kept
-
-
-def test_what_is_missing_is_a_sentence(tmp_path, monkeypatch):
-    for step in (blind.show, blind.score):
-        with pytest.raises(SystemExit, match="does not exist"):
-            step(tmp_path)
-    monkeypatch.setattr(blind, "RESULTS", tmp_path)
-    (tmp_path / "answers.json").write_text(json.dumps({"answers": [{}] * 7}), encoding="utf-8")
-    with pytest.raises(SystemExit, match="7 of 100 pairs have an answer"):
-        blind.report()
 
 
 class TestCommitted:

@@ -2,9 +2,7 @@
 
 from types import SimpleNamespace
 
-import pytest
-
-from summary import summary, throughput
+from summary import summary
 
 TIMES = SimpleNamespace(median=0.5, q1=0.4, q3=0.625)
 STEP = {
@@ -43,15 +41,6 @@ def test_each_table_tells_what_was_noted():
     assert ["tutorial", "vanilla-mnist", "fp32", "8,000", "4,000", "2.00", "2.25"] in lines
     assert ["batches", "200", "160", "to", "250"] in lines
     assert sum(not line for line in lines) == 4
-
-
-def test_rates_are_those_of_the_times_of_the_other_table():
-    assert throughput(5_000, TIMES) == {
-        "images": 5_000,
-        "images_per_second": pytest.approx(10_000),
-        "images_per_second_low": pytest.approx(8_000),
-        "images_per_second_high": pytest.approx(12_500),
-    }
 
 
 def test_columns_are_aligned_and_empty_tables_left_out():

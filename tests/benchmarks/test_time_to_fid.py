@@ -118,17 +118,6 @@ def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.Captur
     assert out.read_text(encoding="utf-8").count('"limit": 0.03') == 2
 
 
-@pytest.mark.full
-def test_the_same_seed_trains_alike_up_to_the_clock(tmp_path: Path) -> None:
-    values = []
-    for name in ("a", "b"):
-        out = tmp_path / f"{name}.jsonl"
-        # A time that one step fills.
-        main(["--tutorial", *SHORT, "--seconds", "1e-9", "--every", "1e-9", "--out", str(out)])
-        values.append([point["value"] for point in json.loads(out.read_text(encoding="utf-8"))["curve"]])
-    assert values[0] == values[1]
-
-
 def test_what_cannot_be_measured_is_refused_before_anything_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
