@@ -145,26 +145,30 @@ def test_an_unknown_name_is_a_sentence(monkeypatch, words, sentence):
         ruler.main()
 
 
+@pytest.fixture
+def outcome(dataset):
+    """What is committed for a dataset."""
+    return json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("dataset", OUTCOMES)
 class TestCommitted:
-    def test_the_page_says_what_was_measured(self, dataset):
+    def test_the_page_says_what_was_measured(self, dataset, outcome):
         begin, end = marks(dataset)
         page = ruler.PAGE.read_text(encoding="utf-8")
-        said = verdicts(json.loads(OUTCOMES[dataset].read_text(encoding="utf-8")))
+        said = verdicts(outcome)
         assert page.partition(begin)[2].partition(end)[0].strip() == said
         assert (RESULTS / f"{dataset}.md").read_text(encoding="utf-8") == section(dataset)
 
-    def test_the_headline_is_a_ruler(self, dataset):
+    def test_the_headline_is_a_ruler(self, dataset, outcome):
         """It rises with every strength, sees 90% of the faults at their second, and nothing that nobody sees."""
-        outcome = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
         found = verdict(outcome, f"fid@{dataset}-ae")
         assert found["faults"] == 19
         assert found["falling"] == []
         assert len(found["blind"]) <= 0.1 * found["faults"]
         assert found["seen"] == []
 
-    def test_every_cell_follows_from_its_value(self, dataset):
-        outcome = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
+    def test_every_cell_follows_from_its_value(self, outcome):
         strengths = {(cell["fault"], cell["strength"]) for cell in outcome["cells"]}
         assert strengths == {(fault.name, s) for fault in (*FAULTS, *INVISIBLE) for s in fault.strengths}
         for cell in outcome["cells"]:
@@ -173,14 +177,12 @@ class TestCommitted:
                 assert found["excess"] == pytest.approx(found["value"] - of["untouched"])
                 assert found["sds"] == pytest.approx(found["excess"] / of["sd"])
 
-    def test_the_weights_are_those_that_are_shipped(self, dataset):
-        views = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))["views"]
-        zoo = load_zoo()
+    def test_the_weights_are_those_that_are_shipped(self, dataset, outcome):
+        views, zoo = outcome["views"], load_zoo()
         for view in (f"fid@{dataset}-ae", f"fid@{dataset}-cnn"):
             assert views[view]["digest"] == zoo.extractors.get(view.partition("@")[2]).create().digest
 
-    def test_a_loss_of_variety_within_a_class_is_caught_by_neighbours(self, dataset):
-        outcome = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
+    def test_a_loss_of_variety_within_a_class_is_caught_by_neighbours(self, dataset, outcome):
         recall, coverage = (by_fault(outcome, f"{metric}@{dataset}-ae") for metric in ("recall", "coverage"))
         for side, fault in (
             (recall, "few distinct images"),
