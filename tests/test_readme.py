@@ -63,7 +63,8 @@ def test_the_plugin_passes_its_checks(tmp_path, monkeypatch):
     checks = plugin_checks("my-hinge", load_zoo.__wrapped__())
     assert {"summary", "docstring", "logits", "used-by-a-recipe"} <= {check.name for check in checks}
     for check in checks:
-        check.run()
+        if check.name != "import":  # a process, as tests/contract/test_plugin_guide.py starts it
+            check.run()
     assert sys.modules.pop("my_hinge").Hinge
 
 
