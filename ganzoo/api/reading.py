@@ -270,6 +270,9 @@ def read_idx(path: Path) -> Tensor:
             if zeros != 0 or kind != 8 or 0 in shape:
                 raise ValueError("not a file of bytes in MNIST's format, or empty")
             check_bytes(packed, prod(shape))
+            # Before that much is reserved: at its best, deflate stores 1,032 bytes in one.
+            if prod(shape) > 1_032 * packed.stat().st_size:
+                raise ValueError("it holds less than it claims")
             content = bytearray(stream.read(prod(shape) + 1))
             if len(content) != prod(shape):
                 raise ValueError(f"it holds {'less' if len(content) < prod(shape) else 'more'} than it claims")
