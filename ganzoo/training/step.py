@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import torch
@@ -293,10 +294,9 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
     for pattern in recipe.train.freeze:
         matches = {name for name in named if fnmatchcase(name, pattern)}
         if not matches:
-            raise GanzooError(
-                f"train.freeze: no parameter is called '{pattern}'.",
-                nearest(pattern, list(named)) or f"Parameters are {', '.join(list(named)[:6])}, ...",
-            )
+            meant = get_close_matches(pattern, named, n=1)
+            hint = f"Did you mean '{meant[0]}'?" if meant else f"Parameters are {', '.join(list(named)[:6])}, ..."
+            raise GanzooError(f"train.freeze: no parameter is called '{pattern}'.", hint)
         frozen |= matches
     for phase in phases if frozen else ():
         own = [name for name in named if name.partition(".")[0] in phase.trains]

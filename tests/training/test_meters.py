@@ -36,6 +36,28 @@ def test_a_phase_that_logs_no_scalar_tensor_is_refused(value, what):
     assert str(caught.value) == f"The phase 'main' logs 'weight', {what}. Log scalar tensors."
 
 
+@pytest.mark.parametrize(
+    ("losses", "what"),
+    [
+        ({}, "of type NoneType"),
+        ({"loss": torch.ones(3), "weight": torch.tensor(2.0)}, "a tensor of shape (3,)"),
+        ({"loss": torch.tensor(1.0)}, "a number without a gradient"),
+    ],
+)
+def test_a_loss_that_cannot_be_minimised_is_refused(losses, what):
+    with pytest.raises(GanzooError) as caught:
+        check_losses("main", losses)
+    assert str(caught.value) == (
+        f"The loss in the phase 'main' is {what}; it must be a scalar tensor with a gradient. Return its mean over the "
+        "batch, computed from the networks that the phase trains."
+    )
+
+
+def test_a_bad_penalty_is_named_before_the_loss_that_it_is_part_of():
+    with pytest.raises(GanzooError, match="logs 'penalty', a tensor of shape"):
+        check_losses("main", {"loss": torch.ones(3), "penalty": torch.ones(3)})
+
+
 @pytest.mark.parametrize("other", [{}, {"gap": torch.tensor(2.0)}])
 def test_a_phase_logs_the_same_scalars_in_every_step(other):
     loss = {"loss": torch.tensor(1.0)}
@@ -44,5 +66,8 @@ def test_a_phase_logs_the_same_scalars_in_every_step(other):
     with pytest.raises(GanzooError) as caught:
         meters.add("main", {**loss, **other})
     logged = ", ".join({**loss, **other})
-    assert caught.value.sentence == f"The phase 'main' logs loss, penalty in one step, but {logged} in another."
+    assert str(caught.value) == (
+        f"The phase 'main' logs loss, penalty in one step, but {logged} in another. "
+        "Log the same scalars in the same order every time."
+    )
     assert meters.flush() == {"main.loss": 1.0, "main.penalty": 3.0}

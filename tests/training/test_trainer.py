@@ -45,6 +45,51 @@ def test_unknown_phases_and_roles_are_refused(trainer):
         trainer("optimizers.generater={name: adam, lr: 1e-3}")
 
 
+def test_frozen_parameters_are_those_that_patterns_match(trainer):
+    trained = trainer('train.freeze=["generator.trunk.0.*", "discriminator.*.bias"]')
+    before = {name: p.detach().clone() for name, p in trained.networks.named_parameters()}
+    trained.step()
+    same = {name for name, p in trained.networks.named_parameters() if torch.equal(p, before[name])}
+    first = {"generator.trunk.0.weight", "generator.trunk.0.bias"}
+    assert same == first | {"discriminator.trunk.0.bias", "discriminator.head.linear.bias"}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sentence"),
+    [
+        (
+            ["generator.*", "nothing"],
+            "train.freeze: no parameter is called 'nothing'. Parameters are generator.trunk.0",
+        ),
+        (["generator.trunk.0.wieght"], "no parameter is called .* Did you mean 'generator.trunk.0.weight'"),
+        (["generator.*"], "leaves the phase 'generator' nothing to train. Freeze fewer parameters."),
+    ],
+)
+def test_freezing_nothing_or_everything_is_refused(trainer, patterns, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        trainer(f"train.freeze={patterns}")
+
+
+def test_a_step_moves_the_average(trainer):
+    trained = trainer("train.ema=0.5")
+    before = trained.ema.networks["generator"].state_dict()["trunk.0.weight"].clone()
+    trained.step()
+    assert not torch.equal(trained.ema.networks["generator"].state_dict()["trunk.0.weight"], before)
+
+
+def test_each_phase_shares_its_own_gradients_and_the_last_of_a_group_the_buffers(trainer):
+    class Recorder:
+        def average_gradients(self, parameters, *, buffers):
+            shared.append(([id(parameter) for parameter in parameters], buffers))
+
+    for overrides, buffers in (("train.share_fakes=true", [False, True]), ("train.share_fakes=false", [True, True])):
+        trained, shared = trainer(overrides), []
+        trained._step_state.replicas = Recorder()
+        trained.step()
+        own = [[id(p) for p in trained.networks[role].parameters()] for role in ("discriminator", "generator")]
+        assert shared == list(zip(own, buffers, strict=True))
+
+
 def test_without_ema_only_raw_weights_are_scored(trainer):
     trained = trainer("train.ema=null")
     assert trained.kinds_of_weights == ("raw",)
