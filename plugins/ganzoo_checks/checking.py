@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -174,7 +174,12 @@ def toy_batch(n: int = 8, spec: Spec = SPEC, device: torch.device = CPU) -> Batc
     return Batch.of({**columns, "label": label}, z)
 
 
-def take_steps(game: Game, steps: int = 2, device: torch.device = CPU) -> Iterator[tuple[Phase, Mapping[str, Tensor]]]:
+def take_steps(
+    game: Game,
+    steps: int = 2,
+    device: torch.device = CPU,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Iterator[tuple[Phase, Mapping[str, Tensor]]]:
     """Train for a few steps: each phase sees its own batch, and all roles that it does not train are frozen.
 
     Yields:
@@ -186,8 +191,9 @@ def take_steps(game: Game, steps: int = 2, device: torch.device = CPU) -> Iterat
         optimizer.zero_grad()
         if phase.shares_fakes:  # with their graph, as in a training run
             game.networks.requires_grad_(True)
-            batch = replace(batch, fake=game.objective.fakes(game.by_role, batch))
-        step = PhaseStep(phase, game.networks, (), nullcontext)
+            with autocast():
+                batch = replace(batch, fake=game.objective.fakes(game.by_role, batch))
+        step = PhaseStep(phase, game.networks, (), autocast)
         step.begin()
         losses = step.loss(batch)
         losses["loss"].backward()  # type: ignore[no-untyped-call]

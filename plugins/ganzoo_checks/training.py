@@ -9,8 +9,9 @@ PYTEST_DONT_REWRITE: assertions carry whole messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -387,11 +388,13 @@ def capturable(entry: Entry[Any], zoo: Zoo) -> None:
 
 
 @check("gradients", *NETWORK_KINDS, "recipe")
-def gradients(entry: Entry[Any], zoo: Zoo) -> None:
+def gradients(
+    entry: Entry[Any], zoo: Zoo, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> None:
     """Use every parameter, keep fixed tensors in buffers, and let a phase train exactly the roles that it names."""
     for game in games(entry, zoo):
         idle = set(game.networks)
-        for phase, losses in take_steps(game, steps=1):
+        for phase, losses in take_steps(game, steps=1, autocast=autocast):
             idle -= set(phase.trains)
             where = f"in the phase '{phase.name}'"
             for name, value in losses.items():
@@ -416,8 +419,9 @@ def gradients(entry: Entry[Any], zoo: Zoo) -> None:
 @check("half-precision", *NETWORK_KINDS, "recipe")
 def half_precision(entry: Entry[Any], zoo: Zoo) -> None:
     """Compute sensitive sums and means in .float(), and create tensors with the dtype of the input."""
-    with torch.autocast("cpu", torch.bfloat16):
-        gradients(entry, zoo)
+    # Each phase by itself, as in training: while autocast is on, torch 2.8 keeps a network's half-precision copies,
+    # without a gradient if it was frozen or in no_grad when they were made.
+    gradients(entry, zoo, partial(torch.autocast, "cpu", torch.bfloat16))
 
 
 @check("reproducible", *TRAINED)

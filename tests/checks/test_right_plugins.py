@@ -297,7 +297,7 @@ def test_failures_are_printed_as_they_occur(
     monkeypatch.setattr("ganzoo_checks.contract.plugin_checks", lambda name, zoo: both)
     with pytest.raises(KeyboardInterrupt):
         authors.check("slow")
-    assert capsys.readouterr().out == "loss-slow a: The loss 'slow' fails. Mend it.\n"
+    assert capsys.readouterr().out.strip() == "loss-slow a: The loss 'slow' fails. Mend it."
 
 
 def test_the_command_after_a_new_plugin_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ def make_run(path, zoo, *overrides, ema=True, modality=Images(1, 28, 28)):  # no
         "data_dir": None,
     }
     run = RunFolder.create(path, recipe, info)
+    torch.manual_seed(0)  # all runs have the same weights, whichever tests came before
     networks = assemble(recipe, zoo, modality, 10).networks
     tensors = {f"networks.{name}": tensor for name, tensor in networks.state_dict().items()}
     if ema:
@@ -137,7 +138,7 @@ def test_the_objective_s_own_state_comes_from_the_checkpoint(tmp_path, zoo):
     adapted = {**checkpoint.tensors, "objective.augmentation.p": torch.tensor(0.25)}
     RunFolder.open(path).save_checkpoint(adapted, checkpoint.state)
     assert load(path, zoo=zoo, device=CPU).assembly.objective.augmentation.p.item() == 0.25
-    misfit = {**adapted, "objective.augmentation.p": torch.zeros(3)}
+    misfit = {**adapted, "objective.augmentation.p": torch.zeros(3, 2)}
     RunFolder.open(path).save_checkpoint(misfit, checkpoint.state)
     with pytest.raises(GanzooError, match=r"The objective in the checkpoint of .* is not the one that its recipe"):
         load(path, zoo=zoo, device=CPU)
