@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ganzoo.evaluation.protocol import Score
     from ganzoo.runs.api import Run, recipe, recipes, train
     from ganzoo.runs.generator import TrainedGenerator, load
+    from ganzoo.runs.pretrained import download
 
 _HOME = {
     name: module
@@ -54,6 +55,7 @@ _HOME = {
         "ganzoo.evaluation.protocol": "Score",
         "ganzoo.runs.api": "Run recipe recipes train",
         "ganzoo.runs.generator": "TrainedGenerator load",
+        "ganzoo.runs.pretrained": "download",
     }.items()
     for name in names.split()
 }
@@ -111,6 +113,7 @@ __all__ = [
     "cache_folder",
     "check_bytes",
     "check_code_allowed",
+    "download",
     "evaluate",
     "foreign_code",
     "functional",

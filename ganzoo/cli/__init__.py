@@ -25,7 +25,7 @@ from typer.core import TyperCommand, TyperGroup
 from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.run import run
 from ganzoo.cli.terminal import LogHandler, discard, say
-from ganzoo.cli.trained import doctor, evaluate, sample
+from ganzoo.cli.trained import doctor, download, evaluate, sample
 from ganzoo.errors import (
     BESIDE,
     NO_SPACE,
@@ -79,6 +79,7 @@ app.command("plugins")(plugins)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("doctor")(doctor)
+app.command("download")(download)
 
 
 def _from_package(point: EntryPoint) -> Any:

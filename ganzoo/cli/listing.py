@@ -128,7 +128,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a resolved recipe with its networks' sizes, or a component with its options; and the module's equation."""
-    from ganzoo.runs.generator import zoo_name
+    from ganzoo.runs.pretrained import zoo_name
 
     zoo = load_zoo_and_warn()
     pretrained = zoo_name(name)
@@ -173,13 +173,13 @@ def _equation(entry: Entry[Any], zoo: Zoo) -> str:  # its module's docstring up 
 
 def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
     from ganzoo.cli.console import arrowed
-    from ganzoo.files import parse_json
     from ganzoo.formatting import duration, figure
-    from ganzoo.runs.generator import PREFIX, published
+    from ganzoo.runs.pretrained import PREFIX, entry_of, recipe_of
+    from ganzoo.runs.records import read_card
 
-    run, recipe, _ = published(name, zoo)
-    card = parse_json(zoo.pretrained.get(name).create().read_bytes())
-    training, title, counts = card["training"], f"{PREFIX}{name}", run.info.get("parameters")
+    title = f"{PREFIX}{name}"
+    card = read_card(entry_of(name, zoo).create())
+    training, recipe, counts = card["training"], recipe_of(card, zoo), card["run"].get("parameters")
     hardware = f" ({training['hardware']})" if training["hardware"] else ""
     how = f"trained on {training['images']:,} images in {duration(training['seconds'])}{hardware}"
     scores = [f"{arrowed(one)} {figure(one['value'])}, real vs real {figure(one['floor'])}" for one in card["scores"]]

@@ -203,7 +203,8 @@ def evaluate(
     from ganzoo.registry.registry import HEADLINE
     from ganzoo.reproducibility import resolve_device
     from ganzoo.runs.folder import RunFolder, scores_in
-    from ganzoo.runs.generator import load, refuse_name, zoo_name
+    from ganzoo.runs.generator import load, refuse_name
+    from ganzoo.runs.pretrained import card_of
     from ganzoo.training.tuning import settle_threads
 
     for name in metric or ():
@@ -236,7 +237,7 @@ def evaluate(
     if place.type == "cpu":
         settle_threads()
     run: RunFolder | None = None
-    is_published = zoo_name(what) is not None
+    is_published = card_of(what, zoo) is not None
     if is_published or (Path(what) / "run.json").exists():
         if crop:
             raise GanzooError(f"--crop is for pictures from elsewhere, but {what} is a run.", "Leave it out.")
@@ -336,6 +337,20 @@ def _failure(append: Callable[[], object], where: str, records: Sequence[object]
 
 def _warn(sentence: str) -> None:
     say(one_line(sentence), err=True, colour="yellow")
+
+
+def download(
+    name: Annotated[str, typer.Argument(help="The pretrained generator, as `ganzoo list pretrained` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Download the weights of a pretrained generator that the installed package leaves out."""
+    from ganzoo.runs.pretrained import download
+
+    path = download(name)
+    if as_json:
+        print_json({"weights": str(path)})
+    else:
+        say(f"The weights of {name} are at {path}.", err=True)
 
 
 def doctor(

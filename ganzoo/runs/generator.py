@@ -1,10 +1,7 @@
-"""Trained weights: a run's or a pretrained generator, and the weights that a run starts from.
-A pretrained generator (``zoo:NAME``) is ``NAME.safetensors``, in half precision, and its card ``NAME.json``.
-"""
+"""Trained weights: a run's or a pretrained generator, and the weights that a run starts from."""
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,28 +11,23 @@ from threading import Lock
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import recorded
 from ganzoo.api.metric import TrainedModel
 from ganzoo.build import Assembly, assemble
-from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, one_line, unknown
 from ganzoo.evaluation.evaluate import as_labels
 from ganzoo.evaluation.sampling import draw
-from ganzoo.files import parse_json
-from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reproducibility import default_modes, resolve_device, tensors_digest
 from ganzoo.runs.folder import RunFolder, Which, reading
+from ganzoo.runs.pretrained import PREFIX, card_of, published
 from ganzoo.runs.provenance import package_changes
 from ganzoo.runs.records import Checkpoint
 
 Weights = Literal["ema", "raw"]
-PREFIX = "zoo:"
 PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}  # what the names of a checkpoint's tensors begin with
 
 _DRAWING = Lock()  # held while drawing: networks hold one kind of weights at a time, random states are the process's
@@ -288,7 +280,7 @@ def load(
     """The generator that a run trained.
 
     Args:
-        run: The run folder, or ``zoo:NAME`` for a pretrained generator.
+        run: The run folder, ``zoo:NAME`` for a pretrained generator, or a folder made by `export --format hub`.
         checkpoint: ``last`` is the newest intact one, ``best`` the one that ``train.keep_best`` kept.
         zoo: Where the recipe's names are looked up; leave it out to use the installed plugins.
         device: The device to draw on, such as ``cuda:1``; by default a GPU if there is one.
@@ -303,12 +295,12 @@ def load(
     if checkpoint not in get_args(Which):
         raise unknown("checkpoint", str(checkpoint), get_args(Which))
     zoo = zoo or load_zoo()
-    name = None if isinstance(run, RunFolder) else zoo_name(run)
+    card = None if isinstance(run, RunFolder) else card_of(run, zoo)
     with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
-        if name is not None:
+        if card is not None:
             if checkpoint != "last":
                 raise GanzooError(f"{run} has only its last weights, no checkpoints.", "Leave the checkpoint out.")
-            folder, recipe, saved = published(name, zoo)
+            folder, recipe, saved = published(card, zoo)
         else:
             # A folder may read what it was allowed to when it was opened, so it is reopened if more is allowed now.
             if isinstance(run, RunFolder):
@@ -343,33 +335,6 @@ def refuse_name(run: str | Path, zoo: Zoo) -> None:
         raise GanzooError(f"{name} is a recipe, not a run folder.", f"`ganzoo run {name}` trains it.")
 
 
-def zoo_name(source: str | Path) -> str | None:
-    """The name in ``zoo:NAME``; None for anything else."""
-    text = str(source)
-    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
-
-
-def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
-    """A pretrained generator: its run as the card describes it, the recipe, and the weights."""
-    if name not in zoo.pretrained:
-        known = [entry.name for entry in zoo.pretrained]
-        raise unknown("pretrained generator", name, known, zoo.pretrained.hint, zoo.pretrained.aliases)
-    file: Path = zoo.pretrained.get(name).create()
-    weights = file.with_suffix(".safetensors")
-    try:
-        card = parse_json(file.read_bytes())
-        content = weights.read_bytes()
-        if hashlib.sha256(content).hexdigest() != card["weights"]["sha256"]:
-            raise ValueError("the weights are not those that the card was made for")
-        checkpoint = Checkpoint(load_tensors(content), {"images": card["training"]["images"], "steps": 0}, weights)
-        recipe = parse_recipe(strict.dump(card["recipe"]), card["run"]["recipe"], zoo)
-        return RunFolder(weights, {**card["run"], "status": "done"}), recipe, checkpoint
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
-        raise GanzooError(
-            f"The pretrained generator '{name}' cannot be read: {error}.", "Reinstall the plugin that provides it."
-        ) from error
-
-
 def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of ``after`` that differ from ``before``, by their dotted keys."""
     for key, value in after.items():
@@ -387,8 +352,8 @@ def pinned(recipe: Recipe, zoo: Zoo, begun: Recipe | None = None) -> tuple[Recip
         return recipe.with_train(init_from=known), {}
     if start is None:
         return recipe, {}
-    name = zoo_name(start.source)
-    checkpoint = RunFolder.open(start.source).checkpoint() if name is None else published(name, zoo)[2]
+    card = card_of(start.source, zoo)
+    checkpoint = RunFolder.open(start.source).checkpoint() if card is None else published(card, zoo)[2]
     tensors = {key: value for key, value in checkpoint.tensors.items() if key.startswith(("networks.", "ema."))}
     digest = tensors_digest(sorted(tensors.items()))
     if start.sha256 not in (None, digest):

@@ -1,4 +1,4 @@
-"""What a run folder records, checked when it is read: run.json, events, scores and checkpoints.
+"""What a run folder records, checked when it is read: run.json, events, scores and checkpoints; and cards.
 
 A checkpoint's tensors are safetensors, everything else is JSON, and both have digests; loading one executes no code.
 """
@@ -32,6 +32,7 @@ Record = dict[str, Any]
 RUN = 2
 CHECKPOINT = 1
 SCORE = 1
+CARD = 1
 LOCK = ".lock"
 FOLDERS = ("samples", "checkpoints")
 BEST = "best"  # the folder of the checkpoint that train.keep_best keeps; created with the first one
@@ -163,6 +164,38 @@ class _Facts(_Shape):  # the entries of run.json that ganzoo reads
     began_with: _Environment | None = None
 
 
+class _CardWeights(_Shape):
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Count
+
+
+class _Card(_Shape):  # what a pretrained generator's card must say
+    weights: _CardWeights
+    training: _State
+    run: _Facts
+    recipe: dict[str, Any]
+    scores: list[_Score]
+
+
+def read_card(path: Path) -> Record:
+    """A pretrained generator's card; a ``ValueError`` if it is damaged or something else."""
+    card = parse_json(path.read_bytes())
+    if not isinstance(card, dict) or "schema" not in card:
+        raise ValueError("it is not a card that ganzoo wrote")
+    refuse_other(card["schema"], CARD, str(path))
+    try:
+        _Card.model_validate(card)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+    return card
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of a model's complaints, in one line."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
 def is_event(record: object) -> bool:
     """Whether a record is an event with all the keys that its kind requires."""
     return _fits(_Event, record)
@@ -176,14 +209,14 @@ def _fits(shape: type[BaseModel], record: object) -> bool:
     return True
 
 
-def read_description(path: Path) -> Record:
-    """The content of run.json. Links, pipes and devices that ganzoo would read or write in the folder are refused: a
-    stranger's may lead to the reader's own files, or to what never ends.
+def refuse_irregular(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which these files, or what is in these folders, are links, pipes or devices: a stranger's may
+    lead to the reader's own files, or to what never ends.
     """
-    for name in (*FOLDERS, BEST, *FILES):
-        entries = [path / name]
+    for name in names:
+        entries = [folder / name]
         with suppress(OSError):  # a file; or gone in the meantime
-            entries += (path / name).iterdir()
+            entries += (folder / name).iterdir()
         for entry in entries:
             with suppress(OSError):  # gone
                 mode = entry.lstat().st_mode
@@ -192,6 +225,11 @@ def read_description(path: Path) -> Record:
                     raise GanzooError(
                         f"{entry} is a {kind}, not a file.", "Replace it by a file; ganzoo did not make it."
                     )
+
+
+def read_description(path: Path) -> Record:
+    """The content of run.json, once nothing that ganzoo reads or writes in the folder is a link, pipe or device."""
+    refuse_irregular(path, (*FOLDERS, BEST, *FILES))
     file = path / "run.json"
     try:
         info: Record = parse_json(file.read_bytes())
@@ -209,8 +247,7 @@ def read_description(path: Path) -> Record:
     except (AttributeError, ValueError) as error:
         reason = "not a mapping" if isinstance(error, AttributeError) else "not JSON"
         if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            reason = first_problem(error)
         remedy = "Restore it from a copy, or start over with another --out."
         raise GanzooError(f"{file} is damaged ({reason}).", remedy) from error
     return info

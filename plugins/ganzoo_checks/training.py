@@ -37,6 +37,8 @@ from ganzoo.build import assemble, build_objective, needs_label, takes_label
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NETWORK_KINDS, Entry
+from ganzoo.runs.pretrained import recipe_of
+from ganzoo.runs.records import read_card
 from ganzoo_checks.checking import (
     AVERAGE,
     STABLE_FORM,
@@ -368,7 +370,9 @@ def valid(entry: Entry[Any], zoo: Zoo) -> None:
     if entry.kind == "recipe":
         load_recipe(entry.name, zoo)
     elif entry.kind == "pretrained":
-        load(f"zoo:{entry.name}", zoo=zoo, device=torch.device("cpu")).sample(2)
+        recipe_of(read_card(entry.create()), zoo)
+        if entry.create().with_suffix(".safetensors").exists():  # or it is downloaded on request
+            load(f"zoo:{entry.name}", zoo=zoo, device=torch.device("cpu")).sample(2)
     else:
         study = load_study(entry.name, zoo)
         for one in (study, study.scaled_down()):

@@ -92,7 +92,8 @@ def animate(
     """
     from ganzoo.files import refuse_links, write_atomically
     from ganzoo.runs.folder import RunFolder
-    from ganzoo.runs.generator import load, zoo_name
+    from ganzoo.runs.generator import load
+    from ganzoo.runs.pretrained import zoo_name
     from ganzoo_reports import export as exporting
 
     if out is not None:
@@ -124,10 +125,14 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; or NAME.safetensors, a "
-            "pretrained generator in half precision, with its card."
+            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; NAME.safetensors, a "
+            "pretrained generator in half precision, with its card; or with --format hub a folder."
         ),
     ],
+    format_: Annotated[
+        Literal["hub"] | None,
+        typer.Option("--format", help="hub: a folder to upload to the Hugging Face Hub, which RUN may also be."),
+    ] = None,
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
@@ -135,28 +140,37 @@ def export(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a run's generator as ONNX, as a single HTML page for exploring it, or as a pretrained generator.
+    """Export a run's generator as ONNX, as a single HTML page, as a pretrained generator, or for the Hub.
 
     An existing file is overwritten if ganzoo made it, or with --force.
     """
-    refuse_out(out, "export", force=force)
-    if out.suffix not in (".onnx", ".html", ".safetensors"):
-        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
-    from ganzoo.runs.generator import load, zoo_name
+    if format_ == "hub":
+        refuse_missing_folder(out)
+    else:
+        refuse_out(out, "export", force=force)
+        if out.suffix not in (".onnx", ".html", ".safetensors"):
+            known = "Give --out FILE.onnx, FILE.html or NAME.safetensors, or --format hub for a folder."
+            raise GanzooError(f"Cannot export to {out.name}.", known)
+    from ganzoo.files import as_argument
+    from ganzoo.runs.generator import load
     from ganzoo_reports import export as exporting
+    from ganzoo_reports import publishing
 
     generator = load(run, checkpoint=checkpoint, device="cpu")
-    card: dict[str, str] = {}
-    if out.suffix == ".safetensors":
-        if zoo_name(run) is not None:
+    facts: dict[str, Any] = {"out": str(out)}
+    beside = "."
+    if format_ == "hub":
+        facts["bytes"] = publishing.publish_folder(generator, out, generator.zoo, weights, force=force)
+        beside = f". Choose a licence in its README.md, then upload it: hf upload USER/NAME {as_argument(out)}"
+    elif out.suffix == ".safetensors":
+        if generator.run.path.is_file():
             raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
-        n_bytes = exporting.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
-        card = {"card": str(out.with_suffix(".json"))}
-        if generator.run.info.get("status") != "done":
-            age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
-            say(f"The run has not ended: {age}. Export again when it has.", err=True)
+        facts["bytes"] = publishing.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        facts["card"] = str(out.with_suffix(".json"))
+        beside = f", and its card to {facts['card']}."
     else:
-        n_bytes = exporting.export(generator, out, weights)
-    beside = f", and its card to {card['card']}" if card else ""
-    facts = {"out": str(out), "bytes": n_bytes, **card}
-    _announce(facts, f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside}.", as_json)
+        facts["bytes"] = exporting.export(generator, out, weights)
+    if (format_ == "hub" or "card" in facts) and generator.run.info.get("status") != "done":
+        age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
+        say(f"The run has not ended: {age}. Export again when it has.", err=True)
+    _announce(facts, f"Saved to {out} ({facts['bytes'] / 1e6:.1f} MB){beside}", as_json)

@@ -1,47 +1,38 @@
-"""Files made from runs: a trained generator as ONNX, as a page, or as a pretrained one; and animations.
+"""Files made from runs: a trained generator as ONNX, or as a page that draws samples offline; and animations.
 
-A page draws samples offline. A pretrained generator consists of two files that a plugin can register: weights and their
-card (docs/pretrained.md). An animation shows a run's sample grids, or a walk through its latent space.
+An animation shows a run's sample grids, or a walk through its latent space.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import Images, to_pil
 from ganzoo.api.objective import Objective
-from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import DESCRIPTIVE, Recipe, training_digest
 from ganzoo.errors import GanzooError, RunError, foreign_code, visible, writing
-from ganzoo.evaluation.protocol import identity
-from ganzoo.files import MADE, begins_like, refuse_to_overwrite, without_folders, write_atomically
-from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import NAME
+from ganzoo.files import MADE, without_folders, write_atomically
+from ganzoo.registry.packages import OURS
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
-from ganzoo.runs.provenance import in_words, now
+from ganzoo.runs.generator import TrainedGenerator, Weights
 from ganzoo_reports.run_figures import between, is_plane, opened
 from ganzoo_reports.templates import page
 
 TOLERANCE = 1e-5
 """Largest allowed difference between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
-OPSET = 17
+OPSET = 18
+"""The newest that torch 2.8 writes; ONNX Runtime Web, which pages carry, reads it."""
 CHECKED = 16
 """Number of samples that are compared."""
 CODES = 256
@@ -74,8 +65,9 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
         RunError: Its operations cannot be exported, or the graph's samples differ from torch's.
     """
     try:
-        import onnx
         import onnxruntime
+        import onnxscript  # noqa: F401 - torch's exporter writes graphs with it
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass
     except ImportError as error:
         raise GanzooError(
             f"Exporting needs the package '{error.name}'.", "Install it: pip install 'ganzoo-bench[export]'."
@@ -91,24 +83,26 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
     labels = torch.arange(CHECKED) % spec.classes if spec.classes else None
     inputs = (codes,) if labels is None else (codes, labels)
     names = ["z", "label"][: len(inputs)]
-    buffer = BytesIO()
     remedy = (
         "Its networks use an operation that ONNX lacks, draw their own random numbers, or fix the batch size: "
         "x.shape[0] is exported as a variable, len(x) as a constant."
     )
     with torch.no_grad(), warnings.catch_warnings(), foreign_code("The generator cannot be exported", remedy):
-        warnings.simplefilter("ignore")  # from the tracer: the comparison below catches what it warns about
-        torch.onnx.export(
+        warnings.simplefilter("ignore")  # from torch's exporter: the comparison below catches what it warns about
+        program = torch.onnx.export(
             graph,
             inputs,
-            cast("str", buffer),  # it also accepts files, which its annotation leaves out
-            dynamo=False,
+            dynamo=True,
             opset_version=OPSET,
             input_names=names,
             output_names=["sample"],
-            dynamic_axes={name: {0: "n"} for name in [*names, "sample"]},
+            dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
+            verbose=False,
         )
-    described = onnx.load_model_from_string(buffer.getvalue())
+    assert program is not None  # it is without dynamo
+    ClearMetadataAndDocStringPass()(program.model)  # each operation names the file and line that it comes from
+    program.model.metadata_props.update(_described(generator, weights))
+    described = program.model_proto
     described.producer_name = MADE
     model: bytes = described.SerializeToString()
     options = onnxruntime.SessionOptions()
@@ -126,6 +120,22 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
                 f"The exported generator differs from torch by {apart:.2g}, more than {TOLERANCE:g}.", remedy
             )
     return model
+
+
+def _described(generator: TrainedGenerator, weights: Weights | None) -> dict[str, str]:
+    """What a program that reads the graph must know: its inputs and output, the classes, and where it comes from."""
+    spec, recipe, kind = generator.assembly.spec, generator.recipe, weights or generator.weights[0]
+    prior = json.dumps(recipe.prior.model_dump(mode="json"))
+    asked = {"label": f"int64 (n,), from 0 to {spec.classes - 1}"} if spec.classes else {}
+    return {
+        "z": f"float32 (n, {spec.prior.width}), drawn from the prior {prior}",
+        **asked,
+        "sample": f"float32 (n, {', '.join(map(str, spec.modality.shape))}), nominally in [-1, 1]",
+        "classes": json.dumps(generator.class_names, ensure_ascii=False),
+        "recipe": json.dumps({"name": recipe.name, **without_folders(recipe.plain())}, ensure_ascii=False),
+        "weights": f"{kind}, after {generator.checkpoint.state['images']:,} training images",
+        "ganzoo": version(OURS),
+    }
 
 
 def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
@@ -185,115 +195,6 @@ def export(generator: TrainedGenerator, out: Path, weights: Weights | None = Non
     with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, content)
     return len(content)
-
-
-COMPARED = 64
-"""Samples drawn with original and with half-precision weights, to compare them."""
-RECORDED = (
-    "recipe",
-    "seed",
-    "started",
-    "shape",
-    "modality",
-    "modality_options",
-    "classes",
-    "class_names",
-    "columns",
-    "parameters",
-)
-"""The keys of run.json that a card repeats."""
-SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
-
-
-def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
-    """Write ``NAME.safetensors`` to ``out`` and beside it its card ``NAME.json``, which is returned.
-
-    Raises:
-        GanzooError: The name cannot be registered, the run has no such weights, or the card would replace another file.
-    """
-    if not NAME.fullmatch(out.stem):
-        raise GanzooError(
-            f"'{out.stem}' cannot be the name of a pretrained generator.",
-            "Use lower-case words and digits, joined by hyphens.",
-        )
-    file = out.with_suffix(".json")
-    ours = begins_like(file, '"schema": ', '"weights": {', '"samples_compared": ')
-    refuse_to_overwrite(file, ours=ours, command="export", remedy="Give another --out, or move that file away.")
-    kind = weights or generator.weights[0]
-    kept = {
-        name: _halved(tensor)
-        for role in generator.assembly.objective.samples_with
-        for name, tensor in generator.checkpoint.tensors.items()
-        if name.startswith(f"{PREFIXES[kind]}.{role}.")
-    }
-    drawn = generator.sample(COMPARED, weights=kind).float()
-    halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
-    apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
-    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()}, {"made": MADE})
-    run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
-    scores = {
-        (score["metric"], identity(score["protocol"])): {
-            key: without_folders(score[key]) for key in SCORED if key in score
-        }
-        for score in run.scores()
-        if score["images"] == state["images"] and score["weights"] == kind
-    }
-    environment = run.info.get("began_with") or run.info.get("environment")
-    card = {
-        "schema": 1,
-        "summary": recipe.summary,
-        "paper": recipe.paper,
-        "weights": {
-            "kind": kind,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-            "numbers": sum(tensor.numel() for tensor in kept.values()),
-            "samples_compared": COMPARED,
-            "largest_difference_of_half_precision": float(apart.max()),
-            "mean_difference_of_half_precision": float(apart.mean()),
-        },
-        "training": {
-            "images": state["images"],
-            "seconds": round(float(state.get("seconds", 0.0)), 1),
-            "command": _command(recipe, zoo),
-            "hardware": in_words(environment) if environment else None,
-            "precision": run.info.get("precision"),
-            "engine": run.info.get("engine"),
-            "versions": (environment or {}).get("versions"),
-        },
-        "scores": list(scores.values()),
-        "run": {key: run.info[key] for key in RECORDED if key in run.info},
-        "recipe": without_folders(recipe.plain()),
-        "made": now(),
-    }
-    with writing(f"Could not write {out}", "Give another --out."):
-        write_atomically(out, content)
-        write_atomically(file, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-    return card
-
-
-def _halved(tensor: Tensor) -> Tensor:
-    """Matrices in half precision; vectors, such as running variances, take little space and stay unchanged."""
-    if not tensor.is_floating_point() or tensor.dim() < 2 or tensor.abs().max() > torch.finfo(torch.float16).max:
-        return tensor
-    return tensor.half()
-
-
-def _command(recipe: Recipe, zoo: Zoo) -> str:
-    """The command that trains these weights again: from the registered recipe or from the card's recipe."""
-    seed = ("--seed", str(recipe.train.seed))
-    if recipe.name in zoo.recipes:
-        changed = [
-            f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
-            for key, value in differing(load_recipe(recipe.name, zoo).plain(), without_folders(recipe.plain()))
-            if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
-        ]
-        with suppress(GanzooError):  # the registered recipe may no longer accept such a change
-            if training_digest(load_recipe(recipe.name, zoo, changed)) == training_digest(recipe):
-                return shlex.join(
-                    ["ganzoo", "run", recipe.name, *(word for one in changed for word in ("--set", one)), *seed]
-                )
-    return f"ganzoo run FILE.yaml {shlex.join(seed)}, with the recipe of this card as the file"
 
 
 FORMATS: Mapping[str, Mapping[str, Any]] = {

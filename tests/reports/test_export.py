@@ -56,8 +56,8 @@ def test_a_generator_that_draws_random_numbers_of_its_own_is_refused(trained, mo
 
 
 def test_the_command_and_its_refusals(trained, tmp_path, call):
-    sentence = "Cannot export to model.pt. Give --out FILE.onnx, FILE.html or NAME.safetensors.\n"
-    assert call("export", trained, "--out", tmp_path / "model.pt") == (2, "", sentence)
+    sentence = "Cannot export to model.pt. Give --out FILE.onnx, FILE.html or NAME.safetensors, or --format hub for a "
+    assert call("export", trained, "--out", tmp_path / "model.pt") == (2, "", f"{sentence}folder.\n")
     code, _, err = call("export", trained, "--out", tmp_path / "model.onnx")
     assert code == 0
     assert err.startswith(f"Saved to {tmp_path / 'model.onnx'}")

@@ -3,16 +3,21 @@
 import json
 import shutil
 import socket
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+import ganzoo
 from ganzoo import load
 from ganzoo.config.loading import load_recipe
 from ganzoo.files import without_folders
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.export import publish
+from ganzoo_reports.export import to_onnx
+from ganzoo_reports.publishing import publish, publish_folder
 from ganzoo_reports.run_pages import write_comparison, write_report
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import shared
@@ -60,10 +65,17 @@ def test_pages_and_cards_do_not_name_the_folder_of_the_pictures(own, zoo, tmp_pa
     run = own[1]
     publish(load(run), tmp_path / "photos.safetensors", zoo)
     written = [write_report(run, zoo, draw=False), tmp_path / "photos.safetensors", tmp_path / "photos.json"]
+    publish_folder(load(run), tmp_path / "hub", zoo)
+    written += (tmp_path / "hub").iterdir()
+    (tmp_path / "photos.onnx").write_bytes(to_onnx(load(run)))
+    written.append(tmp_path / "photos.onnx")
     other = shutil.copytree(run, tmp_path / "other")
     written.append(write_comparison([run, other], tmp_path / "compare.html"))
     for file in written:
-        assert HOME not in file.read_bytes().decode(errors="replace"), file
+        content = file.read_bytes().decode(errors="replace")
+        for telling in (HOME, "machine-of-the-maker", str(Path(ganzoo.__file__).parents[1]), sys.prefix):
+            assert telling not in content, file
+    assert torch.equal(load(tmp_path / "hub").sample(3), load(run).sample(3))
     assert "path: my photos" in written[0].read_text()
     assert json.loads(written[2].read_text())["recipe"]["dataset"]["path"] == "my photos"
     assert HOME in (run / "recipe.yaml").read_text()  # without it, the run could not be resumed

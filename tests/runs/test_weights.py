@@ -17,11 +17,12 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.api import _changes_on_resume
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.generator import load, published
+from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.pretrained import published
 from ganzoo.runs.records import read_checkpoint
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.export import _command, publish
+from ganzoo_reports.publishing import _command, publish
 from ganzoo_studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
@@ -134,7 +135,7 @@ def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_space(regist
 def test_unknown_and_damaged_generators_are_one_line_errors(registered, card, tmp_path):
     with pytest.raises(GanzooError, match=r"Unknown pretrained generator 'tiny-rin'\. Did you mean 'tiny-ring'\?"):
         load("zoo:tiny-rin")
-    copy = shutil.copytree(card.parent, tmp_path / "zoo") / card.name
+    copy = Path(shutil.copy(card, tmp_path / "damaged.json"))
     copy.with_suffix(".safetensors").write_bytes(card.with_suffix(".safetensors").read_bytes()[:-1])
     registered.pretrained.add(Entry("pretrained", "damaged", lambda: copy, "Damaged", None, "tests", "tests 0"))
     try:
@@ -222,13 +223,13 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     assert_same(resume(begun.path, zoo), whole)
 
 
-def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registered, tmp_path):
+def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registered, card, tmp_path):
     said = []
     recipe = recipe_of(registered, "train.init_from=zoo:tiny-ring", "train.images=256")
     run = start(recipe, registered, tmp_path / "run", callbacks=Callbacks(log=said.append))
     assert "zoo:tiny-ring has no discriminator, so it starts from random weights." in said
     first, _ = first_and_last(run)
-    given = published("tiny-ring", registered)[2].tensors
+    given = published(card, registered)[2].tensors
     for name, tensor in given.items():
         assert torch.equal(first[name], tensor.float())
         assert torch.equal(first[name.replace("ema.", "networks.", 1)], tensor.float())
