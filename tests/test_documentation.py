@@ -15,7 +15,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import typer
@@ -41,7 +40,7 @@ IN_OTHER_TESTS = {
 }
 OTHER_PROGRAMS = re.compile(
     r"python3 -m venv|pip install|\. \.venv/bin/activate|pre-commit install|pytest( |$)|ruff (check|format)|mypy$"
-    r"|lint-imports$|\.ci/(run|full|versions)$|mkdocs (serve|build --strict)$|mkdir -p |cat \S+ |cp -r |wait$|done$"
+    r"|lint-imports$|\.ci/(run|full|versions)$|python docs/make_site.py|zensical build --strict$|mkdir -p |cat \S+ |cp -r |wait$|done$"
 )
 """What .ci/run and .ci/full run, and the shell's own words."""
 SHORT = ["train.images=512", "train.batch_size=64", "evaluate.samples=100", "evaluate.every_images=256"]
@@ -199,8 +198,7 @@ def test_commands_are_what_the_command_line_takes(block, zoo):
 
 
 def test_the_site_shows_what_is_a_file_with_its_command_and_its_picture(zoo, tmp_path, monkeypatch):
-    pytest.importorskip("mkdocs", reason="MkDocs is not installed: pip install 'ganzoo-bench[docs]'.")
-    site = runpy.run_path(str(ROOT / "docs" / "site_hook.py"))
+    site = runpy.run_path(str(ROOT / "docs" / "make_site.py"))
     monkeypatch.setitem(site["picture_of"].__globals__, "ROOT", tmp_path)
     pictures = tmp_path / "results" / "samples"
     pictures.mkdir(parents=True)
@@ -218,12 +216,9 @@ def test_the_site_shows_what_is_a_file_with_its_command_and_its_picture(zoo, tmp
 
 
 def test_the_readmes_links_to_the_site_are_pages_of_it_on_the_site():
-    pytest.importorskip("mkdocs", reason="MkDocs is not installed: pip install 'ganzoo-bench[docs]'.")
-    site = runpy.run_path(str(ROOT / "docs" / "site_hook.py"))
+    site = runpy.run_path(str(ROOT / "docs" / "make_site.py"))
     explored = f"explore/{site['EXPLORED']}.html"
-    files = SimpleNamespace(get_file_from_path=lambda path: path if path in ("index.md", explored) else None)
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="index.md"))
-    text = site["on_page_markdown"]((ROOT / "README.md").read_text("utf-8"), page, None, files)
+    text = site["linked"]((ROOT / "README.md").read_text("utf-8"), "index.md", {"index.md", explored})
     assert f"]({explored})" in text.splitlines()[2]
     assert "[The site](index.md)" in text
     assert "deployments" not in text

@@ -115,7 +115,7 @@ def test_the_workflow_runs_the_test_command_and_builds_the_site():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text("utf-8"))["jobs"]
     steps = [step.get("run", step.get("uses")) for job in jobs.values() for step in job["steps"]]
     assert block("newcomer: test").strip() in steps
-    assert any(step.endswith("mkdocs build --strict") for step in steps)
+    assert any(step.endswith("zensical build --strict") for step in steps)
     assert all(step.startswith("actions/") for step in steps if "@" in step)
 
 

@@ -262,7 +262,7 @@ class Synthesis(nn.Module):
     def forward(self, w: Tensor) -> Tensor:
         """Images of the codes w (n, style), or (n, layers, style) with one for each layer, with fresh noise."""
         ws = [w] * self.layers if w.ndim == 2 else w.unbind(1)
-        maps, image = self.constant.expand(len(w), -1, -1, -1), None
+        maps, image = self.constant.expand(w.shape[0], -1, -1, -1), None
         for level, resolution in enumerate(self.resolutions):
             maps, image = resolution(maps, image, ws[max(2 * level - 1, 0) : 2 * level + 2])
         assert image is not None

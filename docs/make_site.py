@@ -1,4 +1,6 @@
-"""The documentation site's generated pages: a hook of MkDocs, named in mkdocs.yml.
+"""Writes the documentation site's pages to build/pages, from which `zensical build --strict` makes the site.
+
+Run python docs/make_site.py before `zensical build` or `zensical serve`, and again after a change.
 
 Commands come from typer, modules, kinds, recipes and studies from the registry, the Python API from ``ganzoo.__all__``,
 remedies from the diagnosis: nothing is written twice. README.md, SECURITY.md, the plugin guide and the tables in
@@ -11,16 +13,16 @@ import inspect
 import json
 import os.path
 import re
+import shutil
 import sys
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 import typer
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+import yaml
 
 import ganzoo
 from ganzoo.cli import app
@@ -33,6 +35,7 @@ from ganzoo_reports.export import to_html
 from ganzoo_reports.templates import markdown as plain
 
 ROOT = Path(__file__).parents[1]
+OUT = ROOT / "build" / "pages"
 PAGES = {
     "README.md": "index.md",
     "SECURITY.md": "security.md",
@@ -75,79 +78,83 @@ BOLD_OR_STAR = re.compile(r"(?<![\w)])(\*\*\S[^*]*\S\*\*)(?!\w)|\*")
 FENCED = re.compile(r"(^```.*?^```$|``.+?``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 
-# Called by MkDocs.
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Fill in the parts of the navigation that are generated: ``{Title: generated: name}`` in mkdocs.yml."""
+def main() -> None:
+    """Write everything that the site consists of, and the menus of the folders that mkdocs.yml names."""
     zoo = load_zoo()
     if zoo.problems:
-        raise SystemExit("\n".join(problem.sentence for problem in zoo.problems))
-    parts: dict[str, list[Any]] = {
-        "commands": [{name: f"commands/{name.replace(' ', '-')}.md"} for name in commands()],
-        "kinds": [{plural.capitalize(): f"zoo/{plural}.md"} for plural in KINDS.values()],
-        "modules": [{plugin.name: _module_page(plugin.name)} for plugin in ours()],
-        "api": [{_title(home): f"api/{home}.md"} for home in api()],
-    }
-
-    def filled(nav: Any) -> Any:
-        if isinstance(nav, list):
-            items: list[Any] = []
-            for item in nav:
-                if isinstance(item, dict) and list(item) == ["generated"]:
-                    items += parts[item["generated"]]
-                else:
-                    items.append(filled(item))
-            return items
-        return {title: filled(inside) for title, inside in nav.items()} if isinstance(nav, dict) else nav
-
-    config.nav = filled(config.nav)
-    return config
+        sys.exit("\n".join(problem.sentence for problem in zoo.problems))
+    shutil.rmtree(OUT, ignore_errors=True)
+    texts, others = pages(), files()
+    for target, text in texts.items():
+        _write(target, linked(text, target, {*texts, *others}).encode())
+    for target, content in others.items():
+        _write(target, content if isinstance(content, bytes) else content.read_bytes())
+    for folder, entries in menus().items():
+        _write(f"{folder}/SUMMARY.md", "".join(f"* [{title}]({path})\n" for title, path in entries.items()).encode())
+    menu = yaml.safe_dump(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"])
+    generated = tuple(f"{folder}/" for folder in menus())
+    if forgotten := [page for page in texts if not page.startswith(generated) and page not in menu]:
+        sys.exit(f"{', '.join(forgotten)}: a new page needs a line in mkdocs.yml.")
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages, the repository's own, and the pictures that any of them show."""
+def _write(target: str, content: bytes) -> None:
+    path = OUT / target
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def pages() -> dict[str, str]:
+    """Every page as Markdown, by its path in the site: those in docs/, the repository's own, the generated ones."""
+    texts = {path.name: path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md")}
     for source, target in PAGES.items():
         path = ROOT / source
-        content = notebook(path) if path.suffix == ".ipynb" else path.read_text("utf-8")
-        files.append(File.generated(config, target, content=content))
-    pages = {f"commands/{name.replace(' ', '-')}.md": command_page(name) for name in commands()}
-    pages |= {f"zoo/{plural}.md": kind_page(kind) for kind, plural in KINDS.items()}
-    pages |= {_module_page(plugin.name): module_page(plugin) for plugin in ours()}
-    pages |= {f"api/{home}.md": api_page(home) for home in api()}
-    for target, content in pages.items():
-        files.append(File.generated(config, target, content=content))
-    for picture in [
-        *ROOT.glob("results/*.png"),
-        *ROOT.glob("results/samples/*.png"),
-        *ROOT.glob("results/ruler/*.svg"),
-    ]:
-        target = picture.relative_to(ROOT).as_posix()
-        files.append(File.generated(config, target, abs_src_path=str(picture)))
-    files.append(File.generated(config, "leaderboard.html", abs_src_path=str(ROOT / "results" / "index.html")))
-    for study in ROOT.glob("results/studies/*.html"):  # the page above links to them
-        files.append(File.generated(config, f"studies/{study.name}", abs_src_path=str(study)))
-    if EXPLORED in load_zoo().pretrained:
-        page = to_html(ganzoo.load(f"zoo:{EXPLORED}", device=torch.device("cpu")))
-        files.append(File.generated(config, f"explore/{EXPLORED}.html", content=page))
-    return files
+        texts[target] = notebook(path) if path.suffix == ".ipynb" else path.read_text("utf-8")
+    texts |= {f"commands/{name.replace(' ', '-')}.md": command_page(name) for name in commands()}
+    texts |= {f"zoo/{plural}.md": kind_page(kind) for kind, plural in KINDS.items()}
+    texts |= {_module_page(plugin.name): module_page(plugin) for plugin in ours()}
+    return texts | {f"api/{home}.md": api_page(home) for home in api()}
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point the repository's links at the site's pages, link arXiv numbers, and insert the generated remedies."""
-    here = page.file.src_uri
+def files() -> dict[str, Path | bytes]:
+    """Everything else, by its path in the site: the style, pictures, and pages that are HTML already."""
+    found: dict[str, Path | bytes] = {
+        path.name: path for path in (ROOT / "docs").iterdir() if path.suffix in (".css", ".gif", ".png", ".svg")
+    }
+    for pattern in ("results/*.png", "results/samples/*.png", "results/ruler/*.svg"):
+        found |= {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob(pattern)}
+    found["leaderboard.html"] = ROOT / "results" / "index.html"
+    found |= {f"studies/{path.name}": path for path in ROOT.glob("results/studies/*.html")}  # which it links to
+    page = to_html(ganzoo.load(f"zoo:{EXPLORED}", device=torch.device("cpu")))
+    return {**found, f"explore/{EXPLORED}.html": page.encode()}
+
+
+def menus() -> dict[str, dict[str, str]]:
+    """Titles and paths of what is in each folder of generated pages, in order."""
+    return {
+        "commands": {name: f"{name.replace(' ', '-')}.md" for name in commands()},
+        "zoo": {**{plural.capitalize(): f"{plural}.md" for plural in KINDS.values()}, "Modules": "modules/"},
+        "zoo/modules": {plugin.name: f"{plugin.name}.md" for plugin in ours()},
+        "api": {_title(home): f"{home}.md" for home in api()},
+    }
+
+
+def linked(markdown: str, here: str, there: Collection[str]) -> str:
+    """Point the repository's links at the site's pages, link arXiv numbers, and insert the generated remedies.
+
+    ``here`` is the page, and ``there`` everything that it can link to, by paths in the site.
+    """
     own = {target: source for source, target in PAGES.items()}
     origin = own.get(here) or (f"docs/{here}" if (ROOT / "docs" / here).is_file() else None)
     markdown = markdown.replace("<!-- generated: remedies -->", remedies())
     parts = FENCED.split(markdown)
     for index in range(0, len(parts), 2):
         if origin is not None:
-            parts[index] = LINK.sub(lambda match: _relinked(match, origin, here, files), parts[index])
+            parts[index] = LINK.sub(lambda match: _relinked(match, origin, here, there), parts[index])
         parts[index] = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", parts[index])
     return "".join(parts)
 
 
-def _relinked(match: re.Match[str], origin: str, here: str, files: Files) -> str:
+def _relinked(match: re.Match[str], origin: str, here: str, known: Collection[str]) -> str:
     """A link of the repository as a link of the site."""
     bang, text, address = match.groups()
     path, _, anchor = address.partition("#")
@@ -165,7 +172,7 @@ def _relinked(match: re.Match[str], origin: str, here: str, files: Files) -> str
         target = target.removeprefix("results/")
     module = modules.get(ROOT / target)
     there = _module_page(module) if module else PAGES.get(target, target.removeprefix("docs/"))
-    if files.get_file_from_path(there) is None:
+    if there not in known:
         return text  # in the repository only
     where = os.path.relpath(there, PurePosixPath(here).parent)
     return f"{bang}[{text}]({where}{f'#{anchor}' if anchor else ''})"
@@ -313,7 +320,7 @@ def _of_file(entry: Entry[Any]) -> list[str]:
     lines = ["```bash", f"ganzoo {COMMANDS[entry.kind].format(entry.name)}", "```", ""]
     if picture := picture_of(entry.name):
         lines += [f"![Samples of {entry.name}](../../{picture}){{ .samples loading=lazy }}", ""]
-    if entry.name == EXPLORED and EXPLORED in load_zoo().pretrained:
+    if entry.name == EXPLORED:
         page = f"../../explore/{EXPLORED}.html"
         frame = f'<iframe class="explore" loading="lazy" src="{page}" title="Draw with {EXPLORED}"></iframe>'
         lines += [f"[Draw with it]({page}) here, or on a page of its own:", "", frame, ""]
@@ -452,3 +459,7 @@ def notebook(path: Path) -> str:
             else:
                 parts.append(f"```text\n{''.join(words)}\n```")
     return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    main()
