@@ -20,14 +20,16 @@ folder:
 
 ```bash
 ganzoo list pretrained
-ganzoo show zoo:cgan-mnist
-ganzoo sample zoo:cgan-mnist --class 7 --out sevens.png
-ganzoo eval zoo:cgan-mnist
-ganzoo animate zoo:cgan-mnist --walk --out walk.gif
-ganzoo export zoo:cgan-mnist --out page.html      # needs pip install '.[export]'
+ganzoo show zoo:flagship-mnist
+ganzoo sample zoo:flagship-mnist --class 7 --out sevens.png
+ganzoo eval zoo:flagship-mnist
+ganzoo animate zoo:flagship-mnist --walk --out walk.gif
+ganzoo export zoo:flagship-mnist --out page.html      # needs pip install '.[export]'
 ```
 
-`sample` and `export` replace a file that is not theirs only with `--force`.
+`sample` and `export` replace a file that is not theirs only with `--force`. An installed package has the weights of
+`dcgan-mnist` and `flagship-mnist`, a clone all; `ganzoo download NAME` fetches others from the release, or from the
+folder whose address is `GANZOO_PRETRAINED_URL`, and checks their SHA-256.
 
 ## Truncation
 
@@ -53,11 +55,16 @@ initial weights is part of a run's identity.
 
 ```bash
 ganzoo export runs/mine --out my_plugin/my-gan.safetensors
+ganzoo export runs/mine --format hub --out my-gan && hf upload USER/my-gan my-gan
 ```
 
-writes the weights, with matrices in half precision, and `my-gan.json`, the card: scores with their protocols, the
-command that repeats the training, the full recipe, and how much half precision changed the samples. A plugin registers
-the card through `register_pretrained` ([hooks](hooks.md)).
+The first writes the weights, with matrices in half precision, and `my-gan.json`, the card: scores with their protocols,
+the command that repeats the training, the full recipe, and how much half precision changed the samples. A plugin
+registers the card through `register_pretrained` ([hooks](hooks.md)).
+
+The second writes a folder for the Hugging Face Hub: the weights as they are, the card (`config.json`), and a page with
+samples and scores, to which you add a licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the
+same samples bit for bit, wherever a run folder can.
 
 ## Included with ganzoo
 

@@ -143,8 +143,8 @@ def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
 
 def test_it_brings_a_command(with_demo):
     assert "Count the parameters of a run's generator." in with_demo.ganzoo("--help").stdout
-    shown = with_demo.json("show", "zoo:cgan-mnist")
-    assert with_demo.ganzoo("demo-size", "zoo:cgan-mnist").stdout == f"{shown['parameters']['generator']}\n"
+    shown = with_demo.json("show", "zoo:flagship-mnist")
+    assert with_demo.ganzoo("demo-size", "zoo:flagship-mnist").stdout == f"{shown['parameters']['generator']}\n"
 
 
 def test_its_study_is_listed_runs_and_has_its_page(with_demo, tmp_path):

@@ -61,7 +61,7 @@ class LogHandler(logging.Handler):
         say(record.getMessage(), err=True, colour="yellow")
 
 
-RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
+RunPath = Annotated[Path, typer.Argument(help="The run folder, zoo:NAME, or a folder from the Hub.")]
 WhichCheckpoint = Annotated[
     Literal["last", "best"], typer.Option(help="last, or best: the one that train.keep_best kept.")
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv_transpose2d, max_pool2d, pad, pixel_shuffle, pixel_unshuffle, relu
+from torch.nn.functional import avg_pool2d, conv_transpose2d, max_pool2d, pad, pixel_shuffle, relu
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.api.bounds import Width
@@ -269,8 +269,10 @@ class UpConv2d(nn.ConvTranspose2d):
         """From (n, in_channels, h, w) to (n, out_channels, 2h, 2w)."""
         if self.out_channels > IMAGE_CHANNELS or output_size is not None:
             return super().forward(input, output_size)
-        bias = None if self.bias is None else self.bias.repeat_interleave(4)
-        weight = pixel_unshuffle(self.weight, 2).contiguous(memory_format=torch.channels_last)
+        # repeat_interleave and pixel_unshuffle, spelt out: torch 2.8 does not export them as ONNX, or does so wrongly.
+        bias = None if self.bias is None else self.bias.unsqueeze(1).expand(-1, 4).flatten()
+        blocked = self.weight.unflatten(3, (2, 2)).unflatten(2, (2, 2)).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+        weight = blocked.contiguous(memory_format=torch.channels_last)
         blocks = conv_transpose2d(input, weight, bias)
         return pixel_shuffle(blocks.contiguous(), 2)[..., 1:-1, 1:-1]
 

@@ -126,12 +126,12 @@ def export(
         Path,
         typer.Option(
             help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; NAME.safetensors, a "
-            "pretrained generator in half precision, with its card; or with --format hub a folder."
+            "pretrained generator in half precision, with its card; or, with --format hub, a folder."
         ),
     ],
     format_: Annotated[
         Literal["hub"] | None,
-        typer.Option("--format", help="hub: a folder to upload to the Hugging Face Hub, which RUN may also be."),
+        typer.Option("--format", help="hub: write a folder as the Hugging Face Hub expects it."),
     ] = None,
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
