@@ -40,8 +40,8 @@ IN_OTHER_TESTS = {
 }
 OTHER_PROGRAMS = re.compile(
     r"python3 -m venv|pip install|\. \.venv/bin/activate|pre-commit install|pytest( |$)|ruff (check|format)|mypy$"
-    r"|lint-imports$|\.ci/(run|full|versions)$|python docs/make_site\.py$|zensical build --strict$|git tag |git push |hf upload "
-    r"|mkdir -p |cat \S+ |cp -r |wait$|done$"
+    r"|lint-imports$|\.ci/(run|full|versions)$|python docs/make_site\.py$|zensical build --strict$"
+    r"|git (tag|push) |hf upload |mkdir -p |cat \S+ |cp -r |wait$|done$"
 )
 """What .ci/run and .ci/full run, and the shell's own words."""
 SHORT = ["train.images=512", "train.batch_size=64", "evaluate.samples=100", "evaluate.every_images=256"]

@@ -174,11 +174,11 @@ def _equation(entry: Entry[Any], zoo: Zoo) -> str:  # its module's docstring up 
 def _show_pretrained(name: str, zoo: Zoo, as_json: bool) -> None:
     from ganzoo.cli.console import arrowed
     from ganzoo.formatting import duration, figure
-    from ganzoo.runs.pretrained import PREFIX, entry_of, recipe_of
+    from ganzoo.runs.pretrained import PREFIX, recipe_of
     from ganzoo.runs.records import read_card
 
     title = f"{PREFIX}{name}"
-    card = read_card(entry_of(name, zoo).create())
+    card = read_card(zoo.pretrained.get(name).create())
     training, recipe, counts = card["training"], recipe_of(card, zoo), card["run"].get("parameters")
     hardware = f" ({training['hardware']})" if training["hardware"] else ""
     how = f"trained on {training['images']:,} images in {duration(training['seconds'])}{hardware}"

@@ -271,7 +271,7 @@ class UpConv2d(nn.ConvTranspose2d):
             return super().forward(input, output_size)
         # repeat_interleave and pixel_unshuffle, spelt out: torch 2.8 does not export them as ONNX, or does so wrongly.
         bias = None if self.bias is None else self.bias.unsqueeze(1).expand(-1, 4).flatten()
-        blocked = self.weight.unflatten(3, (2, 2)).unflatten(2, (2, 2)).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+        blocked = self.weight.view(-1, self.out_channels, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
         weight = blocked.contiguous(memory_format=torch.channels_last)
         blocks = conv_transpose2d(input, weight, bias)
         return pixel_shuffle(blocks.contiguous(), 2)[..., 1:-1, 1:-1]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
 from http.client import HTTPException
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import metadata
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -21,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from ganzoo.api.dataset import cache_folder
 from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import Recipe
-from ganzoo.errors import GanzooError, RunError, unknown
+from ganzoo.errors import GanzooError, RunError
 from ganzoo.files import write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo, load_zoo
@@ -43,17 +42,9 @@ def zoo_name(source: str | Path) -> str | None:
 def card_of(source: str | Path, zoo: Zoo) -> Path | None:
     """The card of ``zoo:NAME`` or of a folder for the Hub; None for anything else."""
     if (name := zoo_name(source)) is not None:
-        return entry_of(name, zoo).create()
+        return zoo.pretrained.get(name).create()
     file = Path(source) / CONFIG
     return file if file.exists() and not (Path(source) / "run.json").exists() else None
-
-
-def entry_of(name: str, zoo: Zoo) -> Entry[Path]:
-    """The pretrained generator of this name, whose factory returns its card."""
-    if name not in zoo.pretrained:
-        known = [entry.name for entry in zoo.pretrained]
-        raise unknown("pretrained generator", name, known, zoo.pretrained.hint, zoo.pretrained.aliases)
-    return zoo.pretrained.get(name)
 
 
 def recipe_of(card: Record, zoo: Zoo) -> Recipe:
@@ -67,30 +58,26 @@ def published(file: Path, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
     Raises:
         GanzooError: A file is missing, damaged or no file, or the weights were not downloaded yet.
     """
-    in_folder = file.name == CONFIG
-    weights = file.with_name(MODEL) if in_folder else file.with_suffix(".safetensors")
-    if in_folder:
+    where, weights = f"'{file.stem}'", file.with_suffix(".safetensors")
+    remedy = "Reinstall the plugin that provides it."
+    if file.name == CONFIG:
+        where, weights, remedy = f"in {file.parent}", file.with_name(MODEL), "Download it again."
         refuse_irregular(file.parent, (CONFIG, MODEL))
     try:
         card = read_card(file)
         if not weights.exists() and file.stem in zoo.pretrained:
-            weights = _kept(file.stem, card)
+            remedy, weights = f"`ganzoo download {file.stem}` fetches it again.", _kept(file.stem, card)
             if not weights.exists():
                 raise _left_out(zoo.pretrained.get(file.stem), card)
-        content = weights.read_bytes()
-        _refuse_other_content(content, card)
+        content = _checked(weights.read_bytes(), card)
         checkpoint = Checkpoint(load_tensors(content), {"images": card["training"]["images"], "steps": 0}, weights)
         return RunFolder(file, {**card["run"], "status": "done"}), recipe_of(card, zoo), checkpoint
-    except (OSError, ValueError, SafetensorError) as error:
-        where = f"in {file.parent}" if in_folder else f"'{file.stem}'"
-        remedy = "Download it again." if in_folder else "Reinstall the plugin that provides it."
-        if weights.parent != file.parent:
-            remedy = f"`ganzoo download {file.stem}` fetches it again."
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise GanzooError(f"The pretrained generator {where} cannot be read: {error}.", remedy) from error
 
 
 def download(name: str, *, zoo: Zoo | None = None) -> Path:
-    """Download the weights of a pretrained generator whose package leaves them out, unless they are there already.
+    """Download the weights of a pretrained generator whose package leaves them out.
 
     Args:
         name: The generator, as in ``zoo:NAME``.
@@ -103,43 +90,36 @@ def download(name: str, *, zoo: Zoo | None = None) -> Path:
         GanzooError: The name is unknown, or no address is known.
         RunError: The download failed, or is not the file that the card names.
     """
-    zoo = zoo or load_zoo()
-    entry = entry_of(name.removeprefix(PREFIX), zoo)
+    entry = (zoo or load_zoo()).pretrained.get(name.removeprefix(PREFIX))
     file = entry.create()
     card = read_card(file)
-    kept, address = _kept(entry.name, card), _address(entry)
-    for there in (file.with_suffix(".safetensors"), kept):
-        with suppress(OSError, ValueError):  # it is not there, or damaged
-            _refuse_other_content(there.read_bytes(), card)
-            return there
+    installed, kept, address = file.with_suffix(".safetensors"), _kept(entry.name, card), _address(entry)
+    if installed.exists():
+        return installed
     if not address:
         raise _left_out(entry, card)
     try:
         with urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - the user's or an installed package's address
-            content = answer.read(card["weights"]["bytes"] + 1)
-        _refuse_other_content(content, card)
+            content = _checked(answer.read(card["weights"]["bytes"] + 1), card)
     except (OSError, ValueError, HTTPException) as error:
-        raise RunError(
-            f"{address} cannot be downloaded: {error}.", f"Get it elsewhere, and save it as {kept}."
-        ) from error
+        remedy = f"Get it elsewhere, and save it as {kept}."
+        raise RunError(f"{address} cannot be downloaded: {error}.", remedy) from error
     write_atomically(kept, content)
     return kept
 
 
-def _refuse_other_content(content: bytes, card: Record) -> None:
+def _checked(content: bytes, card: Record) -> bytes:
     if hashlib.sha256(content).hexdigest() != card["weights"]["sha256"]:
         raise ValueError("the weights are not those that the card was made for")
+    return content
 
 
 def _left_out(entry: Entry[Path], card: Record) -> GanzooError:
-    file, address = f"{entry.name}.safetensors", _address(entry)
-    megabytes = f"{card['weights']['bytes'] / 1e6:.1f} MB"
-    fetches = f"`ganzoo download {entry.name}` fetches them from {address} ({megabytes})"
-    if not address:
-        fetches = f"Set GANZOO_PRETRAINED_URL to the folder that holds {file}, then run `ganzoo download {entry.name}`"
+    where = _address(entry) or "the release, once GANZOO_PRETRAINED_URL is the address of its files"
     return GanzooError(
         f"The weights of {PREFIX}{entry.name} are not in the installed package.",
-        f"{fetches}; or save {file} as {_kept(entry.name, card)}.",
+        f"`ganzoo download {entry.name}` fetches them from {where} ({card['weights']['bytes'] / 1e6:.1f} MB); or save "
+        f"{entry.name}.safetensors as {_kept(entry.name, card)}.",
     )
 
 
@@ -150,10 +130,8 @@ def _kept(name: str, card: Record) -> Path:
 
 def _address(entry: Entry[Path]) -> str:
     """Where an entry's weights can be downloaded: GANZOO_PRETRAINED_URL, or its package's release; "" if unknown."""
-    base = os.environ.get("GANZOO_PRETRAINED_URL", "")
     package, _, version = entry.distribution.rpartition(" ")
-    with suppress(PackageNotFoundError):
-        urls = dict(line.split(", ", 1) for line in metadata(package).get_all("Project-URL") or ())
-        if not base and "Repository" in urls:
-            base = f"{urls['Repository']}/releases/download/v{version}"
+    urls = dict(line.split(", ", 1) for line in metadata(package).get_all("Project-URL") or ())
+    release = f"{urls['Repository']}/releases/download/v{version}" if "Repository" in urls else ""
+    base = os.environ.get("GANZOO_PRETRAINED_URL", release)
     return f"{base.rstrip('/')}/{entry.name}.safetensors" if base else ""

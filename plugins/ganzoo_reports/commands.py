@@ -154,23 +154,23 @@ def export(
     from ganzoo.files import as_argument
     from ganzoo.runs.generator import load
     from ganzoo_reports import export as exporting
-    from ganzoo_reports import publishing
 
     generator = load(run, checkpoint=checkpoint, device="cpu")
-    facts: dict[str, Any] = {"out": str(out)}
-    beside = "."
-    if format_ == "hub":
-        facts["bytes"] = publishing.publish_folder(generator, out, generator.zoo, weights, force=force)
+    card: dict[str, str] = {}
+    beside = ""
+    if format_ is None and out.suffix != ".safetensors":
+        n_bytes = exporting.export(generator, out, weights)
+    elif generator.run.path.is_file():
+        raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
+    elif format_ == "hub":
+        n_bytes = exporting.publish_folder(generator, out, generator.zoo, weights, force=force)
         beside = f". Choose a licence in its README.md, then upload it: hf upload USER/NAME {as_argument(out)}"
-    elif out.suffix == ".safetensors":
-        if generator.run.path.is_file():
-            raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
-        facts["bytes"] = publishing.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
-        facts["card"] = str(out.with_suffix(".json"))
-        beside = f", and its card to {facts['card']}."
     else:
-        facts["bytes"] = exporting.export(generator, out, weights)
-    if (format_ == "hub" or "card" in facts) and generator.run.info.get("status") != "done":
+        n_bytes = exporting.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        card = {"card": str(out.with_suffix(".json"))}
+        beside = f", and its card to {card['card']}."
+    if beside and generator.run.info.get("status") != "done":
         age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
         say(f"The run has not ended: {age}. Export again when it has.", err=True)
-    _announce(facts, f"Saved to {out} ({facts['bytes'] / 1e6:.1f} MB){beside}", as_json)
+    facts = {"out": str(out), "bytes": n_bytes, **card}
+    _announce(facts, f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside or '.'}", as_json)

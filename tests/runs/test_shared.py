@@ -16,8 +16,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.files import without_folders
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.export import to_onnx
-from ganzoo_reports.publishing import publish, publish_folder
+from ganzoo_reports.export import publish, publish_folder, to_onnx
 from ganzoo_reports.run_pages import write_comparison, write_report
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import shared

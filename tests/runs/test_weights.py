@@ -22,7 +22,7 @@ from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.pretrained import published
 from ganzoo.runs.records import read_checkpoint
 from ganzoo.runs.start import resume, start
-from ganzoo_reports.publishing import _command, publish
+from ganzoo_reports.export import _command, publish
 from ganzoo_studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
