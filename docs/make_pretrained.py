@@ -23,13 +23,11 @@ ganzoo list pretrained
 ganzoo show zoo:flagship-mnist
 ganzoo sample zoo:flagship-mnist --class 7 --out sevens.png
 ganzoo eval zoo:flagship-mnist
-ganzoo animate zoo:flagship-mnist --walk --out walk.gif
 ganzoo export zoo:flagship-mnist --out page.html      # needs pip install '.[export]'
 ```
 
-`sample` and `export` replace a file that is not theirs only with `--force`. An installed package has the weights of
-`dcgan-mnist` and `flagship-mnist`, a clone all; `ganzoo download NAME` fetches others from the release, or from the
-folder whose address is `GANZOO_PRETRAINED_URL`, and checks their SHA-256.
+An installed package has the weights of `dcgan-mnist` and `flagship-mnist`, a clone all. `ganzoo download NAME` fetches
+others from the release, or from the address in `GANZOO_PRETRAINED_URL`.
 
 ## Truncation
 
@@ -45,11 +43,10 @@ ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
 ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
-The recipe's networks must have the same sizes. A run provides all its networks and averages; a pretrained generator
-only the generator, so the discriminator starts from scratch, as optimizers always do. `train.freeze` names parameters
+The recipe's networks must have the same sizes. A run provides all networks and averages, a pretrained generator only
+the generator; optimizers start from scratch. `train.freeze` names parameters
 that are not trained (`ganzoo.load(RUN).assembly.networks` shows their names); freezing the lower layers of D is FreezeD
-(Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation keep moving in frozen layers. The digest of the
-initial weights is part of a run's identity.
+(Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation keep moving in frozen layers.
 
 ## Making one
 
@@ -58,13 +55,10 @@ ganzoo export runs/mine --out my_plugin/my-gan.safetensors
 ganzoo export runs/mine --format hub --out my-gan && hf upload USER/my-gan my-gan
 ```
 
-The first writes the weights, with matrices in half precision, and `my-gan.json`, the card: scores with their protocols,
-the command that repeats the training, the full recipe, and how much half precision changed the samples. A plugin
-registers the card through `register_pretrained` ([hooks](hooks.md)).
-
-The second writes a folder for the Hugging Face Hub: the weights as they are, the card (`config.json`), and a page with
-samples and scores, to which you add a licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the
-same samples bit for bit, wherever a run folder can.
+The first writes the weights, with matrices in half precision, and `my-gan.json`, the card: scores, recipe, command, and
+how much half precision changed the samples. A plugin registers it through `register_pretrained` ([hooks](hooks.md)).
+The second writes a folder for the Hugging Face Hub: exact weights, the card, and a page with samples and scores; add a
+licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the same samples as the run, bit for bit.
 
 ## Included with ganzoo
 
@@ -85,7 +79,7 @@ def page() -> str:
         )
         training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
         rows.append([code(f"zoo:{name}"), scores, count(training["images"]), size])
-    how = "All were trained on a CPU, as their cards say. The leaderboard shows other runs of these recipes.\n\n"
+    how = "All were trained on a CPU.\n\n"
     return INTRODUCTION + how + markdown_table(headings, rows) + "\n"
 
 
