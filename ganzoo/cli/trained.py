@@ -341,16 +341,11 @@ def _warn(sentence: str) -> None:
 
 def download(
     name: Annotated[str, typer.Argument(help="The pretrained generator, as `ganzoo list pretrained` shows it.")],
-    as_json: AsJson = False,
 ) -> None:
     """Download the weights of a pretrained generator that the installed package leaves out."""
     from ganzoo.runs.pretrained import download
 
-    path = download(name)
-    if as_json:
-        print_json({"weights": str(path)})
-    else:
-        say(f"The weights of {name} are at {path}.", err=True)
+    say(f"The weights of {name} are at {download(name)}.", err=True)
 
 
 def doctor(

@@ -288,7 +288,8 @@ class Registry(Generic[T]):
     def get(self, name: str) -> Entry[T]:
         """The entry of that name."""
         if name not in self._entries:
-            raise unknown(self.kind, name, self._entries, self.hint, self.aliases)
+            what = "pretrained generator" if self.kind == "pretrained" else self.kind
+            raise unknown(what, name, self._entries, self.hint, self.aliases)
         return self._entries[name]
 
     @property

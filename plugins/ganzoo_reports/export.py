@@ -36,7 +36,6 @@ from ganzoo.evaluation.protocol import identity
 from ganzoo.files import MADE, begins_like, refuse_links, refuse_to_overwrite, without_folders, write_atomically
 from ganzoo.formatting import duration, figure
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.packages import OURS
 from ganzoo.registry.registry import NAME
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
@@ -106,7 +105,7 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
     )
     with torch.no_grad(), warnings.catch_warnings(), foreign_code("The generator cannot be exported", remedy):
         warnings.simplefilter("ignore")  # from torch's exporter: the comparison below catches what it warns about
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             graph,
             inputs,
             dynamo=True,
@@ -116,12 +115,10 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
             dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
             verbose=False,
         )
-    assert program is not None  # it is without dynamo
     ClearMetadataAndDocStringPass()(program.model)  # each operation names the file and line that it comes from
     program.model.metadata_props.update(_described(generator, weights))
-    described = program.model_proto
-    described.producer_name = MADE
-    model: bytes = described.SerializeToString()
+    program.model.producer_name = MADE
+    model: bytes = program.model_proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are reported below
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -150,7 +147,7 @@ def _described(generator: TrainedGenerator, weights: Weights | None) -> dict[str
         "classes": json.dumps(generator.class_names, ensure_ascii=False),
         "recipe": json.dumps({"name": recipe.name, **without_folders(recipe.plain())}, ensure_ascii=False),
         "weights": f"{kind}, after {generator.checkpoint.state['images']:,} training images",
-        "ganzoo": version(OURS),
+        "ganzoo": version("ganzoo-bench"),
     }
 
 
