@@ -294,7 +294,7 @@ def _readme(generator: TrainedGenerator, card: Mapping[str, Any]) -> str:
     results = [
         {
             "task": {"type": TASK},
-            "dataset": {"type": recipe.dataset.name, "name": recipe.dataset.name},
+            "dataset": dict.fromkeys(("type", "name"), score["protocol"].get("dataset", recipe.dataset.name)),
             "metrics": [{"type": score["metric"].partition("@")[0], "name": score["metric"], "value": score["value"]}],
         }
         for score in card["scores"]
