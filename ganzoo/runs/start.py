@@ -31,7 +31,15 @@ from ganzoo.reproducibility import preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import pinned
 from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
-from ganzoo.runs.provenance import changed_plugins, changes, data_digest, environment, now, refuse_other_data
+from ganzoo.runs.provenance import (
+    changed_plugins,
+    changes,
+    data_digest,
+    environment,
+    handed_over,
+    now,
+    refuse_other_data,
+)
 from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes, in_contact
@@ -146,6 +154,9 @@ def start(
         train, trainer = loop.dataset, loop.trainer
         if dataset is None and recipe.dataset.name == OWN_PICTURES:
             callbacks.log(_pictures_in_words(recipe, zoo, data_dir, train))
+        code, parts = handed_over(recipe, zoo)
+        if unknown := [f"the {kind} '{name}'" for kind, name, made_by in parts if made_by is None]:
+            callbacks.log(f"The source of {' and '.join(unknown)} is not stored: whoever opens the run must have it.")
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
         facts = {
             "recipe": recipe.name,
@@ -167,11 +178,12 @@ def start(
             "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
             "data_digest": data_digest(train),
             "environment": environment(trainer.device),
+            **({"code": parts} if parts else {}),
             **choice,
         }
         while True:
             try:
-                run = RunFolder.create(folder, recipe, facts)
+                run = RunFolder.create(folder, recipe, facts, code)
                 break
             except GanzooError:
                 taken, folder = folder, free_folder(recipe.name)
@@ -208,6 +220,7 @@ def resume(
             )
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     with run.claimed():
+        zoo = run.zoo(zoo, resuming=True)
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
             if recipe.dataset.name != OWN_PICTURES:
