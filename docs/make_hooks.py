@@ -33,7 +33,7 @@ def page() -> str:
 def callback(*protocols: type) -> str:
     """The callbacks that hooks get: their docstrings, and the signature that they share."""
     call = protocols[0].__call__
-    signature = str(inspect.signature(call)).replace("self, ", "").replace("'", "")
+    signature = str(inspect.signature(call)).replace("self, ", "").replace("''", '""').replace("'", "")
     names = ", ".join(f"`{protocol.__name__}`" for protocol in protocols)
     about = "\n".join(inspect.cleandoc(protocol.__doc__ or "") for protocol in protocols)
     return f"## {names}\n\n{about}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"

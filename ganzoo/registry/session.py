@@ -44,16 +44,16 @@ register_study: RegisterStudy = _registrar("study")
 
 
 def in_recipe(kind: str, value: Any, zoo: Zoo) -> Any:
-    """What a recipe holds for a component: a name or a mapping as it is; of a class, a function or an instance, the
-    name under which this registers it, made from its own; a list of such for a list.
+    """What a recipe holds for a component, as a mapping: a class, a function or an instance is registered under a name
+    made from its own; a name may stand alone, or be any of these in a mapping with options; a list is one of such.
 
     Raises:
         GanzooError: Something is wrong with it, or it has no name.
     """
     if isinstance(value, str):
-        return value
+        return {"name": value}
     if isinstance(value, Mapping):
-        return {**value, "name": in_recipe(kind, value.get("name"), zoo)}
+        return {**value, **in_recipe(kind, value.get("name", ""), zoo)}
     if isinstance(value, list | tuple):
         return [in_recipe(kind, one, zoo) for one in value]
     factory, options = _of_instance(value) if isinstance(value, BASE_CLASSES[kind]) else (value, {})

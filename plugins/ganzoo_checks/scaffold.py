@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import keyword
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,12 @@ from ganzoo.registry.packages import OURS, distribution_name, installed, normal
 from ganzoo.registry.registry import BASE_CLASSES, KINDS, NAME
 from ganzoo.registry.session import hyphenated
 from ganzoo.registry.sources import whole
+from ganzoo_checks.example import PAPER as LEAST_SQUARES
 
 TEMPLATES = Path(__file__).parent / "plugin"
+PAPER = f"Your name {date.today().year}, Your title"  # of a script that has no PAPER of its own
+TESTS = '"""Compare equations with values worked out by hand; pyproject.toml adds the checks of `ganzoo check`."""\n'
+DOCSTRING = '"""Cite the paper here, and write down its equation."""'
 EXAMPLE = Path(__file__).with_name("example.py")
 Parts = dict[str, tuple[str, str]]  # by class or function: its kind and the name to register it under
 
@@ -93,16 +98,15 @@ def module_of(name: str, text: str, parts: Parts) -> str:
     """A plugin's module: parts of a script, all that they refer to, and the hooks that register them and the recipe."""
     tree = ast.parse(text)
     defined = {one.name: one for one in tree.body if isinstance(one, ast.ClassDef | ast.FunctionDef)}
-    paper = f'PAPER = "Your name {date.today().year}, Your title"'  # the script may have a better one
-    helpers = f"from typing import Any\nfrom ganzoo import Register, beside, hookimpl\n{paper}"
+    helpers = f'from typing import Any\nfrom ganzoo import Register, beside, hookimpl\nPAPER = "{PAPER}"'
     module = whole([helpers, text], ["Any", "Register", "beside", "hookimpl", "PAPER", *parts])
     for kind in dict.fromkeys(kind for kind, _ in parts.values()):
         module += f"\n\n@hookimpl\ndef register_{KINDS[kind]}(register: Register[Any]) -> None:\n"
         for made_by, (_, called) in [part for part in parts.items() if part[1][0] == kind]:
             summary = (ast.get_docstring(defined[made_by]) or made_by).partition("\n")[0].removesuffix(".")
-            module += f"    register({called!r}, {made_by}, summary={summary!r}, paper=PAPER)\n".replace("'", '"')
-    about = ast.get_docstring(tree, clean=False) or "Cite the paper here, and write down its equation."
-    return f'"""{about}"""\n\n{module}\n\nregister_recipes = beside(__file__, "{name}-mnist")\n'
+            module += f'    register("{called}", {made_by}, summary={json.dumps(summary)}, paper=PAPER)\n'
+    docstring = ast.get_source_segment(text, tree.body[0]) if ast.get_docstring(tree) else DOCSTRING
+    return f'{docstring}\n\n{module}\n\nregister_recipes = beside(__file__, "{name}-mnist")\n'
 
 
 def write(name: str, folder: Path, text: str = "", parts: Parts | None = None) -> list[Path]:
@@ -133,14 +137,23 @@ def rendered(name: str, text: str = "", parts: Parts | None = None) -> Iterator[
     """Each file's path in the folder, and its text."""
     package = name.replace("-", "_")
     words = {"name": name, "package": package, "requirement": f"{OURS}>={version(OURS)}"}
+    words |= {
+        "generator": "mlp",
+        "discriminator": "mlp",
+        "loss": "vanilla",
+        "summary": f"{name} on MNIST",
+        "paper": PAPER,
+    }
+    is_example = parts is None
     if parts is None:
+        words |= {"summary": "Least squares and two small networks on MNIST", "paper": LEAST_SQUARES}
         text = EXAMPLE.read_text(encoding="utf-8")
         kinds = {"LeastSquares": "loss", "Generator": "generator", "Discriminator": "discriminator"}
         parts = {made_by: (kind, name) for made_by, kind in kinds.items()}
-    words |= {"generator": "mlp", "discriminator": "mlp", "loss": "vanilla", **dict(parts.values())}
+    words |= dict(parts.values())
     for template in sorted(TEMPLATES.rglob("*.template")):
         path = template.relative_to(TEMPLATES).as_posix().removesuffix(".template")
-        if not path.startswith("tests/") or "LeastSquares" in parts:
-            path = path.replace("PACKAGE", package).replace("NAME", name)
-            yield Path(path), Template(template.read_text(encoding="utf-8")).substitute(words)
+        text_of_file = template.read_text(encoding="utf-8") if is_example or path[:6] != "tests/" else TESTS
+        path = path.replace("PACKAGE", package).replace("NAME", name)
+        yield Path(path), Template(text_of_file).substitute(words)
     yield Path(f"src/{package}/__init__.py"), module_of(name, text, parts)
