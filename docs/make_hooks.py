@@ -18,7 +18,7 @@ A plugin is a module with functions of these names, marked `@ganzoo.hookimpl`; e
 [tutorial](tutorial.md) writes one from scratch, the [guide](../plugins/README.md) has an example of each kind.
 
 Options are a factory's keyword-only parameters: recipes set them, and ganzoo checks them against their annotations.
-ganzoo supplies the positional parameters. Optimizers come from torch.optim.
+ganzoo supplies the positional parameters.
 """
 
 

@@ -40,6 +40,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "plugins/README.md": "plugin-guide.md",
     "docs/first-steps.ipynb": "first-steps.md",
+    "docs/your-own-gan.ipynb": "your-own-gan.md",
     "results/README.md": "results/tables.md",
     **{
         f"results/{name}.md": f"results/{name}.md"
@@ -390,6 +391,7 @@ def api() -> dict[str, list[str]]:
         "metric": "metrics",
         "bounds": "options",
         "hookspecs": "hooks",
+        "registry": "hooks",
         "tracker": "trackers",
     }
     names: dict[str, list[str]] = {"running": []}

@@ -224,7 +224,7 @@ def hand_over(zoo: Zoo, kind: str, *arguments: Any, **keywords: Any) -> None:
         register(*arguments, **keywords)
 
     plugin = ModuleType(SESSION)
-    setattr(plugin, f"register_{KINDS[kind]}", hookspecs.hookimpl(implementation))
+    setattr(plugin, f"register_{KINDS[zoo.registry(kind).kind]}", hookspecs.hookimpl(implementation))
     zoo.plugins.append(_load(EntryPoint(SESSION, SESSION, "ganzoo"), HANDED_OVER, plugin, zoo))
 
 

@@ -119,7 +119,8 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
             except TypeError as error:
                 raise GanzooError(
                     f"No recipe can hold {prefix}{key}: {error}.",
-                    "Write numbers, booleans, text, None, or lists or mappings of them; name a component as text.",
+                    "Write numbers, booleans, text, None, or lists or mappings of them; name a component as text, or "
+                    "hand it to ganzoo.train.",
                 ) from error
     return overrides
 

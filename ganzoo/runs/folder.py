@@ -246,21 +246,22 @@ class RunFolder:
         parts = self.info.get("code", ())
         zoo = zoo.copy() if parts else zoo
         for kind, name, made_by in parts:
-            own = whole([self._code], [made_by]) if made_by else None
-            registered = [entry for plugin in zoo.plugins for entry in plugin.registered if entry.kind == kind]
-            known = [entry for entry in registered if entry.name == name][-1 if resuming else 0 :]
-            same = [entry for entry in known if None in (own, entry.source) or entry.source == own]
-            if not same and not (made_by and (self.allows_code or code_is_allowed.get())):
-                run = f", or add --allow-code (in Python: allow_code=True), which runs {self.path / CODE}"
-                raise GanzooError(
-                    f"The {kind} '{name}' that is registered here is not the one that {self.path} was trained with."
-                    if known
-                    else f"The run {self.path} was trained with the {kind} '{name}', which is in no package.",
-                    f'Hand it over again, ganzoo.register_{kind}("{name}", {made_by or "..."})'
-                    + (f"{run}: do that only if you trust this run." if made_by else "."),
-                )
-            if not same or same[-1].distribution == HANDED_OVER:
-                hand_over(zoo, kind, name, same[-1].factory if same else getattr(self._module, made_by))
+            with foreign_code(f"{self.path / CODE} failed", plugin=True):
+                own = whole([self._code], [made_by]) if made_by else None
+                registered = [entry for plugin in zoo.plugins for entry in plugin.registered if entry.kind == kind]
+                known = [entry for entry in registered if entry.name == name][-1 if resuming else 0 :]
+                same = [entry for entry in known if None in (own, entry.source) or entry.source == own]
+                if not same and not (made_by and (self.allows_code or code_is_allowed.get())):
+                    runs = f", or add --allow-code (in Python: allow_code=True), which runs {self.path / CODE}"
+                    raise GanzooError(
+                        f"The {kind} '{name}' that is registered here is not the one that {self.path} was trained with."
+                        if known
+                        else f"The run {self.path} was trained with the {kind} '{name}', which is in no package.",
+                        f'Hand it over again, ganzoo.register_{kind}("{name}", {made_by or "..."})'
+                        + (f"{runs}: do that only if you trust this run." if made_by else "."),
+                    )
+                if not same or same[-1].distribution == HANDED_OVER:
+                    hand_over(zoo, kind, name, same[-1].factory if same else getattr(self._module, made_by))
         return zoo
 
     @cached_property
@@ -279,8 +280,7 @@ class RunFolder:
         module = ModuleType(f"ganzoo_run_{self.info['code_digest']}")
         module.__file__ = str((self.path / CODE).resolve())
         sys.modules[module.__name__] = module  # where the types of options are looked up
-        with foreign_code(f"{self.path / CODE} failed", plugin=True):
-            exec(compile(self._code, module.__file__, "exec"), vars(module))  # noqa: S102
+        exec(compile(self._code, module.__file__, "exec"), vars(module))  # noqa: S102
         return module
 
     def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:

@@ -155,8 +155,6 @@ def start(
         if dataset is None and recipe.dataset.name == OWN_PICTURES:
             callbacks.log(_pictures_in_words(recipe, zoo, data_dir, train))
         code, parts = handed_over(recipe, zoo)
-        if unknown := [f"the {kind} '{name}'" for kind, name, made_by in parts if made_by is None]:
-            callbacks.log(f"The source of {' and '.join(unknown)} is not stored: whoever opens the run must have it.")
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
         facts = {
             "recipe": recipe.name,
@@ -220,7 +218,12 @@ def resume(
             )
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     with run.claimed():
-        zoo = run.zoo(zoo, resuming=True)
+        installed, zoo = zoo, run.zoo(zoo, resuming=True)
+        if processes.size > 1 and len(zoo.plugins) > len(installed.plugins):
+            raise GanzooError(
+                f"The run {run.path} has classes that are in no package, so only one process can resume it.",
+                f"Leave torchrun out, or make a plugin of them: `ganzoo new NAME --from {run.path / 'code.py'}`.",
+            )
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
             if recipe.dataset.name != OWN_PICTURES:
@@ -433,6 +436,8 @@ def _train(
     allow_trackers: bool = False,
 ) -> RunFolder:
     trainer = loop.trainer
+    if unknown := [f"the {kind} '{name}'" for kind, name, made_by in run.info.get("code", ()) if made_by is None]:
+        callbacks.log(f"The source of {' and '.join(unknown)} is not stored: to open or resume the run takes the same.")
     trackers = [ContainedTracker(tracker, type(tracker).__name__, callbacks.log) for tracker in callbacks.trackers]
     try:
         left_out = () if allow_trackers else warn_of_network_trackers([trainer.recipe], zoo)

@@ -82,7 +82,7 @@ def parts_of(text: str, told: Mapping[str, str]) -> tuple[Parts, list[str]]:
             )
         elif isinstance(node, ast.keyword) and node.arg in KINDS:
             name = _last_word(getattr(node.value, "func", node.value))
-            found[name] = found[name] if found.get(name, ("",))[0] else (node.arg, hyphenated(name))
+            found[name] = found[name] if found.get(name, ("",))[0] else (str(node.arg), hyphenated(name))
     found |= {name: (kind, hyphenated(name)) for name, kind in told.items()}
     defined = [getattr(node, "name", "") for node in tree.body]
     parts = {name: part for name, part in found.items() if part[0] in KINDS and name in defined}
