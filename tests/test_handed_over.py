@@ -210,8 +210,12 @@ def test_a_source_has_what_it_refers_to_and_nothing_else():
     exec(compile(source, "source.py", "exec"), places)
     spec = ganzoo.Spec((1, 1, 2), ganzoo.GaussianPrior(dim=2))
     assert places["MyGenerator"](spec)(torch.zeros(3, 2)).shape == (3, 1, 1, 2)
-    with pytest.raises(LookupError, match="Missing"):
-        whole([SCRIPT], ["Missing"])
+    for name in ("Missing", "run"):  # which a script binds only as the main program
+        with pytest.raises(LookupError, match=f"nothing binds {name}"):
+            whole([SCRIPT, 'if __name__ == "__main__":\n    run = token'], [name])
+    with pytest.raises(LookupError, match="nothing binds nn"):
+        whole(["class Mine(nn.Module):\n    pass"], ["Mine"])
+    assert "token" not in whole(["import torch; token = 1; WIDTH = 2"], ["WIDTH"])
 
 
 def test_a_run_records_names_options_and_the_source_that_it_needs(run):
@@ -332,7 +336,10 @@ def test_a_class_that_was_typed_into_the_interpreter_has_no_source(zoo, recipe, 
 
 
 def test_what_has_no_name_is_refused(zoo, recipe):
-    with pytest.raises(GanzooError, match=r"The generator <function .* has no name. Give it one: ganzoo.register_gen"):
+    with pytest.raises(
+        GanzooError,
+        match=r"<function .* is neither a class or function with a name nor an instance of Mod.*register_gen",
+    ):
         ganzoo.train(recipe, generator=lambda spec: nn.Identity())
 
 

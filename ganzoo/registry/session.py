@@ -60,7 +60,9 @@ def in_recipe(kind: str, value: Any, zoo: Zoo) -> Any:
     name = getattr(value, "__name__", type(value).__name__ if factory is not value else "")
     if not name.isidentifier():
         raise GanzooError(
-            f"The {kind} {value!r:.100} has no name.", f'Give it one: ganzoo.register_{kind}("my-{kind}", ...).'
+            f"The {kind} {value!r:.100} is neither a class or function with a name nor an instance of "
+            f"{' or '.join(base.__name__ for base in BASE_CLASSES[kind])}.",
+            f'Register what makes one: ganzoo.register_{kind}("my-{kind}", ...).',
         )
     hand_over(zoo, kind, hyphenated(name), factory)
     return {"name": hyphenated(name), **options}
@@ -77,8 +79,15 @@ def _of_instance(instance: Any) -> tuple[Any, dict[str, Any]]:
         known = Options("", type(instance))
         options = known.check({name: getattr(instance, name) for name in known.types})
         pair = [instance, type(instance)(**options)]
-        held = ("_parameters", "_buffers", "_modules")
-        plain = [[{k: v for k, v in vars(part).items() if k not in held} for part in one.modules()] for one in pair]
+        plain = [
+            {
+                f"{path} {key}": value
+                for path, part in one.named_modules()
+                for key, value in vars(part).items()
+                if key not in ("_parameters", "_buffers", "_modules")
+            }
+            for one in pair
+        ]
         tensors = [tensors_digest([*one.named_parameters(), *one.named_buffers()]) for one in pair]
         if plain[0] == plain[1] and tensors[0] == tensors[1]:
             return type(instance), options

@@ -23,7 +23,7 @@ def whole(texts: Iterable[str], names: Sequence[str]) -> str:
     A name that is bound more than once, as by a notebook's cell that was edited, has its last meaning.
 
     Raises:
-        LookupError: One of the names is not bound.
+        LookupError: One of these names, or one that they refer to, is not bound.
     """
     every = [statement for text in texts for statement in _statements(text)]
     found: dict[str, None] = {}  # each after what it refers to
@@ -41,8 +41,9 @@ def whole(texts: Iterable[str], names: Sequence[str]) -> str:
 
     for name in ("*", *names):
         visit(name)
-    if missing := set(names).difference(*(one[1] for one in every)):
-        raise LookupError(f"Nothing binds {', '.join(sorted(missing))}.")
+    wanted = set(names) if any("*" in one[1] for one in every) else seen - {"*"}
+    if missing := wanted.difference(vars(sys.modules["builtins"]), *(one[1] for one in every)):
+        raise LookupError(f"nothing binds {', '.join(sorted(missing))}")
     imports = _formatted([one for one in found if one.startswith(IMPORTS) and one != FUTURE])
     return "\n\n\n".join([imports, *(one for one in found if not one.startswith(IMPORTS))]) + "\n"
 
@@ -63,13 +64,15 @@ def _formatted(imports: Sequence[str]) -> str:
 def _statements(text: str) -> Iterator[tuple[str, set[str], set[str]]]:
     """The statements of a module, none if it is no Python, each with the names that it binds and those of the module
     that it reads, also within its functions and classes. An import of several names is several; one of all binds ``*``.
+    What a script does only as the main program is left out.
     """
     body, lines = list[ast.stmt](), text.splitlines()
     with suppress(SyntaxError):
         body = ast.parse(text).body
-    for node in body:
-        first = min(one.lineno for one in [node, *getattr(node, "decorator_list", ())])
-        parts = ["\n".join(lines[first - 1 : node.end_lineno])]
+    for node in [node for node in body if not (isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))]:
+        decorated = [one.lineno for one in getattr(node, "decorator_list", ())]
+        lined = "\n".join(lines[decorated[0] - 1 : node.end_lineno]) if decorated else ""
+        parts = [lined or ast.get_source_segment(text, node) or ""]
         if isinstance(node, ast.Import):
             parts = [ast.unparse(ast.Import([alias])) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -88,12 +91,13 @@ def source(factory: Callable[..., Any]) -> str | None:
 
     None if Python does not have it: of a lambda, or of what was typed into the interpreter.
     """
-    module = sys.modules.get(getattr(factory, "__module__", None) or "")
+    name, module = getattr(factory, "__qualname__", ""), sys.modules.get(getattr(factory, "__module__", None) or "")
     functions = [one for one in (factory, *getattr(factory, "__dict__", {}).values()) if inspect.isfunction(one)]
     files = [getattr(module, "__file__", None), *(one.__code__.co_filename for one in functions[:1])]
     linecache.checkcache()
     texts = ["".join(linecache.getlines(file)) for file in dict.fromkeys(files) if file]
+    own = [statement for text in texts for statement, binds, _ in _statements(text) if name in binds]
     with suppress(LookupError):
-        # In IPython, `In` has every cell that was run, and the cell of a function is a file too.
-        return whole([*getattr(module, "In", ()), *texts], [getattr(factory, "__qualname__", "")])
+        # In IPython, a cell is a file of its own; `In` has every cell, also one that failed before it bound the name.
+        return whole([*texts, *getattr(module, "In", ()), *own[-1:]], [name])
     return None

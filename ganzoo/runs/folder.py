@@ -250,7 +250,10 @@ class RunFolder:
                 own = whole([self._code], [made_by]) if made_by else None
                 registered = [entry for plugin in zoo.plugins for entry in plugin.registered if entry.kind == kind]
                 known = [entry for entry in registered if entry.name == name][-1 if resuming else 0 :]
-                same = [entry for entry in known if None in (own, entry.source) or entry.source == own]
+                same = sorted(  # what is surely the run's own comes last
+                    (entry for entry in known if entry.source == own or None in (own, entry.source)),
+                    key=lambda entry: entry.source == own,
+                )
                 if not same and not (made_by and (self.allows_code or code_is_allowed.get())):
                     runs = f", or add --allow-code (in Python: allow_code=True), which runs {self.path / CODE}"
                     raise GanzooError(

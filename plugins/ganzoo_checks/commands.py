@@ -36,7 +36,7 @@ def new(
     check_name(name, zoo)
     told = {cls: zoo.registry(of_kind).kind for cls, _, of_kind in (one.partition("=") for one in kind or ())}
     if from_ is not None:
-        with foreign_code(f"{from_} cannot be read as Python"):
+        with foreign_code(f"No plugin can be made of {from_}"):
             text = from_.read_text(encoding="utf-8")
             parts, unknown = parts_of(text, told)
         if not parts:

@@ -136,8 +136,10 @@ def write(name: str, folder: Path, text: str = "", parts: Parts | None = None) -
 def rendered(name: str, text: str = "", parts: Parts | None = None) -> Iterator[tuple[Path, str]]:
     """Each file's path in the folder, and its text."""
     package = name.replace("-", "_")
-    words = {"name": name, "package": package, "requirement": f"{OURS}>={version(OURS)}"}
-    words |= {
+    words = {
+        "name": name,
+        "package": package,
+        "requirement": f"{OURS}>={version(OURS)}",
         "generator": "mlp",
         "discriminator": "mlp",
         "loss": "vanilla",
@@ -153,7 +155,6 @@ def rendered(name: str, text: str = "", parts: Parts | None = None) -> Iterator[
     words |= dict(parts.values())
     for template in sorted(TEMPLATES.rglob("*.template")):
         path = template.relative_to(TEMPLATES).as_posix().removesuffix(".template")
-        text_of_file = template.read_text(encoding="utf-8") if is_example or path[:6] != "tests/" else TESTS
-        path = path.replace("PACKAGE", package).replace("NAME", name)
-        yield Path(path), Template(text_of_file).substitute(words)
+        content = template.read_text(encoding="utf-8") if is_example or not path.startswith("tests/") else TESTS
+        yield Path(path.replace("PACKAGE", package).replace("NAME", name)), Template(content).substitute(words)
     yield Path(f"src/{package}/__init__.py"), module_of(name, text, parts)
