@@ -40,7 +40,10 @@ def new(
             text = from_.read_text(encoding="utf-8")
             parts, unknown = parts_of(text, told)
         if not parts:
-            raise GanzooError(f"Nothing in {from_} says that it is for ganzoo.", "Say it with --kind MyNet=generator.")
+            raise GanzooError(
+                f"Nothing in {from_} says what it is for ganzoo.",
+                f"Say it with --kind {[*unknown, 'MyNet'][0]}=generator.",
+            )
         for cls in unknown:
             say(f"{cls} is left out: nothing says what it is. Add --kind {cls}=generator, for example.", err=True)
     for path in write(name, folder, text, parts):
