@@ -18,7 +18,7 @@ A plugin is a module with functions of these names, marked `@ganzoo.hookimpl`; e
 [tutorial](tutorial.md) writes one from scratch, the [guide](../plugins/README.md) has an example of each kind.
 
 Options are a factory's keyword-only parameters: recipes set them, and ganzoo checks them against their annotations.
-ganzoo supplies the positional parameters. Optimizers come from torch.optim.
+ganzoo supplies the positional parameters.
 """
 
 
@@ -33,7 +33,7 @@ def page() -> str:
 def callback(*protocols: type) -> str:
     """The callbacks that hooks get: their docstrings, and the signature that they share."""
     call = protocols[0].__call__
-    signature = str(inspect.signature(call)).replace("self, ", "").replace("'", "")
+    signature = str(inspect.signature(call)).replace("self, ", "").replace("''", '""').replace("'", "")
     names = ", ".join(f"`{protocol.__name__}`" for protocol in protocols)
     about = "\n".join(inspect.cleandoc(protocol.__doc__ or "") for protocol in protocols)
     return f"## {names}\n\n{about}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"

@@ -1,23 +1,26 @@
-"""Runs docs/first-steps.ipynb and writes its outputs into it: ``python docs/make_notebook.py``, after changing it."""
+"""Runs a notebook of docs/ and writes its outputs into it: ``python docs/make_notebook.py first-steps``, after changing
+it.
+"""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 import nbclient
 import nbformat
 
-NOTEBOOK = Path(__file__).with_name("first-steps.ipynb")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
 
-def main() -> None:
+def main(name: str) -> None:
     """Run it, and keep nothing of this machine: no times, no versions; pictures as PNG alone."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    file = Path(__file__).with_name(f"{name}.ipynb")
+    notebook = nbformat.read(file, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         nbclient.NotebookClient(notebook, kernel_name="python3", record_timing=False, resources=resources).execute()
@@ -26,8 +29,8 @@ def main() -> None:
         cell.metadata = {}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("image/jpeg", None)
-    nbformat.write(notebook, NOTEBOOK)
+    nbformat.write(notebook, file)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -43,6 +43,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "plugins/README.md": "plugin-guide.md",
     "docs/first-steps.ipynb": "first-steps.md",
+    "docs/your-own-gan.ipynb": "your-own-gan.md",
     "results/README.md": "results/tables.md",
     **{
         f"results/{name}.md": f"results/{name}.md"
@@ -397,6 +398,7 @@ def api() -> dict[str, list[str]]:
         "metric": "metrics",
         "bounds": "options",
         "hookspecs": "hooks",
+        "registry": "hooks",
         "tracker": "trackers",
     }
     names: dict[str, list[str]] = {"running": []}
@@ -453,9 +455,10 @@ def notebook(path: Path) -> str:
         text = "".join(cell["source"])
         parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
         for output in cell.get("outputs", []):
-            picture, words = output["data"].get("image/png"), output["data"]["text/plain"]
+            data = output.get("data", {})  # what is printed has none
+            picture, words = data.get("image/png"), data.get("text/plain") or output["text"]
             if picture:
-                parts.append(f'<img alt="Samples" src="data:image/png;base64,{picture.strip()}">')
+                parts.append(f'<img alt="What the cell shows" src="data:image/png;base64,{picture.strip()}">')
             else:
                 parts.append(f"```text\n{''.join(words)}\n```")
     return "\n\n".join(parts)

@@ -32,6 +32,21 @@ if TYPE_CHECKING:
     from ganzoo.evaluation.evaluate import evaluate, read_pictures
     from ganzoo.evaluation.intervals import share_interval
     from ganzoo.evaluation.protocol import Score
+    from ganzoo.registry.session import (
+        register_augmentation,
+        register_dataset,
+        register_discriminator,
+        register_encoder,
+        register_extractor,
+        register_generator,
+        register_loss,
+        register_metric,
+        register_prior,
+        register_recipe,
+        register_regularizer,
+        register_study,
+        register_tracker,
+    )
     from ganzoo.runs.api import Run, recipe, recipes, train
     from ganzoo.runs.generator import TrainedGenerator, load
     from ganzoo.runs.pretrained import download
@@ -53,6 +68,9 @@ _HOME = {
         "ganzoo.evaluation.evaluate": "evaluate read_pictures",
         "ganzoo.evaluation.intervals": "share_interval",
         "ganzoo.evaluation.protocol": "Score",
+        "ganzoo.registry.session": "register_augmentation register_dataset register_discriminator register_encoder "
+        "register_extractor register_generator register_loss register_metric register_prior register_recipe "
+        "register_regularizer register_study register_tracker",
         "ganzoo.runs.api": "Run recipe recipes train",
         "ganzoo.runs.generator": "TrainedGenerator load",
         "ganzoo.runs.pretrained": "download",
@@ -126,6 +144,19 @@ __all__ = [
     "read_pictures",
     "recipe",
     "recipes",
+    "register_augmentation",
+    "register_dataset",
+    "register_discriminator",
+    "register_encoder",
+    "register_extractor",
+    "register_generator",
+    "register_loss",
+    "register_metric",
+    "register_prior",
+    "register_recipe",
+    "register_regularizer",
+    "register_study",
+    "register_tracker",
     "share_interval",
     "train",
 ]

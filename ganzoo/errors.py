@@ -115,8 +115,8 @@ def plugin_line(error: BaseException, packages: Collection[str] | None = None) -
     for frame, line in reversed(frames):
         package, path = str(frame.f_globals.get("__name__")).partition(".")[0], Path(frame.f_code.co_filename)
         is_plugin = package not in LIBRARIES if packages is None else package in packages
-        if is_plugin and path.is_file():
-            return f" ({path.name}, line {line}: `{linecache.getline(str(path), line).strip()}`)"
+        if is_plugin and (text := linecache.getline(str(path), line).strip()):  # of a file, or of a notebook's cell
+            return f" ({path.name}, line {line}: `{text}`)"
     return ""
 
 

@@ -90,7 +90,13 @@ def test_dcgan_trains_ten_steps_on_a_torch_dataset_of_colour_images_and_samples(
     shown, said = [], []
     networks = {"generator": {"width": 8}, "discriminator": {"width": 8}}
     recipe = ganzoo.recipe("dcgan-mnist", train={**QUICK, "precision": "fp32"}, networks=networks)
-    run = ganzoo.train(recipe, dataset=Noise(), out=tmp_path / "run", on_step=shown.append, log=said.append)
+    run = ganzoo.train(
+        recipe,
+        dataset=Noise(),
+        out=tmp_path / "run",
+        on_step=lambda images, losses: shown.append(images),
+        log=said.append,
+    )
     assert shown == [16 * step for step in range(1, 11)]
     images = run.sample(6, seed=1)
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (6, 3, 64, 64))
@@ -111,7 +117,7 @@ def test_a_run_on_given_images_resumes_with_them(tmp_path):
     mine = ganzoo.Dataset("mine", "train", images, labels, tuple("0123456789"), domain="mnist")
     whole = ganzoo.train(recipe, dataset=mine, out=tmp_path / "whole")
 
-    def stop(shown: int) -> None:
+    def stop(shown: int, losses: dict[str, float]) -> None:
         if shown >= 80:
             raise KeyboardInterrupt
 
@@ -255,7 +261,7 @@ def test_images_of_several_sizes_are_refused():
 def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):
     recipe = ganzoo.recipe("vanilla-ring", train=QUICK, evaluate={"samples": 20})
 
-    def stop(shown: int) -> None:
+    def stop(shown: int, losses: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     random_state = torch.get_rng_state()

@@ -34,7 +34,7 @@ class Register(Protocol[T_contra]):
         name: str,
         factory: Callable[..., T_contra],
         *,
-        summary: str,
+        summary: str = "",
         paper: str | None = None,
         aliases: Sequence[str] = (),
     ) -> None:
@@ -43,7 +43,7 @@ class Register(Protocol[T_contra]):
         Args:
             name: Lower-case words joined by hyphens, unique within its kind.
             factory: A class or function; see each hook for its positional parameters.
-            summary: One line for ``ganzoo list``.
+            summary: One line for ``ganzoo list``; required of plugins.
             paper: Citation: authors, year, title, arXiv number; required for losses, regularizers and augmentations.
                 For your own method, give your name and the year.
             aliases: Other names that people may type: error messages suggest ``name`` for them.

@@ -20,17 +20,17 @@ from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import canonical_order, full_precision, seeded
 
 Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
-_code_is_allowed = ContextVar("code_is_allowed", default=False)
+code_is_allowed = ContextVar("code_is_allowed", default=False)
 
 
 @contextmanager
 def allowing_code(allowed: bool = True) -> Iterator[None]:
-    """Let extractors run downloaded code in this block. Only the user may decide this, never a file."""
-    token = _code_is_allowed.set(allowed or _code_is_allowed.get())
+    """Let code that is part of no plugin run in this block. Only the user may decide this, never a file."""
+    token = code_is_allowed.set(allowed or code_is_allowed.get())
     try:
         yield
     finally:
-        _code_is_allowed.reset(token)
+        code_is_allowed.reset(token)
 
 
 def check_code_allowed(extractor: str, code: str) -> None:
@@ -43,7 +43,7 @@ def check_code_allowed(extractor: str, code: str) -> None:
     Raises:
         GanzooError: The user did not allow it.
     """
-    if not _code_is_allowed.get():
+    if not code_is_allowed.get():
         raise GanzooError(
             f"The extractor '{extractor}' runs code that is not part of ganzoo: {code}.",
             "If you trust it, add --allow-code (in Python: allow_code=True).",

@@ -172,7 +172,7 @@ class RunProgress(Bars, Tracker):
             trackers=(self,),
             on_begin=self.begin,
             on_step=self._on_step,
-            on_evaluation=self._on_evaluation,
+            on_scoring=self._on_scoring,
             log=partial(self.say, style="yellow"),
         )
 
@@ -205,13 +205,15 @@ class RunProgress(Bars, Tracker):
             shown = longer if not shown or cell_len(longer) <= room else shown
         self.bars.update(self._task, facts=shown)
 
-    def _on_evaluation(self, samples: int) -> None:
+    def _on_scoring(self, samples: int) -> None:
         self._show(f"scoring {samples:,} samples")
         self.bars.refresh()
         if not self.console.is_terminal:
             self.say(f"Scoring {samples:,} samples")
 
-    def _on_step(self, images: int) -> None:  # without a terminal, prints a line once a minute
+    def _on_step(
+        self, images: int, losses: Mapping[str, float]
+    ) -> None:  # without a terminal, prints a line once a minute
         now = time.monotonic()
         self._lined = last_line_at, started_at, first_images = self._lined or (now, now, images)
         if images == first_images:

@@ -96,7 +96,11 @@ def _while_it_runs(context: typer.Context, option: typer.CallbackParam, value: A
 
 AllowCode = Annotated[
     bool,
-    typer.Option("--allow-code", callback=_while_it_runs, help="Allow an extractor to run downloaded code (dinov2-*)."),
+    typer.Option(
+        "--allow-code",
+        callback=_while_it_runs,
+        help="Run code that is in no package, if you trust it: a run's code.py, or an extractor's download (dinov2-*).",
+    ),
 ]
 AllowPaths = Annotated[
     bool,

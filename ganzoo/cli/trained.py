@@ -71,6 +71,7 @@ def sample(
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
+    allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -242,6 +243,7 @@ def evaluate(
         if crop:
             raise GanzooError(f"--crop is for pictures from elsewhere, but {what} is a run.", "Leave it out.")
         generator = load(what, checkpoint=checkpoint, zoo=zoo, device=place)
+        zoo = generator.zoo
         run = None if is_published else generator.run  # a card never changes
         recipe, state = generator.recipe, generator.checkpoint.state
         real, options, own = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options, True

@@ -9,11 +9,12 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -30,13 +31,14 @@ from ganzoo.errors import GanzooError, foreign_code, one_line, unknown
 from ganzoo.files import parse_json
 from ganzoo.registry import strict
 from ganzoo.registry.packages import OURS, allowed, distribution_name, distribution_of, refuse_unknown_names
-from ganzoo.registry.registry import KINDS, SUMMARIES, Entry, Registry
+from ganzoo.registry.registry import HANDED_OVER, KINDS, SUMMARIES, Entry, Registry
 from ganzoo.reproducibility import preserved_global_state
 
 CORE = (  # ganzoo's own modules that register something: always loaded
     EntryPoint("ganzoo-priors", "ganzoo.registry.priors", "ganzoo"),
     EntryPoint("ganzoo-metrics", "ganzoo.evaluation.requests", "ganzoo"),
 )
+SESSION = "session"  # the plugin of what a script or notebook hands over
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}  # the kind that each hook adds
 OTHER_WORDS = {"objectives": "losses", "critics": "discriminators", "callbacks": "trackers"}  # people try these too
 
@@ -88,6 +90,11 @@ class Zoo:
                 registry: Registry[Any] = getattr(self, plural)
                 return registry
         raise unknown("kind", kind, KINDS.values())
+
+    def copy(self) -> Zoo:
+        """A zoo to which more can be added without changing this one."""
+        copies: dict[str, Any] = {plural: self.registry(kind).copy() for kind, plural in KINDS.items()}
+        return replace(self, plugins=[*self.plugins], **copies)
 
     def metric(self, name: str) -> Metric:
         """A registered metric."""
@@ -194,8 +201,31 @@ def _load(point: EntryPoint, distribution: str, plugin: Any, zoo: Zoo) -> Plugin
     except GanzooError as error:
         for entry in info.registered:
             zoo.registry(entry.kind).discard(entry.name)
-        raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
+        if distribution == HANDED_OVER or who in str(error):
+            raise
+        raise GanzooError(f"{who} is refused: {error}") from error
     return info
+
+
+def hand_over(zoo: Zoo, kind: str, *arguments: Any, **keywords: Any) -> None:
+    """Register something from a script or notebook, through its kind's hook; what it registered before is replaced.
+
+    Args:
+        zoo: Where to add it.
+        kind: One of ``KINDS``.
+        arguments: What the hook's ``register`` callback takes: a name and a factory, or a path.
+        keywords: The others that it takes; without a summary, that is the first line of the factory's docstring.
+
+    Raises:
+        GanzooError: Something is wrong with it; the zoo is as before.
+    """
+
+    def implementation(register: Any) -> None:
+        register(*arguments, **keywords)
+
+    plugin = ModuleType(SESSION)
+    setattr(plugin, f"register_{KINDS[zoo.registry(kind).kind]}", hookspecs.hookimpl(implementation))
+    zoo.plugins.append(_load(EntryPoint(SESSION, SESSION, "ganzoo"), HANDED_OVER, plugin, zoo))
 
 
 def _refuse_ignored_functions(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
@@ -227,6 +257,8 @@ def register(
     """What hooks receive, after the first two arguments: see ``hookspecs.Register``."""
     if isinstance(aliases, str):
         raise GanzooError(f"The {registry.kind} '{name}' has aliases={aliases!r}.", f"Write aliases=({aliases!r},).")
+    if not summary and plugin.distribution == HANDED_OVER:
+        summary = (factory.__doc__ or name).strip().partition("\n")[0].removesuffix(".")
     entry = Entry(registry.kind, name, factory, summary, paper, plugin.name, plugin.distribution, tuple(aliases))
     plugin.registered.append(registry.add(entry))
 

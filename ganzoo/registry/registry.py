@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -24,6 +24,7 @@ from ganzoo.api.objective import Objective
 from ganzoo.api.priors import Prior
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, foreign_code, nearest, unknown
+from ganzoo.registry.sources import source
 from ganzoo.registry.strict import KeyPath, Section, ValidationFailed, ValidationIssue, issues
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ OWN_KEYS: Mapping[str, tuple[str, ...]] = {  # besides name and options
     "dataset": ("validation", "count"),
     **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",)),
 }
+HANDED_OVER = "handed over in this session"  # instead of the package, for what is in none
 HEADLINE = "headline"  # the headline metrics of the recipe's dataset
 ALL = "all"  # every metric that applies, as in all@mnist-cnn
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -197,6 +199,11 @@ class Entry(Generic[T]):
     aliases: tuple[str, ...] = ()  # other names that people type; error messages point from them to this one
 
     @cached_property
+    def source(self) -> str | None:
+        """The source of what was handed over in a script or notebook, complete; see ``sources.source``."""
+        return source(self.factory) if self.distribution == HANDED_OVER else None
+
+    @cached_property
     def options(self) -> Options:
         """What a recipe may set."""
         subject, kind = f"{self.kind} '{self.name}'", self.kind
@@ -236,13 +243,13 @@ class Entry(Generic[T]):
         return self.factory if isinstance(self.factory, type) else self.create(**options)
 
 
+@dataclass(eq=False, repr=False)
 class Registry(Generic[T]):
     """Everything registered of one kind, one of ``KINDS``."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.hint = ""  # added to the error for an unknown name
-        self._entries: dict[str, Entry[T]] = {}
+    kind: str
+    hint: str = ""  # added to the error for an unknown name
+    _entries: dict[str, Entry[T]] = field(default_factory=dict)
 
     def add(self, entry: Entry[T]) -> Entry[T]:
         """Add an entry, with its summary and paper on one line each, or tell what is wrong with it."""
@@ -254,7 +261,7 @@ class Registry(Generic[T]):
         if entry.kind == "metric" and entry.name in (HEADLINE, ALL):
             raise GanzooError(f"The {entry.kind} '{entry.name}' has a name that ganzoo reserves.", "Rename it.")
         taken = self._entries.get(entry.name)
-        if taken is not None:
+        if taken is not None and not taken.distribution == entry.distribution == HANDED_OVER:
             raise GanzooError(
                 f"The {self.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) is already "
                 f"registered by plugin '{taken.plugin}' ({taken.distribution}).",
@@ -280,6 +287,10 @@ class Registry(Generic[T]):
         _ = entry.options  # checked now
         self._entries[entry.name] = entry
         return entry
+
+    def copy(self) -> Registry[T]:
+        """A registry with the same entries, to which more can be added without changing this one."""
+        return replace(self, _entries=dict(self._entries))
 
     def discard(self, name: str) -> None:
         """Remove an entry whose plugin was refused later."""

@@ -19,6 +19,7 @@ from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.registry import HEADLINE
+from ganzoo.registry.session import in_recipe
 from ganzoo.registry.strict import quoted
 from ganzoo.reproducibility import default_modes
 from ganzoo.runs.folder import RunFolder, reading
@@ -45,13 +46,18 @@ class Run:
     folder: RunFolder
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path, *, allow_code: bool = False) -> Run:
         """The run in a folder.
+
+        Args:
+            path: The folder.
+            allow_code: Whether to run the run's own code.py, if it was trained with a class that is in no package.
 
         Raises:
             GanzooError: It is not a run folder.
         """
-        return cls(RunFolder.open(path))
+        with allowing_code(allow_code):
+            return cls(RunFolder.open(path))
 
     @property
     def path(self) -> Path:
@@ -113,7 +119,8 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
             except TypeError as error:
                 raise GanzooError(
                     f"No recipe can hold {prefix}{key}: {error}.",
-                    "Write numbers, booleans, text, None, or lists or mappings of them; name a component as text.",
+                    "Write numbers, booleans, text, None, or lists or mappings of them; name a component as text, or "
+                    "hand it to ganzoo.train.",
                 ) from error
     return overrides
 
@@ -122,11 +129,20 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
 def train(
     recipe: str | Path | Recipe,
     *,
+    generator: Any = None,
+    discriminator: Any = None,
+    encoder: Any = None,
+    loss: Any = None,
+    regularizers: Sequence[Any] | None = None,
+    augmentation: Any = None,
+    prior: Any = None,
     dataset: str | Data | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     anyway: bool = False,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+    on_samples: Callable[[int, Tensor], None] | None = None,
+    on_evaluation: Callable[[int, Mapping[str, float]], None] | None = None,
     log: Callable[[str], None] = lambda sentence: None,
     resume_from: str | Path | None = None,
     allow_code: bool = False,
@@ -139,6 +155,15 @@ def train(
 
     Args:
         recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned.
+        generator: To train this instead of the recipe's own: a class, a function that makes one, an instance, of which
+            the run gets a copy, or a registered name; a mapping with this as its ``name`` also holds options. It is
+            registered for this session (``MyNet`` as ``my-net``), and its source is stored in the run as code.py.
+        discriminator: As ``generator``.
+        encoder: As ``generator``.
+        loss: As ``generator``; a loss on logits or an objective.
+        regularizers: A list of such, instead of all of the recipe's own.
+        augmentation: As ``generator``.
+        prior: As ``generator``.
         dataset: What to train on instead of the recipe's own dataset: a registered name; the path of a folder or zip
             archive of pictures, with a ``/`` in it (``"./photos"``); images, uint8 (n, c, h, w) with c 1 or 3, or a
             pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset`` whose items are images
@@ -148,12 +173,18 @@ def train(
         out: The run folder to create, new or empty; by default the first free one below ``runs/``.
         data_dir: Where dataset files are.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
-        on_step: Called after each step with the number of images shown.
+        on_step: Called after each step with the number of images shown, and the mean losses by name since the last log
+            point: at each log point (``train.log_every`` images) and after the last step; ``{}`` at other steps.
+        on_samples: Called before the first step and at each evaluation with the number of images shown, and samples:
+            uint8 (n, c, h, w) for images, float32 for points and sound; those that the run folder's pictures show.
+        on_evaluation: Called after each evaluation with the number of images shown, and the scores by metric; of the
+            averaged weights, if there are any.
         log: Called with progress messages.
         resume_from: A run folder to resume. ``recipe`` must be the recipe that it was started with, or its name; with
             more ``train.images``, a finished run is trained further. Leave out ``out``, ``anyway`` and a dataset's
             name.
-        allow_code: Whether an extractor that the recipe names may run downloaded code, as DINOv2 does.
+        allow_code: Whether code that is in no package may run: a resumed run's code.py, or what an extractor downloads,
+            as DINOv2 does.
         allow_paths: Whether a resumed run that was not started here may read any path it names.
         allow_trackers: Whether the recipe's trackers may talk to a network, as wandb does.
 
@@ -166,9 +197,26 @@ def train(
         Interrupted: Ctrl-C; the run is saved.
     """
     where = None if data_dir is None else Path(data_dir)
-    callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
+    callbacks = Callbacks(
+        on_step=on_step or Callbacks.on_step,
+        on_samples=on_samples or Callbacks.on_samples,
+        on_evaluation=on_evaluation or Callbacks.on_evaluation,
+        log=log,
+    )
     with allowing_code(allow_code), reading(where, anywhere=allow_paths):
         zoo = load_zoo()
+        instead = {
+            "networks.generator": ("generator", generator),
+            "networks.discriminator": ("discriminator", discriminator),
+            "networks.encoder": ("encoder", encoder),
+            "loss": ("loss", loss),
+            "regularizers": ("regularizer", regularizers),
+            "augmentation": ("augmentation", augmentation),
+            "prior": ("prior", prior),
+        }
+        overrides = [
+            f"{key}={quoted(in_recipe(kind, part, zoo))}" for key, (kind, part) in instead.items() if part is not None
+        ]
         in_memory = None
         if dataset is not None and not isinstance(dataset, str):
             in_memory = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
@@ -179,14 +227,19 @@ def train(
                     "Leave out `out`, `anyway` and a dataset's name, or start a new run without `resume_from`.",
                 )
             begun = RunFolder.open(resume_from)
-            changes = _changes_on_resume(begun, recipe, zoo, in_memory=in_memory is not None)
+            overrides += [] if in_memory is None else [OF_MEMORY]
             return Run(
                 resume(
-                    begun, zoo, overrides=changes, dataset=in_memory, callbacks=callbacks, allow_trackers=allow_trackers
+                    begun,
+                    zoo,
+                    overrides=_changes_on_resume(begun, recipe, zoo, overrides),
+                    dataset=in_memory,
+                    callbacks=callbacks,
+                    allow_trackers=allow_trackers,
                 )
             )
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
-        overrides = ["evaluate.anyway=true"] if anyway else []
+        overrides += ["evaluate.anyway=true"] if anyway else []
         if isinstance(dataset, str):
             overrides.append(f"dataset={quoted(dataset)}")
             # Headline metrics that were expanded for the recipe's own dataset become the other dataset's.
@@ -197,7 +250,7 @@ def train(
                 overrides.append(f"evaluate.metrics={quoted(names)}")
         elif in_memory is not None:
             overrides.append(OF_MEMORY)
-        resolved = _with(resolved, overrides) if overrides else resolved
+        resolved = _with(resolved, zoo, overrides) if overrides else resolved
         return Run(
             start(
                 resolved,
@@ -211,7 +264,7 @@ def train(
         )
 
 
-def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> list[str]:
+def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, overrides: Sequence[str]) -> list[str]:
     """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does."""
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
@@ -219,10 +272,11 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *,
             f"The run {run.path} belongs to the recipe '{run.info['recipe']}', not '{name}'.",
             "Pass its own recipe, or start a new run without `resume_from`.",
         )
-    if not isinstance(recipe, Recipe):
+    if not isinstance(recipe, Recipe) and not overrides:
         return []
     begun = run.recipe(zoo)
-    requested, _ = pinned(_with(recipe, [OF_MEMORY]) if in_memory else recipe, zoo, begun)
+    requested = _with(recipe if isinstance(recipe, Recipe) else begun, run.zoo(zoo), overrides)
+    requested, _ = pinned(requested, zoo, begun)
     if same_training(requested, begun):
         return []
     changes = dict(differing(begun.plain(), requested.plain()))
@@ -236,5 +290,5 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *,
     return [f"{key}={quoted(value)}" for key, value in changes.items() if key.startswith(CHANGEABLE)]
 
 
-def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)
+def _with(recipe: Recipe, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
+    return parse_recipe(recipe.to_yaml(), recipe.name, zoo, overrides)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -20,16 +23,20 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part, cache_folder
+from ganzoo.api.metric import code_is_allowed
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
-from ganzoo.errors import NO_SPACE, GanzooError, RunError
+from ganzoo.errors import NO_SPACE, GanzooError, RunError, foreign_code
 from ganzoo.files import as_argument, default_folder, locked_append, read_lines, refuse_links, sweep, write_atomically
-from ganzoo.registry.loading import Zoo
+from ganzoo.registry.loading import Zoo, hand_over
+from ganzoo.registry.registry import HANDED_OVER
+from ganzoo.registry.sources import whole
 from ganzoo.registry.strict import ValidationFailed
 from ganzoo.runs.provenance import package_changes
 from ganzoo.runs.records import (
     BEST,
+    CODE,
     FILES,
     FOLDERS,
     LOCK,
@@ -135,9 +142,10 @@ class RunFolder:
     path: Path
     info: dict[str, Any]
     reader: Reader = field(default_factory=_reader.get)
+    allows_code: bool = field(default_factory=code_is_allowed.get)
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
+    def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any], code: str = "") -> RunFolder:
         """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty."""
         cls.refuse_used(path)
         content = recipe.to_yaml().encode()
@@ -148,8 +156,10 @@ class RunFolder:
                 for folder in FOLDERS:
                     (path / folder).mkdir(exist_ok=True)
                 write_atomically(path / "recipe.yaml", content)
+                if code:
+                    write_atomically(path / CODE, code.encode())
                 run = cls(path, {"schema": RUN, **info, "own_protocol": own_protocol(recipe)})
-                run.update(recipe_digests=[_digest(content)])
+                run.update(recipe_digests=[_digest(content)], code_digest=_digest(code.encode()) if code else None)
             return run
         except (OSError, UnicodeError) as error:
             cls(path, {}).discard()
@@ -221,12 +231,60 @@ class RunFolder:
         """The resolved recipe, with overrides; if not ``scored``, metrics that are not installed are only a warning."""
         self.refuse_another_recipe()
         try:
-            recipe = load_recipe(self.path / "recipe.yaml", zoo, list(overrides), scored=scored)
+            recipe = load_recipe(self.path / "recipe.yaml", self.zoo(zoo), list(overrides), scored=scored)
         except ValidationFailed as error:
             error.sentence = "\n".join([error.sentence, *package_changes(self.info)])
             error.args = (error.sentence,)
             raise
         return recipe.model_copy(update={"name": self.info["recipe"]})
+
+    def zoo(self, zoo: Zoo, *, resuming: bool = False) -> Zoo:
+        """The zoo with the very classes that the run was trained with, if it was with some that are in no package.
+
+        They come from this session, when resuming only if none has replaced them, or with permission from its code.py.
+        """
+        parts = self.info.get("code", ())
+        zoo = zoo.copy() if parts else zoo
+        for kind, name, made_by in parts:
+            with foreign_code(f"{self.path / CODE} failed", plugin=True):
+                own = whole([self._code], [made_by]) if made_by else None
+                registered = [entry for plugin in zoo.plugins for entry in plugin.registered if entry.kind == kind]
+                known = [entry for entry in registered if entry.name == name][-1 if resuming else 0 :]
+                same = sorted(  # what is surely the run's own comes last
+                    (entry for entry in known if entry.source == own or None in (own, entry.source)),
+                    key=lambda entry: entry.source == own,
+                )
+                if not same and not (made_by and (self.allows_code or code_is_allowed.get())):
+                    runs = f", or add --allow-code (in Python: allow_code=True), which runs {self.path / CODE}"
+                    raise GanzooError(
+                        f"The {kind} '{name}' that is registered here is not the one that {self.path} was trained with."
+                        if known
+                        else f"The run {self.path} was trained with the {kind} '{name}', which is in no package.",
+                        f'Hand it over again, ganzoo.register_{kind}("{name}", {made_by or "..."})'
+                        + (f"{runs}: do that only if you trust this run." if made_by else "."),
+                    )
+                if not same or same[-1].distribution == HANDED_OVER:
+                    hand_over(zoo, kind, name, same[-1].factory if same else getattr(self._module, made_by))
+        return zoo
+
+    @cached_property
+    def _code(self) -> str:
+        content = (self.path / CODE).read_bytes() if (self.path / CODE).is_file() else b""
+        if _digest(content) != self.info.get("code_digest"):
+            raise GanzooError(
+                f"{self.path / CODE} is not as ganzoo wrote it: it was damaged, edited or removed.",
+                "Restore it from a copy.",
+            )
+        return content.decode()
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        """What its code.py holds; runs it, which the user must have allowed."""
+        module = ModuleType(f"ganzoo_run_{self.info['code_digest']}")
+        module.__file__ = str((self.path / CODE).resolve())
+        sys.modules[module.__name__] = module  # where the types of options are looked up
+        exec(compile(self._code, module.__file__, "exec"), vars(module))  # noqa: S102
+        return module
 
     def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:
         """One part of the dataset that it was trained on, from the folder that ``data_dir`` returns."""
@@ -383,9 +441,9 @@ def free_folder(recipe_name: str) -> Path:
 def _is_beginning(entry: Path) -> bool:  # create writes these before run.json
     if entry.name in FOLDERS:
         return entry.is_dir() and not any(entry.iterdir())
-    if entry.name == "recipe.yaml":
+    if entry.name in ("recipe.yaml", CODE):
         return (entry.parent / LOCK).exists()  # otherwise it is the user's own file
-    return entry.name == LOCK or entry.name.startswith((".recipe.yaml.", ".run.json."))
+    return entry.name == LOCK or entry.name.startswith((".recipe.yaml.", f".{CODE}.", ".run.json."))
 
 
 def _digest(content: bytes) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import recorded
-from ganzoo.api.metric import TrainedModel
+from ganzoo.api.metric import TrainedModel, allowing_code
 from ganzoo.build import Assembly, assemble
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, one_line, unknown
@@ -275,6 +275,7 @@ def load(
     zoo: Zoo | None = None,
     device: torch.device | str | None = None,
     data_dir: str | Path | None = None,
+    allow_code: bool = False,
     allow_paths: bool = False,
 ) -> TrainedGenerator:
     """The generator that a run trained.
@@ -285,18 +286,19 @@ def load(
         zoo: Where the recipe's names are looked up; leave it out to use the installed plugins.
         device: The device to draw on, such as ``cuda:1``; by default a GPU if there is one.
         data_dir: Where dataset files are, for a generator that starts from images.
+        allow_code: Whether to run the run's own code.py, if it was trained with a class that is in no package.
         allow_paths: Whether a run that was not started here may read any path it names.
 
     Raises:
-        GanzooError: It is not a run, has no such checkpoint, or needs a plugin that is missing; or the device is not
-            available.
+        GanzooError: It is not a run, has no such checkpoint, or needs a plugin or a class that is missing; or the
+            device is not available.
     """
     device = resolve_device("auto" if device is None else str(device))
     if checkpoint not in get_args(Which):
         raise unknown("checkpoint", str(checkpoint), get_args(Which))
     zoo = zoo or load_zoo()
     card = None if isinstance(run, RunFolder) else card_of(run, zoo)
-    with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
+    with allowing_code(allow_code), reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
         if card is not None:
             if checkpoint != "last":
                 raise GanzooError(f"{run} has only its last weights, no checkpoints.", "Leave the checkpoint out.")
@@ -308,6 +310,7 @@ def load(
             else:
                 refuse_name(run, zoo)
                 folder = RunFolder.open(run)
+            zoo = folder.zoo(zoo)
             recipe, saved = folder.recipe(zoo, scored=False), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):

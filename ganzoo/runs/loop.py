@@ -48,8 +48,10 @@ class Callbacks:
 
     trackers: Sequence[Tracker] = ()  # in addition to those that the recipe names
     on_begin: Callable[[Recipe, Path], None] = lambda recipe, folder: None  # before anything is loaded
-    on_step: Callable[[int], None] = lambda images: None  # after each step
-    on_evaluation: Callable[[int], None] = lambda samples: None  # before samples are scored
+    on_step: Callable[[int, Mapping[str, float]], None] = lambda images, losses: None  # after each step; see ``train``
+    on_samples: Callable[[int, Tensor], None] = lambda images, samples: None  # whenever a grid of them is saved
+    on_scoring: Callable[[int], None] = lambda samples: None  # before samples are scored
+    on_evaluation: Callable[[int, Mapping[str, float]], None] = lambda images, scores: None  # after they were scored
     log: Callable[[str], None] = lambda sentence: None  # progress messages
 
 
@@ -124,11 +126,9 @@ class TrainingLoop:
                 self.seconds += time.perf_counter() - started_at
                 if threads is not None:
                     self._log_event("threads", threads=threads)
-                self.callbacks.on_step(trainer.images)
                 evaluate = self._crossed(every)
-                log = evaluate or self._crossed(config.log_every)
-                if log:
-                    self._log_means()
+                log = evaluate or self._crossed(config.log_every) or trainer.steps == trainer.total_steps
+                self.callbacks.on_step(trainer.images, self._log_means() if log else {})
                 # Before the checkpoint: a run that is interrupted in between resumes from it.
                 if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
                     self._record_plane()
@@ -143,7 +143,6 @@ class TrainingLoop:
                     self._save()
                     raise self._stop.error(*self._stopped())
             if self._evaluated != trainer.images:
-                self._log_means()
                 self._record_plane()
                 self._save()
                 self._evaluate()
@@ -183,7 +182,7 @@ class TrainingLoop:
                 sentence = f"Stopped without saving: the last {lost:,} of {self.trainer.images:,} images are lost."
             raise Interrupted(sentence, remedy) from None
 
-    def _log_means(self) -> None:
+    def _log_means(self) -> dict[str, float]:
         started_at = time.perf_counter()
         means, gradients = self.trainer.flush(), self.trainer.gradients.flush()
         self.seconds += time.perf_counter() - started_at
@@ -197,6 +196,7 @@ class TrainingLoop:
         if gradients:
             self._log_event("health", gradients=gradients)
         self._logged_at = (self.trainer.images, self.seconds)
+        return means
 
     def _save(self) -> None:
         # The last step may have broken weights that no loss has seen yet.
@@ -223,7 +223,7 @@ class TrainingLoop:
     def _evaluate(self) -> None:  # its checkpoint is saved, so a request to stop need not wait
         trainer, processes = self.trainer, self.trainer.processes
         if self.evaluator.requests:
-            self.callbacks.on_evaluation(trainer.recipe.evaluate.samples)
+            self.callbacks.on_scoring(trainer.recipe.evaluate.samples)
         try:
             with self._stop.at_once(*self._stopped()):
                 self._draw_grid()
@@ -234,6 +234,9 @@ class TrainingLoop:
         except Diverged:
             self._log_event("diverged", broken=["samples"])
             raise
+        curves = {one.name: self._curve(one.name) for one in self.evaluator.requests}
+        scores = {name: curve[trainer.images] for name, curve in curves.items() if trainer.images in curve}
+        self.callbacks.on_evaluation(trainer.images, scores)
         reached = self._reached_score()
         if processes.any(bool(reached)):
             self.reached = reached or "the requested score"  # only the main process knows the scores
@@ -256,6 +259,7 @@ class TrainingLoop:
         shown = modality.overview_size(columns, GRID_ROWS) // self.trainer.objective.views
         labels = torch.arange(shown) % columns if self.trainer.objective.spec.classes else None
         images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, labels=labels, overview=True)
+        self.callbacks.on_samples(self.trainer.images, images)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
         for tracker in self.trackers:

@@ -19,7 +19,8 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.requests import written
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.packages import OURS, distribution_name, distribution_of, installed, normal
-from ganzoo.registry.registry import NETWORK_KINDS
+from ganzoo.registry.registry import HANDED_OVER, NETWORK_KINDS, Entry
+from ganzoo.registry.sources import whole
 from ganzoo.reproducibility import tensors_digest
 
 VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
@@ -76,11 +77,29 @@ def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe)
         )
 
 
-def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
-    """The plugins of other packages that the recipe trains with, each with its package and version."""
+def _trained_with(recipe: Recipe, zoo: Zoo) -> list[Entry[Any]]:
     entries = [zoo.registry(kind).get(part.name) for _, kind, part in recipe.components() if kind != "tracker"]
     names = {network.name for network in recipe.networks.values()}
-    entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
+    return entries + [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
+
+
+def handed_over(recipe: Recipe, zoo: Zoo) -> tuple[str, list[tuple[str, str, str | None]]]:
+    """What the recipe trains with that is in no package: its source as one module, and its parts, each one's kind and
+    name, with its name in that module; None if its source cannot be had.
+    """
+    entries = [entry for entry in _trained_with(recipe, zoo) if entry.distribution == HANDED_OVER]
+    sources = {entry: entry.source for entry in entries if entry.source}
+    text = whole(["import ganzoo", *sources.values()], ["ganzoo", *(entry.factory.__name__ for entry in sources)])
+    # Two modules may give a name different meanings; the source that is stored is one of the two.
+    known = [entry for entry, source in sources.items() if whole([text], [entry.factory.__name__]) == source]
+    parts = [(entry.kind, entry.name, entry.factory.__name__ if entry in known else None) for entry in entries]
+    calls = "".join(f'    ganzoo.register_{kind}("{name}", {made_by})\n' for kind, name, made_by in parts if made_by)
+    return f'{text}\n\nif __name__ == "__main__":\n{calls}' if calls else "", parts
+
+
+def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
+    """The plugins of other packages that the recipe trains with, each with its package and version."""
+    entries = _trained_with(recipe, zoo)
     plugins = {entry.plugin: entry.distribution for entry in entries if entry.distribution.partition(" ")[0] != OURS}
     return dict(sorted(plugins.items()))
 

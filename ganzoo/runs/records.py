@@ -36,7 +36,17 @@ CARD = 1
 LOCK = ".lock"
 FOLDERS = ("samples", "checkpoints")
 BEST = "best"  # the folder of the checkpoint that train.keep_best keeps; created with the first one
-FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl", LOCK, ".events.jsonl.lock", ".scores.jsonl.lock")
+CODE = "code.py"  # the source of what the run was trained with, if that is in no package
+FILES = (
+    "recipe.yaml",
+    CODE,
+    "run.json",
+    "events.jsonl",
+    "scores.jsonl",
+    LOCK,
+    ".events.jsonl.lock",
+    ".scores.jsonl.lock",
+)
 SAMPLE_SEED = 0  # of the samples that a run scores while it trains
 OF_SAMPLES = ("n_fake", "sample_seed")  # protocol keys that scores of the model itself lack: these need no samples
 
@@ -151,6 +161,8 @@ class _Facts(_Shape):  # the entries of run.json that ganzoo reads
     status: str = "running"
     data_dir: str | None = None
     recipe_digests: list[str] = []
+    code: list[Annotated[tuple[str, Name, str | None], Field(strict=False)]] = []
+    code_digest: str | None = None
     own_protocol: dict[str, Any] = {}
     best: _Best | None = None
     precision: Literal["fp32", "tf32", "bf16"] | None = None

@@ -31,7 +31,15 @@ from ganzoo.reproducibility import preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import pinned
 from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
-from ganzoo.runs.provenance import changed_plugins, changes, data_digest, environment, now, refuse_other_data
+from ganzoo.runs.provenance import (
+    changed_plugins,
+    changes,
+    data_digest,
+    environment,
+    handed_over,
+    now,
+    refuse_other_data,
+)
 from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes, in_contact
@@ -146,6 +154,7 @@ def start(
         train, trainer = loop.dataset, loop.trainer
         if dataset is None and recipe.dataset.name == OWN_PICTURES:
             callbacks.log(_pictures_in_words(recipe, zoo, data_dir, train))
+        code, parts = handed_over(recipe, zoo)
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
         facts = {
             "recipe": recipe.name,
@@ -167,11 +176,12 @@ def start(
             "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
             "data_digest": data_digest(train),
             "environment": environment(trainer.device),
+            **({"code": parts} if parts else {}),
             **choice,
         }
         while True:
             try:
-                run = RunFolder.create(folder, recipe, facts)
+                run = RunFolder.create(folder, recipe, facts, code)
                 break
             except GanzooError:
                 taken, folder = folder, free_folder(recipe.name)
@@ -208,6 +218,12 @@ def resume(
             )
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     with run.claimed():
+        installed, zoo = zoo, run.zoo(zoo, resuming=True)
+        if processes.size > 1 and len(zoo.plugins) > len(installed.plugins):
+            raise GanzooError(
+                f"The run {run.path} has classes that are in no package, so only one process can resume it.",
+                f"Leave torchrun out, or make a plugin of them: `ganzoo new NAME --from {run.path / 'code.py'}`.",
+            )
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
             if recipe.dataset.name != OWN_PICTURES:
@@ -420,6 +436,8 @@ def _train(
     allow_trackers: bool = False,
 ) -> RunFolder:
     trainer = loop.trainer
+    if unknown := [f"the {kind} '{name}'" for kind, name, made_by in run.info.get("code", ()) if made_by is None]:
+        callbacks.log(f"The source of {' and '.join(unknown)} is not stored: to open or resume the run takes the same.")
     trackers = [ContainedTracker(tracker, type(tracker).__name__, callbacks.log) for tracker in callbacks.trackers]
     try:
         left_out = () if allow_trackers else warn_of_network_trackers([trainer.recipe], zoo)

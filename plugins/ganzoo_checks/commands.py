@@ -16,14 +16,37 @@ from ganzoo.cli.terminal import AsJson, print_json, say
 def new(
     name: Annotated[str, typer.Argument(help="The plugin's name: lower-case words joined by hyphens.")],
     out: Annotated[Path | None, typer.Option(help="Output folder; default: ./NAME.")] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Make it of the classes in this script, which is not run.", metavar="FILE.py"),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --from: what a class is, if the script does not say it: MyNet=generator.", metavar="CLASS=KIND"
+        ),
+    ] = None,
 ) -> None:
-    """Create a working plugin: a loss, two networks, a recipe and tests."""
+    """Create a working plugin: a loss, two networks, a recipe and tests; or of your own classes, with --from."""
+    from ganzoo.errors import GanzooError, foreign_code
     from ganzoo.registry.loading import load_zoo
-    from ganzoo_checks.scaffold import check_name, write
+    from ganzoo_checks.scaffold import check_name, parts_of, write
 
-    check_name(name, load_zoo())
-    folder = out or Path(name)
-    for path in write(name, folder):
+    zoo, folder, text, parts = load_zoo(), out or Path(name), "", None
+    check_name(name, zoo)
+    told = {cls: zoo.registry(of_kind).kind for cls, _, of_kind in (one.partition("=") for one in kind or ())}
+    if from_ is not None:
+        with foreign_code(f"No plugin can be made of {from_}"):
+            text = from_.read_text(encoding="utf-8")
+            parts, unknown = parts_of(text, told)
+        if not parts:
+            raise GanzooError(
+                f"Nothing in {from_} says what it is for ganzoo.",
+                f"Say it with --kind {[*unknown, 'MyNet'][0]}=generator.",
+            )
+        for cls in unknown:
+            say(f"{cls} is left out: nothing says what it is. Add --kind {cls}=generator, for example.", err=True)
+    for path in write(name, folder, text, parts):
         say(path)
     say(f"\nNext: pip install -e {shlex.quote(str(folder.resolve()))}", err=True)
     say(f"      ganzoo check {name}\n      ganzoo run {name}-mnist", err=True)

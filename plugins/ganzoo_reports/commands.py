@@ -82,6 +82,7 @@ def animate(
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="Device for a walk: auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
+    allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -102,7 +103,7 @@ def animate(
         refuse_out(out, "animate", force=force)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
-    for option in ("seed", "weights", "checkpoint", "device", "data_dir", "allow_paths"):
+    for option in ("seed", "weights", "checkpoint", "device", "data_dir", "allow_code", "allow_paths"):
         source = context.get_parameter_source(option)
         if not walk and source is not None and source.name == "COMMANDLINE":
             name = "--" + option.replace("_", "-")
@@ -136,6 +137,7 @@ def export(
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
+    allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     force: Force = False,
     as_json: AsJson = False,

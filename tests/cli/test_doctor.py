@@ -145,7 +145,7 @@ def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
     often = ["train.log_every=160", "train.checkpoint_seconds=0", "evaluate.every_images=800", "train.images=1600"]
     recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *often, "train.batch_size=16", "evaluate.samples=100"])
 
-    def kill(images):
+    def kill(images, losses):
         if images >= 1125:
             raise Killed
 

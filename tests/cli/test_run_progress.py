@@ -48,7 +48,7 @@ def test_a_line_a_minute_without_a_terminal(shown, clock, zoo, tmp_path):
     on_step = shown.callbacks().on_step
     for second in range(0, 181, 10):
         clock[0] = float(second)
-        on_step(1_000 + 100 * second)
+        on_step(1_000 + 100 * second, {})
     lines = [line for line in shown.console.file.getvalue().splitlines() if " left" in line]
     # 100 images in a second: 93,000 left after a minute are 15.5 minutes.
     assert lines == [
@@ -64,8 +64,8 @@ def test_the_time_left_stays_after_a_long_evaluation(shown, clock, zoo, tmp_path
     callbacks = shown.callbacks()
     for second in (0, 1, 2, 3600, 3601):
         clock[0] = float(second)
-        callbacks.on_step(1_000 + min(second, 10) * 1_000)
-        callbacks.on_evaluation(500)
+        callbacks.on_step(1_000 + min(second, 10) * 1_000, {})
+        callbacks.on_scoring(500)
         left.append(shown.bars.tasks[0].fields["left"])
     # Afterwards, 9,000 images are left, and the first 10,000 took an hour with the evaluation.
     assert left == ["-:--:--", "0:00:18", "0:00:17", "0:54:00", "0:54:00"]
@@ -73,7 +73,7 @@ def test_the_time_left_stays_after_a_long_evaluation(shown, clock, zoo, tmp_path
 
 def test_small_scores_have_three_digits(shown, zoo, tmp_path):
     shown.begin(load_recipe("vanilla-ring", zoo), tmp_path)
-    shown.callbacks().on_evaluation(10_000)
+    shown.callbacks().on_scoring(10_000)
     for metric, value in (("memorisation", 0.004), ("kid", 0.0003), ("fid", 12.345)):
         shown.log({"event": "score", "metric": metric, "value": value, "weights": "ema", "images": 1_000})
     assert shown.console.file.getvalue().splitlines()[2:] == [

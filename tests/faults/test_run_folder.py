@@ -287,7 +287,7 @@ def test_a_tracker_that_fails_is_named_once_and_gets_nothing_more_while_the_run_
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")])
 def test_out_of_memory_says_what_to_lower(recipe, zoo, tmp_path, error):
-    def tick(images):
+    def tick(images, losses):
         raise error
 
     with pytest.raises(RunError, match=r"(?i)memory.*Lower train\.batch_size"):

@@ -76,7 +76,7 @@ class Killed(BaseException):
 def killed(folder, at, *overrides):
     """A run that is killed when it has shown so many images."""
 
-    def kill(images):
+    def kill(images, losses):
         if images >= at:
             raise Killed
 
@@ -278,7 +278,7 @@ def test_output_to_a_terminal_that_is_gone_is_discarded():
 
 
 def test_the_first_ctrl_c_says_what_a_second_one_does_and_that_one_what_is_lost(tmp_path, capfd):
-    def twice(images):
+    def twice(images, losses):
         if images == 640 + 128:
             os.kill(os.getpid(), signal.SIGINT)
             assert "press Ctrl-C again to quit without saving" in capfd.readouterr().err

@@ -200,7 +200,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     class Killed(BaseException):
         pass
 
-    def kill(images):
+    def kill(images, losses):
         raise Killed
 
     with pytest.raises(Killed):
@@ -208,7 +208,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     shutil.rmtree(moved)
     begun = RunFolder.open(tmp_path / "run")
     assert continuation(begun, recipe, zoo) == []
-    assert _changes_on_resume(begun, recipe, zoo, in_memory=False) == []
+    assert _changes_on_resume(begun, recipe, zoo, []) == []
     with pytest.raises(GanzooError, match="gone"):
         continuation(begun, recipe_of(zoo, f"train.init_from={tmp_path / 'gone'}"), zoo)
     assert_same(resume(begun.path, zoo), whole)

@@ -192,7 +192,7 @@ def test_a_number_given_by_the_user_is_kept(zoo, few, tmp_path, two_threads, mon
     monkeypatch.setattr(ThreadTuner, "_measure", lambda self, current: pytest.fail("measured"))
     given, seen = ["train.threads=1"] if user == "recipe" else [], set()
     recipe = load_recipe("vanilla-mnist", zoo, [*TINY, *given])
-    callbacks = Callbacks(on_step=lambda images: seen.add(torch.get_num_threads()))
+    callbacks = Callbacks(on_step=lambda images, losses: seen.add(torch.get_num_threads()))
     start(recipe, zoo, tmp_path / "run", dataset=few, callbacks=callbacks)
     assert seen == {1 if user == "recipe" else 2}
 
@@ -212,7 +212,7 @@ def test_a_resumed_run_repeats_changes_of_threads(zoo, few, tmp_path, two_thread
         return 1
 
     def trained(name, *, killed_at=None, again=False):
-        def on_step(images):
+        def on_step(images, losses):
             place = images // 16 - 1
             seen[name][place:] = [torch.get_num_threads()]
             if images == killed_at:

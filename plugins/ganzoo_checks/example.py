@@ -8,13 +8,12 @@ for fakes:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import AdversarialLoss, Spec
 from ganzoo.layers import ImageTanh
 
 PAPER = "Mao et al. 2017, Least Squares Generative Adversarial Networks, arXiv:1611.04076"
@@ -95,27 +94,3 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n,) of images (n, c, h, w), large for real ones."""
         return self.head(self.features(images))
-
-
-@hookimpl
-def register_losses(register: Register[AdversarialLoss]) -> None:
-    """The loss."""
-    register("$name", LeastSquares, summary="Squared distance of logits to labels", paper=PAPER)
-
-
-@hookimpl
-def register_generators(register: Register[nn.Module]) -> None:
-    """The generator."""
-    register("$name", Generator, summary="Two hidden layers")
-
-
-@hookimpl
-def register_discriminators(register: Register[nn.Module]) -> None:
-    """The discriminator."""
-    register("$name", Discriminator, summary="Two hidden layers")
-
-
-@hookimpl
-def register_recipes(register: RegisterRecipe) -> None:
-    """The recipe."""
-    register(Path(__file__).parent / "$name-mnist.yaml")
