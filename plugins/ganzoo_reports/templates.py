@@ -103,7 +103,7 @@ class Picture:
 
 
 @cache  # a page that follows a run is rendered again and again, and compiling its templates takes longest
-def _environment(package: str) -> Environment:
+def _environment(package: str) -> tuple[Environment, ChoiceLoader]:
     loader = ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")])
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -116,7 +116,7 @@ def _environment(package: str) -> Environment:
         "linked": linked,
     }
     environment.tests["absent"] = lambda value: isinstance(value, Absent)
-    return environment
+    return environment, loader
 
 
 def page(
@@ -133,9 +133,8 @@ def page(
     no script but ours, named by its digest, and no requests to any address. What the folder ``html`` of ``package``
     lacks is found in ours.
     """
-    environment = _environment(package)
-    assert environment.loader is not None
-    sources = {name: environment.loader.get_source(environment, name)[0] for name in (style, *scripts)}
+    environment, loader = _environment(package)
+    sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
     script = "".join(sources[name] for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     own = {"style": Markup(sources[style]), "script": Markup(script)}  # noqa: S704 - files of a package

@@ -32,7 +32,7 @@ THIS_MACHINE = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 leads its own name to this machine would read the page (DNS rebinding)."""
 PICTURE = re.compile(r"/samples/(\d+\.png)\?\d+")
 LAST_SECONDS = 3.0
-"""How long the page can still be asked for once the training that started it has ended."""
+"""How long the last page can still be asked for once the training that started it has ended."""
 
 
 class RunPage:
@@ -50,18 +50,18 @@ class RunPage:
         self._one_at_a_time = threading.Lock()
         self._seen: Any = None  # of the files, when the page was made
         self._curves: dict[str, tuple[Any, Any]] = {}  # arguments and outcome by function
-        self._due = self._curves_due = self._on_curves = 0.0
+        self.due = self._curves_due = self._on_curves = 0.0
 
     def update(self) -> None:
         """Make the page again if its files have changed and the share of a core allows it."""
         with self._one_at_a_time:
             now, seen = time.monotonic(), self._state()
-            if seen == self._seen or now < self._due:
+            if seen == self._seen or now < self.due:
                 return
             began, self._seen, self._on_curves = time.thread_time(), seen, 0.0
             self.content = self._made().encode()
             self.version = hashlib.sha256(self.content).hexdigest()
-            self._due = now + (time.thread_time() - began - self._on_curves) / SHARE
+            self.due = now + (time.thread_time() - began - self._on_curves) / SHARE
             self._curves_due = max(self._curves_due, now + self._on_curves / SHARE)
 
     def _state(self) -> Any:  # changes whenever the page must
@@ -113,13 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         shown = self.server.shown
         picture = PICTURE.fullmatch(self.path)
-        file = shown.run.path / "samples" / picture[1] if picture else None
         if not THIS_MACHINE.fullmatch(self.headers.get("Host", "")):
             self.send_error(403, "Open this page as localhost")
         elif self.path == "/":
             shown.update()
             self._send(shown.content, {"ETag": f'"{shown.version}"', "Cache-Control": "no-cache"}, "text/html")
-        elif file is not None and file.is_file():
+        elif picture and (file := shown.run.path / "samples" / picture[1]).is_file():
             self._send(file.read_bytes(), {"Cache-Control": "max-age=86400"}, "image/png")
         else:
             self.send_error(404)
@@ -157,12 +156,17 @@ def serve(path: Path, port: int, zoo: Zoo, *, until_eof: bool = False) -> None:
         server = _Server(port, shown)
     except OSError as error:
         raise GanzooError(f"Port {port} cannot be used ({error.strerror}).", "Give another --port, or none.") from error
-    port = server.server_port
-    say(f"Watching {shown.run.path}: http://127.0.0.1:{port}", err=True)
-    say(f"From another machine: ssh -N -L {port}:127.0.0.1:{port} THIS_MACHINE, and the same address there.", err=True)
+    place = f"127.0.0.1:{server.server_port}"
+    say(
+        f"Watching {shown.run.path}: http://{place}\n"
+        f"From another machine: `ssh -N -L {server.server_port}:{place} HOST`, then open it there.",
+        err=True,
+    )
 
     def end() -> None:
         sys.stdin.read()
+        shown.due = 0.0  # the last page is made at once
+        shown.update()
         time.sleep(LAST_SECONDS)
         server.shutdown()
 
