@@ -45,24 +45,24 @@ class RunPage:
 
     def __init__(self, path: Path, zoo: Zoo) -> None:
         self.run = RunFolder(path, {})
-        self.content, self.version = b"", ""
+        self._latest = b"", ""
         self._zoo = zoo
         self._one_at_a_time = threading.Lock()
         self._seen: Any = None  # of the files, when the page was made
         self._curves: dict[str, tuple[Any, Any]] = {}  # arguments and outcome by function
         self.due = self._curves_due = self._on_curves = 0.0
 
-    def update(self) -> None:
-        """Make the page again if its files have changed and the share of a core allows it."""
+    def latest(self) -> tuple[bytes, str]:
+        """The page and its version, made again if its files have changed and the share of a core allows it."""
         with self._one_at_a_time:
             now, seen = time.monotonic(), self._state()
-            if seen == self._seen or now < self.due:
-                return
-            began, self._seen, self._on_curves = time.thread_time(), seen, 0.0
-            self.content = self._made().encode()
-            self.version = hashlib.sha256(self.content).hexdigest()
-            self.due = now + (time.thread_time() - began - self._on_curves) / SHARE
-            self._curves_due = max(self._curves_due, now + self._on_curves / SHARE)
+            if seen != self._seen and now >= self.due:
+                began, self._seen, self._on_curves = time.thread_time(), seen, 0.0
+                content = self._made().encode()
+                self._latest = content, hashlib.sha256(content).hexdigest()
+                self.due = now + (time.thread_time() - began - self._on_curves) / SHARE
+                self._curves_due = max(self._curves_due, now + self._on_curves / SHARE)
+            return self._latest
 
     def _state(self) -> Any:  # changes whenever the page must
         if not (self.run.path / "run.json").exists():
@@ -116,8 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not THIS_MACHINE.fullmatch(self.headers.get("Host", "")):
             self.send_error(403, "Open this page as localhost")
         elif self.path == "/":
-            shown.update()
-            self._send(shown.content, {"ETag": f'"{shown.version}"', "Cache-Control": "no-cache"}, "text/html")
+            content, version = shown.latest()
+            self._send(content, {"ETag": f'"{version}"', "Cache-Control": "no-cache"}, "text/html")
         elif picture and (file := shown.run.path / "samples" / picture[1]).is_file():
             self._send(file.read_bytes(), {"Cache-Control": "max-age=86400"}, "image/png")
         else:
@@ -151,7 +151,7 @@ def serve(path: Path, port: int, zoo: Zoo, *, until_eof: bool = False) -> None:
         GanzooError: The port cannot be used.
     """
     shown = RunPage(path, zoo)
-    shown.update()
+    shown.latest()
     try:
         server = _Server(port, shown)
     except OSError as error:
@@ -166,7 +166,7 @@ def serve(path: Path, port: int, zoo: Zoo, *, until_eof: bool = False) -> None:
     def end() -> None:
         sys.stdin.read()
         shown.due = 0.0  # the last page is made at once
-        shown.update()
+        shown.latest()
         time.sleep(LAST_SECONDS)
         server.shutdown()
 

@@ -73,9 +73,9 @@ def test_a_folder_of_runs_shows_the_newest_and_stays_with_it(run, toy_zoo, tmp_p
     for name in ("old", "new", "later"):
         if name == "later":
             page = RunPage(tmp_path, toy_zoo)
-            page.update()
+            page.latest()
         shutil.copytree(run, tmp_path / name, copy_function=shutil.copy)
-    page.update()
+    page.latest()
     assert page.run.path == tmp_path / "new"
 
 
@@ -99,7 +99,7 @@ def test_curves_take_a_small_share_of_a_core_and_are_complete_at_the_end(copy, t
         nonlocal now
         now += seconds
         run.log({"event": "train", "images": 500, "generator.loss": 1.0})
-        page.update()
+        page.latest()
 
     with locked(copy):
         log_after(0)
@@ -111,7 +111,7 @@ def test_curves_take_a_small_share_of_a_core_and_are_complete_at_the_end(copy, t
         assert len(drawn) == 2
     run.update(status="done")
     now += 10
-    page.update()
+    page.latest()
     assert drawn[2:] == [len(run.events())]
 
 
