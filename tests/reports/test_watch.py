@@ -152,7 +152,7 @@ def seconds_of(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.slow
+@pytest.mark.full  # starts three processes that import torch
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="This system does not say what a process has taken.")
 def test_the_page_follows_a_training_that_is_killed_and_resumed(browser, tmp_path):
     run, seen, complaints = tmp_path / "run", [], []
@@ -197,8 +197,8 @@ def test_the_page_follows_a_training_that_is_killed_and_resumed(browser, tmp_pat
     assert share < 0.1  # on a busy machine, everything takes more time
 
 
-@pytest.mark.slow
-def test_a_run_with_a_page_says_where_it_is_and_takes_it_along_when_it_ends(tmp_path):
+@pytest.mark.full  # starts three processes that import torch
+def test_a_run_with_a_page_says_where_it_is_and_its_server_ends_with_it(tmp_path):
     run = tmp_path / "run"
     with started("run", "vanilla-ring", *ENDLESS, "--out", run, "--watch") as training:
         host, port = address(training).removeprefix("http://").split(":")
@@ -208,12 +208,10 @@ def test_a_run_with_a_page_says_where_it_is_and_takes_it_along_when_it_ends(tmp_
             connection.request("GET", "/")
             return connection.getresponse().read().decode()
 
-        while not (run / "run.json").exists():
-            time.sleep(0.05)
-        training.send_signal(signal.SIGINT)
-        assert training.wait(60) == Interrupted.exit_code
-        while "Interrupted; can be resumed" not in ask():
+        while '<dd class="">Running</dd>' not in ask():
             time.sleep(0.1)
+        training.send_signal(signal.SIGINT)
+        assert training.wait(120) == Interrupted.exit_code
         with suppress(ConnectionError):
             while ask():
                 time.sleep(0.1)
