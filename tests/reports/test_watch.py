@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -204,14 +204,16 @@ def test_a_run_with_a_page_says_where_it_is_and_its_server_ends_with_it(tmp_path
         host, port = address(training).removeprefix("http://").split(":")
 
         def ask():
-            connection = HTTPConnection(host, int(port), timeout=60)
-            connection.request("GET", "/")
-            return connection.getresponse().read().decode()
+            with closing(HTTPConnection(host, int(port), timeout=60)) as connection:
+                connection.request("GET", "/")
+                return connection.getresponse().read().decode()
 
         while '<dd class="">Running</dd>' not in ask():
             time.sleep(0.1)
         training.send_signal(signal.SIGINT)
         assert training.wait(120) == Interrupted.exit_code
+        while "Interrupted; can be resumed" not in ask():  # the last page
+            time.sleep(0.1)
         with suppress(ConnectionError):
             while ask():
                 time.sleep(0.1)
