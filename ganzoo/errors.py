@@ -163,7 +163,7 @@ def writing(sentence: str, remedy: str) -> Iterator[None]:
 
 
 MAX_LISTED = 30  # known words in a hint; more would bury the message
-MAX_MEANT = 3  # words that a hint suggests
+MAX_MEANT = 4  # words that a hint suggests
 
 
 def nearest(

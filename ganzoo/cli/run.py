@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +22,13 @@ from ganzoo.cli.terminal import (
     say,
 )
 from ganzoo.errors import Diverged, GanzooError, Interrupted, Terminated
+from ganzoo.files import child_python
 
 if TYPE_CHECKING:
     from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.loop import Callbacks
 
 
 def run(
@@ -61,6 +67,9 @@ def run(
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
     allow_trackers: AllowTrackers = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Also serve a page that follows the training: `ganzoo watch`.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe, score it, and save everything in a run folder.
@@ -94,6 +103,9 @@ def run(
             return
         with RunProgress() as progress:
             zoo = load_zoo_and_warn()
+            callbacks = progress.callbacks()
+            if watch:
+                callbacks = watched(callbacks, progress.say)
             begun: RunFolder | None = None
             changes: list[str] | None = overrides
             if resume is not None:
@@ -128,7 +140,7 @@ def run(
                     zoo,
                     out,
                     data_dir=data_dir,
-                    callbacks=progress.callbacks(),
+                    callbacks=callbacks,
                     processes=processes,
                     allow_trackers=allow_trackers,
                 )
@@ -141,7 +153,7 @@ def run(
                     zoo,
                     overrides=changes,
                     pictures=data,
-                    callbacks=progress.callbacks(),
+                    callbacks=callbacks,
                     processes=processes,
                     allow_trackers=allow_trackers,
                 )
@@ -152,6 +164,28 @@ def run(
         say(f"The run {out} is done.", err=True)
     else:
         progress.summarise(finished)
+
+
+def watched(callbacks: Callbacks, say: Callable[[str], None]) -> Callbacks:
+    """Callbacks that also start `ganzoo watch`, a process of its own; what it says, such as its address, is passed on.
+
+    It ends after this process, when its standard input does. Ctrl-C, which only a terminal's foreground processes
+    receive, leaves it alone, so that the page still shows what is saved last.
+    """
+
+    def begin(recipe: Recipe, folder: Path) -> None:
+        callbacks.on_begin(recipe, folder)
+        command = child_python("ganzoo", "watch", "--until-eof", "--", str(folder))
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, start_new_session=True)  # noqa: S603
+
+        def pass_on() -> None:
+            for line in child.stderr or ():
+                say(line.rstrip())
+
+        threading.Thread(target=pass_on, daemon=True).start()
+
+    return replace(callbacks, on_begin=begin)
 
 
 def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | None:

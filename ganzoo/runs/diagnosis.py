@@ -10,6 +10,7 @@ from typing import Any, Final
 from ganzoo.evaluation.requests import better
 
 MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}  # collapsed below these shares of real variety
+MIN_MODES: Final = 0.5  # of those that real images have
 MIN_GROWTH: Final = 1.25  # low variety that grew by this factor since the last evaluation: young, not collapsed
 MIN_SAMPLES: Final = 100
 MIN_LOG_POINTS: Final = 4
@@ -125,6 +126,8 @@ def _gradients(events: Events) -> Found | str:
 
 
 def _collapse(events: Events) -> Found | str:
+    if missing := _missing_modes(events):
+        return [("collapse", missing)]
     # Keyed by images, because a resumed run may repeat an interrupted evaluation.
     measured = {event["images"]: event for event in events if event.get("variety", {}).get("samples", 0) >= MIN_SAMPLES}
     if not measured:
@@ -139,6 +142,20 @@ def _collapse(events: Events) -> Found | str:
         for what in low
     ]
     return [("collapse", f"The samples are too similar: {listed(shortfalls)}.")]
+
+
+def _missing_modes(events: Events) -> str:  # in a sentence; "" unless most known modes are missing, and stay so
+    scores = [event for event in events if event["event"] == "score" and event["metric"].startswith("modes@")]
+    weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
+    counts = {event["images"]: event for event in scores if event["weights"] == weights and event["floor"] is not None}
+    if len(counts) < 2:
+        return ""
+    *_, before, last = [event["value"] for event in counts.values()]
+    real = max(event["floor"] for event in counts.values())
+    # One more may be the next that samples which are all alike have moved to.
+    if last >= MIN_MODES * real or last > max(MIN_GROWTH * before, before + 1):
+        return ""
+    return f"The samples are in {last:.0f} of {real:.0f} modes, and were in {before:.0f} at the previous evaluation."
 
 
 def _shares(event: Mapping[str, Any]) -> dict[str, float]:  # relative to real images' variety; 1 if these have none
@@ -272,7 +289,8 @@ def diagnose(events: Events) -> Diagnosis:
         sentence = "The samples are far from real ones, and no closer than at the previous evaluation"
         results[POOR] = [("poor", f"{sentence}: {far[0]}.")] if far and not improving else []
     seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
-    early = seconds is not None and seconds < YOUNG
+    # Known modes are found in seconds, or not at all.
+    early = seconds is not None and seconds < YOUNG and not _missing_modes(events)
     findings: list[Finding] = []
     unjudged: dict[str, str] = {}
     for name, result in results.items():

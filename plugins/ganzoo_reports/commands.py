@@ -44,6 +44,21 @@ def report(
     _announce({"report": str(path)}, f"Saved to {path}", as_json)
 
 
+def watch(
+    run: Annotated[
+        Path, typer.Argument(help="A run folder, which need not exist yet; or a folder of runs, for the newest.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option(help="The page's port; by default a free one.", min=0, max=65535)] = 0,
+    until_eof: Annotated[
+        bool, typer.Option("--until-eof", hidden=True, help="End when standard input does, for `ganzoo run --watch`.")
+    ] = False,
+) -> None:
+    """Serve a page that follows a training: samples, losses, scores, health. Only this machine can open it."""
+    from ganzoo_reports.watch import serve
+
+    serve(run, port, load_zoo_and_warn(), until_eof=until_eof)
+
+
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two to twelve run folders.")],
     out: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("compare.html"),
@@ -111,7 +126,7 @@ def animate(
     if walk:
         frames, seconds = exporting.walk(load(run, checkpoint=checkpoint, device=device), weights, seed=seed)
     else:
-        frames, seconds = exporting.training(RunFolder.open(run))
+        frames, seconds = exporting.training(RunFolder.open(run), load_zoo_and_warn())
     target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
     content = exporting.encoded(frames, seconds, target.suffix)
     with writing(f"Could not write {target}", "Give another --out."):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from markupsafe import Markup
@@ -42,7 +44,7 @@ from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
 from ganzoo.runs.pretrained import CONFIG, MODEL
 from ganzoo.runs.provenance import in_words, now
 from ganzoo.runs.records import CARD
-from ganzoo_reports.run_figures import between, is_plane, opened
+from ganzoo_reports.run_figures import NOTHING, between, is_plane, levels, opened, surroundings
 from ganzoo_reports.templates import code, markdown, markdown_table, page
 
 TOLERANCE = 1e-5
@@ -446,15 +448,15 @@ SMALL = 480
 STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
 
 
-def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
+def training(run: RunFolder, zoo: Zoo) -> tuple[list[Image.Image], list[float]]:
     """A run's sample grids in order, captioned with the images shown so far, and the seconds for which to show each.
 
-    For a run that trains on points in the plane, the frames are those that its report replays.
+    For a run that trains on points in the plane, the frames show what its report replays, in its dark colours.
 
     Raises:
         GanzooError: The run has fewer than two grids.
     """
-    grids = list(_planes(run))
+    grids = list(_planes(run, zoo))
     if not grids:
         opening = opened(run.path / "samples", MAX_FRAMES)
         grids = [(int(path.stem), image.convert("L" if image.mode == "L" else "RGB")) for path, image in opening]
@@ -471,17 +473,39 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
     return frames, [each] * (len(frames) - 1) + [each + PAUSE]
 
 
-def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
-    """Samples as dots on black, for the plane [-1, 1] x [-1, 1]."""
-    for images, kept in run.planes():
-        if not is_plane(kept):
-            continue
-        picture = Image.new("L", (SMALL, SMALL))
-        draw = ImageDraw.Draw(picture)
-        for x, y in kept["samples"].float().clamp(-1, 1).tolist():
-            across, down = (x + 1) / 2 * (SMALL - 1), (1 - y) / 2 * (SMALL - 1)
-            draw.ellipse((across - 2, down - 2, across + 2, down + 2), fill=255)
+def _planes(run: RunFolder, zoo: Zoo) -> Iterator[tuple[int, Image.Image]]:
+    """The plane [-1, 1] x [-1, 1] as html/replay.js draws it: the field, real points, their modes, and samples."""
+    planes = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
+    real, modes = surroundings(run, zoo) if planes else NOTHING
+    colours = _colours()
+    for images, kept in planes:
+        picture = Image.new("RGB", (SMALL, SMALL), colours["paper"])
+        if "field" in kept:
+            picture = _shaded(kept["field"], colours).resize(picture.size, Image.Resampling.BILINEAR)
+        draw, green, ink = ImageDraw.Draw(picture), colours["series-3"], colours["ink"]
+        for points, radius, outline, fill in (
+            (real, 1, green, green),
+            (modes, 9, green, None),
+            (kept["samples"], 2, ink, ink),
+        ):
+            for x, y in points.float().clamp(-1, 1).tolist():
+                across, down = (x + 1) / 2 * (SMALL - 1), (1 - y) / 2 * (SMALL - 1)
+                draw.ellipse((across - radius, down - radius, across + radius, down + radius), fill, outline)
         yield images, picture
+
+
+def _colours() -> dict[str, tuple[int, ...]]:
+    """The pages' colours by name, on a dark background: the last that style.css gives them."""
+    style = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
+    return {name: tuple(bytes.fromhex(code)) for name, code in re.findall(r"--([\w-]+): #(\w{6});", style)}
+
+
+def _shaded(field: Tensor, colours: Mapping[str, tuple[int, ...]]) -> Image.Image:
+    """A discriminator's field: orange where points are judged fake, blue where real."""
+    paper, fake, real = (np.array(colours[name]) for name in ("paper", "series-2", "series-1"))
+    sure = levels(field)[..., None] / 127.5 - 1
+    towards = np.where(sure < 0, fake, real) - paper
+    return Image.fromarray((paper + 0.6 * abs(sure) * towards).round().astype(np.uint8))
 
 
 def walk(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,7 +19,6 @@ from torch import Tensor
 from ganzoo.api.dataset import Images, to_pil
 from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior
 from ganzoo.api.reading import open_picture
-from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import RealImages
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
@@ -158,17 +159,31 @@ SEED = 1
 NO_PICTURES = "This run draws {}, not pictures."
 
 
-def frames(samples: Path, events: Records) -> list[Shown] | Absent:
-    """Pictures of samples in a run folder, in order, or why there are none.
+def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Shown] | Absent:
+    """Pictures of samples in a run folder, in order, or why there are none; ``linked`` ones are not inside the page.
 
     Each has the real images shown and the seconds of training so far, None if they were not logged.
     """
     seconds = {event["images"]: event["seconds"] for event in reversed(events) if "seconds" in event}
     shown: list[Shown] = []
-    for path, image in opened(samples, MAX_FRAMES):
-        images, picture = int(path.stem), Picture.encoded(path.read_bytes(), *image.size)
-        shown.append({"images": images, "seconds": seconds.get(images, None if images else 0.0), "picture": picture})
+    for path in _evenly_spaced(pictures(samples), MAX_FRAMES):
+        images, changed = int(path.stem), path.stat().st_mtime_ns
+        if size := _size(path, changed):
+            link = Picture(f"samples/{path.name}?{changed}", *size)
+            picture = link if linked else Picture.encoded(path.read_bytes(), *size)
+            shown.append(
+                {"images": images, "seconds": seconds.get(images, None if images else 0.0), "picture": picture}
+            )
     return shown or Absent("The run has no pictures of samples.")
+
+
+@lru_cache(maxsize=2 * MAX_FRAMES)
+def _size(path: Path, changed: int) -> tuple[int, int] | None:
+    """Width and height of a picture, decoded once for each time that it changed; None if it is damaged."""
+    with suppress(GanzooError), open_picture(path, ("PNG",)) as image:
+        image.load()
+        return image.size
+    return None
 
 
 def opened(samples: Path, most: int) -> Iterator[tuple[Path, Image.Image]]:
@@ -197,11 +212,30 @@ REPLAYED, REAL_POINTS, MAX_MODES = 80, 400, 100
 """Largest numbers of moments replayed from a run in the plane, and of real points and modes shown with them."""
 
 
-def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -> str | None:
+Surroundings = tuple[Tensor, Tensor]
+"""Real points (n, 2) of a run in the plane, and the means (k, 2) of their modes; none if they cannot be read."""
+
+
+NOTHING: Surroundings = (torch.zeros(0, 2), torch.zeros(0, 2))
+
+
+def surroundings(run: RunFolder, zoo: Zoo) -> Surroundings:
+    """What the samples of a run in the plane are shown with."""
+    try:
+        dataset = run.dataset(run.recipe(zoo), zoo)
+    except GanzooError:
+        return NOTHING
+    real, modes = dataset.images.flatten(1), NOTHING[1]
+    if dataset.labels is not None and 1 < len(dataset.classes) <= MAX_MODES:
+        of_modes = [real[dataset.labels == mode] for mode in range(len(dataset.classes))]
+        modes = torch.stack([some.mean(0) for some in of_modes if len(some)])
+    return real[:REAL_POINTS], modes
+
+
+def replay(run: RunFolder, events: Records, around: Callable[[], Surroundings]) -> str | None:
     """The data from which the page replays a run in the plane, as JSON; None for any other run.
 
-    Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of bytes, 0 for the
-    2nd percentile and 255 for the 98th.
+    Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of ``levels``.
     """
     shown = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
     if len(shown) < FEWEST:
@@ -210,18 +244,11 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
         {
             "images": images,
             "samples": _sixteen_bits(kept["samples"]),
-            "field": _eight_bits(kept["field"]) if "field" in kept else None,
+            "field": _base64(levels(kept["field"])) if "field" in kept else None,
         }
         for images, kept in _evenly_spaced(shown, REPLAYED)
     ]
-    real, modes = torch.zeros(0, 2), torch.zeros(0, 2)
-    if not isinstance(recipe, Absent):
-        with suppress(GanzooError):
-            dataset = run.dataset(recipe, zoo)
-            real = dataset.images[:REAL_POINTS].flatten(1)
-            if dataset.labels is not None and 1 < len(dataset.classes) <= MAX_MODES:
-                of_modes = [dataset.images[dataset.labels == mode] for mode in range(len(dataset.classes))]
-                modes = torch.stack([some.flatten(1).mean(0) for some in of_modes if len(some)])
+    real, modes = around()
     return json.dumps(
         {
             "frames": frames,
@@ -241,15 +268,19 @@ def is_plane(kept: Mapping[str, Tensor]) -> bool:
     return whole and square and all(bool(one.isfinite().all()) for one in kept.values())
 
 
+def levels(field: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A discriminator's field (k, k) as 0 to 255: 0 is the 2nd percentile, judged fake, and 255 the 98th."""
+    values = field.float().numpy()
+    low, high = np.percentile(values, (2, 98))
+    return np.asarray(((values - low) / max(high - low, 1e-12) * 255).clip(0, 255).round(), np.uint8)
+
+
 def _sixteen_bits(points: Tensor) -> str:
-    levels = ((points.float().clamp(-1, 1) + 1) / 2 * 65535).round().to(torch.int32)
-    return base64.b64encode(levels.numpy().astype("<u2").tobytes()).decode()
+    return _base64(((points.float().clamp(-1, 1) + 1) / 2 * 65535).round().numpy().astype("<u2"))
 
 
-def _eight_bits(field: Tensor) -> str:
-    low, high = torch.quantile(field.float(), torch.tensor([0.02, 0.98])).tolist()
-    levels = ((field.float() - low) / max(high - low, 1e-12) * 255).clamp(0, 255).round().to(torch.uint8)
-    return base64.b64encode(levels.numpy().tobytes()).decode()
+def _base64(values: np.ndarray[Any, Any]) -> str:
+    return base64.b64encode(values.tobytes()).decode()
 
 
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from ganzoo_reports.run_figures import (
     plotted,
     replay,
     score_plots,
+    surroundings,
 )
 from ganzoo_reports.scores import KINDS, FinalScore, MetricKey, Records, by_protocol, final_table, last_at_each
 from ganzoo_reports.templates import Absent, page
@@ -47,6 +49,7 @@ STATES: Mapping[str, str] = {
     "interrupted": "Interrupted; can be resumed",
     "failed": "Failed",
 }
+SCRIPTS = ("player.js", "report.js", "replay.js")
 MARKS = ("script-src 'sha256-", ": report</title>")
 """Strings at the beginning of every report."""
 MAX_NAMED = 40
@@ -66,20 +69,33 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     run = RunFolder.open(path)
     target = run.path / "report.html"
     refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
-    made = page("report.html", ("player.js", "report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
+    made = page("report.html", SCRIPTS, facts(run, zoo, device=device, draw=draw))
     write_atomically(target, made.encode())
     return target
 
 
-def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) -> dict[str, Any]:
-    """Everything the template shows; parts that cannot be shown are ``Absent``."""
-    events, recipe = run.events(), _attempt(run.recipe, zoo)
+def facts(
+    run: RunFolder,
+    zoo: Zoo,
+    *,
+    device: torch.device | None = None,
+    draw: bool = False,
+    live: bool = False,
+    drawn: Callable[..., Any] = lambda draw, *given: draw(*given),
+) -> dict[str, Any]:
+    """Everything the template shows; parts that cannot be shown are ``Absent``.
+
+    A ``live`` page follows the training: it links to its pictures, and has no samples drawn for it. What takes long is
+    called through ``drawn``, as ``drawn(function, *arguments)``, which may return what it returned before.
+    """
+    events, scores, recipe = run.events(), run.scores(), _attempt(run.recipe, zoo)
     options = {} if isinstance(recipe, Absent) else recipe.dataset.options
     places = [one for one in (run.info.get("data_dir"), *options.values()) if without_folders(one) != one]
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
     made = {
         "run": run.info,
+        "live": live,
         "folder": run.path.resolve().name,
         "state": state(run),
         "images": max((event["images"] for event in events), default=0),
@@ -87,16 +103,16 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "class_names": names if len(names) <= MAX_NAMED else [],
         "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
         "yaml": _yaml(run),
-        "frames": frames(run.path / "samples", events),
+        "frames": frames(run.path / "samples", events, linked=live),
         "kept": len(pictures(run.path / "samples")),
-        "replay": replay(run, events, recipe, zoo),
-        "losses": loss_plots(events),
-        "curves": score_plots(run.scores()),
+        "replay": replay(run, events, partial(drawn, surroundings, run, zoo)),
+        "losses": drawn(loss_plots, events),
+        "curves": drawn(score_plots, scores),
         "final": final_table(run.final_scores()),
         "best": run.best(),
         "kinds": KINDS,
-        "health": health_plots(events),
-        "diagnosis": diagnose(run.events()),
+        "health": drawn(health_plots, events),
+        "diagnosis": diagnose(events),
         "environment": _environment(run.info),
         **_drawn(run, zoo, device, draw),
     }

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -101,6 +102,23 @@ class Picture:
         return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
 
 
+@cache  # a page that follows a run is rendered again and again, and compiling its templates takes longest
+def _environment(package: str) -> tuple[Environment, ChoiceLoader]:
+    loader = ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")])
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "figure": figure,
+        "count": count,
+        "short": short,
+        "duration": duration,
+        "linked": linked,
+    }
+    environment.tests["absent"] = lambda value: isinstance(value, Absent)
+    return environment, loader
+
+
 def page(
     template: str,
     scripts: tuple[str, ...],
@@ -115,18 +133,7 @@ def page(
     no script but ours, named by its digest, and no requests to any address. What the folder ``html`` of ``package``
     lacks is found in ours.
     """
-    loader = ChoiceLoader([PackageLoader(package, "html"), PackageLoader(__package__, "html")])
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "figure": figure,
-        "count": count,
-        "short": short,
-        "duration": duration,
-        "linked": linked,
-    }
-    environment.tests["absent"] = lambda value: isinstance(value, Absent)
+    environment, loader = _environment(package)
     sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
     script = "".join(sources[name] for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -114,7 +114,7 @@ def test_list_of_something_that_nobody_registered(refused, zoo, words, sentence)
         ("WGAN_GP", "Did you mean 'wgan-gp-mnist'?"),
         ("dcgan", "Did you mean 'dcgan-mnist'?"),
         ("vanilla", "Did you mean 'vanilla-grid' or 'vanilla-ring' or 'vanilla-mnist'?"),
-        ("ring", "Did you mean 'pacgan-ring' or 'vanilla-ring' or 'unrolled-ring'?"),
+        ("ring", "Did you mean 'pacgan-ring' or 'vanilla-ring' or 'collapse-ring' or 'unrolled-ring'?"),
         ("zzzz", "`ganzoo list` shows all {recipes}."),
         ("gan", "`ganzoo list` shows all {recipes}."),  # a part of so many that none of them is a guess
     ],

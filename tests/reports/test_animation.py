@@ -21,7 +21,7 @@ def grid(path):
         return np.array(picture.convert("L"))
 
 
-def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
+def test_a_training_is_its_grids_in_order_each_with_its_images(copy, zoo):
     said = CliRunner().invoke(app, ["animate", str(copy)]).stderr
     assert said.startswith(f"Saved to {copy}/training.gif (3 frames, ")
     paths = sorted((copy / "samples").glob("*.png"))
@@ -36,26 +36,26 @@ def test_a_training_is_its_grids_in_order_each_with_its_images(copy):
             assert np.abs(shown.astype(int) - grid(path)).max() <= 2  # of 256 colours, some are the caption's
             durations = gif.info["duration"]
         assert durations == 1900  # the last one stays
-    frames, seconds = export.training(RunFolder.open(copy))
+    frames, seconds = export.training(RunFolder.open(copy), zoo)
     assert frames[0].tobytes() != frames[1].tobytes()
     assert (len(seconds), seconds[-1]) == (3, 1.9)
 
 
-def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy, call):
+def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy, call, zoo):
     paths = sorted((copy / "samples").glob("*.png"))
     paths[1].write_bytes(paths[1].read_bytes()[:40])
-    assert len(export.training(RunFolder.open(copy))[0]) == 2
+    assert len(export.training(RunFolder.open(copy), zoo)[0]) == 2
     paths[0].unlink()
     assert "only one grid of samples, so nothing moves. Set evaluate.every_images" in call("animate", copy)[2]
 
 
-def test_grids_of_no_images_are_frames_too(copy):
+def test_grids_of_no_images_are_frames_too(copy, zoo):
     first, *rest = sorted((copy / "samples").glob("*.png"))
     for path in rest:
         path.unlink()
     shutil.copy(first, copy / "samples" / "00.png")
     first.rename(copy / "samples" / "0.png")
-    assert len(export.training(RunFolder.open(copy))[0]) == 2
+    assert len(export.training(RunFolder.open(copy), zoo)[0]) == 2
 
 
 def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, toy_zoo, tmp_path, monkeypatch):

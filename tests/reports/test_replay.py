@@ -2,8 +2,10 @@
 
 import base64
 import json
+import shutil
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,9 +16,8 @@ from ganzoo.runs.generator import load
 from ganzoo.runs.loop import TrainingLoop
 from ganzoo.runs.start import start
 from ganzoo_reports import export
-from ganzoo_reports.run_figures import replay
+from ganzoo_reports.run_figures import NOTHING, levels, replay, surroundings
 from ganzoo_reports.run_pages import write_report
-from ganzoo_reports.templates import Absent
 
 SMALL = ["train.images=2560", "train.log_every=512", "evaluate.metrics=[]", "evaluate.every_images=null"]
 SMALL += ["train.device=cpu", "train.engine=eager", "train.threads=1"]
@@ -75,10 +76,10 @@ def test_keeping_it_disturbs_no_weight(run, zoo, tmp_path, monkeypatch):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_what_the_page_is_given_is_small_and_leaves_damaged_files_out(run, zoo):
+def test_what_the_page_is_given_is_small_and_leaves_damaged_files_out(run, zoo, tmp_path):
     damaged = run.path / "samples" / "000000000001.safetensors"
     damaged.write_bytes(b"\xff" * 100)
-    given = replay(run, run.events(), run.recipe(zoo), zoo)
+    given = replay(run, run.events(), lambda: surroundings(run, zoo))
     damaged.unlink()
     assert len(given) < 60_000
     facts = json.loads(given)
@@ -90,19 +91,34 @@ def test_what_the_page_is_given_is_small_and_leaves_damaged_files_out(run, zoo):
     radii = (modes / 65535 * 2 - 1).norm(dim=1) * 2.5
     assert radii == pytest.approx([2.0] * 8, abs=0.01)
     assert [line["name"] for line in facts["losses"]] == ["discriminator", "generator"]
-    assert replay(run, [], Absent("gone"), zoo) is not None
+    gone = shutil.copytree(run.path, tmp_path / "gone")
+    (gone / "recipe.yaml").unlink()
+    assert surroundings(RunFolder.open(gone), zoo) is NOTHING
 
 
-def test_an_animation_shows_each_log_point_s_samples(run):
-    frames, _ = export.training(run)
-    assert len(frames) == 6
-    x, y = dict(run.planes())[2560]["samples"][0].float().tolist()
+def shown(frames, x, y):
+    """The colour of a frame at a point of the plane."""
     place = ((x + 1) / 2 * (export.SMALL - 1), (1 - y) / 2 * (export.SMALL - 1))
-    assert frames[-1].getpixel(tuple(map(round, place))) == (255, 255, 255)
+    return frames[-1].getpixel(tuple(map(round, place)))
 
 
-def test_pictures_have_no_replay(zoo, tmp_path):
-    assert replay(RunFolder(tmp_path, {}), [], Absent("none"), zoo) is None
+def test_an_animation_shows_each_log_point_s_samples_over_modes_and_field(run, zoo):
+    frames, _ = export.training(run, zoo)
+    assert len(frames) == 6
+    last = dict(run.planes())[2560]
+    x, y = last["samples"][0].float().tolist()
+    assert shown(frames, x, y) == (0xE7, 0xE6, 0xE1)
+    ring = 2 / 2.5 + 9 * 2 / export.SMALL  # the edge of the ring around the first mode
+    assert shown(frames, ring, 0) == (0x7F, 0xCF, 0x9D)
+    field = levels(last["field"])
+    for wanted, other in ((2, 0), (0, 2)):  # where it is high, more blue than red; where it is low, more red
+        row, column = np.argwhere(field == (255 if wanted else 0))[0]
+        at = (2 * column / (len(field) - 1) - 1, 1 - 2 * row / (len(field) - 1))
+        assert shown(frames, *at)[wanted] > shown(frames, *at)[other]
+
+
+def test_pictures_have_no_replay(tmp_path):
+    assert replay(RunFolder(tmp_path, {}), [], lambda: NOTHING) is None
 
 
 def test_the_report_replays_it_in_a_browser(visit, run, zoo):

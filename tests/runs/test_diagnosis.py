@@ -103,6 +103,33 @@ def test_a_collapse_is_reported_with_its_numbers():
     assert "5% of the distance" in found.sentence
 
 
+def modes(*counts, weights="raw"):
+    return [score(n, weights, 1000 * i, metric="modes@ring", floor=8.0) for i, n in enumerate(counts, 1)]
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        (modes(0, 0), ["collapse"]),
+        (modes(1, 0, 1), ["collapse"]),  # it moves from mode to mode
+        (modes(8, 3), ["collapse"]),
+        (modes(0), []),  # every generator starts like this
+        (modes(1, 3), []),  # growing
+        (modes(3, 4), []),
+        ([*modes(8, 8), *modes(0, 0, weights="ema")], ["collapse"]),  # the reported weights
+        ([*modes(0, 0), *modes(8, 8, weights="ema")], []),
+    ],
+)
+@pytest.mark.parametrize("seconds", [5.0, 60.0])
+def test_missing_most_of_the_known_modes_twice_is_a_collapse_at_any_age(events, found, seconds):
+    assert [one for one in kinds([*trained(seconds), *events]) if one != "poor"] == found
+
+
+def test_missing_modes_are_counted():
+    found, *_ = diagnose([*trained(5.0), *modes(1, 0)]).findings
+    assert found.sentence == "The samples are in 0 of 8 modes, and were in 1 at the previous evaluation."
+
+
 def test_few_samples_are_not_judged():
     diagnosis = diagnose([evaluation(samples=99, classes=0.1)])
     assert diagnosis.findings == ()

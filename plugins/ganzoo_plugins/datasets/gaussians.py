@@ -160,4 +160,4 @@ def register_extractors(register: Register[Extractor]) -> None:
     register("grid", GridModes, summary="The grid's mode, if within three standard deviations", paper=GRID_PAPER)
 
 
-register_recipes = beside(__file__, "vanilla-ring", "vanilla-grid")
+register_recipes = beside(__file__, "vanilla-ring", "vanilla-grid", "collapse-ring")

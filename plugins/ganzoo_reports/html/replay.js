@@ -1,5 +1,5 @@
 "use strict";
-(() => {
+const showReplay = () => {
   const root = document.getElementById("replay");
   if (!root) return;
   const data = JSON.parse(root.dataset.replay);
@@ -84,5 +84,7 @@
   const captions = frames.map((frame) => `After ${frame.images.toLocaleString("en")} points`);
   const draw = (index) => { drawPlane(frames[index]); drawLosses(frames[index].images); };
   const drawAgain = player(root.querySelector(".scrubber"), captions, draw, 8);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAgain);
-})();
+  theme.onchange = drawAgain;  // instead of that of an earlier replay
+};
+const theme = matchMedia("(prefers-color-scheme: dark)");
+showReplay();
