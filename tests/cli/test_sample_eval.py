@@ -379,7 +379,7 @@ def test_a_border_is_cut_off_where_that_is_asked_for(invoke, here):
 
 def test_a_run_has_no_border_to_cut_off(refused, tmp_path):
     (tmp_path / "run.json").touch()
-    for run in (tmp_path, "zoo:any"):
+    for run in (tmp_path, "zoo:flagship-mnist"):
         sentence = f"--crop is for pictures from elsewhere, but {run} is a run. Leave it out"
         assert sentence in refused("eval", run, "--crop")
 
