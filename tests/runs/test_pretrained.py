@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from email.message import Message
 from contextlib import suppress
+from email.message import Message
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
