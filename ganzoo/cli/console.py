@@ -177,12 +177,11 @@ class RunProgress(Bars, Tracker):
         )
 
     def begin(self, recipe: Recipe, folder: Path) -> None:
-        """Show the bar."""
+        """Say what is trained and where; the bar waits until the data is loaded, which may show a bar of its own."""
         self.say(f"{recipe.name}: {recipe.summary}")
         self.console.print(f"Run folder: {folder}", soft_wrap=True)
         self._total = recipe.train.images
         self.bars.update(self._task, total=self._total)
-        self.bars.start()
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Show the newest losses, speed or score."""
@@ -204,6 +203,7 @@ class RunProgress(Bars, Tracker):
             longer = f"{shown}  {fact}".strip()
             shown = longer if not shown or cell_len(longer) <= room else shown
         self.bars.update(self._task, facts=shown)
+        self.bars.start()
 
     def _on_scoring(self, samples: int) -> None:
         self._show(f"scoring {samples:,} samples")
@@ -214,6 +214,7 @@ class RunProgress(Bars, Tracker):
     def _on_step(
         self, images: int, losses: Mapping[str, float]
     ) -> None:  # without a terminal, prints a line once a minute
+        self.bars.start()
         now = time.monotonic()
         self._lined = last_line_at, started_at, first_images = self._lined or (now, now, images)
         if images == first_images:
