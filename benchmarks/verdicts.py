@@ -138,19 +138,26 @@ def simulated(campaigns: int, known: Recorded) -> dict[str, Any]:
             allowed = np.stack([np.isin(outcomes[:, i], RIGHT[true]) for i, true in enumerate(effects)], 1)
             bad = int((~allowed).any(1).sum())
             interval = stats.binomtest(bad, campaigns).proportion_ci(0.95)
-            row = {"noise": name, "true_effect": effect, "share": bad / campaigns, "at_most": float(interval.high)}
-            wrong.append({**row, "held": is_held})
+            wrong.append(
+                {
+                    "noise": name,
+                    "true_effect": effect,
+                    "share": bad / campaigns,
+                    "at_most": float(interval.high),
+                    "held": is_held,
+                }
+            )
     for deviation in DEVIATIONS:
         for collapsing in (0.0, 0.1):
-            for effect, right in ((1.5, Outcome.HELPS), (1.0, Outcome.NO_DIFFERENCE)):
+            for true, right in ((1.5, Outcome.HELPS), (1.0, Outcome.NO_DIFFERENCE)):
                 scale = np.full((campaigns, 1 + CLAIMS), deviation)
-                outcomes, seeds = campaign(random, (effect,) * CLAIMS, normal, scale, collapsing)
+                outcomes, seeds = campaign(random, (true,) * CLAIMS, normal, scale, collapsing)
                 decided = outcomes == right.value
                 power.append(
                     {
                         "deviation": deviation,
                         "collapsing": collapsing,
-                        "true_effect": effect,
+                        "true_effect": true,
                         "decided": float(decided.mean()),
                         "mean_seeds": float(seeds.mean()),
                     }
@@ -222,8 +229,8 @@ def simplest(random: np.random.Generator, campaigns: int) -> Mapping[str, float]
         quantile = stats.t.isf(level, (n - 1) / (r**2 + (1 - r) ** 2))
         return float(2 * stats.t.sf(quantile, 2 * (n - 1)) * stats.beta.pdf(r, (n - 1) / 2, (n - 1) / 2))
 
-    drawn = random.standard_normal((2, 1, 1, 50 * campaigns, n))
-    found, *_ = look(*drawn, level)
+    ours, theirs = random.standard_normal((2, 1, 1, 50 * campaigns, n))
+    found, *_ = look(ours, theirs, level)
     bad = int(np.isin(found, [Outcome.HELPS.value, Outcome.HURTS.value]).sum())
     interval = stats.binomtest(bad, found.size).proportion_ci(0.95)
     by_hand = integrate.quad(wrong, 0, 1)[0]
