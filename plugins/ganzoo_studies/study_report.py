@@ -74,7 +74,8 @@ def show_pages(pages: Sequence[StudyPage], as_json: bool, *, quick: bool) -> Non
         if quick:
             say("  Quick version: it only shows that the study runs; it does not answer the question.")
         for claim, verdict in one.found.claims:
-            say(f"  {verdict.outcome.value}: {claim.says} {in_words(verdict, claim.on)}")
+            words = in_words(verdict, claim.on)
+            say(f"  {verdict.outcome.value}: {claim.says} {words[:1].upper()}{words[1:]}")
         say(f"Saved to {one.path}", err=True)
 
 
