@@ -240,14 +240,13 @@ def show_study(
 def run_studies(
     names: Names,
     seeds: Annotated[
-        int | None,
+        int,
         typer.Option(
-            min=2,
-            max=1000,
-            help="Train this many seeds of each variant, and twice as many of the baseline. Claims stay untested "
-            "while that is fewer than the study's own.",
+            min=5,
+            max=40,
+            help="Stop after the look at this many seeds: 5, 10, 20 or 40. What is undecided then stays open.",
         ),
-    ] = None,
+    ] = 40,
     quick: Quick = False,
     results: Results = None,
     work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/studies by default.")] = None,
@@ -279,16 +278,16 @@ def run_studies(
     allow_trackers: AllowTrackers = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the runs that a study does not have yet, and make its page. Interrupted runs are resumed.
+    """Train the runs that a study does not have yet, look by look until its claims are decided, and make its page.
 
     Any number of these commands can share the work of one results folder, on one machine or on many.
     """
     from ganzoo.api.dataset import cache_folder
     from ganzoo.files import default_folder
     from ganzoo_studies.findings import find, in_order
-    from ganzoo_studies.matrix import joined
+    from ganzoo_studies.matrix import Job, joined
     from ganzoo_studies.progress import BenchProgress
-    from ganzoo_studies.records import Ledger
+    from ganzoo_studies.records import Ledger, ScoredRun
     from ganzoo_studies.study import load_studies
     from ganzoo_studies.study_report import refuse_pages, show_pages, write_pages
     from ganzoo_studies.worker import Bench, Settings
@@ -302,7 +301,6 @@ def run_studies(
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
     refuse_pages(studies, results, quick=quick)
-    requested = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
         numbers = _launch(workers or 1, slurm or [], results, work, weights_dir)
         if as_json:
@@ -317,25 +315,36 @@ def run_studies(
         any_hardware=True,
         weights=weights_dir or cache_folder("weights"),
     )
-    for study in requested:
+    for study in studies:
         study.refuse_unfit(zoo, data_dir)
     with BenchProgress() as progress:
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
         # Studies that share a baseline share its training runs.
-        trials = joined(job for study in requested for trial in study.trials(zoo) for job in trial.jobs)
+        trials = joined(job for study in studies for trial in study.trials(zoo) for job in trial.jobs)
         if trials:
             worker.run(part_of(trials, shard))
-        ledger.refresh()
-        findings = [find(study, ledger, zoo) for study in requested]
-        if any(found.is_searching for found in findings):
-            sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
-            if shard is not None:
-                sentence = "Other shards have not finished the search."
-            raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
-        planned = joined(job for found in findings for job in in_order(found.study, found.cells))
-        mine = part_of(planned, shard)
-        runs = worker.run(mine)
+        mine: list[Job] = []
+        runs: list[ScoredRun] = []
+        seen: set[tuple[Any, ...]] = set()
+        while True:
+            ledger.refresh()
+            findings = [find(study, ledger, zoo) for study in studies]
+            if any(found.is_searching for found in findings):
+                sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
+                if shard is not None:
+                    sentence = "Other shards have not finished the search."
+                raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
+            # All workers of a results folder come to the same next look, since none goes on before it is complete.
+            planned = joined(job for found in findings for job in in_order(found, seeds))
+            further = [job for job in planned if (*job.key, job.recipe.evaluate.samples) not in seen]
+            for found in findings:
+                progress.say(f"{found.study.name}: {found.in_words(seeds)}")
+            if not further:
+                break
+            seen |= {(*job.key, job.recipe.evaluate.samples) for job in further}
+            mine += part_of(further, shard)
+            runs += worker.run(part_of(further, shard))
         progress.summarise(mine, runs, results)
     ledger.refresh()
     show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)

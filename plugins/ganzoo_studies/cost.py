@@ -46,9 +46,9 @@ SECONDS = 0.5
 class Cost:
     """The total cost of a study."""
 
-    trainings: int  # training runs, over all rows, settings and seeds, without trials
+    trainings: int  # training runs of the first look, over all rows, settings and seeds, without trials
     trials: int  # training runs in its search
-    images: int  # real images shown, including trials
+    images: int  # real images shown until the first look, including trials
     scorings: int  # number of times that samples are scored, including trials
     seconds: float | None  # of training only, one run after another; None if nothing was timed
     per_image: Mapping[str, float]  # seconds per image of each row, in the first setting; empty if nothing was timed
@@ -58,7 +58,10 @@ class Cost:
         """Lines on the number of training runs, their time on this machine, and the speed of each row."""
         cells = len(study.rows) * len(study.setting_names)
         trials = f", and {self.trials:,} trials of a search" if self.trials else ""
-        yield f"{self.trainings:,} training runs for {cells:,} rows and settings{trials}: {short(self.images)} images"
+        yield (
+            f"{self.trainings:,} training runs for {cells:,} rows and settings until the first look{trials}: "
+            f"{short(self.images)} images"
+        )
         if self.seconds is not None:
             threads = f"{study.threads} thread{'' if study.threads == 1 else 's'}"
             parallel = f"; {self.workers} in parallel: {duration(self.seconds / self.workers)}"
@@ -74,7 +77,7 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
     """Count a study's training runs and, if requested, time a few steps of each row."""
     cells, trials = study.cells(zoo), study.trials(zoo)
     # Rows or settings may share a run.
-    runs = {job.key: (cell.row, job.recipe) for cell in cells for job in cell.jobs}
+    runs = {job.key: (cell.row, job.recipe) for cell in cells for job in cell.jobs[: study.first_seeds(*cell.place)]}
     tried = {job.key: (trial.row, job.recipe) for trial in trials for job in trial.jobs}
     recipes = [*runs.values(), *tried.values()]
     first = {cell.row: cell.jobs[0].recipe for cell in cells if cell.setting == study.setting_names[0]}

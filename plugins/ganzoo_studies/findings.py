@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+
 from ganzoo.api.metric import Scale
 from ganzoo.config.schema import Recipe
-from ganzoo.errors import GanzooError
+from ganzoo.formatting import duration
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, Score, ScoredRun
-from ganzoo_studies.study import Cell, Claim, Measure, Place, Study, load_study
-from ganzoo_studies.verdicts import Comparison, Verdict, judge
+from ganzoo_studies.study import BASELINE, Cell, Claim, Measure, Place, Study
+from ganzoo_studies.verdicts import LOOKS, Logs, Outcome, Verdict, judge, judge_failures, without_collapsed
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,6 @@ class Values:
         return stdev(self.known) if len(self.known) > 1 else None
 
     @property
-    def is_limited(self) -> bool:
-        """Whether a value is at its measure's limit, so that ``logarithm`` replaces it."""
-        return 0 in self.known or (self.scale == "share" and 1 in self.known)
-
-    @property
     def logs(self) -> dict[int, float]:
         """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
         if min(self.known, default=0) < 0:
@@ -63,20 +59,12 @@ class Values:
         return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
 
     @property
-    def middle(self) -> float | None:
-        """The geometric mean (of a share, through its odds), which claims compare; None if there are no logarithms."""
-        if not self.logs:
-            return None
-        mean = math.exp(fmean(self.logs.values()))
-        return mean / (1 + mean) if self.scale == "share" else mean
-
-    @property
     def noise(self) -> float | None:
         """The scatter between seeds as a factor: the exponential of the standard deviation of the logarithms."""
         return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CellFound(Cell):
     """A cell or a trial and its recorded runs, by seed."""
 
@@ -104,6 +92,15 @@ class CellFound(Cell):
         """Number of finished runs that lack a score they should have, for example after a measure was added."""
         return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
 
+    def in_order(self, measures: Sequence[Measure]) -> int:
+        """Number of its first runs, without a gap, that did not crash and have been scored."""
+        recipe = self.jobs[0].recipe
+        for index, job in enumerate(self.jobs):
+            run = self.runs.get(job.seed)
+            if run is None or run.record.has_crashed or any(is_unscored(run, one, recipe) for one in measures):
+                return index
+        return len(self.jobs)
+
     def is_done(self, measure: Measure) -> bool:
         """Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged."""
         crashed = any(run.record.has_crashed for run in self.runs.values())
@@ -129,7 +126,7 @@ class Found:
     cells: tuple[CellFound, ...]  # by setting and row, without those whose search is unfinished or found nothing
     trials: tuple[CellFound, ...]  # of its search
     winners: Mapping[Place, CellFound]  # the best trial for each row and setting
-    asked: int  # seeds of each variant according to the study's file; ``study`` has more if all rows do
+    verdicts: tuple[Verdict, ...] = ()  # on its claims, in order
 
     @property
     def runs(self) -> list[ScoredRun]:
@@ -137,19 +134,14 @@ class Found:
         return list({run.record.key: run for cell in self.cells for run in cell.runs.values()}.values())
 
     @property
-    def planned(self) -> int:
-        """Number of distinct runs that its cells require."""
-        return len({job.key for cell in self.cells for job in cell.jobs})
+    def claims(self) -> list[tuple[Claim, Verdict]]:
+        """Each claim with its verdict."""
+        return list(zip(self.study.claims, self.verdicts, strict=True))
 
     @cached_property
     def is_searching(self) -> bool:
         """Whether a trial is not done yet."""
         return not all(trial.is_done(self.study.measures[0]) for trial in self.trials)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every run that the study requires is recorded."""
-        return not self.is_searching and len(self.runs) >= self.planned
 
     @property
     def without_winner(self) -> list[Place]:
@@ -162,24 +154,40 @@ class Found:
         """The cell of a row in a setting, or None."""
         return next((one for one in self.cells if one.place == (row, setting)), None)
 
+    def jobs(self, cell: Cell, *, last: int = LOOKS[-1], at_once: bool = False) -> tuple[Job, ...]:
+        """The runs that a cell needs for the next look of its open claims or, with ``at_once``, for all looks.
+
+        There is no look at more than ``last`` seeds.
+        """
+        n = self.study.first_seeds(*cell.place)
+        for claim, verdict in self.claims:
+            if cell.row in (claim.better, claim.than) and claim.at in (None, cell.setting) and not claim.withdrawn:
+                is_open = verdict.outcome is Outcome.OPEN
+                further = [look for look in LOOKS if verdict.seeds < look <= last] if is_open else []
+                n = max(n, further[-1 if at_once else 0] if further else min(verdict.seeds, last))
+        return cell.jobs[:n]
+
+    def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
+        """The number of runs that each cell still lacks of those, see ``jobs``."""
+        needed = {cell: self.jobs(cell, last=last, at_once=at_once) for cell in self.cells}
+        return {cell: sum(job.seed not in cell.runs for job in jobs) for cell, jobs in needed.items()}
+
+    def in_words(self, last: int = LOOKS[-1]) -> str:
+        """What is decided, what is open, and what the rest costs, in a sentence."""
+        is_open = sum(verdict.outcome is Outcome.OPEN for verdict in self.verdicts)
+        parts = [f"{len(self.verdicts) - is_open} of {len(self.verdicts)} claims decided, {is_open} open"]
+        usual = fmean([run.record.seconds for run in self.runs] or [0.0])
+        for words, at_once in (("next", False), ("until the last look at most", True)):
+            missing = self.missing(last=last, at_once=at_once)
+            costs = {cell: fmean([run.record.seconds for run in cell.runs.values()] or [usual]) for cell in missing}
+            if n := sum(missing.values()):
+                cost = sum(missing[cell] * costs[cell] for cell in missing)
+                parts.append(f"{words} {n} runs{f', about {duration(cost)}' if cost else ''}")
+        return "; ".join(parts if len(parts) > 1 else [*parts, "nothing left to train"])
+
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    """Look up a study's runs: the required ones, and further seeds that every row has (``--seeds``)."""
-    found = _find(study, ledger, zoo)
-    while found.cells and found.is_complete:  # no cells if all trials of all rows failed
-        # The first seed of each row beyond those that the study requires.
-        further = [(one.jobs[0], study.seeds_of(one.row)) for one in found.cells]
-        if any(ledger.find(job.digest, job.dataset, seed) is None for job, seed in further):
-            break
-        study = study.with_seeds(study.seeds + 1)
-        more = _find(study, ledger, zoo)
-        if not more.is_complete:
-            break
-        found = replace(more, asked=found.asked)
-    return found
-
-
-def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
+    """Look up a study's runs, and judge its claims."""
     deciding = study.measures[0]
     sign = 1 if deciding.better(zoo) == "higher" else -1
     trials = [_recorded(trial, ledger) for trial in study.trials(zoo)]
@@ -192,7 +200,8 @@ def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
                 winners[one.place], best[one.place] = one, sign * value
     cells = study.cells(zoo, {place: winner.changes for place, winner in winners.items()})
     ready = [cell for cell in cells if not study.is_tuned(cell.row) or cell.place in winners]
-    return Found(study, tuple(_recorded(cell, ledger) for cell in ready), tuple(trials), winners, study.seeds)
+    found = Found(study, tuple(_recorded(cell, ledger) for cell in ready), tuple(trials), winners)
+    return replace(found, verdicts=tuple(_verdict(found, claim, zoo) for claim in study.claims))
 
 
 def _recorded(cell: Cell, ledger: Ledger) -> CellFound:
@@ -250,151 +259,87 @@ def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
     return sorted(points, key=lambda score: int(score["images"]))
 
 
-def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
-    """The verdicts on all claims of all studies, corrected for all claims to be tested: see ``all_claims``."""
-    comparisons = [_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]
-    more = all_claims([found.study for found in all_found], zoo) - len(comparisons)
-    judged = iter(judge([*comparisons, *[Comparison((), (), waits="Not started.")] * more]))
-    return [[next(judged) for _ in found.study.claims] for found in all_found]
-
-
-def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verdict]]:
-    """A claim judged by the study's other measures of the same kind, such as another extractor's FID, with their names.
-
-    Two views of one distance may disagree, and a claim is judged by only one of them. No verdict follows from the
-    others: each is tested separately, so only its effect and interval are meaningful.
-    """
-    own = found.study.measure(claim.on)
-    if claim.than_on or own.is_time:
-        return []
-    others = [
-        one
-        for one in found.study.measures
-        if not one.is_time and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
-    ]
-    judged = [
-        (one.name, judge([_comparison(found, claim.model_copy(update={"on": one.name}), zoo)])[0]) for one in others
-    ]
-    return [(name, verdict) for name, verdict in judged if verdict.interval is not None]
-
-
-def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
-    """Number of claims that verdicts are corrected for: those of these studies and of all others in the same plugins.
-
-    All were stated beforehand, whether or not their studies have been run.
-    """
-    names = {study.name.removesuffix("-quick") for study in studies}
-    plugins = {entry.plugin for entry in zoo.studies if entry.name in names}
-    others = 0
-    for entry in zoo.studies:
-        if entry.plugin in plugins and entry.name not in names:
-            with suppress(GanzooError):  # `ganzoo check` reports what is wrong with it
-                others += len(load_study(entry.name, zoo).claims)
-    return sum(len(study.claims) for study in studies) + others
-
-
-def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
+def _verdict(found: Found, claim: Claim, zoo: Zoo) -> Verdict:
+    """The verdict on a claim at the last look that its seeds reach in order, so never on those that happened to end."""
+    if claim.withdrawn:
+        return Verdict(Outcome.OPEN, f"Withdrawn: {claim.withdrawn}")
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
-    sides = [
-        (claim.better, found.study.measure(claim.on)),
-        (claim.than, found.study.measure(claim.than_on or claim.on)),
-    ]
-    # Testing after each run, and stopping at the first difference, would find differences that do not exist.
-    waits = ""
     if found.is_searching:
-        waits = "Its search has not finished."
-    elif not found.is_complete:
-        waits = f"Waiting for all runs of the study: {len(found.runs)} of {found.planned} are recorded."
-    lost = [row for row, _ in sides for setting in settings if (row, setting) in found.without_winner]
-    if waits or lost:
-        return Comparison((), (), waits=waits, trouble=f"All trials of {lost[0]} failed." if lost else "")
-    compared = [
-        [(cell, measure) for setting in settings if (cell := found.cell(row, setting)) is not None]
-        for row, measure in sides
-    ]
-    scores = [[cell.values(one, zoo) for cell, one in side] for side in compared]
-    runs = [run.record for side in compared for cell, _ in side for run in cell.runs.values()]
-    if crashed := [record for record in runs if record.has_crashed]:  # which says nothing about the method
-        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].error} `--retry` resumes it."
-    elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
-        waits = f"Waiting for scores: {_runs(missing, 'finished ')} {'has' if missing == 1 else 'have'} none yet."
-        if any(one.is_time for _, one in sides):
-            waits += " Scores during training require training again: `ganzoo study run --force`."
-    trouble = ""
-    if any(min(one.known, default=0) < 0 for side in scores for one in side):
-        trouble = f"Some scores of {claim.on} are negative, and have no logarithm."
-    elif len({record.hardware for record in runs}) > 1 and any(one.is_time for _, one in sides):
-        trouble = "Its runs were made on different machines, whose times cannot be compared."
-    elif not all(one.applies for side in scores for one in side):
-        trouble = "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."
-    elif len(extractors := {one for side in compared for cell, measure in side for one in cell.extractors(measure)}) > (
-        len({metric for metric, _ in extractors})
-    ):
-        trouble = (
-            "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
-        )
-    signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
-    by_setting = len(settings) > 1
-    # The two rows in one setting, or two scores of one run, are compared as a pair.
-    paired = by_setting or claim.better == claim.than
-    logs = _logs(scores, signs, by_setting=by_setting, paired=paired)
-    return Comparison(
-        logs[0],
-        logs[1],
-        failed=[sum(one.failed for one in side) for side in scores],
-        runs=[sum(len(one.by_seed) for one in side) for side in scores],
-        rounding=[_rounding(side, of_means=by_setting) for side in scores],
-        at_least=_is_at_least(scores, signs[0]),
-        paired=paired,
-        of="settings" if by_setting else "seeds",
-        trouble=trouble,
-        waits=waits,
+        return Verdict(Outcome.OPEN, "Its search has not finished.")
+    if lost := [row for row in (claim.better, claim.than) for at in settings if (row, at) in found.without_winner]:
+        return Verdict(Outcome.OPEN, f"All trials of {lost[0]} failed.")
+    ours, theirs = (
+        [found.study.measure(one) for one in some] for some in (claim.on, [claim.than_on or one for one in claim.on])
     )
-
-
-def _logs(
-    scores: Sequence[Sequence[Values]], signs: Sequence[int], *, by_setting: bool, paired: bool
-) -> list[list[float]]:
-    """The logarithms of both rows' scores, one for each setting or seed; larger is better.
-
-    Where scores are compared in pairs, those without a counterpart are left out.
-    """
-    if by_setting:
-        there = [all(one.logs for one in pair) for pair in zip(*scores, strict=True)]
-        return [
-            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
-            for side, sign in zip(scores, signs, strict=True)
-        ]
-    (ours,), (theirs,) = scores
-    seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
-    return [
-        [sign * one.logs[seed] for seed in sorted(some)]
-        for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
+    compared = [
+        (found.cell(row, at), some) for row, some in ((claim.better, ours), (claim.than, theirs)) for at in settings
     ]
+    scored = [(cell, one) for cell, some in compared if cell is not None for one in some]
+    if trouble := _trouble(scored):
+        return Verdict(Outcome.OPEN, trouble)
+    logs = [_logs(found, cell, some, zoo) for cell, some in compared if cell is not None]
+    seeds = min(one.shape[1] for one in logs)
+    # (measures, settings, seeds)
+    stacked = np.stack([one[:, :seeds] for one in logs], 1)
+    better, than = stacked[:, : len(settings)], stacked[:, len(settings) :]
+    claims = len(found.study.claims)
+    if claim.about == "failures":
+        verdict = judge_failures(np.isnan(better[0]), np.isnan(than[0]), claims)
+    else:
+        paired = len(settings) > 1 or claim.better == claim.than or claim.paired
+        verdict = judge(better, than, claims, paired=paired, counts=ours[0].scale(zoo) == "count")
+    waits = _waits(scored) if verdict.outcome is Outcome.OPEN else ""
+    return replace(verdict, why=waits) if waits else verdict
 
 
-def _is_at_least(scores: Sequence[Sequence[Values]], sign: int) -> bool:
-    """Whether the effect is a lower bound: ``logarithm`` moved scores at a measure's limit, making it smaller."""
-    zeros = [any(0 in one.known for one in side) for side in scores]
-    ones = [any(one.scale == "share" and 1 in one.known for one in side) for side in scores]
-    best, worst = (ones, zeros) if sign > 0 else (zeros, ones)
-    return (best[0] or worst[1]) and not (worst[0] or best[1])
+def _logs(found: Found, cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> Logs:
+    """Log scores of a claim's row (measures, seeds), larger is better, with NaN where a run collapsed.
 
-
-def _runs(n: int, kind: str = "") -> str:
-    return f"{n} {kind}run{'' if n == 1 else 's'}"
-
-
-def _rounding(scores: Sequence[Values], *, of_means: bool) -> float:
-    """A lower bound on the standard deviation of a row's logarithms: the noise that a count rounds away.
-
-    The value behind a count may be anywhere within a step of 1; uniformly distributed, it has a deviation of 1/√12.
-    With ``of_means``, means over a setting's seeds are compared, which are as much less noisy.
+    Seeds count in order, up to the first that is not recorded, crashed or lacks a score.
     """
-    counted = [one.known for one in scores if one.scale == "count" and one.known]
-    parts = [fmean(1 / max(value, 1) ** 2 / 12 for value in known) for known in counted]
-    sizes = [len(known) if of_means else 1 for known in counted]
-    return math.sqrt(fmean(part / size for part, size in zip(parts, sizes, strict=True))) if parts else 0.0
+    has_bar = all(one.scale(zoo) == "ratio" and not one.is_time for one in measures)
+    baseline = found.cell(BASELINE, cell.setting)
+    if not has_bar or baseline is None or not all(baseline.values(one).applies for one in measures):
+        return without_collapsed(_in_order(cell, measures, zoo), np.zeros((1, 0)), None)
+    logs, first = (_in_order(one, measures, zoo) for one in (cell, baseline))
+    # Until the baseline has the seeds of the first look, the bar would move with every run.
+    n = first.shape[1] if first.shape[1] < LOOKS[0] else logs.shape[1]
+    return without_collapsed(logs[:, :n], first, found.study.collapse)
+
+
+def _in_order(cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> Logs:
+    jobs = cell.jobs[: cell.in_order(measures)]
+    signs = [1 if one.better(zoo) == "higher" else -1 for one in measures]
+    known = [cell.values(one, zoo).logs for one in measures]
+    rows = [[sign * logs.get(job.seed, math.nan) for job in jobs] for sign, logs in zip(signs, known, strict=True)]
+    return np.array(rows).reshape(len(measures), len(jobs))
+
+
+def _waits(compared: Sequence[tuple[CellFound, Measure]]) -> str:
+    """Which run or score is missing although it should be there, in a sentence; empty if none is."""
+    records = [run.record for cell, _ in compared for run in cell.runs.values()]
+    if crashed := [record for record in records if record.has_crashed]:  # which says nothing about the method
+        return f"A run failed without diverging: {crashed[0].error} `--retry` resumes it."
+    missing = [measure for cell, measure in compared if cell.unscored(measure)]
+    if any(one.is_time for one in missing):
+        return "A score during training is missing; `--force` trains again."
+    return "A score is missing; `ganzoo study run` adds it." if missing else ""
+
+
+def _trouble(compared: Sequence[tuple[CellFound, Measure]]) -> str:
+    """Why scores cannot be compared, in a sentence; empty if they can."""
+    values = [cell.values(one) for cell, one in compared]
+    if any(min(one.known, default=0) < 0 for one in values):
+        return "Some scores are negative, and have no logarithm."
+    if not all(one.applies for one in values):
+        return "One of its rows has no such score: the measure needs labels or an encoder, which the row lacks."
+    machines = {run.record.hardware for cell, _ in compared for run in cell.runs.values()}
+    if len(machines) > 1 and any(one.is_time for _, one in compared):
+        return "Its runs were made on different machines, whose times cannot be compared."
+    extractors = {one for cell, measure in compared for one in cell.extractors(measure)}
+    if len(extractors) > len({metric for metric, _ in extractors}):
+        return "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
+    return ""
 
 
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
@@ -409,9 +354,10 @@ def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
     return math.log(value or (1 if scale == "count" else 1 / n))
 
 
-def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:
-    """The jobs seed by seed, so that a study that is stopped early has results for every row."""
-    for index in range(max(study.seeds_of(row) for row in study.rows)):
-        for cell in cells:
-            if index < len(cell.jobs):
-                yield cell.jobs[index]
+def in_order(found: Found, last: int = LOOKS[-1]) -> Iterator[Job]:
+    """The jobs of the next look, seed by seed, so that a study that is stopped early has results for every row."""
+    needed = [found.jobs(cell, last=last) for cell in found.cells]
+    for index in range(max(map(len, needed), default=0)):
+        for jobs in needed:
+            if index < len(jobs):
+                yield jobs[index]

@@ -51,24 +51,23 @@ UNANSWERED = (
 )
 NO_TABLE = "No recipe has been trained with `ganzoo bench` here yet."
 COUNTED = {
-    "holds": ("holds", "hold"),
-    "does not hold": ("does not hold", "do not hold"),
-    "cannot tell": ("is undecided", "are undecided"),
-    "not tested yet": ("is not tested yet", "are not tested yet"),
+    "helps": ("helps", "help"),
+    "hurts": ("hurts", "hurt"),
+    "no difference": ("makes no difference", "make no difference"),
+    "depends on the measure": ("depends on the measure", "depend on the measure"),
+    "open": ("is open", "are open"),
 }
 """How each verdict is worded for one claim and for several; the clearest verdicts come first."""
 EFFECT = (
-    "Effect: how many times better the method scores than what it is compared with, as a ratio of geometric means over "
-    "seeds (of the odds, for a share such as an accuracy); below 1, the method is worse. The scores shown with an "
-    "effect are also geometric means (arithmetic if a seed scored 0), whereas tables show arithmetic means. In "
-    "parentheses: the effect's 95% confidence interval, for each claim alone; verdicts are corrected for the number of "
-    "claims."
+    "The effect is the ratio of geometric means over seeds (of the odds, for a share such as an accuracy), and of both "
+    "measures together where a claim is about two. Runs that collapsed are counted, not averaged."
 )
 MEANING = (
-    "A claim does not hold if the method's improvement is significantly smaller than 10%. Otherwise, it holds if the "
-    'method is significantly better. If neither is the case, it is undecided ("cannot tell"). A verdict is about the '
-    "study's setting, not about the paper: networks, images and training runs may be far smaller than the paper's. See "
-    "the notes on each study's page."
+    "A method helps or hurts if the interval after its effect excludes 1, and makes no difference worth having if the "
+    "interval lies within 20% of 1; otherwise, the claim is open. Intervals are so wide that 19 of 20 studies make no "
+    "wrong statement. A verdict is about the study's setting, not about the paper: networks, images and training runs "
+    "may be far smaller than the paper's. Verdicts on seeds that may have been seen when a study was planned are "
+    "exploratory."
 )
 EXCESS = (
     "In parentheses: how far a score is above real vs real (what real images score instead of samples), ± the standard "
@@ -93,11 +92,15 @@ class Finding:
     verdict: str  # the value of an ``Outcome``
     says: str
     paper: str | None
-    on: str  # the measure that decides the verdict
-    effect: str  # in words, with its interval, and those by other views
-    compared: str  # the rows that are compared, each with its score
-    decided: bool  # whether it holds or does not hold, and no other view of the same samples contradicts that
-    behind: str = ""  # the number of settings or seeds behind the verdict, in words; empty if there is none yet
+    on: str  # the measure that decides the verdict, or both
+    effect: str  # in words, with its interval, or why the claim is open
+    compared: str  # the rows that are compared
+    seeds: str = NOTHING  # the number of seeds behind the verdict, in words
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more seeds would change nothing."""
+        return self.verdict != "open"
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,13 @@ class Answer:
     question: str
     page: str | None  # relative to the results; None if it has not been made
     findings: tuple[Finding, ...]  # one for each of its claims, in order
+    is_exploratory: bool = False  # whether its seeds may have been seen when it was planned
 
     @property
     def verdict_counts(self) -> str:
-        """The number of claims with each verdict: ``2 hold, 1 does not hold``."""
-        return _counted(self.findings) or "no claims: see its table"
+        """The number of claims with each verdict: ``2 help, 1 is open (exploratory)``."""
+        counts = _counted(self.findings)
+        return f"{counts}{' (exploratory)' if self.is_exploratory else ''}" if counts else "no claims: see its table"
 
 
 def _counted(findings: Iterable[Finding]) -> str:
@@ -215,7 +220,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     for answer in answers:
         link = f"[{markdown(answer.question)}]({answer.page})" if answer.page else markdown(answer.question)
         rows = [(one, markdown(one.compared)) for one in answer.findings]
-        parts += [f"### {link}", findings_table(rows, "compared") or f"{answer.verdict_counts.capitalize()}."]
+        parts += [f"### {link}", f"{answer.verdict_counts.capitalize()}.", findings_table(rows, "compared")]
     parts += [
         "## Leaderboard",
         "Scores are ranked only against scores measured under the "
@@ -240,7 +245,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
             "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages from the records.",
             "\n".join(f"- {code(command)}" for command in commands),
         ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def findings_table(findings: Sequence[tuple[Finding, str]], column: str) -> str:

@@ -31,8 +31,8 @@ class Job:
     digest: str  # of everything that changes the weights, see ``training_digest``
     title: str | None = None  # shown instead of recipe and dataset
     pictured: str | None = None
-    """Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware. In a study, rows that
-    share a recipe need different names."""
+    """Name of its picture file; None builds one from recipe, dataset, seed, digest and hardware, and an empty one keeps
+    no picture. In a study, rows that share a recipe need different names."""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -55,7 +55,7 @@ class Job:
         return f"{self.title or f'{self.recipe.name} on {self.dataset}'}, seed {self.seed}"
 
     def picture(self, hardware: str) -> str | None:
-        """Path of its picture, relative to the results folder. A study keeps only the picture of seed 0.
+        """Path of its picture, relative to the results folder. A study keeps only the picture of a row's first seed.
 
         The digest, with hardware and precision, distinguishes the pictures of different records.
         """
@@ -63,7 +63,7 @@ class Job:
             made_on = hashlib.sha256(hardware.encode()).hexdigest()[:6]
             return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}-{self.digest[:8]}-{made_on}.png"
         name = re.sub(r"[^a-z0-9.]+", "-", self.pictured.lower()).strip("-.")
-        return f"samples/{name}-{self.digest[:8]}.png" if self.seed == 0 else None
+        return f"samples/{name}-{self.digest[:8]}.png" if name else None
 
     @property
     def arguments(self) -> list[str]:

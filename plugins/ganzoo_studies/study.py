@@ -1,7 +1,7 @@
 """A study: a question put to several recipes, with a baseline, seeds, measures and the claims to test.
 
 A study is a YAML file (docs/studies.md). Its rows are the baseline and the variants. Each row is trained in every
-setting with every seed; a row in a setting is a cell.
+setting, with as many seeds as its claims need; a row in a setting is a cell.
 """
 
 from __future__ import annotations
@@ -35,12 +35,17 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import check_file_name
 from ganzoo.registry.strict import Section
 from ganzoo_studies.matrix import Job, job_of
+from ganzoo_studies.verdicts import BEYOND, LOOKS
 
 BASELINE: Final = "baseline"
 TUNED: Final = "tuned"
 """The only variant of a study that has a search but no variants: the baseline with the settings found."""
 EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
+UNCLAIMED: Final = 3
+"""Seeds of a row without a claim."""
+FRESH: Final = 100
+"""The usual first seed. Smaller ones may have been seen when the study was planned; with those, it is exploratory."""
 QUICK: Final = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
 """What ``--quick`` changes in every run: it checks that a study works."""
 
@@ -117,9 +122,20 @@ class Claim(Section):
     paper: Paper | None = None  # that makes it; None for a hypothesis of one's own
     better: str  # the row that should be better
     than: str = BASELINE  # the row that it should be better than
-    on: str  # the measure
+    on: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The measure, or several: then the mean of their logarithms decides, and each alone is shown beside it."""
     than_on: str | None = None  # the measure of the row ``than``, if it differs; both may then be the same row
     at: str | None = None  # the setting; None means the average over all settings
+    about: Literal["scores", "failures"] = "scores"  # what is compared: scores, or the share of runs that collapsed
+    paired: bool = False  # whether both rows with equal seeds are one training run, whose scores are pairs
+    withdrawn: Text | None = None  # why the claim is not tested, in a sentence
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(on := data.get("on"), str | list):
+            return {**data, "on": (on,) if isinstance(on, str) else tuple(on)}
+        return data
 
 
 class Range(Section):
@@ -217,9 +233,10 @@ class Study(Section):
     """Changes to the baseline's own row, and to ``tuned`` in a study without variants. No variant inherits them."""
     settings: dict[Label, Overrides] = Field(default_factory=dict)  # in which every row is trained, by name
     variants: dict[Label, Variant] = Field(default_factory=dict)  # the other rows, by name
-    seeds: Annotated[int, Field(ge=2, le=1000)] = 5  # of each variant
-    baseline_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Of the baseline, which every variant is compared with; twice ``seeds`` by default."""
+    first_seed: Annotated[int, Field(ge=0, le=10**9)] = FRESH  # of every row; the next follow in order
+    collapse: Annotated[float, Field(gt=1)] | None = BEYOND
+    """A run has collapsed if it has no score, or one this many times worse than the median of the baseline's first five
+    seeds in its setting; None for no such bar. Shares, counts and times have none."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Of every run, unless its row or setting sets another; fixed so that all workers train the same runs."""
     threads: Threads = 1  # of every run, for the same reason
@@ -228,6 +245,15 @@ class Study(Section):
     notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()  # what readers of the results need to know
     search: Search | None = None  # tunes the rows first
     _source: Path | None = PrivateAttr(default=None)
+    _is_quick: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_seeds(cls, data: Any) -> Any:
+        if former := [key for key in ("seeds", "baseline_seeds") if isinstance(data, dict) and key in data]:
+            looks = ", ".join(map(str, LOOKS))
+            raise combination(f"has '{former[0]}', but rows now get seeds until their claims are decided, at {looks}")
+        return data
 
     @model_validator(mode="after")
     def _rows(self) -> Study:
@@ -259,13 +285,22 @@ class Study(Section):
         """Whether a search tunes the row: true of every row or, in a study without variants, only of `tuned`."""
         return self.search is not None and (row == TUNED or bool(self.variants))
 
-    def seeds_of(self, row: str) -> int:
-        """The number of seeds for a row."""
-        return self.baseline_seeds or 2 * self.seeds if row == BASELINE else self.seeds
+    def first_seeds(self, row: str, setting: str) -> int:
+        """The number of seeds that a cell gets at once: those of the first look, or fewer if no claim is about it."""
+        if self._is_quick:
+            return 2
+        rows = {
+            one
+            for claim in self.claims
+            if not claim.withdrawn and claim.at in (None, setting)
+            for one in (BASELINE, claim.better, claim.than)
+        }
+        return LOOKS[0] if row in rows else UNCLAIMED
 
-    def with_seeds(self, n: int) -> Study:
-        """The study with n seeds of each variant, and twice as many of the baseline."""
-        return self.model_copy(update={"seeds": n, "baseline_seeds": None})
+    @property
+    def is_exploratory(self) -> bool:
+        """Whether its seeds may have been seen when it was planned."""
+        return self.first_seed < FRESH
 
     def scaled_down(self) -> Study:
         """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
@@ -279,17 +314,17 @@ class Study(Section):
             )
             for row, variant in self.variants.items()
         }
-        return self.model_copy(
+        small = self.model_copy(
             update={
                 "name": f"{self.name}-quick",
                 "settings": {name: (*changes, *QUICK) for name, changes in first.items()},
                 "variants": variants,
                 "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
-                "seeds": 2,
-                "baseline_seeds": 2,
                 "search": search,
             }
         )
+        small._is_quick = True
+        return small
 
     def measure(self, name: str) -> Measure:
         """The measure with this name, which must exist."""
@@ -382,8 +417,9 @@ class Study(Section):
             sentence = f"The study '{self.name}', {_place(row, setting)}: {error.sentence}"
             raise GanzooError(sentence, error.remedy) from error
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
-        first = replace(first, title=title, pictured=f"{self.name} {row} {setting}".strip())
-        return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
+        start, n = (self.first_seed, 2 if self._is_quick else LOOKS[-1]) if trials is None else (0, trials)
+        first, *others = (replace(first, title=title, pictured="").with_seed(start + i) for i in range(n))
+        return (replace(first, pictured=f"{self.name} {row} {setting}".strip()), *others)
 
 
 def _place(row: str, setting: str) -> str:
@@ -409,7 +445,9 @@ class Cell:
 
     row: str
     setting: str
-    jobs: tuple[Job, ...]  # its runs, one for each seed; those of a trial are scored on the validation images
+    jobs: tuple[Job, ...]
+    """Its possible runs, one for each seed in order, of which only those that are needed are made; or all runs of a
+    trial, which are scored on the validation images."""
     number: int = 0  # of the trial; 0 is the row unchanged
     changes: tuple[str, ...] = ()  # the trial's overrides
 
@@ -468,7 +506,7 @@ def _refusal(problems: Sequence[strict.ValidationIssue], path: Path) -> strict.V
 OWN: Mapping[tuple[str, str], str] = {
     ("train", "precision"): "precision",
     ("train", "threads"): "threads",
-    ("train", "seed"): "seeds",
+    ("train", "seed"): "first_seed",
     ("evaluate", "metrics"): "measures",
 }
 """Keys of a recipe that a study sets itself, each with the study's own key."""
@@ -485,7 +523,7 @@ def _refuse_lost(change: str, *, of_all_rows: bool) -> None:
         raise GanzooError(f"'{change}' names trackers, which only a recipe or a command may do.", "Leave it out.")
     for key in below[:1] or (override.value if isinstance(override.value, dict) else ()):
         own = OWN.get((section, key))
-        if own in ("seeds", "measures") or (own is not None and of_all_rows):
+        if own in ("first_seed", "measures") or (own is not None and of_all_rows):
             raise GanzooError(f"'{change}' would be lost.", f"Use the study's key '{own}'.")
 
 
@@ -513,15 +551,16 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
         for key, row in (("better", claim.better), ("than", claim.than)):
             if row not in study.rows:
                 yield f"{where}.{key} is '{row}', but there is no such row.", nearest(row, study.rows)
-        if claim.better == claim.than and claim.than_on in (None, claim.on):
+        if claim.better == claim.than and claim.than_on in (None, *claim.on):
             yield f"{where} compares '{claim.better}' with itself.", ""
-        for key, measure_name in (("on", claim.on), ("than_on", claim.than_on or claim.on)):
+        for key, measure_name in (*(("on", on) for on in claim.on), ("than_on", claim.than_on or claim.on[0])):
             if measure_name not in names:
                 yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
             elif study.measure(measure_name).better(zoo) == "neither":
                 yield f"{where}.{key} is '{measure_name}', for which neither higher nor lower is better.", ""
-        one, other = study.measure(claim.on), study.measure(claim.than_on or claim.on)
-        if (one.better(zoo), one.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
-            yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of number.", ""
+        first = study.measure(claim.on[0])
+        for other in map(study.measure, (*claim.on, claim.than_on or claim.on[0])):
+            if (first.better(zoo), first.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
+                yield f"{where} compares '{first.name}' with '{other.name}', which are different kinds of number.", ""
         if claim.at is not None and claim.at not in study.settings:
             yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)

@@ -17,31 +17,20 @@ from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import describe
 from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_atomically
-from ganzoo.formatting import NOTHING, figure
+from ganzoo.formatting import NOTHING
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo_reports.templates import code, markdown, page
-from ganzoo_studies.findings import (
-    CellFound,
-    Found,
-    Values,
-    all_claims,
-    by_other_views,
-    curve,
-    find,
-    verdicts,
-)
+from ganzoo_studies.findings import CellFound, Found, Values, curve, find
 from ganzoo_studies.leaderboard import EFFECT, MEANING, Answer, Finding, findings_table, samples_of
 from ganzoo_studies.records import RUNS, Ledger
 from ganzoo_studies.study import BASELINE, Claim, Measure, Study, load_study
-from ganzoo_studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
+from ganzoo_studies.verdicts import LOOKS, WORTH_HAVING, Outcome, Verdict, in_words, times
 
 MARK = "<title>ganzoo study: "
 """Distinguishes our pages from other files."""
 INDEX = "# Studies\n\nMade by `ganzoo study report`"
-Views = Sequence[tuple[str, Verdict]]
-"""A claim's effect by other measures of the same kind, each with the measure's name."""
 STUDIES = "studies"
 """The folder of the studies' results, within the results folder."""
 FEW_TRIALS = 5
@@ -57,67 +46,36 @@ class StudyPage:
     """A study, what was found, and where its page is."""
 
     found: Found
-    verdicts: Sequence[Verdict]  # on its claims, in their order
-    views: Sequence[Views]  # for each claim, its effect by the study's other views, see ``by_other_views``
     path: Path
 
-    @property
-    def claims(self) -> list[tuple[Claim, Verdict, Views]]:
-        """Each claim with its verdict and its effect by other views."""
-        return list(zip(self.found.study.claims, self.verdicts, self.views, strict=True))
-
-    def plain(self) -> dict[str, Any]:
-        """JSON: the study's name and question, its claims with their verdicts, and the values behind them."""
-        study = self.found.study
-        claims = [
+    def plain(self) -> list[dict[str, Any]]:
+        """JSON: the study's claims with their outcomes."""
+        return [
             {
-                **claim.model_dump(mode="json"),
-                "verdict": verdict.outcome.value,
-                "why": verdict.why,
+                "study": self.found.study.name,
+                "says": claim.says,
+                "outcome": verdict.outcome.value,
                 "effect": verdict.effect,
-                "at_least": verdict.at_least,
-                "interval": verdict.interval,
-                "p": verdict.p,
-                "seeds": list(verdict.seeds),
-                "by_other_views": [
-                    {"on": name, "effect": other.effect, "interval": other.interval} for name, other in views
-                ],
+                # JSON has no infinity.
+                "interval": verdict.interval and [e if math.isfinite(e) else None for e in verdict.interval.ends],
+                "seeds": verdict.seeds,
             }
-            for claim, verdict, views in self.claims
+            for claim, verdict in self.found.claims
         ]
-        cells = [
-            {
-                "row": one.row,
-                "setting": one.setting or None,
-                "planned": len(one.jobs),
-                "values": {measure.name: dict(one.values(measure).by_seed) for measure in study.measures},
-            }
-            for one in self.found.cells
-        ]
-        winners = [
-            {
-                "row": row,
-                "setting": setting or None,
-                "changes": won.changes,
-                "validation": won.result(study.measures[0]),
-            }
-            for (row, setting), won in self.found.winners.items()
-        ]
-        facts = {"study": study.name, "question": study.question, "page": str(self.path)}
-        return {**facts, "claims": claims, "cells": cells, **({"search": winners} if study.search else {})}
 
 
 def show_pages(pages: Sequence[StudyPage], as_json: bool, *, quick: bool) -> None:
     """Print verdicts, and where the pages are; of ``quick`` studies, that they answer nothing."""
     if as_json:
-        print_json({"studies": [one.plain() for one in pages]})
+        print_json({"claims": [claim for one in pages for claim in one.plain()]})
         return
     for one in pages:
         say(f"{one.found.study.name}: {one.found.study.question}")
         if quick:
             say("  Quick version: it only shows that the study runs; it does not answer the question.")
-        for claim, verdict, _ in one.claims:
-            say(f"  {verdict.outcome.value}: {claim.says} {verdict.why}")
+        for claim, verdict in one.found.claims:
+            words = in_words(verdict, claim.on)
+            say(f"  {verdict.outcome.value}: {claim.says} {words[:1].upper()}{words[1:]}")
         say(f"Saved to {one.path}", err=True)
 
 
@@ -140,40 +98,26 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
     return begun
 
 
-def judged(studies: Sequence[Study], ledger: Ledger, zoo: Zoo) -> list[StudyPage]:
-    """What was found of each study; verdicts are corrected for the claims of all of them together."""
-    found = [find(study, ledger, zoo) for study in studies]
-    return [
-        StudyPage(
-            one,
-            outcome,
-            [by_other_views(one, claim, zoo) for claim in one.study.claims],
-            ledger.folder / f"{one.study.name}.html",
-        )
-        for one, outcome in zip(found, verdicts(found, zoo), strict=True)
-    ]
-
-
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
     """Make ``<study>.html`` of each study and, if they are full studies, ``README.md``, the index of all with runs.
-
-    Verdicts are corrected for all claims together, so the results of any study may change them. Existing pages of other
-    studies are therefore made again too.
 
     Raises:
         GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
     """
     refuse_pages(studies, ledger.folder, quick=quick)
-    names = {study.name for study in studies}
-    together = [*studies, *(one for one in started(ledger, zoo, quick=quick) if one.name not in names)]
-    pages = judged(together, ledger, zoo)
-    claims = all_claims(together, zoo)
+    pages = [page_of(study, ledger, zoo) for study in studies]
     for one in pages:
-        if one.found.study.name in names or one.path.exists():
-            _write(one.path, MARK, html(one, claims, zoo, quick=quick))
+        _write(one.path, MARK, html(one, zoo, quick=quick))
     if not quick:
-        _write(ledger.folder / "README.md", INDEX, index(pages, zoo))
-    return pages[: len(studies)]
+        names = {study.name for study in studies}
+        others = [page_of(study, ledger, zoo) for study in started(ledger, zoo) if study.name not in names]
+        _write(ledger.folder / "README.md", INDEX, index([*pages, *others], zoo))
+    return pages
+
+
+def page_of(study: Study, ledger: Ledger, zoo: Zoo) -> StudyPage:
+    """What was found of a study, and the path of its page, which may not have been made."""
+    return StudyPage(find(study, ledger, zoo), ledger.folder / f"{study.name}.html")
 
 
 def refuse_pages(studies: Sequence[Study], folder: Path, *, quick: bool = False) -> None:
@@ -189,10 +133,7 @@ def refuse_pages(studies: Sequence[Study], folder: Path, *, quick: bool = False)
 
 
 def answers(results: Path, zoo: Zoo) -> list[Answer]:
-    """The findings of the completed studies in a results folder, for its front page.
-
-    Studies with a decided claim come first.
-    """
+    """The findings of the studies with runs in a results folder, for its front page; those that decided most first."""
     folder = results / STUDIES
     if not (folder / RUNS).is_file():
         return []
@@ -202,12 +143,12 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
             one.found.study.name,
             one.found.study.question,
             f"{STUDIES}/{one.path.name}" if one.path.is_file() else None,
-            tuple(_finding(one.found, *claim, zoo) for claim in one.claims),
+            tuple(_finding(*claim) for claim in one.found.claims),
+            one.found.study.is_exploratory,
         )
-        for one in judged(started(ledger, zoo), ledger, zoo)
-        if one.found.is_complete
+        for one in (page_of(study, ledger, zoo) for study in started(ledger, zoo))
     ]
-    return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
+    return sorted(made, key=lambda answer: (not any(one.is_decided for one in answer.findings), answer.name))
 
 
 def _refuse(path: Path, mark: str) -> None:
@@ -230,9 +171,11 @@ def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
     for one in sorted(pages, key=lambda page: page.found.study.name):
         study = one.found.study
         parts.append(f"## [{markdown(study.question)}]({study.name}.html)")
-        if one.claims:
-            findings = [_finding(one.found, *claim, zoo) for claim in one.claims]
-            parts.append(findings_table([(finding, finding.behind or NOTHING) for finding in findings], "from"))
+        if study.is_exploratory and study.claims:
+            parts.append("Exploratory: these seeds may have been seen when the study was planned.")
+        if study.claims:
+            findings = [_finding(*claim) for claim in one.found.claims]
+            parts.append(findings_table([(finding, finding.seeds) for finding in findings], "from"))
         parts.append(code(_command(study, one.path.parent, zoo)))
     return "\n\n".join(parts) + "\n"
 
@@ -249,71 +192,34 @@ def _command(study: Study, folder: Path, zoo: Zoo) -> str:
     return shlex.join(words)
 
 
-def _effect(verdict: Verdict) -> str:
-    if verdict.effect is None or verdict.interval is None:
-        return NOTHING
-    if verdict.at_least:
-        return f"at least ×{figure(verdict.effect)}"
-    low, high = verdict.interval
-    return f"×{figure(verdict.effect)} ({figure(low)} to {figure(high)})"
-
-
-def _opposed(verdict: Verdict, other: Verdict) -> bool:
-    """Whether both intervals exclude 1, on opposite sides of it."""
-    if verdict.interval is None or other.interval is None:
-        return False
-    (low, high), (other_low, other_high) = verdict.interval, other.interval
-    return (low > 1 and other_high < 1) or (high < 1 and other_low > 1)
-
-
-def _finding(found: Found, claim: Claim, verdict: Verdict, views: Views, zoo: Zoo) -> Finding:
+def _finding(claim: Claim, verdict: Verdict) -> Finding:
     """A claim with its verdict in words."""
-    opposed = [_opposed(verdict, other) for _, other in views]
-    effects = [
-        f"{_effect(other)} by {name}{', the opposite' if is_opposed else ''}"
-        for (name, other), is_opposed in zip(views, opposed, strict=True)
-    ]
-    than = claim.than if claim.than_on is None else f"{claim.than} by {claim.than_on}"
-    compared = f"{claim.better} with {than}"
-    if (means := _means(found, claim, verdict, zoo)) is not None:
-        compared = f"{claim.better} {figure(means[0])}, {than} {figure(means[1])}"
+    than = f"{claim.than} by {claim.than_on}" if claim.than_on else claim.than
     return Finding(
         verdict.outcome.value,
         claim.says,
         claim.paper,
-        claim.on,
-        "; ".join([_effect(verdict), *effects]),
-        compared,
-        decided=verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD) and not any(opposed),
-        behind=_behind(found, claim, verdict),
+        "failures" if claim.about == "failures" else " and ".join(claim.on),
+        in_words(verdict, claim.on),
+        f"{claim.better} with {than}{f', {claim.at}' if claim.at else ''}",
+        f"{verdict.seeds} seeds" if verdict.seeds else NOTHING,
     )
 
 
-def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
-    """The page of a study, whose verdicts were corrected for a number of claims."""
+def html(one: StudyPage, zoo: Zoo, *, quick: bool = False) -> str:
+    """The page of a study."""
     found, folder = one.found, one.path.parent
     study, runs = found.study, found.runs
     name = study.name.removesuffix("-quick") if quick else study.name
-    few = min([len(cell.runs) for cell in found.cells if cell.runs] or [0])
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
     context = {
         "study": study,
-        "claims": [
-            (claim, verdict, _means(found, claim, verdict, zoo), _behind(found, claim, verdict), others)
-            for claim, verdict, others in one.claims
-        ],
-        "all_claims": claims,
-        "effect": _effect,
-        "opposed": _opposed,
-        "tone": {Outcome.HOLDS: "good", Outcome.DOES_NOT_HOLD: "bad"},
-        "forest": _forest(study, one.verdicts),
-        "about_effects": EFFECT,
-        "smallest": f"{SMALLEST - 1:.0%}",
-        "few_seeds": FEW_SEEDS,
-        # With several settings, the test is over settings, so few seeds in each are enough.
-        "few": 0 < few <= FEW_SEEDS
-        and (len(study.setting_names) == 1 or any(claim.at is not None for claim in study.claims)),
-        "asked": found.asked,
+        "claims": [(claim, verdict, _finding(claim, verdict)) for claim, verdict in found.claims],
+        "tone": {Outcome.HELPS: "good", Outcome.HURTS: "bad"},
+        "forest": _forest(found.claims),
+        "meaning": f"{MEANING} {EFFECT}",
+        "level": f"{5 / len(study.claims) / len(LOOKS):.2g}%" if study.claims else "",
+        "progress": found.in_words(),
         "quick": quick,
         "settings": [
             (setting, _table(found, setting, folder, zoo))
@@ -331,13 +237,12 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
         "searches": len(found.winners),
         "is_searching": found.is_searching,
         "runs": len(runs),
-        "planned": found.planned,
+        "planned": len(runs) + sum(found.missing().values()),
         "seconds": sum(run.record.seconds for run in runs),
         "searched": sum(len(one.jobs) for one in found.trials if one.is_done(study.measures[0])),
         "lost": found.without_winner,
         "several_machines": len({run.record.hardware for run in runs}) > 1,
         "clocked": [measure.name for measure in study.measures if measure.is_time],
-        "has_pairs": any(claim.better == claim.than for claim in study.claims),
         "all_shaded": len(study.rows) <= MAX_SHADED,
         "most_plotted": MAX_PLOTTED,
         "usual_hardware": _usual_hardware(found),
@@ -351,37 +256,9 @@ def html(one: StudyPage, claims: int, zoo: Zoo, *, quick: bool = False) -> str:
     return page("study.html", (), context, package=__package__)
 
 
-def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares; arithmetic if a score at its measure's limit was replaced.
-
-    None if it is untested, covers several settings, or a row has none, or if it compares times on different machines.
-    """
-    settings = (claim.at,) if claim.at is not None else found.study.setting_names
-    if len(settings) > 1 or verdict.outcome is Outcome.WAITS:
-        return None
-    sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
-    cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
-    hardware = {run.record.hardware for cell, _ in cells if cell is not None for run in cell.runs.values()}
-    if len(hardware) > 1 and any(measure.is_time for _, measure in cells):
-        return None
-    values = (None if cell is None else _values(cell, measure, found, zoo) for cell, measure in cells)
-    ours, theirs = (None if one is None else one.mean if one.is_limited else one.middle for one in values)
-    return None if ours is None or theirs is None else (ours, theirs)
-
-
-def _behind(found: Found, claim: Claim, verdict: Verdict) -> str:
-    """The number of settings or seeds behind a verdict, in words; empty if the claim is untested."""
-    if verdict.outcome is Outcome.WAITS:
-        return ""
-    settings = found.study.setting_names
-    if claim.at is None and len(settings) > 1:
-        return f"{verdict.seeds[0]} of {len(settings)} settings"
-    return f"{verdict.seeds[0]} and {verdict.seeds[1]} seeds"
-
-
 def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[Mapping[str, Any]]:
     """A row for each cell of a setting: its changes, samples, values, errors and training times."""
-    study, baseline = found.study, found.cell(BASELINE, setting)
+    study, baseline, lacking = found.study, found.cell(BASELINE, setting), found.missing()
     rows: list[Mapping[str, Any]] = []
     for name, variant in study.rows.items():
         cell, won = found.cell(name, setting), found.winners.get((name, setting))
@@ -393,21 +270,22 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[Mapping[s
         for one in study.measures:
             ours = _values(cell, one, found, zoo)
             than = None if name == BASELINE or baseline is None else _values(baseline, one, found, zoo)
-            values.append((ours, None if than is None else _times_better(ours, than, one.better(zoo))))
+            values.append((ours, None if than is None else _compared(ours, than, one.better(zoo))))
         records = [run.record for run in cell.runs.values()]
-        times: dict[str, list[float]] = {}
+        took: dict[str, list[float]] = {}
         for record in records:
             if record.status == "done":
-                times.setdefault(record.hardware, []).append(record.seconds)
+                took.setdefault(record.hardware, []).append(record.seconds)
         row = {
             "name": name,
             "changes": " ".join(words),
             "picture": samples_of(next((record.samples for record in records if record.samples), None), folder),
             "cell": cell,
+            "lacking": lacking[cell],
             "values": values,
             "errors": [record.error for record in records if record.error],
             # Means by hardware, the one with the most runs first.
-            "times": {where: fmean(some) for where, some in sorted(times.items(), key=lambda item: -len(item[1]))},
+            "times": {where: fmean(some) for where, some in sorted(took.items(), key=lambda item: -len(item[1]))},
         }
         rows.append(row)
     return rows
@@ -418,12 +296,12 @@ def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values
     return cell.values(measure, zoo, _usual_hardware(found) if measure.is_time else None)
 
 
-def _times_better(ours: Values, theirs: Values, better: str) -> float | None:
-    """The ratio of the geometric means (of odds, if they are shares), above 1 if ours are better; or None."""
+def _compared(ours: Values, theirs: Values, better: str) -> str | None:
+    """How many times better the geometric mean is (of odds, if they are shares), in words; or None."""
     if not ours.logs or not theirs.logs or better == "neither":
         return None
     difference = fmean(ours.logs.values()) - fmean(theirs.logs.values())
-    return math.exp(difference if better == "higher" else -difference)
+    return times(math.exp(difference if better == "higher" else -difference))
 
 
 def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
@@ -467,46 +345,44 @@ def _usual_hardware(found: Found) -> str:
     return counted.most_common(1)[0][0] if counted else ""
 
 
-def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
-    """A forest plot: every claim's effect with its interval, with lines at no effect and at ``SMALLEST``."""
-    shown = [
-        (claim, verdict, verdict.effect, verdict.interval)
-        for claim, verdict in zip(study.claims, judged, strict=True)
-        if verdict.effect is not None and verdict.interval is not None
-    ]
+def _forest(claims: Sequence[tuple[Claim, Verdict]]) -> Markup | None:
+    """A forest plot: every claim's effect with the interval that decides, and lines at 1 and ``WORTH_HAVING``."""
+    shown = [(claim, verdict, verdict.interval) for claim, verdict in claims if verdict.effect and verdict.interval]
     if not shown:
         return None
     styles = {
-        Outcome.HOLDS: (SERIES[2], "o"),
-        Outcome.DOES_NOT_HOLD: (SERIES[5], "X"),
-        Outcome.CANNOT_TELL: (REAL, "D"),
+        Outcome.HELPS: (SERIES[2], "o"),
+        Outcome.HURTS: (SERIES[5], "X"),
+        Outcome.NO_DIFFERENCE: (SERIES[0], "s"),
+        Outcome.DEPENDS: (SERIES[1], "P"),
+        Outcome.OPEN: (REAL, "D"),
     }
-    several = len({claim.on for claim in study.claims}) > 1
+    several = len({claim.on for claim, *_ in shown}) > 1
     with drawing(5.2, 1.0 + 0.3 * len(shown)) as (figure, axes):
         labelled = set()
-        for at, (_, verdict, effect, (low, high)) in enumerate(shown):
+        for at, (_, verdict, interval) in enumerate(shown):
             colour, marker = styles[verdict.outcome]
             label = verdict.outcome.value if verdict.outcome not in labelled else None
             labelled.add(verdict.outcome)
-            if not verdict.at_least:  # a bound has no interval
-                axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
-            axes.plot([effect], [at], color=colour, marker=marker, markersize=5, linestyle="", label=label)
+            axes.plot([interval.low, interval.high], [at, at], color=colour, linewidth=1.6)
+            axes.plot([interval.effect], [at], color=colour, marker=marker, markersize=5, linestyle="", label=label)
         axes.axvline(1, color=INK, linewidth=0.8)
-        axes.axvline(SMALLEST, color=INK, linewidth=0.8, linestyle=":")
+        for edge in (WORTH_HAVING, 1 / WORTH_HAVING):
+            axes.axvline(edge, color=INK, linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(shown)), [_short(claim, says_measure=several) for claim, *_ in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         logarithmic(axes, "x")
-        axes.set_xlabel("times better, 95% interval of each claim alone (dotted: 10% better)")
+        axes.set_xlabel("times better, with the interval that decides (dotted: 20%)")
         figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2)
-        return svg(figure, "The effect of each claim, with its 95% interval", "effects")
+        return svg(figure, "The effect of each claim, with the interval that decides", "effects")
 
 
 def _short(claim: Claim, *, says_measure: bool) -> str:
     than = claim.than_on or claim.than
     over = "" if than == BASELINE else f" over {than}"
     at = f", {claim.at}" if claim.at else ""
-    on = f", {claim.on}" if says_measure else ""
+    on = f", {' and '.join(claim.on)}" if says_measure else ""
     return shortened(f"{claim.better}{over}{at}{on}", 64)
 
 

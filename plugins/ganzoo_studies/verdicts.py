@@ -1,94 +1,79 @@
-"""Whether claims hold: comparisons of log scores over seeds, corrected for the number of claims.
+"""The rule that decides claims: one interval, at four looks.
 
-On the logarithm of a score, "10% better" is the same difference at every score, and the noise of good and bad methods
-is comparable. For a share, such as an accuracy, the logarithm of the odds is used; otherwise nothing close to 1 could
-be 10% better. A claim says that one row beats another; its effect is how many times better that row is.
+A claim says that one row scores better than another. Both are trained with the same seeds, and compared at looks of 5,
+10, 20 and 40 seeds. Scores are compared by their logarithms x (of a share: of its odds), signed so that larger is
+better. With means m, variances v and numbers of seeds n of the two rows, the effect and its interval are
 
-- **does not hold**: the effect is significantly smaller than ``SMALLEST``, the smallest effect that counts, which was
-  stated beforehand: at 5%, one-sided, by Welch's test (Welch 1947, The generalization of 'Student's' problem when
-  several different population variances are involved) and Holm's correction (Holm 1979, A simple sequentially rejective
-  multiple test procedure) across all claims. A claim whose effect is real but too small does not hold either.
-- **holds**: otherwise, if the row is significantly better, at 5%, two-sided, by the same test and correction.
-- **cannot tell**: neither, which is the usual outcome with few seeds.
+    exp(m1 - m2),    exp(m1 - m2 -/+ t s),    s = sqrt(v1 / n1 + v2 / n2),
 
-Holm's correction counts all claims to be tested, run or not; those not tested yet count as tests that found nothing. So
-later results only make p-values smaller: an undecided claim may be decided, and the effect of one that held may turn
-out too small to count. Only adding a claim makes every verdict harder to reach.
+where t is Student's quantile at 1 - 0.025 / (claims of the study x 4 looks), with Welch's degrees of freedom
+s^4 / (v1^2 / n1^2 / (n1 - 1) + v2^2 / n2^2 / (n2 - 1)) (Welch 1947, The generalization of 'Student's' problem when
+several different population variances are involved). So the effect is a ratio of geometric means, or of odds. By
+Bonferroni's inequality, the chance that a study makes any wrong statement is at most 5%, however the claims depend on
+one another; ``benchmarks/verdicts.py`` simulates that.
 
-Dunnett's test, the usual one for many rows and one control, assumes that all rows have the same noise. A method that
-collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test
-estimates each row's noise separately, and Holm's correction makes no assumption about it.
+- **helps**: the interval lies above 1. **hurts**: it lies below 1.
+- **no difference** worth having: it lies within 1/1.2 to 1.2.
+- **depends on the measure**: one of these by the mean of several measures' logarithms, but by one of the measures the
+  opposite. A measure's own interval has the same t.
+- **open**: none of these yet. An open claim gets more seeds; a decided one is frozen at its look.
 
-Over several settings, a claim is about settings, so settings are compared: the two rows' mean scores in each, in pairs,
-by Student's t-test of their differences. Few seeds in each setting are then enough, if there are many settings. Two
-scores of one run are compared in pairs too.
+A run that collapsed (no score, or one beyond ``bar``) is counted, not averaged. A row that collapses more often than
+its rival is never called the better one, and one that keeps under half of its seeds is not compared at all. A claim may
+be about the share of collapsed runs instead: its interval is the exact one for the ratio of the odds, which excludes 1
+where Fisher's one-sided test rejects at the same level.
 
-A measure that counts may give all seeds of one row one value, and all seeds of another row another value. Their noise
-was rounded away, so each row is assumed to have at least the noise that rounding hides.
+Scores that come in pairs, such as two scores of one run, are compared by the mean and variance of their differences. A
+count may be the same with all seeds: each row has at least the variance that rounding to whole numbers hides.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
+from scipy.stats import contingency
 
-LEVEL: Final = 0.05
-SMALLEST: Final = 1.1
-"""The smallest effect that counts: 10% better."""
-FEW_SEEDS: Final = 3
-"""With this many seeds or fewer, a comparison usually cannot tell."""
-UNREADABLE: Final = 1000.0
-"""From this factor on, the noise is reported to hide the answer."""
+from ganzoo.formatting import figure
+
+LOOKS: Final = (5, 10, 20, 40)
+"""Numbers of seeds at which claims are judged."""
+WORTH_HAVING: Final = 1.2
+"""The smallest effect worth having: 20% better."""
+BEYOND: Final = 5.0
+"""By default, a run has collapsed if its score is this many times worse than the baseline's median."""
+
+Logs = NDArray[np.float64]
 
 
 class Outcome(str, Enum):
-    """The outcome of a claim's test."""
+    """What a study says about a claim."""
 
-    HOLDS = "holds"
-    DOES_NOT_HOLD = "does not hold"
-    CANNOT_TELL = "cannot tell"
-    WAITS = "not tested yet"
+    HELPS = "helps"
+    HURTS = "hurts"
+    NO_DIFFERENCE = "no difference"
+    DEPENDS = "depends on the measure"
+    OPEN = "open"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The scores behind a claim."""
+class Interval:
+    """How many times better the first row is, with the interval that decides."""
 
-    better: Sequence[float]
-    """Logarithms of the scores of the row that should be better, one for each seed, or for each setting; larger is
-    better."""
-    than: Sequence[float]  # the same, of the row that it should beat
-    failed: Sequence[int] = (0, 0)  # runs of both rows without a score: they diverged or never reached the threshold
-    runs: Sequence[int] = (0, 0)  # number of runs of both rows, failed ones included
-    rounding: Sequence[float] = (0.0, 0.0)
-    """Lower bounds on the standard deviations of both rows' logarithms: the noise that their measures round away."""
-    at_least: bool = False
-    """Whether a score at its measure's limit, such as 0, was replaced by one with a logarithm, so that the effect is a
-    lower bound."""
-    paired: bool = False  # whether scores come in pairs: two scores of one run, or two rows in one setting
-    of: Literal["seeds", "settings"] = "seeds"
-    trouble: str = ""  # why the scores cannot be compared, in a sentence; empty if they can
-    waits: str = ""  # which runs or scores are still missing, in a sentence; empty if none are
+    effect: float
+    low: float
+    high: float
 
     @property
-    def flatters(self) -> tuple[bool, bool]:
-        """Whether each row's scores look better than they should, because failed runs are missing from them.
-
-        In pairs, failures count only if they are a larger share of the row's runs than of the other's: otherwise,
-        failing less often is one way in which the row is better.
-        """
-        ours, theirs = (failed / max(1, runs) for failed, runs in zip(self.failed, self.runs, strict=True))
-        return (
-            self.failed[0] > 0 and not (self.paired and ours <= theirs),
-            self.failed[1] > 0 and not (self.paired and theirs <= ours),
-        )
+    def ends(self) -> tuple[float, float]:
+        """Both ends."""
+        return self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -96,163 +81,201 @@ class Verdict:
     """The outcome of a claim."""
 
     outcome: Outcome
-    why: str  # the reason, in a sentence for the reader
-    effect: float | None = None
-    """How many times better the first row is than the second; None if scores are missing or cannot be compared, or a
-    row has fewer than two."""
-    interval: tuple[float, float] | None = None  # 95%, not corrected for other claims; None if nothing was tested
-    p: float | None = None
-    """P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large as
-    ``SMALLEST`` if the claim does not hold, otherwise no effect."""
-    seeds: tuple[int, int] = (0, 0)  # number of scores of both rows, one for each seed or each setting
-    at_least: bool = False  # whether the effect is a lower bound, see ``Comparison``
+    why: str = ""  # why it is open, in a sentence
+    seeds: int = 0  # the look: the verdict is about this many seeds of each row
+    effect: float | None = None  # how many times better the first row is; None if there is nothing to compare
+    interval: Interval | None = None  # the one that decides; None before the first look
+    views: tuple[Interval, ...] = ()  # by each measure alone, if the claim is about several
+    failed: tuple[int, int] = (0, 0)  # collapsed runs of both rows
+    runs: int = 0  # of each row
 
 
-@dataclass(frozen=True)
-class _Tested:
-    """The results of one comparison's tests, not corrected for other claims.
+def bound(claims: int) -> float:
+    """The error probability of each end of an interval, in a study with this many claims."""
+    return 0.025 / (claims * len(LOOKS))
 
-    ``student`` is the distribution of ``effect / error`` without any effect.
+
+def without_collapsed(logs: Logs, baseline: Logs, bar: float | None) -> Logs:
+    """Log scores (views, ..., seeds), with NaN where a run collapsed: one view is missing, or the mean is too bad.
+
+    ``bar`` is how many times worse than the median of the baseline's first five seeds is too bad; None for no bar.
     """
-
-    effect: float
-    error: float
-    student: Any
-    interval: tuple[float, float]
-    p_better: float
-    p_small: float
-
-
-def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
-    """The verdicts on all claims of all studies that share a results folder, in order."""
-    tested = [_test(one) for one in comparisons]
-    better = holm([1.0 if one is None else one.p_better for one in tested])
-    small = holm([1.0 if one is None else one.p_small for one in tested])
-    return [
-        _untested(comparison) if one is None else _verdict(comparison, one, p_better, p_small, len(comparisons))
-        for comparison, one, p_better, p_small in zip(comparisons, tested, better, small, strict=True)
-    ]
+    scores = logs.mean(0)
+    collapsed = np.isnan(scores)
+    first = baseline.mean(0)[..., : LOOKS[0]]
+    if bar is not None and not np.isnan(first).all():
+        collapsed = collapsed | (scores < np.nanmedian(first, axis=-1, keepdims=True) - math.log(bar))
+    return np.where(collapsed, np.nan, logs)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: at a level of 5%, the chance of any wrong rejection with what it returns is at most 5%."""
-    corrected, largest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = largest
-    return corrected
+def look(
+    ours: Logs, theirs: Logs, level: float, *, paired: bool = False, counts: bool = False
+) -> tuple[NDArray[Any], Logs, Logs]:
+    """One look at the scores of two rows; returns outcomes, and effects and allowances on the logarithmic scale.
 
+    Args:
+        ours: Log scores (views, settings, ..., seeds), larger is better; NaN where a run collapsed.
+        theirs: The same of the row to beat, with as many seeds.
+        level: From ``bound``.
+        paired: Whether equal seeds are pairs. Required for several settings, whose mean is then compared.
+        counts: Whether scores are logarithms of counts.
 
-def _test(comparison: Comparison) -> _Tested | None:
-    """Welch's test, or Student's paired test, of both hypotheses; None if there is nothing to test or nothing varies.
-
-    Written out here, since scipy's ``ttest_ind`` and ``ttest_rel`` do not accept a variance.
+    The effect (1 + views, ...) is that of the mean over views, then that of each view; an interval is the effect ± its
+    allowance, which is NaN where nothing can be compared.
     """
-    better, than = np.asarray(comparison.better), np.asarray(comparison.than)
-    if comparison.trouble or comparison.waits or min(len(better), len(than)) < 2:
-        return None
-    effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
-    if comparison.paired:
-        parts = [max(_variance(better - than), math.hypot(*comparison.rounding) ** 2) / len(better)]
+    lost = [np.isnan(row[0]).sum((0, -1)) for row in (ours, theirs)]
+    enough = np.maximum(*lost) <= ours.shape[1] * ours.shape[-1] / 2
+    if paired:
+        either = np.isnan(ours + theirs)
+        ours, theirs = (_mean(np.where(either, np.nan, row), 1)[0] for row in (ours, theirs))
     else:
-        rows = zip((better, than), comparison.rounding, strict=True)
-        parts = [max(_variance(row), hidden**2) / len(row) for row, hidden in rows]
-    # If both rows are at the same limit of a measure, the measure cannot tell them apart.
-    if sum(parts) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
-        return None
-    error = math.sqrt(sum(parts))
-    sizes = [len(better), len(than)][: len(parts)]
-    student = stats.t(sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True)))
-    allowance = float(student.ppf(1 - LEVEL / 2)) * error
-    return _Tested(
-        effect,
-        error,
-        student,
-        (effect - allowance, effect + allowance),
-        2 * float(student.sf(abs(effect) / error)),
-        float(student.sf((margin - effect) / error)),
-    )
+        ours, theirs = ours[:, 0], theirs[:, 0]
+    ours, theirs = (np.concatenate([row.mean(0, keepdims=True), row]) for row in (ours, theirs))
+    effect, allowance = _welch(ours, theirs, level, paired=paired, counts=counts)
+    allowance = np.where(enough, allowance, np.nan)
+    low, high, small = effect - allowance, effect + allowance, math.log(WORTH_HAVING)
+    helps = (low[0] > 0) & (lost[0] <= lost[1])
+    hurts = (high[0] < 0) & (lost[1] <= lost[0])
+    same = (low[0] > -small) & (high[0] < small)
+    better, worse = (low[1:] > 0).any(0), (high[1:] < 0).any(0)
+    depends = (helps & worse) | (hurts & better) | (same & better & worse)
+    names = [Outcome.DEPENDS, Outcome.HELPS, Outcome.HURTS, Outcome.NO_DIFFERENCE]
+    return np.select([depends, helps, hurts, same], [one.value for one in names], Outcome.OPEN.value), effect, allowance
 
 
-def _variance(logs: NDArray[np.float64]) -> float:
-    """The variance; exactly 0 for equal values, whose rounding errors would otherwise look like noise."""
-    return 0.0 if np.ptp(logs) < 1e-9 else float(logs.var(ddof=1))
+def _mean(values: Logs, axis: int) -> tuple[Logs, NDArray[np.int64]]:
+    """The mean of the values that are not NaN, and their number."""
+    kept = ~np.isnan(values)
+    n = kept.sum(axis)
+    with np.errstate(invalid="ignore"):
+        return np.where(kept, values, 0).sum(axis) / n, n
 
 
-def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: float, claims: int) -> Verdict:
-    low, high = tested.interval
-    p, is_clear = p_better, p_better < LEVEL
-    flatters_better, flatters_than = comparison.flatters
-    if p_small < LEVEL and high < math.log(SMALLEST) and not (flatters_than or comparison.at_least):
-        outcome, p = Outcome.DOES_NOT_HOLD, p_small
-        if not is_clear:
-            why = "If it is better, then by less than 10%."
-        elif tested.effect < 0:
-            why = "It is worse, not better."
-        else:
-            why = "There is an effect, but it is smaller than 10%."
-    elif is_clear and tested.effect > 0 and not flatters_better:
-        noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
-        outcome, why = Outcome.HOLDS, f"The difference is larger than the noise {noise}."
-        if not (np.ptp(comparison.better) or np.ptp(comparison.than)):
-            why = f"Neither row varies {noise}; their noise is assumed to be what rounding to whole numbers can hide."
-    else:
-        outcome, why = Outcome.CANNOT_TELL, _why_not(comparison, tested, p_better, claims)
-    seeds = len(comparison.better), len(comparison.than)
-    interval = (math.exp(low), math.exp(high))
-    return Verdict(outcome, why, math.exp(tested.effect), interval, p, seeds, at_least=comparison.at_least)
+def _welch(ours: Logs, theirs: Logs, level: float, *, paired: bool, counts: bool) -> tuple[Logs, Logs]:
+    """The difference of means over the last axis, and half the width of its interval."""
+    # Rounding leaves a uniform error within a step of 1, with a variance of 1/12; the logarithm divides by the count.
+    hidden = [_mean(np.exp(-2 * np.abs(row)) / 12, -1)[0] if counts else 0.0 for row in (ours, theirs)]
+    rows = [(ours - theirs, hidden[0] + hidden[1])] if paired else [(ours, hidden[0]), (theirs, hidden[1])]
+    effect, error, spread = np.zeros(()), np.zeros(()), np.zeros(())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for sign, (row, least) in zip((1, -1), rows, strict=False):
+            mean, n = _mean(row, -1)
+            variance = _mean((row - mean[..., None]) ** 2, -1)[0] * n / (n - 1)
+            part = np.maximum(np.where(variance < 1e-18, 0, variance), least) / n  # equal values differ by rounding
+            effect, error, spread = effect + sign * mean, error + part, spread + part**2 / (n - 1)
+        allowance = special.stdtrit(error**2 / spread, 1 - level) * np.sqrt(error)
+    highest = np.maximum(*(np.nanmax(row, -1, initial=-np.inf) for row in (ours, theirs)))
+    lowest = np.minimum(*(np.nanmin(row, -1, initial=np.inf) for row in (ours, theirs)))
+    return effect, np.where((error == 0) | (highest - lowest < 1e-9), np.nan, allowance)
 
 
-def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: int) -> str:
-    if p_better < LEVEL and tested.effect > 0:
-        return f"{_without(comparison.failed[0], ' of the method')}, which the scores of the others do not show."
-    is_small = tested.interval[1] < math.log(SMALLEST)
-    if is_small and comparison.flatters[1]:
-        return f"{_without(comparison.failed[1], ' of the row it is compared with')}."
-    if is_small and comparison.at_least:
-        return "The effect is only a lower bound, since a score was at its measure's limit."
-    corrected = f"but not after Holm's correction for {claims} claims."
-    if not any(comparison.flatters):
-        if tested.interval[0] > 0:
-            return f"Significantly better on its own, {corrected}"
-        if tested.interval[1] < 0:
-            return f"Significantly worse on its own, {corrected}"
-        if is_small:
-            return f"Significantly less than 10% better on its own, {corrected}"
-    noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
-    # An effect of this size is significant after the correction, whatever the other claims' p-values are.
-    shows = tested.error * float(tested.student.isf(LEVEL / 2 / claims))
-    if shows < math.log(UNREADABLE):
-        why = f"given the noise {noise}, a measured effect above ×{math.exp(shows):.3g} would have been significant."
-    else:
-        why = f"the noise {noise} hides the answer."
-    if comparison.failed[0] and comparison.of == "seeds":
-        return f"{_without(comparison.failed[0], ' of the method')}, and {why}"
-    return why[0].upper() + why[1:]
+def judge(
+    ours: Logs,
+    theirs: Logs,
+    claims: int,
+    *,
+    paired: bool = False,
+    counts: bool = False,
+    last: int = LOOKS[-1],
+) -> Verdict:
+    """The verdict at the first look that decides, else at the last one that the seeds reach.
+
+    Args:
+        ours: Log scores (views, settings, seeds), as for ``look``.
+        theirs: The same of the row to beat; the first seeds of both are compared.
+        claims: The number of claims in the study's file.
+        paired: As for ``look``.
+        counts: As for ``look``.
+        last: The last look.
+    """
+    seeds = min(ours.shape[-1], theirs.shape[-1], last)
+    verdict = Verdict(Outcome.OPEN)
+    for n in reached(seeds) or [seeds]:
+        rows = ours[..., :n], theirs[..., :n]
+        outcome, effects, allowances = look(*rows, bound(claims), paired=paired, counts=counts)
+        found = [
+            Interval(math.exp(effect), math.exp(effect - allowance), math.exp(effect + allowance))
+            for effect, allowance in zip(effects, allowances, strict=True)
+        ]
+        is_known = n >= LOOKS[0] and not math.isnan(allowances[0])
+        verdict = Verdict(
+            Outcome(str(outcome)) if is_known else Outcome.OPEN,
+            seeds=n,
+            effect=None if math.isnan(effects[0]) else found[0].effect,
+            interval=found[0] if is_known else None,
+            views=tuple(found[1:]) if is_known and len(found) > 2 else (),
+            failed=(int(np.isnan(rows[0][0]).sum()), int(np.isnan(rows[1][0]).sum())),
+            runs=n * ours.shape[1],
+        )
+        if verdict.outcome is not Outcome.OPEN:
+            return verdict
+    return replace(verdict, why=_why(verdict))
 
 
-def _untested(comparison: Comparison) -> Verdict:
-    seeds = len(comparison.better), len(comparison.than)
-    if comparison.waits:
-        return Verdict(Outcome.WAITS, comparison.waits, seeds=seeds)
-    if comparison.trouble:
-        return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
-    if min(seeds) < 2:
-        failed = sum(comparison.failed)
-        why = f"{_without(failed)}." if failed else f"Each row needs at least two {comparison.of}."
-        return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
-    # Neither row varies, or all pairs differ by the same amount.
-    difference = comparison.better[0] - comparison.than[0]
-    why = f"All {comparison.of} score the same, as happens when a measure is at its limit."
-    if comparison.at_least and not difference:
-        why = "A score at its measure's limit was replaced by one that has a logarithm, which hides the difference."
-    elif difference and comparison.paired:
-        why = "All pairs differ by the same factor, so there is no noise to compare it with."
-    elif difference:
-        why = f"Neither row varies between {comparison.of}, so there is no noise to compare the difference with."
-    return Verdict(Outcome.CANNOT_TELL, why, math.exp(difference), seeds=seeds, at_least=comparison.at_least)
+def reached(seeds: int) -> list[int]:
+    """The looks that this many seeds reach."""
+    return [n for n in LOOKS if n <= seeds]
 
 
-def _without(n: int, whose: str = "") -> str:
-    runs = f"{n} run{'' if n == 1 else 's'}{whose} {'has' if n == 1 else 'have'}"
-    return f"{runs} no score (failed, or never reached the threshold)"
+def _why(verdict: Verdict) -> str:
+    """Why a claim is still open, in a sentence."""
+    if verdict.seeds < LOOKS[0]:
+        return f"{verdict.seeds} of the {LOOKS[0]} seeds of the first look are recorded."
+    if max(verdict.failed) > verdict.runs / 2:
+        return "A row lost more than half of its runs, so only their number can be compared."
+    if verdict.interval is None:
+        return "The scores do not vary between seeds, as happens when a measure is at its limit."
+    if verdict.interval.low > 1 or verdict.interval.high < 1:
+        return "The row that scores better also collapses more often."
+    return f"After {verdict.seeds} seeds, the noise between seeds hides the answer."
+
+
+def judge_failures(ours: NDArray[np.bool_], theirs: NDArray[np.bool_], claims: int, last: int = LOOKS[-1]) -> Verdict:
+    """The verdict on a claim about the share of collapsed runs, given for both rows as (settings, seeds)."""
+    seeds = min(ours.shape[-1], theirs.shape[-1], last)
+    verdict = Verdict(Outcome.OPEN, seeds=seeds)
+    for n in reached(seeds):
+        (a, b), runs = (int(row[:, :n].sum()) for row in (ours, theirs)), n * len(ours)
+        odds = contingency.odds_ratio([[b, runs - b], [a, runs - a]])  # of the other row's failing, over ours
+        low, high = map(float, odds.confidence_interval(1 - 2 * bound(claims)))
+        outcome = Outcome.HELPS if low > 1 else Outcome.HURTS if high < 1 else Outcome.OPEN
+        effect = float(odds.statistic) if 0 < odds.statistic < math.inf else None
+        interval = Interval(effect or 1.0, low, high)
+        verdict = Verdict(outcome, seeds=n, effect=effect, interval=interval, failed=(a, b), runs=runs)
+        if outcome is not Outcome.OPEN:
+            return verdict
+    why = "So few failures may be chance." if verdict.runs else _why(verdict)
+    return replace(verdict, why=why)
+
+
+def in_words(verdict: Verdict, measures: Sequence[str] = ()) -> str:
+    """A verdict's effect with its interval, that by each measure, what collapsed, and why it is open."""
+    parts = []
+    low, high = verdict.interval.ends if verdict.interval else (0.0, math.inf)
+    if verdict.effect is not None:
+        parts.append(_with_interval(verdict.effect, verdict.interval))
+        if verdict.outcome in (Outcome.HELPS, Outcome.HURTS) and 1 / WORTH_HAVING < low < high < WORTH_HAVING:
+            parts.append("by less than 20%")
+    for measure, view in zip(measures, verdict.views, strict=False):
+        parts.append(f"by {measure} alone, {_with_interval(view.effect, view)}")
+    if any(verdict.failed):
+        ours, theirs = (f"{n} of {verdict.runs}" if n else "none" for n in verdict.failed)
+        parts.append(f"fails in {ours}, the row it is compared with in {theirs}")
+    return f"{'; '.join(parts)}. {verdict.why}".strip(". ") + "." if parts else verdict.why
+
+
+def _with_interval(effect: float, interval: Interval | None) -> str:
+    if interval is None or math.isinf(interval.high):
+        return times(effect)
+    low, high = times(interval.low), times(interval.high)
+    if high.endswith("worse"):
+        low, high = high, low
+    way = low.rpartition(" times ")[2]
+    span = f"{low.removesuffix(f' times {way}')} to {high}" if high.endswith(way) else f"{low} to {high}"
+    return f"{times(effect)} ({span})"
+
+
+def times(effect: float) -> str:
+    """An effect in words: ``3.20 times worse``."""
+    factor = figure(max(effect, 1 / effect))
+    return "the same" if factor == "1.00" else f"{factor} times {'better' if effect > 1 else 'worse'}"

@@ -99,7 +99,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
 def answered(name, *verdicts, page=None):
     """A study's answer; claims are numbered."""
     findings = [
-        Finding(one, f"{name} {i}", "Someone 2020", "fid@mnist-cnn", "×1.20", "a 1, b 2", one != "cannot tell")
+        Finding(one, f"{name} {i}", "Someone 2020", "fid@mnist-cnn", "1.20 times better", "a with b")
         for i, one in enumerate(verdicts)
     ]
     return Answer(name, f"Is {name} & so <on>?", page, tuple(findings))
@@ -107,19 +107,19 @@ def answered(name, *verdicts, page=None):
 
 def test_the_page_has_the_verdicts_first_then_pictures_then_the_table(results):
     found = [
-        answered("a", "holds", "cannot tell", "holds", page="studies/a.html"),
-        answered("b", "does not hold"),
+        answered("a", "helps", "open", "helps", page="studies/a.html"),
+        answered("b", "hurts"),
         answered("c"),
     ]
     made = read_rankings(results)
     page, text = html(made, results, found), whole_page(made, found)
-    order = [page.index(one) for one in ("Is a &amp; so", "a 0", "does not hold", 'id="gallery"', 'id="leaderboard"')]
+    order = [page.index(one) for one in ("Is a &amp; so", "a 0", "<b>hurts", 'id="gallery"', 'id="leaderboard"')]
     assert order == sorted(order)
     assert '<a href="studies/a.html">Is a &amp; so &lt;on&gt;?</a>' in page
-    assert "2 hold, 1 is undecided" in page
+    assert "2 help, 1 is open" in page
     assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
     assert "No claims: see its table." in text
-    assert "papers' claims put to the test, 2 hold, 1 does not hold, 1 is undecided." in summary(made, "", False, found)
+    assert "papers' claims put to the test, 2 help, 1 hurts, 1 is open." in summary(made, "", False, found)
 
 
 def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training_and_shows_their_samples(
@@ -194,7 +194,7 @@ def test_recipes_of_one_name_are_told_apart_by_their_settings_or_digest(record, 
 
 
 def test_verdicts_need_no_table(tmp_path):
-    write_leaderboard(tmp_path, answers=[answered("a", "holds")], work=tmp_path / "work")
+    write_leaderboard(tmp_path, answers=[answered("a", "helps")], work=tmp_path / "work")
     assert "Is a &amp; so" in (tmp_path / "index.html").read_text()
     assert "No recipe has been trained with `ganzoo bench` here yet." in (tmp_path / "README.md").read_text()
 
