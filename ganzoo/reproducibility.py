@@ -117,6 +117,11 @@ def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under a prefix, such as ``"ema.generator"``, by the rest of their names."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """No autocast and no TF32: samples and scores must not depend on how their run was trained."""

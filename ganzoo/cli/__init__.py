@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint, version
 from itertools import pairwise
@@ -72,14 +72,18 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run)
-app.command("list")(list_)
-app.command("show")(show)
-app.command("plugins")(plugins)
-app.command("sample")(sample)
-app.command("eval")(evaluate)
-app.command("doctor")(doctor)
-app.command("download")(download)
+OWN: dict[str, Callable[..., None]] = {
+    "run": run,
+    "list": list_,
+    "show": show,
+    "plugins": plugins,
+    "sample": sample,
+    "eval": evaluate,
+    "doctor": doctor,
+    "download": download,
+}
+for _name, _command in OWN.items():
+    app.command(_name)(_command)
 
 
 def _from_package(point: EntryPoint) -> Any:
@@ -134,7 +138,7 @@ def main() -> None:
     try:
         try:
             # In standalone mode, typer would print its errors itself, with the user's input unescaped.
-            code = app(standalone_mode=False)
+            code = app(prog_name="ganzoo", standalone_mode=False)
         finally:
             # A full disk may only show when the buffer is flushed, so flush it before the interpreter shuts down.
             sys.stdout.flush()
@@ -181,16 +185,9 @@ def _explained(error: BaseException) -> tuple[int, str]:
 def _usage(error: Any) -> tuple[int, str]:
     if type(error).__name__ == "NoArgsIsHelpError":  # its constructor has printed the help
         return error.exit_code, ""
-    words = ["ganzoo"]
-    command: Any = typer.main.get_command(app)
-    for word in sys.argv[1:]:  # click reports some errors without their command
-        command = getattr(command, "commands", {}).get(word)
-        if command is None:
-            break
-        words.append(word)
-    sentence = error.format_message()
+    sentence, context = error.format_message(), getattr(error, "ctx", None)
     end = "" if sentence.endswith((".", "?")) else "."
-    return error.exit_code, one_line(f"{sentence}{end} Try `{' '.join(words)} -h`.")
+    return error.exit_code, one_line(f"{sentence}{end} Try `{context.command_path if context else 'ganzoo'} -h`.")
 
 
 def _prepare_streams() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,11 +14,11 @@ from ganzoo.api import hookspecs
 from ganzoo.api.hookspecs import Register, RegisterRecipe, RegisterStudy
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo, hand_over, load_zoo
-from ganzoo.registry.registry import BASE_CLASSES, KINDS, Options
+from ganzoo.registry.registry import BASE_CLASSES, KINDS, SUMMARIES, Options
 from ganzoo.reproducibility import tensors_digest
 
 
-def _registrar(kind: str) -> Any:
+def _registrar(kind: str) -> Register[Any]:
     def register(*arguments: Any, **keywords: Any) -> None:
         hand_over(load_zoo(), kind, *arguments, **keywords)
 
@@ -28,19 +28,21 @@ def _registrar(kind: str) -> Any:
 
 
 # Each takes what the `register` callback of its hook takes, and replaces what it registered under the same name before.
-register_generator: Register[Any] = _registrar("generator")
-register_discriminator: Register[Any] = _registrar("discriminator")
-register_encoder: Register[Any] = _registrar("encoder")
-register_loss: Register[Any] = _registrar("loss")
-register_regularizer: Register[Any] = _registrar("regularizer")
-register_augmentation: Register[Any] = _registrar("augmentation")
-register_dataset: Register[Any] = _registrar("dataset")
-register_prior: Register[Any] = _registrar("prior")
-register_extractor: Register[Any] = _registrar("extractor")
-register_metric: Register[Any] = _registrar("metric")
-register_tracker: Register[Any] = _registrar("tracker")
-register_recipe: RegisterRecipe = _registrar("recipe")
-register_study: RegisterStudy = _registrar("study")
+(
+    register_generator,
+    register_discriminator,
+    register_encoder,
+    register_loss,
+    register_regularizer,
+    register_augmentation,
+    register_dataset,
+    register_prior,
+    register_extractor,
+    register_metric,
+    register_tracker,
+) = [_registrar(kind) for kind in KINDS if kind not in SUMMARIES]  # in the order of KINDS
+register_recipe = cast("RegisterRecipe", _registrar("recipe"))
+register_study = cast("RegisterStudy", _registrar("study"))
 
 
 def in_recipe(kind: str, value: Any, zoo: Zoo) -> Any:

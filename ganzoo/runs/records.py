@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import NOT_COMPARED, compared
 from ganzoo.files import parse_json, read_lines, similar, write_atomically
 from ganzoo.registry.registry import NAME
+from ganzoo.reproducibility import below
 
 Record = dict[str, Any]
 RUN = 2
@@ -106,8 +107,6 @@ class _Event(_Shape):  # the keys of a line of events.jsonl that ganzoo reads
         pair = {"variety", "real_variety"} & self.model_fields_set
         if not needed <= self.model_fields_set or len(pair) == 1:
             raise ValueError("something is missing")
-        if pair and not all("samples" in variety for variety in (self.variety, self.real_variety)):
-            raise ValueError("the number of samples is missing")
         if self.event == "train" and not all(
             isinstance(mean, int | float) for mean in (self.model_extra or {}).values()
         ):
@@ -291,13 +290,12 @@ def is_own(score: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     return all(protocol.get(key) == own[key] for key in own if key in protocol or key not in OF_SAMPLES)
 
 
-def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Record]:
+def final_scores(scores: Sequence[Record], own: Mapping[str, Any]) -> list[Record]:
     """The scores at a run's last scored point, the newest for each metric, protocol and kind of weights.
     Those by the recipe's ``own`` protocol (``{}`` if unknown) come first, and averaged weights before raw ones.
     """
-    known = list(scores)
-    last = max((score["images"] for score in known), default=0)
-    newest = {_identity(score): score for score in known if score["images"] == last}
+    last = max((score["images"] for score in scores), default=0)
+    newest = {_identity(score): score for score in scores if score["images"] == last}
     return sorted(newest.values(), key=lambda score: (not is_own(score, own), score["weights"] != "ema"))
 
 
@@ -317,11 +315,6 @@ class Checkpoint:
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """A network's state dict: the tensors under ``prefix``, such as ``"ema.generator"``."""
         return below(prefix, self.tensors)
-
-
-def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under a prefix, by the rest of their names."""
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:

@@ -27,7 +27,7 @@ from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import read_mapping
-from ganzoo.reproducibility import preserved_random_state
+from ganzoo.reproducibility import below, preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import pinned
 from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
@@ -40,7 +40,6 @@ from ganzoo.runs.provenance import (
     now,
     refuse_other_data,
 )
-from ganzoo.runs.records import below
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes, in_contact
 from ganzoo.training.trainer import Trainer
@@ -218,12 +217,7 @@ def resume(
             )
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     with run.claimed():
-        installed, zoo = zoo, run.zoo(zoo, resuming=True)
-        if processes.size > 1 and len(zoo.plugins) > len(installed.plugins):
-            raise GanzooError(
-                f"The run {run.path} has classes that are in no package, so only one process can resume it.",
-                f"Leave torchrun out, or make a plugin of them: `ganzoo new NAME --from {run.path / 'code.py'}`.",
-            )
+        zoo = run.zoo(zoo, resuming=True)
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
             if recipe.dataset.name != OWN_PICTURES:
@@ -237,7 +231,13 @@ def resume(
         # The pictures' absolute path, which the user has just named, is all that such a dataset reads.
         data_dir = run.data_dir(recipe) if dataset is None and pictures is None else None
         task = _where_it_stopped(run, recipe, data_dir, zoo, callbacks, processes)
-        planned = _planned_threads(run, task.state.get("images", 0))
+        planned: list[tuple[int, int]] = []  # changes of the number of threads after the checkpoint, to be repeated
+        for event in run.events():
+            if event["event"] == "resume":
+                planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+            elif event["event"] == "threads":
+                planned.append((event["images"], event["threads"]))
+        planned = [(images, threads) for images, threads in planned if images > task.state.get("images", 0)]
         if processes.size != run.info.get("processes", 1):
             callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         with preserved_random_state(processes.device(recipe.train)):
@@ -414,17 +414,6 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
         )
 
 
-def _planned_threads(run: RunFolder, since: int) -> list[tuple[int, int]]:
-    """The changes of the number of threads after a checkpoint, which must be repeated: images shown, and the number."""
-    planned: list[tuple[int, int]] = []
-    for event in run.events():
-        if event["event"] == "resume":
-            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
-        elif event["event"] == "threads":
-            planned.append((event["images"], event["threads"]))
-    return [(images, threads) for images, threads in planned if images > since]
-
-
 def _train(
     loop: TrainingLoop,
     run: RunFolder,
@@ -461,8 +450,7 @@ def _train(
         if is_new:  # a tracker could not be made: the corrected command should find the folder free
             run.discard()
         else:
-            stopped = isinstance(error, Interrupted | Terminated)
-            run.update(status="interrupted" if stopped else "failed", ended=now())
+            run.update(status="interrupted" if isinstance(error, Interrupted | Terminated) else "failed", ended=now())
         raise
     finally:
         for contained in trackers:  # after the status is on disk: a tracker's upload may take a long time

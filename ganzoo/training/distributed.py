@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.reproducibility import derive_seed, global_state, resolve_device, restore_global_state
+from ganzoo.reproducibility import below, derive_seed, global_state, resolve_device, restore_global_state
 from ganzoo.training.device import fix_workspace
 
 TIMEOUT = timedelta(minutes=60)  # longer than any evaluation, whose metrics only the main process computes
@@ -76,8 +76,9 @@ class Processes:
         """Replace floating-point tensors by their means over all processes, in one exchange."""
         if self.size > 1 and any(tensor.numel() for tensor in tensors):
             # As their memory has them, since copies in another order are slow.
-            last = torch.channels_last
-            views = [t.permute(0, 2, 3, 1) if t.is_contiguous(memory_format=last) else t for t in tensors]
+            views = [
+                t.permute(0, 2, 3, 1) if t.is_contiguous(memory_format=torch.channels_last) else t for t in tensors
+            ]
             flat = torch.cat([view.reshape(-1) for view in views])
             dist.all_reduce(flat)
             for view, total in zip(views, torch.split(flat, [view.numel() for view in views]), strict=True):
@@ -197,8 +198,7 @@ def random_states(processes: Processes, device: torch.device) -> dict[str, Tenso
 
 def restore_random(tensors: Mapping[str, Tensor], processes: Processes, device: torch.device, otherwise: int) -> None:
     """Restore what ``random_states`` returned; a process or GPU without a state is seeded by ``otherwise``."""
-    prefix = "random." if processes.is_main else f"ranks.{processes.rank}.random."
-    states = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    states = below("random" if processes.is_main else f"ranks.{processes.rank}.random", tensors)
     if states or processes.is_main:
         restore_global_state(states, device, training_seed(otherwise, processes))
     else:

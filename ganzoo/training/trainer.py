@@ -20,7 +20,7 @@ from ganzoo.config.schema import Recipe, initial
 from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
-from ganzoo.reproducibility import derive_seed, full_precision, restore_stream, seeded, stream
+from ganzoo.reproducibility import below, derive_seed, full_precision, restore_stream, seeded, stream
 from ganzoo.training.device import keep_freed_memory, numerics, resolve_precision
 from ganzoo.training.distributed import (
     ALONE,
@@ -114,8 +114,9 @@ class Trainer:
 
     def _use(self, engine: Engine, name: str) -> None:
         """Build optimizers and schedules for an engine, keeping the current state of training."""
-        captured_on = self.device if name in CAPTURING else None
-        optimizers = build_optimizers(self.recipe, dict(self.networks.items()), self._phases, captured_on)
+        optimizers = build_optimizers(
+            self.recipe, dict(self.networks.items()), self._phases, self.device if name in CAPTURING else None
+        )
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
@@ -260,13 +261,13 @@ class Trainer:
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Go back to what ``checkpoint`` returned, if it fits this recipe."""
         try:
-            self.networks.load_state_dict(_below("networks", tensors))
+            self.networks.load_state_dict(below("networks", tensors))
             if self.ema is not None:
-                self.ema.networks.load_state_dict(_below("ema", tensors))
-            self.objective.load_state_dict(_below("objective", tensors))
+                self.ema.networks.load_state_dict(below("ema", tensors))
+            self.objective.load_state_dict(below("objective", tensors))
             for role, optimizer in self.optimizers.items():
-                optimizer.load(_below(f"optimizers.{role}", tensors))
-            self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
+                optimizer.load(below(f"optimizers.{role}", tensors))
+            self.sampler.load_state_dict({**state["sampler"], **below("sampler", tensors)})
             self.steps = state["steps"]
             self._measured_after = None
             # Captured work reads and writes optimizer state that is no longer used.
@@ -307,7 +308,3 @@ def build_engine(
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
