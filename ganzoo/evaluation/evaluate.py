@@ -171,8 +171,9 @@ class Pictures:
                     f"{sizes}, and the border is black in all pictures.",
                     "Cut it off with --crop (in Python crop=True).",
                 )
-            cropped = f"A black border was cut off, leaving {written(inner.shape[1:])}."
-            return self.noted(cropped, inner, self.labels).fitted(shape)
+            return self.noted(
+                f"A black border was cut off, leaving {written(inner.shape[1:])}.", inner, self.labels
+            ).fitted(shape)
         channels = self.images.shape[1]
         if channels == shape[0]:
             return self
@@ -213,7 +214,13 @@ def read_pictures(path: str | Path) -> Pictures:
         if path.is_dir():
             return _read_folder(path)
         if path.suffix.lower() == ".npz" and path.is_file():
-            return _read_npz(path)
+            arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
+            if "images" not in arrays:
+                raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
+            who = f"The file {path} holds"
+            images = as_samples(arrays["images"], who)
+            labels = as_labels(arrays["labels"], len(images), who) if "labels" in arrays else None
+            return Pictures(images, labels, (f"{len(images):,} {_described(images)}.",))
         exists = path.exists()
     except OSError as error:
         raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
@@ -224,16 +231,6 @@ def read_pictures(path: str | Path) -> Pictures:
         similar(path, lambda entry: entry.suffix.lower() == ".npz" or entry.is_dir())
         or "Give a folder of PNGs or an .npz file; `ganzoo eval` also takes a run folder or module:function.",
     )
-
-
-def _read_npz(path: Path) -> Pictures:
-    arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
-    if "images" not in arrays:
-        raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
-    who = f"The file {path} holds"
-    images = as_samples(arrays["images"], who)
-    labels = as_labels(arrays["labels"], len(images), who) if "labels" in arrays else None
-    return Pictures(images, labels, (f"{len(images):,} {_described(images)}.",))
 
 
 def _read_folder(folder: Path) -> Pictures:

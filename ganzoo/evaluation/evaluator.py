@@ -135,8 +135,6 @@ class Evaluator:
                 f"Images of type {images.dtype} and shape {tuple(images.shape)} cannot be scored.",
                 f"Give {modality.stored} (n, {', '.join(map(str, self.dataset.shape))}), like the dataset's.",
             )
-        if n < 2:
-            raise GanzooError(f"Too few images to score: {n}.", "Scores need at least two.")
         chosen = [
             request
             for request in (self.requests if requests is None else requests)
@@ -153,10 +151,6 @@ class Evaluator:
         for request in chosen:
             inputs, metric = by_extractor[request.extractor], request.metric
             protocol = self.protocol(request, n, sample_seed, weights)
-            shared = [inputs.fake] if request.extractor else []
-            shared += [inputs.real.features] if request.extractor and not metric.alone else []
-            tensors = [tensor for one in shared for tensor in (one.values, one.logits) if tensor is not None]
-            versions = [tensor._version for tensor in tensors]
             # A metric must not shift the training run's random numbers.
             with seeded(0, self.device), preserved_global_state():
                 value = finite(request, metric.compute(inputs))
@@ -165,10 +159,6 @@ class Evaluator:
                 if ends is not None and math.isclose(*ends, rel_tol=1e-12):
                     ends = None  # it would suggest certainty
                 floor, sd = (None, None) if isinstance(metric, ModelMetric) else self._real_vs_real(request, n)
-            if [tensor._version for tensor in tensors] != versions:
-                raise GanzooError(
-                    f"The metric '{request.name}' changes the features it is given.", "Work on a copy: values.clone()."
-                )
             scores.append(Score(request.name, value, floor, protocol, ends, sd))
         return scores
 
@@ -205,10 +195,6 @@ class Evaluator:
     def real(self, extractor: str) -> RealImages:
         """The reference, with one extractor's features; none if the name is empty."""
         return self._seen(extractor, self.dataset.split, 0, 0)
-
-    def train(self, extractor: str) -> RealImages:
-        """The training set, with one extractor's features."""
-        return self._seen(extractor, "train", 0, 0)
 
     def refuse_too_few(self, n: int) -> None:
         """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name."""
@@ -275,8 +261,16 @@ class Evaluator:
         labels: Tensor | None,
         model: TrainedModel | None = None,
     ) -> MetricInputs:
-        see = real.see if real.name else None
-        return MetricInputs(n, features, labels, real, partial(self.train, real.name), self.device, model, see)
+        return MetricInputs(
+            n,
+            features,
+            labels,
+            real,
+            lambda: self._seen(real.name, "train", 0, 0),
+            self.device,
+            model,
+            real.see if real.name else None,
+        )
 
     def _score_real(self, request: MetricRequest, n: int) -> tuple[float, float | None]:
         """The score of ``n`` real images instead of samples, or of all of them if there are fewer; and its deviation.

@@ -132,8 +132,9 @@ def counterparts(
             missing.append(metric)
     sentences = [f"{', '.join(metrics)}: {sentence}" for sentence, metrics in refused.items()]
     if missing:
-        names = ", ".join(dict.fromkeys(missing))
-        sentences.append(f"{where} has no score by {names}. Score it first with `ganzoo eval`.")
+        sentences.append(
+            f"{where} has no score by {', '.join(dict.fromkeys(missing))}. Score it first with `ganzoo eval`."
+        )
     return values, sentences
 
 

@@ -106,7 +106,7 @@ def test_a_dataset_with_other_options_has_other_references(toy_zoo, noise):
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
         (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), r"\(5, 1, 9, 8\) cannot be scored.* \(n, 1, 8, 8\)"),
         (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), r"\(5, 3, 8, 8\)"),
-        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "Too few images to score: 1"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "needs at least 2 images, but there are only 1"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
@@ -437,23 +437,17 @@ def test_a_third_party_metric_is_scored_with_floor_and_protocol(toy_zoo, noise, 
     assert "brightness@tiny" in {request.name for request in evaluator_of(toy_zoo, ["all@tiny"]).requests}
 
 
-CHANGES = r"'brightness@tiny' changes the features it is given\. .*values\.clone"
-
-
 @pytest.mark.parametrize(
     ("method", "mistake", "sentence"),
     [
         ("compute", lambda self, inputs: float("inf"), "The metric 'brightness@tiny' gave inf"),
-        ("compute", lambda self, inputs: inputs.fake.values.clamp_(max=0).sum(), CHANGES),
-        ("compute", lambda self, inputs: inputs.fake.logits.clamp_(max=0).sum(), CHANGES),
-        ("compute", lambda self, inputs: inputs.real.features.values.clamp_(max=0).sum(), CHANGES),
         (
             "settings",
             lambda self, inputs: {"width": inputs.fake.values.shape[1]},
             "settings of a metric cannot depend on the samples",
         ),
     ],
-    ids=["no number", "samples", "logits", "real images", "settings"],
+    ids=["no number", "settings"],
 )
 def test_a_mistake_of_a_third_party_metric_is_named(toy_zoo, noise, brightness, method, mistake, sentence):
     faulty = type("Faulty", (brightness.factory,), {method: mistake})
