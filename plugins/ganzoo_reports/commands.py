@@ -189,5 +189,8 @@ def export(
     if beside and generator.run.info.get("status") != "done":
         age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
         say(f"The run has not ended: {age}. Export again when it has.", err=True)
-    facts = {"out": str(out), "bytes": n_bytes, **card}
-    _announce(facts, f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside or '.'}", as_json)
+    _announce(
+        {"out": str(out), "bytes": n_bytes, **card},
+        f"Saved to {out} ({n_bytes / 1e6:.1f} MB){beside or '.'}",
+        as_json,
+    )

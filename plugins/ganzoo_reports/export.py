@@ -7,7 +7,6 @@ sample grids, or a walk through its latent space.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -45,7 +44,7 @@ from ganzoo.runs.pretrained import CONFIG, MODEL
 from ganzoo.runs.provenance import in_words, now
 from ganzoo.runs.records import CARD
 from ganzoo_reports.run_figures import NOTHING, between, is_plane, levels, opened, surroundings
-from ganzoo_reports.templates import code, markdown, markdown_table, page
+from ganzoo_reports.templates import as_base64, code, markdown, markdown_table, page
 
 TOLERANCE = 1e-5
 """Largest allowed difference between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
@@ -169,10 +168,10 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "latent": codes.shape[1],
         "classes": [*map(visible, generator.class_names)],  # JSON would escape them for the script alone
         "sphere": generator.recipe.prior.name == "gaussian",
-        "codes": _base64(codes.float().numpy().tobytes()),
+        "codes": as_base64(codes.float().numpy().tobytes()),
         "directions": _directions(generator, weights).tolist(),
-        "model": _base64(model),
-        "wasm": _base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
+        "model": as_base64(model),
+        "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     context = {
@@ -198,10 +197,6 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     coefficients = torch.linalg.lstsq(codes - codes.mean(0), components).solution
     basis: Tensor = torch.linalg.qr(coefficients)[0].T
     return basis
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
 
 
 def export(generator: TrainedGenerator, out: Path, weights: Weights | None = None) -> int:
@@ -281,8 +276,8 @@ def publish_folder(
     modality, columns = generator.assembly.spec.modality, min(generator.classes, MAX_COLUMNS) or COLUMNS
     grid = png(modality.picture(generator.sample(COLUMNS * columns, weights=kind), columns))
     content, card = _content_and_card(generator, kind, _drawn_with(generator, kind), zoo)
-    readme = _readme(generator, card).encode()
-    files = {MODEL: content, "samples.png": grid, "README.md": readme, CONFIG: _as_json(card)}
+    readme = _readme(generator, card)
+    files = {MODEL: content, "samples.png": grid, "README.md": readme.encode(), CONFIG: _as_json(card)}
     with writing(f"Could not write {folder}", "Give another --out."):
         folder.mkdir(exist_ok=True)
         for name, data in files.items():
@@ -477,12 +472,19 @@ def _planes(run: RunFolder, zoo: Zoo) -> Iterator[tuple[int, Image.Image]]:
     """The plane [-1, 1] x [-1, 1] as html/replay.js draws it: the field, real points, their modes, and samples."""
     planes = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
     real, modes = surroundings(run, zoo) if planes else NOTHING
-    colours = _colours()
+    # The last that style.css gives each colour: on a dark background.
+    style = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
+    colours = {name: tuple(bytes.fromhex(code)) for name, code in re.findall(r"--([\w-]+): #(\w{6});", style)}
+    paper, fake_side, real_side = (np.array(colours[name]) for name in ("paper", "series-2", "series-1"))
+    green, ink = colours["series-3"], colours["ink"]
     for images, kept in planes:
         picture = Image.new("RGB", (SMALL, SMALL), colours["paper"])
-        if "field" in kept:
-            picture = _shaded(kept["field"], colours).resize(picture.size, Image.Resampling.BILINEAR)
-        draw, green, ink = ImageDraw.Draw(picture), colours["series-3"], colours["ink"]
+        if "field" in kept:  # orange where points are judged fake, blue where real
+            sure = levels(kept["field"])[..., None] / 127.5 - 1
+            shades = paper + 0.6 * abs(sure) * (np.where(sure < 0, fake_side, real_side) - paper)
+            shaded = Image.fromarray(shades.round().astype(np.uint8))
+            picture = shaded.resize(picture.size, Image.Resampling.BILINEAR)
+        draw = ImageDraw.Draw(picture)
         for points, radius, outline, fill in (
             (real, 1, green, green),
             (modes, 9, green, None),
@@ -492,20 +494,6 @@ def _planes(run: RunFolder, zoo: Zoo) -> Iterator[tuple[int, Image.Image]]:
                 across, down = (x + 1) / 2 * (SMALL - 1), (1 - y) / 2 * (SMALL - 1)
                 draw.ellipse((across - radius, down - radius, across + radius, down + radius), fill, outline)
         yield images, picture
-
-
-def _colours() -> dict[str, tuple[int, ...]]:
-    """The pages' colours by name, on a dark background: the last that style.css gives them."""
-    style = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
-    return {name: tuple(bytes.fromhex(code)) for name, code in re.findall(r"--([\w-]+): #(\w{6});", style)}
-
-
-def _shaded(field: Tensor, colours: Mapping[str, tuple[int, ...]]) -> Image.Image:
-    """A discriminator's field: orange where points are judged fake, blue where real."""
-    paper, fake, real = (np.array(colours[name]) for name in ("paper", "series-2", "series-1"))
-    sure = levels(field)[..., None] / 127.5 - 1
-    towards = np.where(sure < 0, fake, real) - paper
-    return Image.fromarray((paper + 0.6 * abs(sure) * towards).round().astype(np.uint8))
 
 
 def walk(

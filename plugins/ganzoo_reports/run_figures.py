@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator
 from ganzoo_reports.plots import Line, curves, spread_out
 from ganzoo_reports.scores import MetricKey, Records, by_protocol, last_at_each
-from ganzoo_reports.templates import Absent, Picture
+from ganzoo_reports.templates import Absent, Picture, as_base64
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
 FEWEST = 2
@@ -88,8 +87,7 @@ def loss_plots(events: Records) -> Shown | Absent:
     lines = {along: loss_lines(events, along) for along in AXES}
     if not _are_curves(lines["images"]):
         return Absent("Fewer than two losses were logged, so there is no curve.")
-    note = "Each point is the mean since the previous log point."
-    return plotted("Losses", note, lines, name="losses", y="loss")
+    return plotted("Losses", "Each point is the mean since the previous log point.", lines, name="losses", y="loss")
 
 
 def score_plots(records: Records) -> list[Shown]:
@@ -244,7 +242,7 @@ def replay(run: RunFolder, events: Records, around: Callable[[], Surroundings]) 
         {
             "images": images,
             "samples": _sixteen_bits(kept["samples"]),
-            "field": _base64(levels(kept["field"])) if "field" in kept else None,
+            "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
         }
         for images, kept in _evenly_spaced(shown, REPLAYED)
     ]
@@ -276,11 +274,7 @@ def levels(field: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _sixteen_bits(points: Tensor) -> str:
-    return _base64(((points.float().clamp(-1, 1) + 1) / 2 * 65535).round().numpy().astype("<u2"))
-
-
-def _base64(values: np.ndarray[Any, Any]) -> str:
-    return base64.b64encode(values.tobytes()).decode()
+    return as_base64(((points.float().clamp(-1, 1) + 1) / 2 * 65535).round().numpy().astype("<u2").tobytes())
 
 
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:

@@ -74,6 +74,11 @@ def linked(text: str) -> Markup:
     return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and only arXiv numbers are inserted
 
 
+def as_base64(content: bytes) -> str:
+    """Bytes as text, for a page that holds them."""
+    return base64.b64encode(content).decode()
+
+
 @dataclass(frozen=True)
 class Absent:
     """A part that a page cannot show."""
@@ -99,7 +104,7 @@ class Picture:
     @classmethod
     def encoded(cls, png: bytes, width: int, height: int) -> Picture:
         """A picture from a PNG file's bytes."""
-        return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
+        return cls(f"data:image/png;base64,{as_base64(png)}", width, height)
 
 
 @cache  # a page that follows a run is rendered again and again, and compiling its templates takes longest
@@ -136,6 +141,6 @@ def page(
     environment, loader = _environment(package)
     sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
     script = "".join(sources[name] for name in scripts)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digest = as_base64(hashlib.sha256(script.encode()).digest())
     own = {"style": Markup(sources[style]), "script": Markup(script)}  # noqa: S704 - files of a package
     return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
