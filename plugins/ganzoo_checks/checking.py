@@ -36,19 +36,20 @@ PUT = (torch.ops.aten.index_put, torch.ops.aten.index_put_, torch.ops.aten._inde
 WAITING = (torch.ops.aten._linalg_svd, torch.ops.aten._linalg_eigh, torch.ops.aten.linalg_eig)
 """Decompositions that make the host wait, on a GPU, to see whether they converged."""
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., None])
 Function = Callable[[Any, Zoo], None]
 CHECKS: list[tuple[str, tuple[str, ...], Function]] = []
 """Each check's name, the kinds it applies to, and its function."""
 
 
-def check(name: str, *kinds: str) -> Callable[[Function], Function]:
+def check(name: str, *kinds: str) -> Callable[[F], F]:
     """Make a function of an entry and all loaded plugins a check of these kinds.
 
     Its assertions say ``"predicate."``, whose subject is the entry, and on a second line what to do. Its docstring says
     what to do where they do not, such as for exceptions in the plugin's code.
     """
 
-    def add(function: Function) -> Function:
+    def add(function: F) -> F:
         CHECKS.append((name, kinds, function))
         return function
 

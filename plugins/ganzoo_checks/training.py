@@ -392,12 +392,10 @@ def capturable(entry: Entry[Any], zoo: Zoo) -> None:
 
 
 @check("gradients", *NETWORK_KINDS, "recipe")
-def gradients(entry: Entry[Any], zoo: Zoo) -> None:
+def gradients(
+    entry: Entry[Any], zoo: Zoo, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> None:
     """Use every parameter, keep fixed tensors in buffers, and let a phase train exactly the roles that it names."""
-    _assert_gradients(entry, zoo, nullcontext)
-
-
-def _assert_gradients(entry: Entry[Any], zoo: Zoo, autocast: Callable[[], AbstractContextManager[object]]) -> None:
     for game in games(entry, zoo):
         idle = set(game.networks)
         for phase, losses in take_steps(game, steps=1, autocast=autocast):
@@ -427,7 +425,7 @@ def half_precision(entry: Entry[Any], zoo: Zoo) -> None:
     """Compute sensitive sums and means in .float(), and create tensors with the dtype of the input."""
     # Each phase by itself, as in training: while autocast is on, torch 2.8 keeps a network's half-precision copies,
     # without a gradient if it was frozen or in no_grad when they were made.
-    _assert_gradients(entry, zoo, partial(torch.autocast, "cpu", torch.bfloat16))
+    gradients(entry, zoo, partial(torch.autocast, "cpu", torch.bfloat16))
 
 
 @check("reproducible", *TRAINED)
