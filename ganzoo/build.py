@@ -193,8 +193,7 @@ def takes_label(network: nn.Module) -> bool:
 
 def needs_label(network: nn.Module) -> bool:
     """Whether a network's forward has no default for the label."""
-    second = _positional(network)[1:2]
-    return any(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in second)
+    return any(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in _positional(network)[1:2])
 
 
 def _positional(network: nn.Module) -> list[inspect.Parameter]:

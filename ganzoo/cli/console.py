@@ -132,8 +132,9 @@ class Bars:
 
     def __init__(self, *columns: ProgressColumn, over: float = 30.0) -> None:
         self.console = Console(stderr=True)
-        hidden = not self.console.is_terminal
-        self.bars = Progress(*columns, console=self.console, disable=hidden, speed_estimate_period=over)
+        self.bars = Progress(
+            *columns, console=self.console, disable=not self.console.is_terminal, speed_estimate_period=over
+        )
 
     def __enter__(self) -> Self:
         return self

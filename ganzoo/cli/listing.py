@@ -104,8 +104,7 @@ def plugins(as_json: AsJson = False) -> None:
             }
             for plugin in zoo.plugins
         ]
-        refused = [vars(problem) for problem in zoo.problems]
-        print_json({"plugins": loaded, "problems": refused}, indent=1)
+        print_json({"plugins": loaded, "problems": [vars(problem) for problem in zoo.problems]}, indent=1)
     else:
         table = Table("plugin", "package", "registers")
         for plugin in zoo.plugins:
@@ -151,8 +150,10 @@ def show(
                 say(f"This is the recipe; see also `ganzoo show {there}`.", err=True)
         _show_recipe(name, _equation(recipes[0], zoo) if recipes else "", zoo, list(set_ or ()), data_dir, as_json)
     elif as_json and len(entries) > 1:
-        kinds = ", ".join(entry.kind for entry in entries)
-        raise GanzooError(f"Several kinds have the name '{name}': {kinds}.", "Choose with --kind.")
+        raise GanzooError(
+            f"Several kinds have the name '{name}': {', '.join(entry.kind for entry in entries)}.",
+            "Choose with --kind.",
+        )
     else:
         shown = ""
         for entry in entries:

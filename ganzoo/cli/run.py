@@ -176,8 +176,9 @@ def watched(callbacks: Callbacks, say: Callable[[str], None]) -> Callbacks:
     def begin(recipe: Recipe, folder: Path) -> None:
         callbacks.on_begin(recipe, folder)
         command = child_python("ganzoo", "watch", "--until-eof", "--", str(folder))
-        pipe = subprocess.PIPE
-        child = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, start_new_session=True)  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
 
         def pass_on() -> None:
             for line in child.stderr or ():
@@ -201,8 +202,9 @@ def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | Non
         raise GanzooError(
             f"The run {run.path} was started with other settings.", "Give another --out, or the same command as before."
         )
-    differences = differing(recorded.plain(), requested.plain())
-    changed = {key: value for key, value in differences if key.startswith(CHANGEABLE)}
+    changed = {
+        key: value for key, value in differing(recorded.plain(), requested.plain()) if key.startswith(CHANGEABLE)
+    }
     if run.info["status"] == "done":
         metrics, others = set(requested.evaluate.metrics), {"evaluate.samples", "evaluate.anyway"}
         rescored = metrics - set(recorded.evaluate.metrics) or (metrics and changed.keys() & others)

@@ -6,8 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -70,19 +69,11 @@ WhichWeights = Annotated[
 ]
 
 
-@contextmanager
-def _json_alone() -> Iterator[None]:
-    token = _for_json.set(sys.stdout)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _for_json.reset(token)
-
-
 def _while_it_runs(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
     if value and "--json" in option.opts:
-        context.with_resource(_json_alone())
+        token = _for_json.set(sys.stdout)
+        context.call_on_close(lambda: _for_json.reset(token))
+        context.with_resource(redirect_stdout(sys.stderr))
     elif value and "--allow-code" in option.opts:
         from ganzoo.api.metric import allowing_code
 
@@ -128,8 +119,9 @@ def refuse_out(out: Path, command: str, *, force: bool) -> None:
     from ganzoo.files import MADE, begins_like, refuse_to_overwrite
 
     refuse_missing_folder(out)
-    ours = force or begins_like(out, MADE)
-    refuse_to_overwrite(out, ours=ours, command=command, remedy="Give another --out, or add --force.")
+    refuse_to_overwrite(
+        out, ours=force or begins_like(out, MADE), command=command, remedy="Give another --out, or add --force."
+    )
 
 
 def refuse_missing_folder(out: Path) -> None:

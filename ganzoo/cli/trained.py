@@ -274,9 +274,13 @@ def evaluate(
         records = []
         for kind in kinds:
             images, labels = generator.sample_labelled(n, seed=seed, weights=kind)
-            model = generator.model(kind)
             scores = evaluator.score(
-                images, sample_seed=seed, weights=kind, labels=labels, interval=interval, model=model
+                images,
+                sample_seed=seed,
+                weights=kind,
+                labels=labels,
+                interval=interval,
+                model=generator.model(kind),
             )
             records += [score.record(images=state["images"], seconds=seconds) for score in scores]
     else:
@@ -332,8 +336,10 @@ def _failure(append: Callable[[], object], where: str, records: Sequence[object]
         return error
     except OSError as error:
         kind = RunError if error.errno in NO_SPACE else GanzooError
-        sentence = f"None of the {len(records)} scores were {where} ({error.strerror})."
-        return kind(sentence, "They are shown above; give another --out.")
+        return kind(
+            f"None of the {len(records)} scores were {where} ({error.strerror}).",
+            "They are shown above; give another --out.",
+        )
     return None
 
 

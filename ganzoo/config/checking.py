@@ -226,8 +226,11 @@ NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 @cache
 def known() -> Mapping[str, type[torch.optim.Optimizer]]:
     """Every optimizer that a recipe may name, by its name in lower case."""
-    classes = [one for one in vars(torch.optim).values() if isinstance(one, type)]
-    named = {one.__name__.lower(): one for one in classes if issubclass(one, torch.optim.Optimizer)}
+    named = {
+        one.__name__.lower(): one
+        for one in vars(torch.optim).values()
+        if isinstance(one, type) and issubclass(one, torch.optim.Optimizer)
+    }
     return {name: one for name, one in named.items() if name not in (*REFUSED, "optimizer")}
 
 

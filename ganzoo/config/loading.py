@@ -185,8 +185,6 @@ class Override:
         path = tuple(key.strip() for key in dotted.split("."))
         if not equals or not all(path):
             raise GanzooError(f"--set {text} must have the form a.b=c.", "For example: --set train.images=100000.")
-        if len(path) > strict.MAX_DEPTH:
-            raise GanzooError(f"--set {text[:60]}... is {len(path)} levels deep, more than any recipe.")
         return cls(text, path, strict.parse(value, f"--set {text}"))
 
     def concerns(self, place: KeyPath) -> bool:

@@ -122,9 +122,9 @@ def load_zoo() -> Zoo:
             where = f"{point.value} ({distribution})"
             try:
                 if first.setdefault(point.name, where) != where:
-                    both = f"{first[point.name]} and {where}"
                     raise GanzooError(
-                        f"Two plugins are called '{point.name}', {both}; the second is left out.",
+                        f"Two plugins are called '{point.name}', {first[point.name]} and {where}; the second is left "
+                        "out.",
                         "Rename one of the entry points or, in a package, one of the modules.",
                     )
                 zoo.plugins.append(_load(point, distribution, plugin, zoo))
@@ -255,8 +255,6 @@ def register(
     aliases: Sequence[str] = (),
 ) -> None:
     """What hooks receive, after the first two arguments: see ``hookspecs.Register``."""
-    if isinstance(aliases, str):
-        raise GanzooError(f"The {registry.kind} '{name}' has aliases={aliases!r}.", f"Write aliases=({aliases!r},).")
     if not summary and plugin.distribution == HANDED_OVER:
         summary = (factory.__doc__ or name).strip().partition("\n")[0].removesuffix(".")
     entry = Entry(registry.kind, name, factory, summary, paper, plugin.name, plugin.distribution, tuple(aliases))

@@ -44,8 +44,10 @@ def refuse_unknown_names() -> None:
     """Refuse a ``GANZOO_PLUGINS`` that names something that is not installed."""
     known = {name for group in (PLUGINS, COMMANDS) for point in installed(group) for name in _names(point)}
     for word in sorted((_requested() or set()) - known):
-        remedy = "GANZOO_PLUGINS names it. Unset it, or correct it."
-        raise GanzooError(f"Unknown plugin '{word}'.", f"{nearest(word, known, listing='pip list')} {remedy}")
+        raise GanzooError(
+            f"Unknown plugin '{word}'.",
+            f"{nearest(word, known, listing='pip list')} GANZOO_PLUGINS names it. Unset it, or correct it.",
+        )
 
 
 def _requested() -> set[str] | None:  # by GANZOO_PLUGINS; None if it is not set

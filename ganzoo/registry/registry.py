@@ -112,8 +112,9 @@ class Options:
         except ValidationFailed as error:
             for issue in error.issues:
                 if not issue.verdict.startswith("needs"):
-                    wrong = issue.sentence("it")
-                    raise GanzooError(f"The {subject} has a default of the wrong type: {wrong}") from error
+                    raise GanzooError(
+                        f"The {subject} has a default of the wrong type: {issue.sentence('it')}"
+                    ) from error
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with defaults filled in; types are strict, but integers pass as floats, and lists as tuples."""

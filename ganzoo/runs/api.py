@@ -250,7 +250,8 @@ def train(
                 overrides.append(f"evaluate.metrics={quoted(names)}")
         elif in_memory is not None:
             overrides.append(OF_MEMORY)
-        resolved = _with(resolved, zoo, overrides) if overrides else resolved
+        if overrides:
+            resolved = parse_recipe(resolved.to_yaml(), resolved.name, zoo, overrides)
         return Run(
             start(
                 resolved,
@@ -275,7 +276,8 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, ov
     if not isinstance(recipe, Recipe) and not overrides:
         return []
     begun = run.recipe(zoo)
-    requested = _with(recipe if isinstance(recipe, Recipe) else begun, run.zoo(zoo), overrides)
+    asked = recipe if isinstance(recipe, Recipe) else begun
+    requested = parse_recipe(asked.to_yaml(), asked.name, run.zoo(zoo), overrides)
     requested, _ = pinned(requested, zoo, begun)
     if same_training(requested, begun):
         return []
@@ -288,7 +290,3 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, ov
                 f"may change only {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')}.",
             )
     return [f"{key}={quoted(value)}" for key, value in changes.items() if key.startswith(CHANGEABLE)]
-
-
-def _with(recipe: Recipe, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
-    return parse_recipe(recipe.to_yaml(), recipe.name, zoo, overrides)

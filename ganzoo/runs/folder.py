@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -431,11 +432,8 @@ def scores_in(path: Path) -> list[Record]:
 def free_folder(recipe_name: str) -> Path:
     """The first unused folder of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ..."""
     root = default_folder("runs")
-    path, number = root / recipe_name, 1
-    while path.exists() or path.is_symlink():
-        number += 1
-        path = root / f"{recipe_name}-{number}"
-    return path
+    numbered = (root / (recipe_name if number == 1 else f"{recipe_name}-{number}") for number in count(1))
+    return next(path for path in numbered if not os.path.lexists(path))
 
 
 def _is_beginning(entry: Path) -> bool:  # create writes these before run.json

@@ -73,8 +73,12 @@ class ContainedTracker:
         except Exception as error:
             if not self.failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
-                sentence = f"The tracker '{self.name}' failed ({cause})."
-                self.report(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
+                self.report(
+                    one_line(
+                        f"The tracker '{self.name}' failed ({cause}). It receives nothing more; the run itself is not "
+                        "affected."
+                    )
+                )
             self.failed = True
 
 
@@ -191,8 +195,12 @@ class TrainingLoop:
         images, seconds = self._logged_at
         elapsed = self.seconds - seconds
         if elapsed > 0 and means:
-            rate = (self.trainer.images - images) / elapsed
-            self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
+            self._log_event(
+                "train",
+                seconds=round(self.seconds, 3),
+                images_per_second=round((self.trainer.images - images) / elapsed, 1),
+                **means,
+            )
         if gradients:
             self._log_event("health", gradients=gradients)
         self._logged_at = (self.trainer.images, self.seconds)
@@ -270,8 +278,7 @@ class TrainingLoop:
         trainer, modality = self.trainer, self.trainer.objective.spec.modality
         if self.run is None or not isinstance(modality, Points) or modality.shape[-1] != 2:
             return
-        networks = dict(trainer.networks.items())
-        field = discriminator_field(trainer.objective, networks, trainer.device)
+        field = discriminator_field(trainer.objective, dict(trainer.networks.items()), trainer.device)
         with suppress(RunError):  # NaN samples: the next checkpoint gives a better report of them
             samples, _ = self._samples(trainer.kinds_of_weights[0], REPLAY_SAMPLES)
             self.run.save_plane(trainer.images, samples.flatten(1), field)

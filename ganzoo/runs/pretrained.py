@@ -69,8 +69,8 @@ def published(file: Path, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
             remedy, weights = f"`ganzoo download {file.stem}` fetches it again.", _kept(file.stem, card)
             if not weights.exists():
                 raise _left_out(zoo.pretrained.get(file.stem), card)
-        content = _checked(weights.read_bytes(), card)
-        checkpoint = Checkpoint(load_tensors(content), {"images": card["training"]["images"], "steps": 0}, weights)
+        tensors = load_tensors(_checked(weights.read_bytes(), card))
+        checkpoint = Checkpoint(tensors, {"images": card["training"]["images"], "steps": 0}, weights)
         return RunFolder(file, {**card["run"], "status": "done"}), recipe_of(card, zoo), checkpoint
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise GanzooError(f"The pretrained generator {where} cannot be read: {error}.", remedy) from error
@@ -102,8 +102,9 @@ def download(name: str, *, zoo: Zoo | None = None) -> Path:
         with urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - the user's or an installed package's address
             content = _checked(answer.read(card["weights"]["bytes"] + 1), card)
     except (OSError, ValueError, HTTPException) as error:
-        remedy = f"Get it elsewhere, and save it as {kept}."
-        raise RunError(f"{address} cannot be downloaded: {error}.", remedy) from error
+        raise RunError(
+            f"{address} cannot be downloaded: {error}.", f"Get it elsewhere, and save it as {kept}."
+        ) from error
     write_atomically(kept, content)
     return kept
 

@@ -99,16 +99,18 @@ def handed_over(recipe: Recipe, zoo: Zoo) -> tuple[str, list[tuple[str, str, str
 
 def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
     """The plugins of other packages that the recipe trains with, each with its package and version."""
-    entries = _trained_with(recipe, zoo)
-    plugins = {entry.plugin: entry.distribution for entry in entries if entry.distribution.partition(" ")[0] != OURS}
+    plugins = {
+        entry.plugin: entry.distribution
+        for entry in _trained_with(recipe, zoo)
+        if entry.distribution.partition(" ")[0] != OURS
+    }
     return dict(sorted(plugins.items()))
 
 
 def changed_plugins(info: Mapping[str, Any], recipe: Recipe, zoo: Zoo) -> dict[str, str]:
     """The ``external_plugins`` that have another version than in run.json, or were not installed when the run began."""
     plugins = external_plugins(recipe, zoo)
-    known = info.get("plugins") or plugins
-    return {name: distribution for name, distribution in plugins.items() if known.get(name) != distribution}
+    return {name: one for name, one in plugins.items() if (info.get("plugins") or plugins).get(name) != one}
 
 
 def package_changes(info: Mapping[str, Any]) -> list[str]:
