@@ -255,6 +255,8 @@ def register(
     aliases: Sequence[str] = (),
 ) -> None:
     """What hooks receive, after the first two arguments: see ``hookspecs.Register``."""
+    if isinstance(aliases, str):
+        raise GanzooError(f"The {registry.kind} '{name}' has aliases={aliases!r}.", f"Write aliases=({aliases!r},).")
     if not summary and plugin.distribution == HANDED_OVER:
         summary = (factory.__doc__ or name).strip().partition("\n")[0].removesuffix(".")
     entry = Entry(registry.kind, name, factory, summary, paper, plugin.name, plugin.distribution, tuple(aliases))
