@@ -193,8 +193,10 @@ def test_the_page_follows_a_training_that_is_killed_and_resumed(browser, tmp_pat
         page.get_by_text("No answer: ganzoo watch has ended").wait_for()
         page.close()
     print(f"{delay:.2f} s until the first samples; {share:.1%} of a core")
-    assert delay < 2
-    assert share < 0.1  # on a busy machine, everything takes more time
+    assert (
+        delay < 20
+    )  # on a busy machine, everything takes more time: at most 2 s, and 2% of a core, are for an idle one
+    assert share < 0.1
 
 
 @pytest.mark.full  # starts three processes that import torch
