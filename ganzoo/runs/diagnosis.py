@@ -20,6 +20,7 @@ VANISHED: Final = 1e-3  # gradient norm relative to the first log point
 EXPLODED: Final = 1e3
 EMA_LAG: Final = 1.25  # FID of the averaged weights relative to the raw weights
 YOUNG: Final = 45.0  # a run with fewer seconds of training than this is too young to judge
+YOUNG_IN_MODES: Final = 5.0  # the same for known modes, which are found in seconds, or not at all
 # A score this many times real vs real (or, if higher is better, this share of it) is far from good; but not if real vs
 # real is about 0 (kl, kid, fid-infinity), where a ratio means nothing.
 FAR: Final = 100.0
@@ -289,8 +290,7 @@ def diagnose(events: Events) -> Diagnosis:
         sentence = "The samples are far from real ones, and no closer than at the previous evaluation"
         results[POOR] = [("poor", f"{sentence}: {far[0]}.")] if far and not improving else []
     seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
-    # Known modes are found in seconds, or not at all.
-    early = seconds is not None and seconds < YOUNG and not _missing_modes(events)
+    early = seconds is not None and seconds < (YOUNG_IN_MODES if _missing_modes(events) else YOUNG)
     findings: list[Finding] = []
     unjudged: dict[str, str] = {}
     for name, result in results.items():

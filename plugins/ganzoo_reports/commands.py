@@ -46,7 +46,10 @@ def report(
 
 def watch(
     run: Annotated[
-        Path, typer.Argument(help="A run folder, which need not exist yet; or a folder of runs, for the newest.")
+        Path,
+        typer.Argument(
+            help="A run folder, which need not exist yet; or a folder of runs, for the newest.", file_okay=False
+        ),
     ] = Path("runs"),
     port: Annotated[int, typer.Option(help="The page's port; by default a free one.", min=0, max=65535)] = 0,
     until_eof: Annotated[

@@ -271,13 +271,19 @@ def publish_folder(
     """
     is_empty = folder.is_dir() and not any(folder.iterdir())
     ours = force or is_empty or begins_like(folder / CONFIG, '"schema": ', '"weights": {')
-    refuse_to_overwrite(folder, ours=ours, command="export", remedy="Give another --out, or add --force.")
+    target = folder / "README.md" if ours else folder
+    ours = force or begins_like(target, "license: unknown")  # once it has a licence, it is the user's own
+    refuse_to_overwrite(target, ours=ours, command="export", remedy="Give another --out, or add --force.")
     kind = weights or generator.weights[0]
     modality, columns = generator.assembly.spec.modality, min(generator.classes, MAX_COLUMNS) or COLUMNS
     grid = png(modality.picture(generator.sample(COLUMNS * columns, weights=kind), columns))
     content, card = _content_and_card(generator, kind, _drawn_with(generator, kind), zoo)
-    readme = _readme(generator, card)
-    files = {MODEL: content, "samples.png": grid, "README.md": readme.encode(), CONFIG: _as_json(card)}
+    files = {
+        MODEL: content,
+        "samples.png": grid,
+        "README.md": _readme(generator, card).encode(),
+        CONFIG: _as_json(card),
+    }
     with writing(f"Could not write {folder}", "Give another --out."):
         folder.mkdir(exist_ok=True)
         for name, data in files.items():

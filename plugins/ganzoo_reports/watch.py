@@ -73,11 +73,11 @@ class RunPage:
     def _made(self) -> str:
         try:
             self.run.info = RunFolder.open(self.run.path).info
-        except GanzooError as error:
+            return page("report.html", ("watch.js", *SCRIPTS), facts(self.run, self._zoo, live=True, drawn=self._drawn))
+        except (GanzooError, OSError) as error:
             begun = (self.run.path / "run.json").exists()
             why = str(error) if begun else f"Waiting for {self.run.path}: no training has begun there yet."
             return page("waiting.html", ("watch.js",), {"live": True, "why": why})
-        return page("report.html", ("watch.js", *SCRIPTS), facts(self.run, self._zoo, live=True, drawn=self._drawn))
 
     def _drawn(self, draw: Callable[..., Any], *given: Any) -> Any:
         """What a function returns; while the training runs, what it returned before until its next call is due."""
@@ -116,7 +116,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/":
             content, version = shown.latest()
             self._send(content, {"ETag": f'"{version}"', "Cache-Control": "no-cache"}, "text/html")
-        elif picture and (file := shown.run.path / "samples" / picture[1]).is_file():
+        elif (
+            picture
+            and (file := shown.run.path.resolve() / "samples" / picture[1]).is_file()
+            and file.resolve() == file  # a stranger's link may lead to the reader's own files
+        ):
             self._send(file.read_bytes(), {"Cache-Control": "max-age=86400"}, "image/png")
         else:
             self.send_error(404)

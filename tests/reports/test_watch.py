@@ -69,6 +69,34 @@ def test_only_this_machine_is_answered_and_only_with_the_page(copy, toy_zoo):
         assert ask(method="POST").status == 501
 
 
+@pytest.mark.parametrize("linked", ["samples", "samples/000000000001.png"])
+def test_a_link_to_the_readers_own_files_is_not_followed(linked, copy, toy_zoo, tmp_path):
+    (tmp_path / "000000000001.png").write_text("secret")
+    if linked == "samples":
+        shutil.rmtree(copy / linked)
+    (copy / linked).symlink_to(tmp_path if linked == "samples" else tmp_path / "000000000001.png")
+    with served(copy, toy_zoo) as ask:
+        assert f"{copy / linked} is a link" in ask().content.decode()
+        assert ask("/samples/000000000001.png?1").status == 404
+
+
+def test_files_that_cannot_be_read_are_named_on_the_page(copy, toy_zoo):
+    (copy / "scores.jsonl").write_text(
+        '{"schema": 99, "metric": "m", "value": 1.0, "weights": "raw", "images": 1, "protocol": {}}\n'
+    )
+    with served(copy, toy_zoo) as ask:
+        assert "was made by a newer ganzoo (schema 99" in ask().content.decode()
+        (copy / "scores.jsonl").unlink()
+        (copy / "scores.jsonl").mkdir()
+        while "Is a directory" not in ask().content.decode():
+            time.sleep(0.02)
+
+
+def test_a_file_is_no_run_folder(copy, call):
+    code, _, err = call("watch", copy / "run.json")
+    assert (code, "run.json' is a file." in err) == (2, True)
+
+
 def test_a_folder_of_runs_shows_the_newest_and_stays_with_it(run, toy_zoo, tmp_path):
     for name in ("old", "new", "later"):
         if name == "later":

@@ -97,6 +97,11 @@ def test_only_a_folder_of_its_own_is_written_again(source, hub, zoo, tmp_path):
     (tmp_path / "photos" / "config.json").write_text("{}")
     with pytest.raises(GanzooError, match=r"photos was not made by `ganzoo export`.*add --force"):
         publish_folder(load(source.path), tmp_path / "photos", zoo)
+    page = (hub / "README.md").read_text("utf-8").replace("license: unknown", "license: mit")
+    (hub / "README.md").write_text(page, "utf-8")
+    with pytest.raises(GanzooError, match=r"README\.md was not made by `ganzoo export`.*add --force"):
+        publish_folder(load(source.path), hub, zoo)
+    assert (hub / "README.md").read_text("utf-8") == page
     (hub / "README.md").unlink()
     (hub / "README.md").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(GanzooError, match=r"README\.md is a link, and ganzoo does not write through links"):
