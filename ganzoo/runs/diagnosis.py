@@ -306,5 +306,10 @@ def diagnose(events: Events) -> Diagnosis:
         young = f"it has trained for {seconds:.0f} s"
     elif far and not improving and not repeated:
         young = f"there is one evaluation, and {far[0]}"
-    judged = tuple(name for name in results if name not in unjudged)
-    return Diagnosis(tuple(findings), judged, unjudged, improving[0] if improving else "", young)
+    return Diagnosis(
+        findings=tuple(findings),
+        judged=tuple(name for name in results if name not in unjudged),
+        unjudged=unjudged,
+        improving=improving[0] if improving else "",
+        young=young,
+    )

@@ -269,8 +269,11 @@ def publish_folder(
     Raises:
         GanzooError: The run has no such weights, or the folder holds something else, unless ``force`` is given.
     """
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    ours = force or is_empty or begins_like(folder / CONFIG, '"schema": ', '"weights": {')
+    ours = (
+        force
+        or (folder.is_dir() and not any(folder.iterdir()))
+        or begins_like(folder / CONFIG, '"schema": ', '"weights": {')
+    )
     target = folder / "README.md" if ours else folder
     ours = force or begins_like(target, "license: unknown")  # once it has a licence, it is the user's own
     refuse_to_overwrite(target, ours=ours, command="export", remedy="Give another --out, or add --force.")
