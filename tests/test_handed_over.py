@@ -16,6 +16,7 @@ import ganzoo
 from ganzoo import GanzooError
 from ganzoo.registry.loading import KINDS, _load, load_zoo
 from ganzoo.registry.sources import source, whole
+from ganzoo_checks.commands import new
 from ganzoo_checks.scaffold import parts_of, write
 
 SCRIPT = '''
@@ -404,6 +405,17 @@ def test_a_script_says_what_its_classes_are_without_being_run():
     }
     assert unknown == ["Forgotten"]
     assert parts_of(text, {"Forgotten": "discriminator"})[0]["Forgotten"] == ("discriminator", "forgotten")
+
+
+def test_only_a_name_that_is_written_out_and_a_kind_say_what_a_class_is():
+    text = SCRIPT + 'ganzoo.register_loss(token, Margin)\nself.register_module("g", MyGenerator)\n'
+    assert parts_of(text, {})[0] == {"Margin": ("loss", "margin"), "MyGenerator": ("generator", "my-generator")}
+
+
+def test_a_notebook_is_no_script(tmp_path):
+    (tmp_path / "mine.ipynb").write_text('{"cells": []}')
+    with pytest.raises(GanzooError, match=r"mine.ipynb is a notebook, not a script. Give the code.py of a run"):
+        new("own-gan", from_=tmp_path / "mine.ipynb")
 
 
 @pytest.mark.parametrize("stored", [False, True])
