@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from textwrap import dedent
@@ -14,7 +15,8 @@ from torch import nn
 import ganzoo
 from ganzoo import GanzooError
 from ganzoo.registry.loading import KINDS, _load, load_zoo
-from ganzoo.registry.sources import whole
+from ganzoo.registry.sources import source, whole
+from ganzoo_checks.commands import new
 from ganzoo_checks.scaffold import parts_of, write
 
 SCRIPT = '''
@@ -199,15 +201,15 @@ def test_a_recipe_file_is_registered(zoo, tmp_path):
 
 
 def test_a_source_has_what_it_refers_to_and_nothing_else():
-    source = whole([SCRIPT, "this is no Python"], ["MyGenerator"])
-    assert whole([source], ["MyGenerator"]) == source
+    code = whole([SCRIPT, "this is no Python"], ["MyGenerator"])
+    assert whole([code], ["MyGenerator"]) == code
     assert "hf_secret" not in whole([SCRIPT], ["Margin"])  # though it has a local variable of that name
-    assert "WIDTH = 16" in source
-    assert "WIDTH = 8\n" not in source
-    assert "Margin" not in source
-    assert source.startswith("from __future__ import annotations\n\nfrom math import *\n\nimport ganzoo\n")
-    places = {"MyGenerator": source}
-    exec(compile(source, "source.py", "exec"), places)
+    assert "WIDTH = 16" in code
+    assert "WIDTH = 8\n" not in code
+    assert "Margin" not in code
+    assert code.startswith("from __future__ import annotations\n\nfrom math import *\n\nimport ganzoo\n")
+    places = {"MyGenerator": code}
+    exec(compile(code, "source.py", "exec"), places)
     spec = ganzoo.Spec((1, 1, 2), ganzoo.GaussianPrior(dim=2))
     assert places["MyGenerator"](spec)(torch.zeros(3, 2)).shape == (3, 1, 1, 2)
     for name in ("Missing", "run"):  # which a script binds only as the main program
@@ -216,6 +218,39 @@ def test_a_source_has_what_it_refers_to_and_nothing_else():
     with pytest.raises(LookupError, match="nothing binds nn"):
         whole(["class Mine(nn.Module):\n    pass"], ["Mine"])
     assert "token" not in whole(["import torch; token = 1; WIDTH = 2"], ["WIDTH"])
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("W = 1\nW *= 2\nother = W", ["W = 1", "W *= 2"]),
+        ("W = 1\nW = W * 2", ["W = 1", "W = W * 2"]),
+        ("W = 1\nif __debug__:\n    W = 2", ["W = 1", "if __debug__:\n    W = 2"]),
+        ('W = {}\nW["z"] = 8', ["W = {}", 'W["z"] = 8']),
+        ("def W(): W\nW.size = 8", ["def W(): W", "W.size = 8"]),
+        ("W = 1\nW *= 2\nW = 3", ["W = 3"]),
+        ("from math import *\nfrom cmath import *\nW = e", ["from cmath import *", "from math import *", "W = e"]),
+        ("@staticmethod\ndef W():\n    return '\x0c\u2028'", ["@staticmethod\ndef W():\n    return '\x0c\u2028'"]),
+    ],
+)
+def test_a_source_has_every_statement_that_makes_a_name_what_it_is(text, kept):
+    twice_refused = "def f(a, a): pass"  # by the compiler, not by the parser: a cell that failed
+    lines = [part for part in whole([twice_refused, text], ["W"]).strip().split("\n\n") if "__future__" not in part]
+    assert "\n".join(part.strip() for part in lines) == "\n".join(kept)
+
+
+def test_the_source_of_a_long_script_takes_no_time():
+    text = "\n".join(f"def f{i}(x):\n    return x + {i}\n" for i in range(1500))
+    began = time.process_time()
+    assert "return x + 7" in whole([text], ["f7"])
+    assert time.process_time() - began < 2
+
+
+def test_a_method_that_a_library_decorated_brings_nothing_of_the_library(script):
+    first = "    def __init__(self, *, margin"
+    code = source(script(SCRIPT.replace(first, f"    @torch.no_grad()\n{first}")).Margin)
+    assert "import torch.nn.functional as F" in code
+    assert "TypeVar" not in code
 
 
 def test_a_run_records_names_options_and_the_source_that_it_needs(run):
@@ -370,6 +405,17 @@ def test_a_script_says_what_its_classes_are_without_being_run():
     }
     assert unknown == ["Forgotten"]
     assert parts_of(text, {"Forgotten": "discriminator"})[0]["Forgotten"] == ("discriminator", "forgotten")
+
+
+def test_only_a_name_that_is_written_out_and_a_kind_say_what_a_class_is():
+    text = SCRIPT + 'ganzoo.register_loss(token, Margin)\nself.register_module("g", MyGenerator)\n'
+    assert parts_of(text, {})[0] == {"Margin": ("loss", "margin"), "MyGenerator": ("generator", "my-generator")}
+
+
+def test_a_notebook_is_no_script(tmp_path):
+    (tmp_path / "mine.ipynb").write_text('{"cells": []}')
+    with pytest.raises(GanzooError, match=r"mine.ipynb is a notebook, not a script. Give the code.py of a run"):
+        new("own-gan", from_=tmp_path / "mine.ipynb")
 
 
 @pytest.mark.parametrize("stored", [False, True])

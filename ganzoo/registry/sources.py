@@ -15,6 +15,9 @@ from typing import Any
 
 FUTURE = "from __future__ import annotations"  # so that annotations do not depend on the order of definitions
 IMPORTS = ("import ", "from ")
+# What may leave a name as it was, or adds to what it means: these, and `W = W * 2`, `SIZES["z"] = 8`, `import a.b`.
+ADDING = (ast.AugAssign, ast.Import, ast.If, ast.For, ast.While, ast.Try, ast.With)
+PARTS = (ast.Subscript, ast.Attribute)
 
 
 def whole(texts: Iterable[str], names: Sequence[str]) -> str:
@@ -32,9 +35,8 @@ def whole(texts: Iterable[str], names: Sequence[str]) -> str:
     def visit(name: str) -> None:
         binding = [one for one in every if name in one[1] and name not in seen]
         seen.add(name)
-        # `import a.b` adds to what `import a.c` has bound.
-        adding = [one for one in binding if one[0].startswith("import ") and binding[-1][0].startswith("import ")]
-        for statement, _, refers in adding or binding[-1:]:
+        anew = [at for at, one in enumerate(binding) if name not in one[2]]
+        for statement, _, refers in binding[anew[-1] if anew else 0 :]:
             for reference in sorted(refers):
                 visit(reference)
             found[statement] = None
@@ -62,17 +64,19 @@ def _formatted(imports: Sequence[str]) -> str:
 
 
 def _statements(text: str) -> Iterator[tuple[str, set[str], set[str]]]:
-    """The statements of a module, none if it is no Python, each with the names that it binds and those of the module
-    that it reads, also within its functions and classes. An import of several names is several; one of all binds ``*``.
-    What a script does only as the main program is left out.
+    """The statements of a module, none if it is no Python, each with the names that it binds or changes and those of
+    the module that it reads, also within its functions and classes, or adds to. An import of several names is several;
+    one of all binds ``*``. What a script does only as the main program is left out.
     """
-    body, lines = list[ast.stmt](), text.splitlines()
-    with suppress(SyntaxError):
+    body, lines = list[ast.stmt](), text.split("\n")
+    with suppress(SyntaxError, ValueError):
+        symtable(text, "", "exec")  # refuses more than the parser
         body = ast.parse(text).body
     for node in [node for node in body if not (isinstance(node, ast.If) and "__name__" in ast.unparse(node.test))]:
-        decorated = [one.lineno for one in getattr(node, "decorator_list", ())]
-        lined = "\n".join(lines[decorated[0] - 1 : node.end_lineno]) if decorated else ""
-        parts = [lined or ast.get_source_segment(text, node) or ""]
+        first = min(one.lineno for one in (node, *getattr(node, "decorator_list", ())))
+        lined = "\n".join(lines[first - 1 : node.end_lineno])
+        ast.increment_lineno(node, 1 - first)
+        parts = [lined if node.lineno > 1 else ast.get_source_segment(lined, node) or ""]
         if isinstance(node, ast.Import):
             parts = [ast.unparse(ast.Import([alias])) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -81,9 +85,13 @@ def _statements(text: str) -> Iterator[tuple[str, set[str], set[str]]]:
             tables = [symtable(part, "", "exec")]
             for table in tables:
                 tables += table.get_children()
-            binds = {one.get_name() for one in tables[0].get_symbols() if one.is_assigned() or one.is_imported()}
+            own = tables[0].get_symbols()
+            binds = {one.get_name() for one in own if one.is_assigned() or one.is_imported()}
+            changes = {one.get_name() for one in own if one.is_assigned() and one.is_referenced()}
+            changes |= {ast.unparse(one.value) for one in getattr(node, "targets", ()) if isinstance(one, PARTS)}
+            binds |= changes | ({"*"} if part.endswith(" import *") else set())
             refers = {one.get_name() for table in tables for one in table.get_symbols() if one.is_global()}
-            yield part, {"*"} if part.endswith(" import *") else binds, refers
+            yield part, binds, refers - binds | (binds if isinstance(node, ADDING) or "*" in binds else changes)
 
 
 def source(factory: Callable[..., Any]) -> str | None:
@@ -93,7 +101,7 @@ def source(factory: Callable[..., Any]) -> str | None:
     """
     name, module = getattr(factory, "__qualname__", ""), sys.modules.get(getattr(factory, "__module__", None) or "")
     functions = [one for one in (factory, *getattr(factory, "__dict__", {}).values()) if inspect.isfunction(one)]
-    files = [getattr(module, "__file__", None), *(one.__code__.co_filename for one in functions[:1])]
+    files = [getattr(module, "__file__", None), *(inspect.unwrap(one).__code__.co_filename for one in functions[:1])]
     linecache.checkcache()
     texts = ["".join(linecache.getlines(file)) for file in dict.fromkeys(files) if file]
     own = [statement for text in texts for statement, binds, _ in _statements(text) if name in binds]

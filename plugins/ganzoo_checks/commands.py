@@ -36,6 +36,8 @@ def new(
     check_name(name, zoo)
     told = {cls: zoo.registry(of_kind).kind for cls, _, of_kind in (one.partition("=") for one in kind or ())}
     if from_ is not None:
+        if from_.suffix == ".ipynb":
+            raise GanzooError(f"{from_} is a notebook, not a script.", "Give the code.py of a run that it trained.")
         with foreign_code(f"No plugin can be made of {from_}"):
             text = from_.read_text(encoding="utf-8")
             parts, unknown = parts_of(text, told)

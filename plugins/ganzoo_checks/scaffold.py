@@ -75,7 +75,12 @@ def parts_of(text: str, told: Mapping[str, str]) -> tuple[Parts, list[str]]:
                 if base in kinds:
                     kinds[node.name] = kinds[base]
                     found[node.name] = (kinds[base], hyphenated(node.name))
-        elif isinstance(node, ast.Call) and _last_word(node.func).startswith("register_") and len(node.args) == 2:
+        elif (
+            isinstance(node, ast.Call)
+            and _last_word(node.func) in {f"register_{kind}" for kind in KINDS}  # not register_buffer
+            and len(node.args) == 2
+            and isinstance(node.args[0], ast.Constant)
+        ):
             found[_last_word(node.args[1])] = (
                 _last_word(node.func)[len("register_") :],
                 ast.unparse(node.args[0])[1:-1],
