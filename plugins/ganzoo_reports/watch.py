@@ -97,7 +97,9 @@ def _changed(path: Path) -> tuple[int, int]:
 
 
 class _Server(ThreadingHTTPServer):
-    shown: RunPage
+    def __init__(self, port: int, shown: RunPage) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.shown = shown
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):  # of a tab that was closed
@@ -155,10 +157,9 @@ def serve(path: Path, port: int, zoo: Zoo, *, until_eof: bool = False) -> None:
     shown = RunPage(path, zoo)
     shown.latest()
     try:
-        server = _Server(("127.0.0.1", port), _Handler)
+        server = _Server(port, shown)
     except OSError as error:
         raise GanzooError(f"Port {port} cannot be used ({error.strerror}).", "Give another --port, or none.") from error
-    server.shown = shown
     place = f"127.0.0.1:{server.server_port}"
     say(
         f"Watching {shown.run.path}: http://{place}\n"

@@ -329,8 +329,6 @@ def test_parts_of_a_dataset_are_loaded_once_for_all_extractors(toy_zoo, noise, e
     for n in (100, 200):
         evaluator.score(noise(n), labels=torch.arange(n) % 4)
     assert sorted(loaded) == ["test", "train"]
-    first, second = (evaluator.train(name) for name in ("tiny", "second"))
-    assert first.dataset is second.dataset
 
 
 def test_features_of_unseen_reference_images_are_not_computed_again(toy_zoo, noise):

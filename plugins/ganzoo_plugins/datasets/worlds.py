@@ -132,7 +132,7 @@ class World:
         return torch.stack(torch.unravel_index(cells, weights.shape), 1), shifts
 
     def draw(self, split: Split, n: int, size: Size) -> Tensor:
-        """The first n pictures of a split, uint8 (n, 3, size, size); takes about 2 ms each.
+        """The first n pictures of a split, uint8 (n, 3, size, size).
 
         Raises:
             GanzooError: The packages that draw are missing, or have other versions.
