@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -85,7 +86,7 @@ def test_the_release_checks_the_version_that_the_tag_names(release):
         one for one in release["jobs"]["build"]["steps"] if one.get("name") == "Compare the tag with the version"
     ]
     (path,) = set(re.findall(r"\.venv/bin/python", step["run"]))
-    script = step["run"].replace(path, sys.executable)
+    script = step["run"].replace(path, shlex.quote(sys.executable))
     for tag, code in ((f"v{VERSION}", 0), ("v9.9.9", 1)):
         done = subprocess.run(["bash", "-c", script], env={**os.environ, "GITHUB_REF_NAME": tag})
         assert done.returncode == code

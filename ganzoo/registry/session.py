@@ -14,7 +14,7 @@ from ganzoo.api import hookspecs
 from ganzoo.api.hookspecs import Register, RegisterRecipe, RegisterStudy
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo, hand_over, load_zoo
-from ganzoo.registry.registry import BASE_CLASSES, KINDS, SUMMARIES, Options
+from ganzoo.registry.registry import BASE_CLASSES, KINDS, Options
 from ganzoo.reproducibility import tensors_digest
 
 
@@ -28,19 +28,17 @@ def _registrar(kind: str) -> Register[Any]:
 
 
 # Each takes what the `register` callback of its hook takes, and replaces what it registered under the same name before.
-(
-    register_generator,
-    register_discriminator,
-    register_encoder,
-    register_loss,
-    register_regularizer,
-    register_augmentation,
-    register_dataset,
-    register_prior,
-    register_extractor,
-    register_metric,
-    register_tracker,
-) = [_registrar(kind) for kind in KINDS if kind not in SUMMARIES]  # in the order of KINDS
+register_generator = _registrar("generator")
+register_discriminator = _registrar("discriminator")
+register_encoder = _registrar("encoder")
+register_loss = _registrar("loss")
+register_regularizer = _registrar("regularizer")
+register_augmentation = _registrar("augmentation")
+register_dataset = _registrar("dataset")
+register_prior = _registrar("prior")
+register_extractor = _registrar("extractor")
+register_metric = _registrar("metric")
+register_tracker = _registrar("tracker")
 register_recipe = cast("RegisterRecipe", _registrar("recipe"))
 register_study = cast("RegisterStudy", _registrar("study"))
 
