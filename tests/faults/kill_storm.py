@@ -138,9 +138,11 @@ class Ranks(Run):
         other = _fork(lambda: self._rank(1, path, begun))
         try:
             self._rank(0, path, begun)
+            _, status = os.waitpid(other, 0)
         except ProcessLost:
+            status = signal.SIGKILL
+        if os.WIFSIGNALED(status):  # perhaps when rank 0 no longer needed it
             os.kill(os.getpid(), signal.SIGKILL)  # as torchrun ends all of them
-        _, status = os.waitpid(other, 0)
         assert status == 0, status
 
     def _rank(self, rank: int, path: Path, begun: bool) -> None:
