@@ -78,10 +78,7 @@ def test_options_of_the_command_have_bounds(arguments, culprit):
 
 def plugin(
     *,
-    count: int = 1,
-    slope: float = 0.0,
     pair: tuple[float, int] = (0.0, 0),
-    perhaps: int | None = None,
     many: Sequence[float] = (),
     named: dict[str, Annotated[int, Field(ge=0)]] = {},  # noqa: B006
     own: Annotated[float, Field(gt=0, le=2)] = 1.0,
@@ -92,28 +89,20 @@ def plugin(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"count": 2**63}, "count must be at most 9223372036854775807"),
-        ({"count": -(2**70)}, "count must be at least -9223372036854775808"),
-        ({"slope": 1e39}, r"slope must be at most 3\.4"),
-        ({"slope": -1e308}, r"slope must be at least -3\.4"),
-        ({"pair": [1e39, 0]}, "pair.0 must be at most"),
-        ({"pair": [0.0, 2**63]}, "pair.1 must be at most"),
-        ({"perhaps": 2**63}, "perhaps must be at most"),
-        ({"many": [0.0, -1e39]}, "many.1 must be at least"),
-        ({"named": {"a": 2**63}}, "named.a must be at most"),
+        ({"pair": [0.0, 1.5]}, "pair.1 must be a whole number"),
+        ({"many": [0.0, float("inf")]}, "many.1 must be finite"),
         ({"named": {"a": -1}}, "named.a must be at least 0"),
         ({"own": 3.0}, "own must be at most 2"),
         ({"own": 0.0}, "own must be greater than 0"),
     ],
 )
-def test_a_strangers_numbers_are_ones_that_tensors_hold(options, sentence):
+def test_the_numbers_of_a_plugins_option_are_those_that_it_allows(options, sentence):
     with pytest.raises(GanzooError, match=sentence):
         Options("loss 'strange'", plugin).check(options)
 
 
 def test_bounds_change_no_value_within_them():
-    options = {"count": 2**63 - 1, "slope": 3.4e38, "pair": [1.5, -(2**63)], "perhaps": None, "many": [1e-45],
-               "named": {"a": 7}, "own": 2.0, "flag": True}  # fmt: skip
+    options = {"pair": [1.5, -(2**63)], "many": [1e-45], "named": {"a": 7}, "own": 2.0, "flag": True}
     checked = Options("loss 'strange'", plugin).check(options)
     assert checked == {**options, "pair": (1.5, -(2**63)), "many": checked["many"]}
     assert list(checked["many"]) == [1e-45]

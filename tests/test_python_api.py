@@ -272,7 +272,9 @@ def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):
         with pytest.raises(GanzooError, match="belongs to the recipe 'vanilla-ring', not '"):
             ganzoo.train(wrong, resume_from=tmp_path / "run")
     for wrong in (other, ganzoo.recipe("vanilla-ring", train={**QUICK, "seed": 1})):
-        with pytest.raises(GanzooError, match="was started with other settings. Pass the name 'vanilla-ring'"):
+        with pytest.raises(
+            GanzooError, match=r"was started with other settings. Give .* the name 'vanilla-ring' alone"
+        ):
             ganzoo.train(wrong, resume_from=tmp_path / "run")
     for more in ({"out": tmp_path / "run"}, {"anyway": True}, {"dataset": "grid"}):
         with pytest.raises(GanzooError, match="A resumed run keeps its folder, its dataset"):
@@ -292,7 +294,7 @@ def test_a_finished_run_is_trained_further_as_if_it_had_never_ended(tmp_path):
         ganzoo.train(recipe, dataset=dataset, out=tmp_path / name)
         further = ganzoo.train(longer, dataset=dataset, resume_from=tmp_path / name)
         assert torch.equal(further.sample(5), expected.sample(5))
-        with pytest.raises(GanzooError, match=r"was started with other settings\. .* A `Recipe` may change only train"):
+        with pytest.raises(GanzooError, match=r"was started with other settings\. .* Only train"):
             ganzoo.train(ganzoo.recipe(name, train={**QUICK, "batch_size": 8}), resume_from=tmp_path / name)
 
 

@@ -299,28 +299,16 @@ class AdversarialGame(Objective):
             for term in terms:
                 term.after_step(networks)
 
-        phases = [
-            Phase(
-                player,
-                self._trained(player, every_step),
-                partial(loss, every_step),
-                after=after,
-                shares_fakes=self.share_fakes,
-            )
-        ]
+        trained = self._trained(player, every_step)
+        phases = [Phase(player, trained, partial(loss, every_step), after=after, shares_fakes=self.share_fakes)]
         for term in terms:
             if term.every_steps > 1:
                 name = f"{player}/{term.label}"
                 # As much in total as in the player's own updates, however many of those a step has.
                 factor = term.every_steps * self.turns.get(player, 1) / self.turns.get(name, 1)
+                lazy = partial(self._lazy_loss, player, term, factor)
                 phases.append(
-                    Phase(
-                        name,
-                        self._trained(player, [term]),
-                        partial(self._lazy_loss, player, term, factor),
-                        every_steps=term.every_steps,
-                        after=after,
-                    )
+                    Phase(name, self._trained(player, [term]), lazy, every_steps=term.every_steps, after=after)
                 )
         return phases
 

@@ -1,4 +1,4 @@
-"""Bounds of numeric options. A number without one must fit into a tensor: integers into int64, others into float32."""
+"""Bounds of numeric options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import Field
 
 INT64 = (-(2**63), 2**63 - 1)
-FLOAT32 = (-3.4028234663852886e38, 3.4028234663852886e38)
 
 Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
 """The factor of a loss term."""

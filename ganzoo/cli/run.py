@@ -191,21 +191,12 @@ def watched(callbacks: Callbacks, say: Callable[[str], None]) -> Callbacks:
 
 def continuation(run: RunFolder, requested: Recipe, zoo: Zoo) -> list[str] | None:
     """What the command changes in the run that it continues; None if that is done, and gets no more scores."""
-    from ganzoo.config.schema import same_training
     from ganzoo.registry.strict import quoted
-    from ganzoo.runs.generator import differing, pinned
-    from ganzoo.runs.start import CHANGEABLE
+    from ganzoo.runs.start import changed_settings
 
-    recorded = run.recipe(zoo)
-    requested, _ = pinned(requested, zoo, recorded)
-    if not same_training(requested, recorded):
-        raise GanzooError(
-            f"The run {run.path} was started with other settings.", "Give another --out, or the same command as before."
-        )
-    changed = {
-        key: value for key, value in differing(recorded.plain(), requested.plain()) if key.startswith(CHANGEABLE)
-    }
-    if run.info["status"] == "done":
+    recorded, changed = run.recipe(zoo), changed_settings(run, requested, zoo)
+    trains_further = any(key.startswith(("train.images", "train.until")) for key in changed)
+    if run.info["status"] == "done" and not trains_further:
         metrics, others = set(requested.evaluate.metrics), {"evaluate.samples", "evaluate.anyway"}
         rescored = metrics - set(recorded.evaluate.metrics) or (metrics and changed.keys() & others)
         # A run that a score has ended would continue training.

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,15 +159,8 @@ def _with_place(issue: ValidationIssue, recipe: Recipe | None) -> ValidationIssu
     if issue.key is None or recipe is None or not is_unknown:
         return issue
     words = (issue.key, strict.SYNONYMS.get(issue.key))
-    places = [".".join(map(str, path)) for path in _paths(recipe.plain()) if path[-1] in words]
+    places = [".".join(map(str, path)) for path, _ in strict.walk(recipe.plain()) if path and path[-1] in words]
     return replace(issue, remedy=f"Did you mean {' or '.join(map(repr, places[:3]))}?") if places else issue
-
-
-def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    if isinstance(value, (dict, list)):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield (*path, key)
-            yield from _paths(inner, (*path, key))
 
 
 @dataclass(frozen=True)
@@ -183,8 +176,8 @@ class Override:
         """Parse ``a.b=c``, where c is YAML."""
         dotted, equals, value = text.partition("=")
         path = tuple(key.strip() for key in dotted.split("."))
-        if not equals or not all(path):
-            raise GanzooError(f"--set {text} must have the form a.b=c.", "For example: --set train.images=100000.")
+        if not equals or not all(path) or len(path) > strict.MAX_DEPTH:
+            raise GanzooError(f"--set {text:.100} must have the form a.b=c.", "For example: --set train.images=100000.")
         return cls(text, path, strict.parse(value, f"--set {text}"))
 
     def concerns(self, place: KeyPath) -> bool:

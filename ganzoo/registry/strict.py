@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import getitem
@@ -21,6 +21,7 @@ from ganzoo.files import similar
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+KeyPath = tuple[str | int, ...]
 
 try:
     from yaml import CSafeLoader as _Base
@@ -131,6 +132,14 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
+def walk(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """A value and everything in it, at any nesting level, each with the keys and list indices that lead to it."""
+    yield path, value
+    if isinstance(value, (Mapping, list, tuple)):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from walk(inner, (*path, key))
+
+
 def _refuse_unsupported(text: str, source: str) -> None:
     """Check events before anything is built, so that neither deep nesting nor expanding aliases cost anything."""
     depth = 0
@@ -172,7 +181,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-KeyPath = tuple[str | int, ...]
 SHOWN = 5  # at most this many mistakes are listed; the rest are counted
 SYNONYMS: Mapping[str, str] = {  # other tools' names for our keys
     "beta1": "betas",

@@ -14,7 +14,7 @@ from torch import Tensor
 from ganzoo.api.metric import allowing_code
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe, parse_recipe
-from ganzoo.config.schema import DESCRIPTIVE, Recipe, same_training
+from ganzoo.config.schema import Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo, load_zoo
@@ -23,9 +23,9 @@ from ganzoo.registry.session import in_recipe
 from ganzoo.registry.strict import quoted
 from ganzoo.reproducibility import default_modes
 from ganzoo.runs.folder import RunFolder, reading
-from ganzoo.runs.generator import TrainedGenerator, differing, load, pinned
+from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
-from ganzoo.runs.start import CHANGEABLE, resume, start
+from ganzoo.runs.start import changed_settings, resume, start
 
 if TYPE_CHECKING:
     from ganzoo.data import Data
@@ -266,7 +266,7 @@ def train(
 
 
 def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, overrides: Sequence[str]) -> list[str]:
-    """What a ``Recipe`` changes in the run that it resumes: nothing if it would train as the run's own does."""
+    """What a ``Recipe`` or a class that is handed over changes in the run that is resumed."""
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
         raise GanzooError(
@@ -275,18 +275,8 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, ov
         )
     if not isinstance(recipe, Recipe) and not overrides:
         return []
-    begun = run.recipe(zoo)
-    asked = recipe if isinstance(recipe, Recipe) else begun
+    asked = recipe if isinstance(recipe, Recipe) else run.recipe(zoo)
     requested = parse_recipe(asked.to_yaml(), asked.name, run.zoo(zoo), overrides)
-    requested, _ = pinned(requested, zoo, begun)
-    if same_training(requested, begun):
-        return []
-    changes = dict(differing(begun.plain(), requested.plain()))
-    for key in (*changes, *dict(differing(requested.plain(), begun.plain()))):
-        if not key.startswith((*CHANGEABLE, *DESCRIPTIVE)):
-            raise GanzooError(
-                f"The run {run.path} was started with other settings.",
-                f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`. A `Recipe` "
-                f"may change only {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')}.",
-            )
-    return [f"{key}={quoted(value)}" for key, value in changes.items() if key.startswith(CHANGEABLE)]
+    changes = changed_settings(run, requested, zoo)
+    changes.pop("evaluate.anyway", None)  # which no recipe need say: it was given to `train`
+    return [f"{key}={quoted(value)}" for key, value in changes.items()]

@@ -33,7 +33,7 @@ from ganzoo.files import as_argument, default_folder, locked_append, read_lines,
 from ganzoo.registry.loading import Zoo, hand_over
 from ganzoo.registry.registry import HANDED_OVER
 from ganzoo.registry.sources import whole
-from ganzoo.registry.strict import ValidationFailed
+from ganzoo.registry.strict import ValidationFailed, walk
 from ganzoo.runs.provenance import package_changes
 from ganzoo.runs.records import (
     BEST,
@@ -88,14 +88,9 @@ def _mark(recipe: Recipe, data_dir: Path | None) -> Path:
 
 def _paths(value: Any, base: Path) -> Iterator[Path]:
     """The existing files and folders that a dataset's options name, at any nesting level."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths(item, base)
-    elif isinstance(value, str | Path):
+    for text in [one for _, one in walk(value) if isinstance(one, str | Path)]:
         with suppress(OSError, ValueError, RuntimeError):  # not a valid path
-            path = base / Path(value).expanduser()
+            path = base / Path(text).expanduser()
             if path.exists():
                 yield path
 

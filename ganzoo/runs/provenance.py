@@ -110,7 +110,8 @@ def external_plugins(recipe: Recipe, zoo: Zoo) -> dict[str, str]:
 def changed_plugins(info: Mapping[str, Any], recipe: Recipe, zoo: Zoo) -> dict[str, str]:
     """The ``external_plugins`` that have another version than in run.json, or were not installed when the run began."""
     plugins = external_plugins(recipe, zoo)
-    return {name: one for name, one in plugins.items() if (info.get("plugins") or plugins).get(name) != one}
+    known = info.get("plugins") or plugins
+    return {name: distribution for name, distribution in plugins.items() if known.get(name) != distribution}
 
 
 def package_changes(info: Mapping[str, Any]) -> list[str]:

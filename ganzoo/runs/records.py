@@ -8,9 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import stat
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -212,18 +210,12 @@ def refuse_irregular(folder: Path, names: Iterable[str]) -> None:
     """Refuse a folder in which these files, or what is in these folders, are links, pipes or devices: a stranger's may
     lead to the reader's own files, or to what never ends.
     """
-    for name in names:
-        entries = [folder / name]
-        with suppress(OSError):  # a file; or gone in the meantime
-            entries += (folder / name).iterdir()
-        for entry in entries:
-            with suppress(OSError):  # gone
-                mode = entry.lstat().st_mode
-                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                    kind = "link" if stat.S_ISLNK(mode) else "pipe, socket or device"
-                    raise GanzooError(
-                        f"{entry} is a {kind}, not a file.", "Replace it by a file; ganzoo did not make it."
-                    )
+    for entry in [folder / name for name in names]:
+        for one in [entry, *(entry.iterdir() if entry.is_dir() and not entry.is_symlink() else ())]:
+            if one.is_symlink() or (one.exists() and not (one.is_file() or one.is_dir())):
+                raise GanzooError(
+                    f"{one} is a link, pipe or device, not a file.", "Replace it by a file; ganzoo did not make it."
+                )
 
 
 def read_description(path: Path) -> Record:

@@ -20,16 +20,17 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
 from ganzoo.config.loading import OWN_PICTURES, parse_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import DESCRIPTIVE, Recipe, same_training
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import HANDED_OVER
 from ganzoo.registry.strict import read_mapping
 from ganzoo.reproducibility import below, preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder
-from ganzoo.runs.generator import pinned
+from ganzoo.runs.generator import differing, pinned
 from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
 from ganzoo.runs.provenance import (
     changed_plugins,
@@ -40,6 +41,7 @@ from ganzoo.runs.provenance import (
     now,
     refuse_other_data,
 )
+from ganzoo.runs.records import CODE
 from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes, in_contact
 from ganzoo.training.trainer import Trainer
@@ -218,6 +220,11 @@ def resume(
     run = run if isinstance(run, RunFolder) else RunFolder.open(run)
     with run.claimed():
         zoo = run.zoo(zoo, resuming=True)
+        if processes.size > 1 and any(plugin.distribution == HANDED_OVER for plugin in zoo.plugins):
+            raise GanzooError(
+                f"The run {run.path} has classes that are in no package, so only one process can resume it.",
+                f"Leave torchrun out, or make a plugin of them: `ganzoo new NAME --from {run.path / CODE}`.",
+            )
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
             if recipe.dataset.name != OWN_PICTURES:
@@ -231,13 +238,7 @@ def resume(
         # The pictures' absolute path, which the user has just named, is all that such a dataset reads.
         data_dir = run.data_dir(recipe) if dataset is None and pictures is None else None
         task = _where_it_stopped(run, recipe, data_dir, zoo, callbacks, processes)
-        planned: list[tuple[int, int]] = []  # changes of the number of threads after the checkpoint, to be repeated
-        for event in run.events():
-            if event["event"] == "resume":
-                planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
-            elif event["event"] == "threads":
-                planned.append((event["images"], event["threads"]))
-        planned = [(images, threads) for images, threads in planned if images > task.state.get("images", 0)]
+        planned = _planned_threads(run, task.state.get("images", 0))
         if processes.size != run.info.get("processes", 1):
             callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         with preserved_random_state(processes.device(recipe.train)):
@@ -281,6 +282,25 @@ def resume(
             run.forget_scores_after(trainer.images)
             run.log(event)
             return _train(loop, run, zoo, callbacks, task.state.get("seconds", 0.0), allow_trackers=allow_trackers)
+
+
+def changed_settings(run: RunFolder, requested: Recipe, zoo: Zoo) -> dict[str, Any]:
+    """What a recipe changes in the run that it resumes, by dotted key.
+
+    Raises:
+        GanzooError: It changes something beyond ``CHANGEABLE``.
+    """
+    begun = run.recipe(zoo)
+    requested, _ = pinned(requested, zoo, begun)
+    changes = dict(differing(begun.plain(), requested.plain()))
+    keys = [*changes, *dict(differing(requested.plain(), begun.plain()))]
+    if not (same_training(requested, begun) or all(key.startswith((*CHANGEABLE, *DESCRIPTIVE)) for key in keys)):
+        raise GanzooError(
+            f"The run {run.path} was started with other settings.",
+            f"Give the same as before (in Python, the name '{begun.name}' alone), or start a new run in another folder."
+            f" Only {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')} may change.",
+        )
+    return {key: value for key, value in changes.items() if key.startswith(CHANGEABLE)}
 
 
 def _prepared(
@@ -412,6 +432,17 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
             f"From here on, everything that depends on train.images (learning rates, schedules, phases) is set for "
             f"{recipe.train.images:,} images, so this run is not equal to an uninterrupted one of that length."
         )
+
+
+def _planned_threads(run: RunFolder, since: int) -> list[tuple[int, int]]:
+    """The changes of the number of threads after a checkpoint, which must be repeated: images shown, and the number."""
+    planned: list[tuple[int, int]] = []
+    for event in run.events():
+        if event["event"] == "resume":
+            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+        elif event["event"] == "threads":
+            planned.append((event["images"], event["threads"]))
+    return [(images, threads) for images, threads in planned if images > since]
 
 
 def _train(

@@ -121,11 +121,12 @@ def animate(
         refuse_out(out, "animate", force=force)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
-    for option in ("seed", "weights", "checkpoint", "device", "data_dir", "allow_code", "allow_paths"):
+    for option in ("seed", "weights", "checkpoint", "device"):
         source = context.get_parameter_source(option)
         if not walk and source is not None and source.name == "COMMANDLINE":
-            name = "--" + option.replace("_", "-")
-            raise GanzooError(f"{name} only applies to a walk through latent space.", "Leave it out, or add --walk.")
+            raise GanzooError(
+                f"--{option} only applies to a walk through latent space.", "Leave it out, or add --walk."
+            )
     if walk:
         frames, seconds = exporting.walk(load(run, checkpoint=checkpoint, device=device), weights, seed=seed)
     else:

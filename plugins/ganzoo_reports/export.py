@@ -43,7 +43,16 @@ from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
 from ganzoo.runs.pretrained import CONFIG, MODEL
 from ganzoo.runs.provenance import in_words, now
 from ganzoo.runs.records import CARD
-from ganzoo_reports.run_figures import NOTHING, between, is_plane, levels, opened, surroundings
+from ganzoo_reports.run_figures import (
+    NOTHING,
+    between,
+    evenly_spaced,
+    is_plane,
+    levels,
+    opened,
+    pictures,
+    surroundings,
+)
 from ganzoo_reports.templates import as_base64, code, markdown, markdown_table, page
 
 TOLERANCE = 1e-5
@@ -462,7 +471,7 @@ def training(run: RunFolder, zoo: Zoo) -> tuple[list[Image.Image], list[float]]:
     """
     grids = list(_planes(run, zoo))
     if not grids:
-        opening = opened(run.path / "samples", MAX_FRAMES)
+        opening = opened(evenly_spaced(pictures(run.path / "samples"), MAX_FRAMES))
         grids = [(int(path.stem), image.convert("L" if image.mode == "L" else "RGB")) for path, image in opening]
     # A grid of another size would be cut off; a run normally has none.
     grids = [(images, picture) for images, picture in grids if picture.size == grids[-1][1].size]

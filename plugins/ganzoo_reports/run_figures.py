@@ -164,7 +164,7 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
     """
     seconds = {event["images"]: event["seconds"] for event in reversed(events) if "seconds" in event}
     shown: list[Shown] = []
-    for path in _evenly_spaced(pictures(samples), MAX_FRAMES):
+    for path in evenly_spaced(pictures(samples), MAX_FRAMES):
         images, changed = int(path.stem), path.stat().st_mtime_ns
         if size := _size(path, changed):
             link = Picture(f"samples/{path.name}?{changed}", *size)
@@ -178,18 +178,12 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
 @lru_cache(maxsize=2 * MAX_FRAMES)
 def _size(path: Path, changed: int) -> tuple[int, int] | None:
     """Width and height of a picture, decoded once for each time that it changed; None if it is damaged."""
-    with suppress(GanzooError), open_picture(path, ("PNG",)) as image:
-        image.load()
-        return image.size
-    return None
+    return next((image.size for _, image in opened([path])), None)
 
 
-def opened(samples: Path, most: int) -> Iterator[tuple[Path, Image.Image]]:
-    """At most ``most`` of a run's pictures of samples, evenly spaced, including the first and the last.
-
-    What is not a picture, or was truncated, is left out.
-    """
-    for path in _evenly_spaced(pictures(samples), most):
+def opened(paths: Iterable[Path]) -> Iterator[tuple[Path, Image.Image]]:
+    """These pictures of samples; what is not a picture, or was truncated, is left out."""
+    for path in paths:
         with suppress(GanzooError), open_picture(path, ("PNG",)) as image:
             image.load()
             yield path, image
@@ -200,7 +194,7 @@ def pictures(samples: Path) -> list[Path]:
     return sorted(path for path in samples.glob("*.png") if path.stem.isdecimal())
 
 
-def _evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` items, evenly spaced, including the first and the last."""
     most = min(len(items), most)
     return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
@@ -244,7 +238,7 @@ def replay(run: RunFolder, events: Records, around: Callable[[], Surroundings]) 
             "samples": _sixteen_bits(kept["samples"]),
             "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
         }
-        for images, kept in _evenly_spaced(shown, REPLAYED)
+        for images, kept in evenly_spaced(shown, REPLAYED)
     ]
     real, modes = around()
     return json.dumps(

@@ -96,7 +96,7 @@ def test_temporary_files_of_dead_processes_are_removed(run, zoo):
 def test_a_pipe_is_rejected_without_waiting(run, name):
     (run / name).unlink(missing_ok=True)
     os.mkfifo(run / name)
-    with pytest.raises(GanzooError, match="is a pipe, socket or device"):
+    with pytest.raises(GanzooError, match="is a link, pipe or device"):
         RunFolder.open(run)
 
 
