@@ -24,19 +24,19 @@ ganzoo supplies the positional parameters.
 
 def page() -> str:
     """The page's text."""
-    files = (hookspecs.RegisterRecipe, hookspecs.RegisterStudy, hookspecs.RegisterPretrained)
-    parts = [INTRODUCTION, callback(hookspecs.Register), callback(*files)]
+    files = ("RegisterRecipe", "RegisterStudy", "RegisterPretrained")
+    parts = [INTRODUCTION, callback("Register"), callback(*files)]
     parts += [hook(kind, f"register_{plural}") for kind, plural in KINDS.items()]
     return "\n".join(parts)
 
 
-def callback(*protocols: type) -> str:
-    """The callbacks that hooks get: their docstrings, and the signature that they share."""
-    call = protocols[0].__call__
+def callback(*called: str) -> str:
+    """A callback that hooks get, by its names: its docstring and its signature."""
+    protocol = getattr(hookspecs, called[0])
+    call = protocol.__call__
     signature = str(inspect.signature(call)).replace("self, ", "").replace("''", '""').replace("'", "")
-    names = ", ".join(f"`{protocol.__name__}`" for protocol in protocols)
-    about = "\n".join(inspect.cleandoc(protocol.__doc__ or "") for protocol in protocols)
-    return f"## {names}\n\n{about}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"
+    names = ", ".join(f"`{name}`" for name in called)
+    return f"## {names}\n\n{inspect.getdoc(protocol)}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"
 
 
 def hook(kind: str, name: str) -> str:

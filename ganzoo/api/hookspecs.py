@@ -54,24 +54,16 @@ class Register(Protocol[T_contra]):
 
 
 class RegisterRecipe(Protocol):
-    """Adds one recipe, named after its file, which also contains its summary and paper."""
+    """Adds one recipe or study, named after its file, which also contains its summary and paper, or its question.
+
+    Or it adds one pretrained generator: a card, a JSON file with its weights next to it; see docs/pretrained.md.
+    """
 
     def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
         """Register the file at ``path``; error messages for ``aliases`` suggest it."""
 
 
-class RegisterStudy(Protocol):
-    """Adds one study, named after its file, which also contains its question."""
-
-    def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
-        """Register the YAML file at ``path``; error messages for ``aliases`` suggest it."""
-
-
-class RegisterPretrained(Protocol):
-    """Adds one pretrained generator: a card, a JSON file with its weights next to it; see docs/pretrained.md."""
-
-    def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
-        """Register the card at ``path``; error messages for ``aliases`` suggest it."""
+RegisterStudy = RegisterPretrained = RegisterRecipe
 
 
 def beside(

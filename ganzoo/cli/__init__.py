@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint, version
-from itertools import pairwise
 from types import FrameType
 from typing import Annotated, Any
 
@@ -55,11 +54,6 @@ class Commands(TyperGroup):
         """The command that the first word names."""
         if args[0] in OTHER_WORDS:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{OTHER_WORDS[args[0]]}'?")
-        for word, value in pairwise([*args, "end"]):
-            option, joined, own = word.partition("=")
-            # As a path, it would be the working folder.
-            if (own if joined else value) == "" and option.startswith("--") and option != "--":
-                raise GanzooError(f"{option} is empty.", "Give it a value, or leave it out.")
         return super().resolve_command(ctx, args)
 
 

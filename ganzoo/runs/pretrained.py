@@ -61,7 +61,10 @@ def published(file: Path, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
     where, weights = f"'{file.stem}'", file.with_suffix(".safetensors")
     remedy = "Reinstall the plugin that provides it."
     if file.name == CONFIG:
-        where, weights, remedy = f"in {file.parent}", file.with_name(MODEL), "Download it again."
+        where, weights = f"in {file.parent}", file.with_name(MODEL)
+        remedy = (
+            "`ganzoo.load` reads a folder that `ganzoo export --format hub` made; download all files of such a one."
+        )
         refuse_irregular(file.parent, (CONFIG, MODEL))
     try:
         card = read_card(file)

@@ -24,7 +24,7 @@ from ganzoo.config.schema import Recipe, Threads
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import NOT_COMPARED, compared
 from ganzoo.files import parse_json, read_lines, similar, write_atomically
-from ganzoo.registry.registry import NAME
+from ganzoo.registry.registry import KINDS, NAME
 from ganzoo.reproducibility import below
 
 Record = dict[str, Any]
@@ -56,22 +56,21 @@ class NewerError(GanzooError):
 
 def refuse_other(schema: object, known: int, what: str) -> None:
     """Refuse a schema number other than the one that this ganzoo reads; ``what`` is the subject of the message."""
-    if not isinstance(schema, int):
-        raise GanzooError(f"{what} is damaged: its schema is {schema!r}.")
-    if schema > known:
+    if isinstance(schema, int) and schema > known:
         raise NewerError(
             f"{what} was made by a newer ganzoo (schema {schema}; this one reads schema {known}).",
             "Update ganzoo: pip install -U ganzoo-bench.",
         )
-    if schema < known:
+    if schema != known:
         raise GanzooError(
-            f"{what} was made by an earlier ganzoo (schema {schema}; this one reads schema {known}).",
+            f"{what} is damaged, or was made by an earlier ganzoo (schema {schema!r}; this one reads schema {known}).",
             "Use the ganzoo that made it, or train again.",
         )
 
 
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, le=10**15)]  # images shown, or steps
+Kind = Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
 Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]  # becomes part of a path
 
 
@@ -158,7 +157,7 @@ class _Facts(_Shape):  # the entries of run.json that ganzoo reads
     status: str = "running"
     data_dir: str | None = None
     recipe_digests: list[str] = []
-    code: list[Annotated[tuple[str, Name, str | None], Field(strict=False)]] = []
+    code: list[Annotated[tuple[Kind, Name, str | None], Field(strict=False)]] = []
     code_digest: str | None = None
     own_protocol: dict[str, Any] = {}
     best: _Best | None = None

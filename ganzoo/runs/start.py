@@ -457,7 +457,9 @@ def _train(
 ) -> RunFolder:
     trainer = loop.trainer
     if unknown := [f"the {kind} '{name}'" for kind, name, made_by in run.info.get("code", ()) if made_by is None]:
-        callbacks.log(f"The source of {' and '.join(unknown)} is not stored: to open or resume the run takes the same.")
+        logger.warning(  # which a notebook shows too
+            "The source of %s is not stored: to open or resume the run takes the same.", " and ".join(unknown)
+        )
     trackers = [ContainedTracker(tracker, type(tracker).__name__, callbacks.log) for tracker in callbacks.trackers]
     try:
         left_out = () if allow_trackers else warn_of_network_trackers([trainer.recipe], zoo)

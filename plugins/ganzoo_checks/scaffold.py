@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from ganzoo.errors import GanzooError, writing
+from ganzoo.errors import GanzooError, unknown, writing
 from ganzoo.files import sweep, temporary_name
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.packages import OURS, distribution_name, installed, normal
@@ -64,6 +64,9 @@ def parts_of(text: str, told: Mapping[str, str]) -> tuple[Parts, list[str]]:
 
     What says so are base classes, calls like ``register_loss("mine", Mine)`` and ``train(generator=Mine)``, and
     ``told``, which has kinds by class. The script is parsed, never run.
+
+    Raises:
+        GanzooError: It defines no such class as ``told`` names.
     """
     kinds = {base.__name__: kind for kind, bases in BASE_CLASSES.items() for base in bases}
     kinds |= {"Module": "", "ModelMetric": "metric"}
@@ -90,6 +93,8 @@ def parts_of(text: str, told: Mapping[str, str]) -> tuple[Parts, list[str]]:
             found[name] = found[name] if found.get(name, ("",))[0] else (str(node.arg), hyphenated(name))
     found |= {name: (kind, hyphenated(name)) for name, kind in told.items()}
     defined = [getattr(node, "name", "") for node in tree.body]
+    for name in told.keys() - set(defined):
+        raise unknown("class", name, filter(None, defined))
     parts = {name: part for name, part in found.items() if part[0] in KINDS and name in defined}
     used = whole([text], [*parts])
     return parts, [name for name, part in found.items() if not part[0] and f"class {name}(" not in used]
@@ -155,8 +160,11 @@ def rendered(name: str, text: str = "", parts: Parts | None = None) -> Iterator[
     if parts is None:
         words |= {"summary": "Least squares and two small networks on MNIST", "paper": LEAST_SQUARES}
         text = EXAMPLE.read_text(encoding="utf-8")
-        kinds = {"LeastSquares": "loss", "Generator": "generator", "Discriminator": "discriminator"}
-        parts = {made_by: (kind, name) for made_by, kind in kinds.items()}
+        parts = {
+            "LeastSquares": ("loss", name),
+            "Generator": ("generator", name),
+            "Discriminator": ("discriminator", name),
+        }
     words |= dict(parts.values())
     for template in sorted(TEMPLATES.rglob("*.template")):
         path = template.relative_to(TEMPLATES).as_posix().removesuffix(".template")

@@ -186,10 +186,11 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
     context = {
         "name": generator.recipe.name,
         "summary": generator.recipe.summary,
+        "module": True,  # whose script may await
         "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
         "facts": Markup(json.dumps(facts).replace("<", "\\u003c")),  # noqa: S704 - no tag can begin in it
     }
-    return page("explorer.html", ("onnxruntime.js", "explorer.js"), context, style="explorer.css")
+    return page("explorer.html", ("onnxruntime.js", "explorer.js"), context)
 
 
 def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:

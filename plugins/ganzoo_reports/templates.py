@@ -129,18 +129,17 @@ def page(
     scripts: tuple[str, ...],
     context: Mapping[str, Any],
     *,
-    style: str = "style.css",
     package: str = __package__,
 ) -> str:
-    """Render a template with its JavaScript files and its style sheet.
+    """Render a template with its JavaScript files and the style sheet.
 
     Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
     no script but ours, named by its digest, and no requests to any address. What the folder ``html`` of ``package``
     lacks is found in ours.
     """
     environment, loader = _environment(package)
-    sources = {name: loader.get_source(environment, name)[0] for name in (style, *scripts)}
+    sources = {name: loader.get_source(environment, name)[0] for name in ("style.css", *scripts)}
     script = "".join(sources[name] for name in scripts)
     digest = as_base64(hashlib.sha256(script.encode()).digest())
-    own = {"style": Markup(sources[style]), "script": Markup(script)}  # noqa: S704 - files of a package
+    own = {"style": Markup(sources["style.css"]), "script": Markup(script)}  # noqa: S704 - files of a package
     return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
