@@ -346,15 +346,14 @@ def test_a_run_resumes_with_its_own_class_alone(zoo, script, recipe, tmp_path, r
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole_run.items())
 
 
-def test_each_run_gets_its_own_copy_of_an_instance(zoo, recipe, tmp_path):
+def test_each_run_gets_its_own_copy_of_an_instance(zoo, recipe, tmp_path, caplog):
     loss = Plain(2.0)  # whose factor no recipe could set
     loss.register_buffer("steps", torch.zeros(()))
-    said = []
-    runs = [ganzoo.train(recipe, loss=loss, out=tmp_path / name, log=said.append) for name in ("one", "other")]
+    runs = [ganzoo.train(recipe, loss=loss, out=tmp_path / name) for name in ("one", "other")]
     one, other = (run.folder.checkpoint().tensors for run in runs)
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     assert runs[0].info["code"] == [["loss", "plain", None]]
-    assert any("The source of the loss 'plain' is not stored" in sentence for sentence in said)
+    assert "The source of the loss 'plain' is not stored" in caplog.text  # in a notebook too, without `log`
     assert not (runs[0].path / "code.py").exists()
     assert runs[0].sample(2).shape == (2, 1, 1, 2)
 
@@ -410,6 +409,11 @@ def test_a_script_says_what_its_classes_are_without_being_run():
 def test_only_a_name_that_is_written_out_and_a_kind_say_what_a_class_is():
     text = SCRIPT + 'ganzoo.register_loss(token, Margin)\nself.register_module("g", MyGenerator)\n'
     assert parts_of(text, {})[0] == {"Margin": ("loss", "margin"), "MyGenerator": ("generator", "my-generator")}
+
+
+def test_a_kind_is_of_a_class_that_the_script_has():
+    with pytest.raises(GanzooError, match=r"Unknown class 'MyGenerater'\. Did you mean 'MyGenerator'\?"):
+        parts_of(SCRIPT, {"MyGenerater": "generator"})
 
 
 def test_a_notebook_is_no_script(tmp_path):

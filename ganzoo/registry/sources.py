@@ -8,7 +8,6 @@ import ast
 import inspect
 import linecache
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from symtable import symtable
@@ -27,7 +26,7 @@ def whole(texts: Iterable[str], names: Sequence[str]) -> str:
     A name that is bound more than once, as by a notebook's cell that was edited, has its last meaning.
 
     Raises:
-        LookupError: One of these names, or one that they refer to, is not bound, or is imported from two modules.
+        LookupError: One of these names, or one that they refer to, is not bound.
     """
     every = [statement for text in texts for statement in _statements(text)]
     found: dict[str, None] = {}  # each after what it refers to
@@ -47,26 +46,26 @@ def whole(texts: Iterable[str], names: Sequence[str]) -> str:
     wanted = set(names) if any("*" in one[1] for one in every) else seen - {"*"}
     if missing := wanted.difference(vars(sys.modules["builtins"]), *(one[1] for one in every)):
         raise LookupError(f"nothing binds {', '.join(sorted(missing))}")
-    origins = {
-        (name, text.split()[1])
-        for text, binds, _ in every
-        if text in found and text.startswith("from ")
-        for name in binds
-    }
-    if twice := [name for name, count in Counter(name for name, _ in origins).items() if count > 1 and name != "*"]:
-        raise LookupError(f"{twice[0]} is imported from two modules")  # and their order would be lost
-    # As formatters order them: Python's own first, and `import a` before `from a import b`.
-    imports = sorted((one for one in found if one.startswith(IMPORTS)), key=lambda one: (one.startswith("from "), one))
-    standard = [one for one in imports if one.split()[1].partition(".")[0] in sys.stdlib_module_names]
-    blocks = [FUTURE, "\n".join(standard), "\n".join(one for one in imports if one not in standard)]
-    others = [one for one in found if one not in imports]
-    return "\n\n\n".join(["\n\n".join(filter(None, blocks)), *others]) + "\n"
+    imports = _formatted([one for one in found if one.startswith(IMPORTS) and one != FUTURE])
+    return "\n\n\n".join([imports, *(one for one in found if not one.startswith(IMPORTS))]) + "\n"
+
+
+def _formatted(imports: Sequence[str]) -> str:
+    """Imports as formatters have them: those of one module together, Python's own ones first."""
+    names: dict[str, list[str]] = {}
+    for line in sorted(imports, key=lambda line: (line.startswith("from "), line)):
+        module, _, name = line.partition(" import ")
+        names.setdefault(module, []).append(name)
+    lines = [f"{module} import {', '.join(some)}" if some[0] else module for module, some in names.items()]
+    standard = [line for line in lines if line.split()[1].partition(".")[0] in sys.stdlib_module_names]
+    others = [line for line in lines if line not in standard]
+    return "\n\n".join(filter(None, [FUTURE, "\n".join(standard), "\n".join(others)]))
 
 
 def _statements(text: str) -> Iterator[tuple[str, set[str], set[str]]]:
     """The statements of a module, none if it is no Python, each with the names that it binds or changes and those of
-    the module that it reads, also within its functions and classes, or adds to. An import of all names binds ``*``.
-    What a script does only as the main program is left out.
+    the module that it reads, also within its functions and classes, or adds to. An import of several names is several;
+    one of all binds ``*``. What a script does only as the main program is left out.
     """
     body, lines = list[ast.stmt](), text.split("\n")
     with suppress(SyntaxError, ValueError):
@@ -76,17 +75,22 @@ def _statements(text: str) -> Iterator[tuple[str, set[str], set[str]]]:
         first = min(one.lineno for one in (node, *getattr(node, "decorator_list", ())))
         lined = "\n".join(lines[first - 1 : node.end_lineno])
         ast.increment_lineno(node, 1 - first)
-        part = lined if node.lineno > 1 else ast.get_source_segment(lined, node) or ""
-        tables = [symtable(part, "", "exec")]
-        for table in tables:
-            tables += table.get_children()
-        own = tables[0].get_symbols()
-        binds = {one.get_name() for one in own if one.is_assigned() or one.is_imported()}
-        changes = {one.get_name() for one in own if one.is_assigned() and one.is_referenced()}
-        changes |= {ast.unparse(one.value) for one in getattr(node, "targets", ()) if isinstance(one, PARTS)}
-        binds |= changes | ({"*"} if part.endswith(" import *") else set())
-        refers = {one.get_name() for table in tables for one in table.get_symbols() if one.is_global()}
-        yield part, binds, refers - binds | (binds if isinstance(node, ADDING) or "*" in binds else changes)
+        parts = [lined if node.lineno > 1 else ast.get_source_segment(lined, node) or ""]
+        if isinstance(node, ast.Import):
+            parts = [ast.unparse(ast.Import([alias])) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = [ast.unparse(ast.ImportFrom(node.module, [alias], node.level)) for alias in node.names]
+        for part in parts:
+            tables = [symtable(part, "", "exec")]
+            for table in tables:
+                tables += table.get_children()
+            own = tables[0].get_symbols()
+            binds = {one.get_name() for one in own if one.is_assigned() or one.is_imported()}
+            changes = {one.get_name() for one in own if one.is_assigned() and one.is_referenced()}
+            changes |= {ast.unparse(one.value) for one in getattr(node, "targets", ()) if isinstance(one, PARTS)}
+            binds |= changes | ({"*"} if part.endswith(" import *") else set())
+            refers = {one.get_name() for table in tables for one in table.get_symbols() if one.is_global()}
+            yield part, binds, refers - binds | (binds if isinstance(node, ADDING) or "*" in binds else changes)
 
 
 def source(factory: Callable[..., Any]) -> str | None:

@@ -278,5 +278,5 @@ def _changes_on_resume(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, ov
     asked = recipe if isinstance(recipe, Recipe) else run.recipe(zoo)
     requested = parse_recipe(asked.to_yaml(), asked.name, run.zoo(zoo), overrides)
     changes = changed_settings(run, requested, zoo)
-    changes.pop("evaluate.anyway", None)  # which no recipe need say: it was given to `train`
-    return [f"{key}={quoted(value)}" for key, value in changes.items()]
+    # `anyway` is an argument of `train`, so a recipe need not repeat it.
+    return [f"{key}={quoted(value)}" for key, value in changes.items() if key != "evaluate.anyway"]

@@ -242,8 +242,11 @@ class RunFolder:
         parts = self.info.get("code", ())
         zoo = zoo.copy() if parts else zoo
         for kind, name, made_by in parts:
-            missing = "Modules that it imports are not stored with it; put your own where Python finds them."
-            with foreign_code(f"{self.path / CODE} failed", missing, plugin=True):
+            with foreign_code(
+                f"{self.path / CODE} failed",
+                "Modules that it imports are not stored with it; put your own where Python finds them.",
+                plugin=True,
+            ):
                 own = whole([self._code], [made_by]) if made_by else None
                 registered = [entry for plugin in zoo.plugins for entry in plugin.registered if entry.kind == kind]
                 known = [entry for entry in registered if entry.name == name][-1 if resuming else 0 :]

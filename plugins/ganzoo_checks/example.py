@@ -8,12 +8,12 @@ for fakes:
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganzoo import AdversarialLoss, Register, Spec, beside, hookimpl
+from ganzoo import AdversarialLoss, Spec
 from ganzoo.layers import ImageTanh
 
 PAPER = "Mao et al. 2017, Least Squares Generative Adversarial Networks, arXiv:1611.04076"

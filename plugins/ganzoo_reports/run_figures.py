@@ -29,8 +29,6 @@ from ganzoo_reports.scores import MetricKey, Records, by_protocol, last_at_each
 from ganzoo_reports.templates import Absent, Picture, as_base64
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
-MOST = 1e300
-"""Plots cannot span more."""
 FEWEST = 2
 """Points of a curve."""
 T = TypeVar("T")
@@ -57,12 +55,12 @@ def plotted(
 
 
 def _lines(points: Iterable[tuple[float | None, Mapping[str, float]]]) -> list[Line]:
-    """A curve for each name, from the values by name at each x; what is unknown, NaN or beyond ``MOST`` is left out."""
+    """A curve for each name, from the values by name at each x; what is unknown, or no axis can show, is left out."""
     by_name: dict[str, list[tuple[float, float]]] = {}
     for x, values in points:
         for name, y in values.items():
             places = by_name.setdefault(name, [])
-            if x is not None and abs(y) < MOST:
+            if x is not None and abs(y) < 1e300:  # beyond that or NaN, matplotlib fails
                 places.append((x, y))
     return [Line(name, [x for x, _ in places], [y for _, y in places]) for name, places in by_name.items()]
 

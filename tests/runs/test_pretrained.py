@@ -121,7 +121,10 @@ def changed(hub, **changes):
     ("changes", "sentence"),
     [
         ({"schema": 2}, r"config\.json was made by a newer ganzoo"),
-        ({"weights__sha256": "0" * 64}, "the weights are not those that the card was made for. Download it again"),
+        (
+            {"weights__sha256": "0" * 64},
+            "the weights are not those that the card was made for. `ganzoo.load` reads folders",
+        ),
         ({"weights": []}, "list indices must be integers"),
         ({"run__recipe": "../up"}, "cannot be read: recipe: String should match pattern"),
         ({"run__shape": [1 << 40]}, r"shape\.0: Input should be less than"),
