@@ -63,7 +63,8 @@ class RegisterRecipe(Protocol):
         """Register the file at ``path``; error messages for ``aliases`` suggest it."""
 
 
-RegisterStudy = RegisterPretrained = RegisterRecipe
+RegisterStudy = RegisterRecipe
+RegisterPretrained = RegisterRecipe
 
 
 def beside(

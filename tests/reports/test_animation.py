@@ -98,5 +98,5 @@ def test_other_endings_are_refused_before_anything_is_drawn(tmp_path, call):
     ],
 )
 def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, call, option, value):
-    sentence = f"{option} applies to a walk through latent space alone. Leave it out, or add --walk.\n"
+    sentence = f"{option} only applies to a walk through latent space. Leave it out, or add --walk.\n"
     assert call("animate", tmp_path, option, *value) == (2, "", sentence)

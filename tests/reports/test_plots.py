@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from ganzoo_reports.plots import Line, curves, drawing, logarithmic
+from ganzoo_reports.run_figures import loss_lines
 
 NAME = "a $b$ --> <script>x</script> 数"
 
@@ -67,3 +68,9 @@ def test_plots_need_no_working_folder(tmp_path):
     code = "try: import numpy\nexcept SystemError: raise SystemExit\nimport ganzoo_reports.plots"
     words = [sys.executable, "-c", code]
     subprocess.run(["sh", "-c", 'rmdir "$PWD" && exec "$0" "$@"', *words], cwd=gone, check=True)
+
+
+def test_losses_that_no_axis_can_show_are_left_out():
+    values = (1e308, -1e308, 1.0, float("nan"), 2.0)
+    (line,) = loss_lines([{"event": "train", "images": i, "d.loss": value} for i, value in enumerate(values)])
+    assert (list(line.x), list(line.y)) == ([2, 4], [1.0, 2.0])

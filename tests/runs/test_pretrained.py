@@ -127,6 +127,7 @@ def changed(hub, **changes):
         ),
         ({"weights": []}, "list indices must be integers"),
         ({"run__recipe": "../up"}, "cannot be read: recipe: String should match pattern"),
+        ({"run__code": [["lossy", "mine", None]]}, r"cannot be read: code\.0\.0: String should match pattern"),
         ({"run__shape": [1 << 40]}, r"shape\.0: Input should be less than"),
         ({"training": {}}, "images: Field required"),
         ({"recipe": {"dataset": "ring"}}, "summary"),
@@ -144,11 +145,11 @@ def test_a_strangers_folder_leads_nowhere(hub, tmp_path):
         load(hub)
     (hub / "model.safetensors").rename(tmp_path / "kept")
     (hub / "model.safetensors").symlink_to(tmp_path / "kept")
-    with pytest.raises(GanzooError, match=r"model\.safetensors is a link, not a file"):
+    with pytest.raises(GanzooError, match=r"model\.safetensors is a link, pipe or device"):
         load(hub)
     (hub / "model.safetensors").unlink()
     os.mkfifo(hub / "model.safetensors")
-    with pytest.raises(GanzooError, match=r"model\.safetensors is a pipe"):
+    with pytest.raises(GanzooError, match=r"model\.safetensors is a link, pipe or device"):
         load(hub)
 
 
