@@ -14,8 +14,11 @@ from torch import nn
 
 import ganzoo
 from ganzoo import GanzooError
+from ganzoo.api.metric import allowing_code
 from ganzoo.registry.loading import KINDS, _load, load_zoo
 from ganzoo.registry.sources import source, whole
+from ganzoo.runs.start import resume
+from ganzoo.training.distributed import Processes
 from ganzoo_checks.commands import new
 from ganzoo_checks.scaffold import parts_of, write
 
@@ -344,6 +347,11 @@ def test_a_run_resumes_with_its_own_class_alone(zoo, script, recipe, tmp_path, r
     ganzoo.train("vanilla-ring", **parts, resume_from=half)
     whole_run, resumed = (ganzoo.Run.open(path).folder.checkpoint().tensors for path in (run, half))
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole_run.items())
+
+
+def test_several_processes_resume_no_run_of_classes_that_only_one_has(run, zoo):
+    with allowing_code(), pytest.raises(GanzooError, match="no package, so only one process can resume it. Leave"):
+        resume(run, zoo, processes=Processes(rank=0, size=2))
 
 
 def test_each_run_gets_its_own_copy_of_an_instance(zoo, recipe, tmp_path, caplog):
