@@ -62,9 +62,7 @@ def published(file: Path, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
     remedy = "Reinstall the plugin that provides it."
     if file.name == CONFIG:
         where, weights = f"in {file.parent}", file.with_name(MODEL)
-        remedy = (
-            "`ganzoo.load` reads a folder that `ganzoo export --format hub` made; download all files of such a one."
-        )
+        remedy = "`ganzoo.load` reads folders that `ganzoo export --format hub` made: download all files of one."
         refuse_irregular(file.parent, (CONFIG, MODEL))
     try:
         card = read_card(file)
