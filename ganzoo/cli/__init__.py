@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import EntryPoint, version
+from itertools import pairwise
 from types import FrameType
 from typing import Annotated, Any
 
@@ -54,6 +55,9 @@ class Commands(TyperGroup):
         """The command that the first word names."""
         if args[0] in OTHER_WORDS:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{OTHER_WORDS[args[0]]}'?")
+        for word, value in pairwise([*args, "end"]):
+            if word.startswith("--") and (value == "" or word.endswith("=")):  # as a path, it would be this folder
+                raise GanzooError(f"{word.removesuffix('=')} is empty.", "Give it a value, or leave it out.")
         return super().resolve_command(ctx, args)
 
 

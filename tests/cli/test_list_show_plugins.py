@@ -358,6 +358,15 @@ def test_a_request_to_stop_that_a_library_swallows_is_not_reported_as_its_failur
     assert call("list") == (code, "", "Interrupted.\n" if code == 130 else "")
 
 
+@pytest.mark.parametrize("command", ["run vanilla-ring --out", "report --device", "study run few-images --out"])
+def test_an_option_without_a_value_is_not_the_working_folder(call, command):
+    words, option = command.split()[:-1], command.split()[-1]
+    sentence = f"{option} is empty. Give it a value, or leave it out.\n"
+    assert call(*words, option, "") == (2, "", sentence)
+    assert call(*words, option, "", "--json") == (2, "", sentence)
+    assert call(*words, f"{option}=")[2] == sentence
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize(
     "arguments",
