@@ -138,7 +138,8 @@ class Own(Metric):
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         return self._depends_on(inputs)
 
-    def itself(self) -> Own:  # its factory
+    def itself(self) -> Own:
+        """docs/metrics.md says what it sees, when it misleads, and what it costs."""
         return self
 
 
@@ -300,6 +301,7 @@ class ReconstructionDistance(ModelMetric):
     needs_features = True
 
     def itself(self) -> ReconstructionDistance:
+        """It tells what a decoder loses; docs/metrics.md says when it misleads."""
         return self
 
     def compute(self, inputs: MetricInputs) -> float:

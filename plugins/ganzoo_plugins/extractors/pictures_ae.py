@@ -72,7 +72,5 @@ class PicturesAe(Autoencoder):
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    summary = (
-        f"{PicturesAe.width} features of an autoencoder of pictures of several kinds, without labels, at 32x32 RGB"
-    )
+    summary = "208 features of an autoencoder for any pictures, without labels, offline"
     register("pictures-ae", PicturesAe, summary=summary)
