@@ -234,9 +234,10 @@ class Evaluator:
 
     def _lack_of_images(self, request: MetricRequest, n: int) -> str:
         """Why ``n`` samples, or the real images, are too few for a metric, or for its real vs real; or nothing."""
-        least, few = self._least(request), min(n, len(self.dataset))
+        least = self._least(request)
+        few, what = min((n, "samples"), (len(self.dataset), "real images"))
         if few < least:
-            return f"at least {least} images are needed, but there {'is' if few == 1 else 'are'} only {few}"
+            return f"at least {least} {what} are needed, but there {'is' if few == 1 else 'are'} only {few}"
         if isinstance(request.metric, ModelMetric):
             return ""
         floor = self._floor(request, n)

@@ -33,8 +33,8 @@ def test_one_command_from_a_folder_to_samples(photos, tmp_path, done):
     assert err.startswith("dcgan-photos: dcgan-mnist on the pictures of photos\n")
     said = " ".join(err.split())
     assert (
-        "Not scored by fid@pictures-ae, coverage@pictures-ae, recall@pictures-ae: at least 100 images are needed, but "
-        "there are only 2. The variety of samples and memorisation@pictures-ae are still measured."
+        "Not scored by fid@pictures-ae, coverage@pictures-ae, recall@pictures-ae: at least 100 real images are needed, "
+        "but there are only 2. The variety of samples and memorisation@pictures-ae are still measured."
     ) in said
     assert {score["metric"] for score in RunFolder.open(out).scores()} == {"memorisation@pictures-ae"}
     assert "Training on 18 images, 16x16 RGB; 2 are held out." in err

@@ -106,7 +106,7 @@ def test_a_dataset_with_other_options_has_other_references(toy_zoo, noise):
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
         (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), r"\(5, 1, 9, 8\) cannot be scored.* \(n, 1, 8, 8\)"),
         (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), r"\(5, 3, 8, 8\)"),
-        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "at least 2 images are needed, but there is only 1"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "at least 2 samples are needed, but there is only 1"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
@@ -130,7 +130,7 @@ def test_metrics_that_lack_real_images_are_left_out_and_named(toy_zoo, noise):
     ]
     assert [score.metric for score in evaluator.score(noise(50))] == ["fid@tiny"]
     assert evaluator.leave_out(50) == []
-    with pytest.raises(GanzooError, match="'fid@tiny' cannot be computed: at least 2 images are needed"):
+    with pytest.raises(GanzooError, match="'fid@tiny' cannot be computed: at least 2 samples are needed"):
         evaluator.leave_out(1)
 
 
@@ -404,7 +404,7 @@ def test_features_and_scores_do_not_outlive_the_code_of_a_plugin_s_extractor(toy
         (
             "fid-infinity",
             None,
-            "'fid-infinity@tiny' cannot be computed: at least 50 images are needed, but there",
+            "'fid-infinity@tiny' cannot be computed: at least 50 samples are needed, but there",
         ),
     ],
 )
