@@ -134,7 +134,7 @@ def test_a_run_on_given_images_resumes_with_them(tmp_path):
 @pytest.mark.parametrize(
     ("samples", "count", "metric", "sentence"),
     [
-        (5, 0, "precision@mnist-cnn", "'precision@mnist-cnn' needs at least 6 images, but there are only 5"),
+        (5, 0, "precision@mnist-cnn", "'precision@mnist-cnn' cannot be computed: at least 6 samples are needed, but"),
         (50, 1, "memorisation@mnist-cnn", "1 nearest neighbour cannot be found among 0 other images"),
     ],
 )

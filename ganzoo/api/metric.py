@@ -60,6 +60,8 @@ class Extractor(nn.Module):
         rejects: Whether it may reject an image, that is, assign it to no class.
         resizing: How it resizes images, as a score's protocol records it; ``none`` if it does not.
         batch_size: Images per batch: as many as fit into a small GPU's memory.
+        least: The fewest samples, and the fewest real images, that it tells apart from chance. Metrics that compare
+            samples with the training images, and not with the reference, also take fewer.
         domains: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only if the user insists
             (``--anyway``). Empty if it is meant for any images.
         downloads: Whether its weights are downloaded, so that checks do not build it. If users may name a file instead
@@ -72,6 +74,7 @@ class Extractor(nn.Module):
     rejects: ClassVar[bool] = False
     resizing: str = "none"
     batch_size: ClassVar[int] = 500
+    least: ClassVar[int] = 2
     domains: ClassVar[tuple[str, ...]] = ()
     downloads: ClassVar[bool] = False
 

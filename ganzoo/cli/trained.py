@@ -266,6 +266,8 @@ def evaluate(
             objective=generator.assembly.objective,
         )
         n = samples or recipe.evaluate.samples
+        for sentence in () if metric or everything else evaluator.leave_out(n):
+            say(sentence, err=True)
         kinds = (weights,) if weights else generator.weights
         warn_of_missing(
             [(one.name, evaluator.protocol(one, n, seed, kind)) for kind in kinds for one in evaluator.requests]
@@ -294,7 +296,7 @@ def evaluate(
         pictures = call(what, n, seed) if function else read_pictures(Path(what))
         scores = evaluate_images(
             pictures.at_most(n, seed, "requested" if samples else "default"),
-            names,
+            names if metric or everything else None,
             dataset or DATASET,
             split=split or "test",
             anyway=anyway,

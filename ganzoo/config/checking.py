@@ -299,14 +299,21 @@ HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
-    """The headline metrics of a dataset, by default with the first extractor fitted to it; empty if there is none."""
-    fitted = list(extractors_of(dataset, zoo))
-    others = [f"{metric}@{fitted[0]}" for metric in ("fid", "coverage", "recall") if fitted]
-    return tuple(name for name in HEADLINES.get(dataset, others) if wrong_metric(name, zoo) is None)
+    """The headline metrics of a dataset, by default with the first extractor fitted to it, or else one for any images.
+
+    In the latter, memorisation is one of them, since a folder may have few pictures. Empty if there is no extractor.
+    """
+    metrics = ["fid", "coverage", "recall"]
+    extractor = next(extractors_of(dataset, zoo), None)
+    if extractor is None:
+        extractor = extractor_for_any(zoo)
+        metrics.append("memorisation")
+    by_default = [f"{metric}@{extractor}" for metric in metrics if extractor]
+    return tuple(name for name in HEADLINES.get(dataset, by_default) if wrong_metric(name, zoo) is None)
 
 
 def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
-    """The headline metrics of a dataset; an error if no installed extractor was fitted to it."""
+    """The headline metrics of a dataset; an error if no installed extractor is for it."""
     if metrics := headline(dataset, zoo):
         return metrics
     raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
@@ -320,10 +327,19 @@ def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
                 yield entry.name
 
 
+def extractor_for_any(zoo: Zoo) -> str | None:
+    """The first installed extractor for any images whose weights need no download."""
+    for entry in zoo.extractors.in_order():
+        with suppress(GanzooError):
+            if not entry.domains and not getattr(entry.factory, "downloads", False):
+                return entry.name
+    return None
+
+
 def how_to_score(dataset: str, zoo: Zoo) -> str:
     """What to install or to name in order to score samples of a dataset, in words."""
     if fitting := list(extractors_of(dataset, zoo)):
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
-    for_any = next((entry.name for entry in zoo.extractors.in_order() if not entry.domains), None)
+    for_any = extractor_for_any(zoo)
     named = f", or name an extractor for any images, such as fid@{for_any}" if for_any else ""
     return f"Install a plugin whose extractor was fitted to it{named}."

@@ -109,8 +109,11 @@ def evaluate(
         real, options = find_dataset(dataset, zoo)
     else:
         real = as_dataset(dataset)
+    by_default = metrics is None
     if metrics is None:
         metrics = required_headline(real.domain if isinstance(real, Dataset) else real.name, zoo)
+        if isinstance(real, Dataset):  # nothing is held out
+            metrics = [name for name in metrics if not zoo.metric(name.partition("@")[0]).held_out]
     with allowing_code(allow_code):
         evaluator = Evaluator(
             metrics,
@@ -134,9 +137,9 @@ def evaluate(
         raise GanzooError(f"Got {wrong}.", "Scale them as the dataset does.")
     if isinstance(modality, Images):
         pictures = pictures.fitted(evaluator.dataset.shape, crop=crop)
-    for sentence in pictures.notes:
-        note(sentence)
     n = len(pictures.images)
+    for sentence in [*pictures.notes, *(evaluator.leave_out(n) if by_default else ())]:
+        note(sentence)
     check([(request.name, evaluator.protocol(request, n, sample_seed)) for request in evaluator.requests])
     return evaluator.score(pictures.images, sample_seed=sample_seed, labels=pictures.labels, interval=interval)
 

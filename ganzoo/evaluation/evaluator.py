@@ -83,11 +83,6 @@ class Evaluator:
         for name, extractor in self.extractors.items():
             if (error := unfit(name, extractor, real, zoo, anyway=anyway)) is not None:
                 raise error
-        if len(real) < 2:
-            raise GanzooError(
-                f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2.",
-                "Provide more real images.",
-            )
         self._code = {name: code_of(name, zoo) for name in self.extractors}
         self._images, self._seen = cache(self._choose), cache(self._see)
         self.draw, self._real_vs_real = cache(self._draw), cache(self._score_real)
@@ -138,7 +133,7 @@ class Evaluator:
         chosen = [
             request
             for request in (self.requests if requests is None else requests)
-            if self._allows(request, self._lack_of_images(request, n) or self._lack_of_labels(request, n, labels))
+            if self._allows(request, self._too_few(request, n) or self._lack_of_labels(request, n, labels))
         ]
         features = self.features(images) if features is None else features
         # A metric's random choices must not depend on the order of the samples.
@@ -196,10 +191,23 @@ class Evaluator:
         """The reference, with one extractor's features; none if the name is empty."""
         return self._seen(extractor, self.dataset.split, 0, 0)
 
-    def refuse_too_few(self, n: int) -> None:
-        """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name."""
+    def leave_out(self, n: int) -> list[str]:
+        """Leave out metrics for which there are too few real images, and say so in sentences.
+
+        Raises:
+            GanzooError: ``n`` samples are too few for a metric in any features.
+        """
+        lacking: dict[str, list[MetricRequest]] = {}
         for request in self.requests:
-            self._allows(request, self._lack_of_images(request, n))
+            lack = self._lack_of_images(request, n)
+            if lack and n < request.metric.least:
+                raise _refusal(request, lack)
+            lacking.setdefault(lack, []).append(request)
+        self.requests = lacking.pop("", [])
+        sentences = [f"Not scored by {_listed(some)}: {lack}." for lack, some in lacking.items()]
+        if lacking and self.requests:
+            sentences.append(f"The variety of samples and {_listed(self.requests)} are still measured.")
+        return sentences
 
     def _allows(self, request: MetricRequest, error: GanzooError | None) -> bool:
         """Whether a metric can be computed; if it was requested by name and cannot, the error is raised."""
@@ -215,25 +223,32 @@ class Evaluator:
             obstacle = request.metric.obstacle_in_model(self._objective, self.dataset)
         else:
             obstacle = request.metric.obstacle(self.extractors[request.extractor], self.dataset)
-        return GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.") if obstacle else None
+        return _refusal(request, obstacle) if obstacle else None
 
-    def _lack_of_images(self, request: MetricRequest, n: int) -> GanzooError | None:
-        """Why ``n`` samples, or the real images, are too few for a metric, or for its real vs real."""
-        name, least, few = request.name, request.metric.least, min(n, len(self.dataset))
-        remedy = "Provide more images, or leave this metric out."
+    def _least(self, request: MetricRequest) -> int:
+        """The fewest samples, and the fewest real images, that a metric accepts."""
+        extractor = self.extractors.get(request.extractor)
+        if extractor is None or request.metric.sees_training:
+            return request.metric.least
+        return max(request.metric.least, extractor.least)
+
+    def _lack_of_images(self, request: MetricRequest, n: int) -> str:
+        """Why ``n`` samples, or the real images, are too few for a metric, or for its real vs real; or nothing."""
+        least = self._least(request)
+        few, what = min((n, "samples"), (len(self.dataset), "real images"))
         if few < least:
-            return GanzooError(f"'{name}' needs at least {least} images, but there are only {few}.", remedy)
+            return f"at least {least} {what} are needed, but there {'is' if few == 1 else 'are'} only {few}"
         if isinstance(request.metric, ModelMetric):
-            return None
+            return ""
         floor = self._floor(request, n)
         sides = floor.n, len(floor.real.dataset)
         if min(sides) >= least:
-            return None
-        return GanzooError(
-            f"Real vs real of '{name}' needs at least {least} images on each side, but there are {sides[0]} and "
-            f"{sides[1]}.",
-            remedy,
-        )
+            return ""
+        return f"real vs real needs at least {least} images on each side, but there are {sides[0]} and {sides[1]}"
+
+    def _too_few(self, request: MetricRequest, n: int) -> GanzooError | None:
+        lack = self._lack_of_images(request, n)
+        return _refusal(request, lack) if lack else None
 
     def _lack_of_labels(self, request: MetricRequest, n: int, labels: Tensor | None) -> GanzooError | None:
         """Why a metric cannot be computed without labels; labels of the wrong number or range raise."""
@@ -381,6 +396,14 @@ def finite(request: MetricRequest, value: float) -> float:
             remedy = "There are too few images for it, or their features are too large; score more, or leave it out."
         raise GanzooError(f"The metric '{request.name}' gave {value}.", remedy)
     return value
+
+
+def _refusal(request: MetricRequest, obstacle: str) -> GanzooError:
+    return GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.")
+
+
+def _listed(requests: Sequence[MetricRequest]) -> str:
+    return ", ".join(request.name for request in requests)
 
 
 def _no_samples() -> Features:

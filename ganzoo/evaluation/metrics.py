@@ -1,17 +1,17 @@
-"""ganzoo's own metrics: formulas, some of them torch-fidelity's, inputs and settings; ``requests.py`` names them."""
+"""ganzoo's own metrics: formulas, some of them torch-fidelity's; four families; and the metrics, ``OURS``."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ganzoo.api.metric import Metric, MetricInputs, ModelMetric, Statistics
+from ganzoo.api.hookspecs import Register, hookimpl
+from ganzoo.api.metric import Better, Metric, MetricInputs, ModelMetric, Statistics
 from ganzoo.evaluation import intervals
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
 
@@ -113,112 +113,72 @@ def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
 NEIGHBOURS = 5  # for density and coverage, as their paper recommends
 PRC_NEIGHBOURS = 3  # for precision and recall, as in their paper
 
-
-class FrechetDistance(Metric):
-    """Fréchet distance between Gaussians fitted to the features (Heusel et al. 2017)."""
-
-    better = "lower"
-    range = "0 and up"
-
-    def compute(self, inputs: MetricInputs) -> float:
-        return frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        return intervals.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
+Ends = tuple[float, float] | None
+T = TypeVar("T")
+Of = Callable[[MetricInputs], T]
 
 
-class FrechetDistanceAtInfinity(Metric):
-    """The Fréchet distance, extrapolated to infinitely many samples (Chong and Forsyth 2020)."""
+class Own(Metric):
+    """A metric of ganzoo's own: its name, summary and paper, its settings, and any other attributes of a ``Metric``."""
 
-    better = "lower"
-    range = "about 0 and up"
-    least = 50
-
-    def compute(self, inputs: MetricInputs) -> float:
-        return intervals.fid_infinity(inputs.fake.projected, inputs.real.features.statistics)
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        paper: str | None,
+        better: Better,
+        range: str,
+        depends_on: Of[Mapping[str, Any]] = lambda inputs: {},
+        **traits: Any,
+    ) -> None:
+        self.name, self.summary, self.paper, self.better, self.range = name, summary, paper, better, range
+        self._depends_on = depends_on
+        vars(self).update(traits)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        return {"points": intervals.POINTS, "smallest": f"1/{intervals.SMALLEST}", "metric_seed": intervals.SEED}
+        return self._depends_on(inputs)
+
+    def itself(self) -> Own:
+        """docs/metrics.md says what it sees, when it misleads, and what it costs."""
+        return self
 
 
-class KernelDistance(Metric):
-    """Kernel distance between the features, unbiased (Bińkowski et al. 2018)."""
+class Distance(Own):
+    """Between the distributions of samples and of real images, or of each sample's classes and those of all samples."""
 
-    better = "lower"
-    range = "about 0 and up"
-
-    def compute(self, inputs: MetricInputs) -> float:
-        return self._both(inputs)[0]
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        of_subsets = self._both(inputs)[1] ** 2 / KID_SUBSETS
-        return intervals.kid_interval(inputs.fake.values, inputs.real.features.values, value, of_subsets, inputs.device)
-
-    def _both(self, inputs: MetricInputs) -> tuple[float, float]:
-        return inputs.shared(
-            "kernel distance", lambda: kernel_distance(inputs.fake.values, inputs.real.features.values)
-        )
-
-    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        size = min(KID_SUBSET_SIZE, inputs.n, len(inputs.real.dataset))
-        return {"subsets": KID_SUBSETS, "subset_size": size, "metric_seed": intervals.SEED}
-
-
-class ClassifierScore(Metric):
-    """Inception Score with the extractor's own classes: confident about each image, balanced over the classes."""
-
-    better = "higher"
-    range = "1 to the number of classes"
-    needs_logits = alone = True
+    def __init__(
+        self,
+        *about: Any,
+        value: Of[float],
+        ends: Callable[[MetricInputs, float], Ends] = lambda inputs, value: None,
+        **traits: Any,
+    ) -> None:
+        super().__init__(*about, **traits)
+        self._value, self._ends = value, ends
 
     def compute(self, inputs: MetricInputs) -> float:
-        return classifier_score(inputs.fake.class_logits)[0]
+        return self._value(inputs)
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        splits = score_splits(inputs.n)
-        if splits == 1:
-            return None
-        deviation = classifier_score(inputs.fake.class_logits)[1]
-        return intervals.of_mean_over_splits(value, deviation, splits, (1.0, math.inf))
-
-    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        return {"splits": score_splits(inputs.n), "metric_seed": intervals.SEED}
+    def interval(self, inputs: MetricInputs, value: float) -> Ends:
+        return self._ends(inputs, value)
 
 
-class _Share(Metric):
-    range = "0 to 1"
-    scale = "share"
+class Manifold(Own):
+    """What lies near the neighbours of real images, or of samples; all are computed in one pass."""
 
-    @abstractmethod
-    def counted(self, inputs: MetricInputs) -> Tensor:
-        """Which samples count, (n,) bool."""
-
-    def compute(self, inputs: MetricInputs) -> float:
-        return float(self.counted(inputs).double().mean())
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        return intervals.share_interval(int(self.counted(inputs).sum()), inputs.n)
-
-
-class _OfClasses(Metric):
-    """A statistic of how many samples each class has, with an interval from a bootstrap over the samples' classes."""
-
-    needs_logits = alone = True
-    statistic: ClassVar[staticmethod[[Tensor], float]]  # of counts (classes,)
-    largest: ClassVar[staticmethod[[int], float]]  # its largest value for a number of classes
-
-    def compute(self, inputs: MetricInputs) -> float:
-        return self.statistic(class_counts(inputs.fake.class_logits))
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        counts = class_counts(inputs.fake.class_logits)
-        return intervals.of_counts(counts, self.statistic, value, (0.0, self.largest(len(counts))))
-
-
-class _Neighbours(Metric):
-    better = "higher"
     least = max(NEIGHBOURS, PRC_NEIGHBOURS) + 1
-    neighbours: int
+
+    def __init__(
+        self,
+        *about: Any,
+        neighbours: int,
+        value: Callable[[Manifolds], float],
+        ends: Callable[[Manifolds], Ends],
+        **traits: Any,
+    ) -> None:
+        super().__init__(*about, **traits)
+        self._depends_on = lambda inputs: {"neighbours": neighbours}
+        self._value, self._ends = value, ends
 
     def manifolds(self, inputs: MetricInputs) -> Manifolds:
         return inputs.shared(
@@ -233,166 +193,309 @@ class _Neighbours(Metric):
             ),
         )
 
-    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        return {"neighbours": self.neighbours}
-
-
-class _Reached(_Neighbours):
-    range = "0 to 1"
-    scale = "share"
-    share_of = "real images"
-
-    @abstractmethod
-    def reached(self, inputs: MetricInputs) -> Tensor:
-        """Whether a sample of each group reaches each real image, (groups, m) bool."""
-
     def compute(self, inputs: MetricInputs) -> float:
-        return float(self.reached(inputs).any(0).double().mean())
+        return self._value(self.manifolds(inputs))
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        return intervals.of_union(self.reached(inputs))
-
-
-class Precision(_Neighbours, _Share):
-    """Share of samples on the manifold of real images (Kynkäänniemi et al. 2019)."""
-
-    neighbours = PRC_NEIGHBOURS
-
-    def counted(self, inputs: MetricInputs) -> Tensor:
-        return self.manifolds(inputs).precise
+    def interval(self, inputs: MetricInputs, value: float) -> Ends:
+        return self._ends(self.manifolds(inputs))
 
 
-class Recall(_Reached):
-    """Share of real images on the manifold of samples (Kynkäänniemi et al. 2019)."""
+class ClassCounts(Own):
+    """A statistic of how many samples each class has, and if it is not ``alone``, real images too.
 
-    neighbours = PRC_NEIGHBOURS
+    Its interval is a bootstrap over the samples' classes.
+    """
 
-    def reached(self, inputs: MetricInputs) -> Tensor:
-        return self.manifolds(inputs).recalled
-
-
-class Coverage(_Reached):
-    """Share of real neighbourhoods that hold a sample (Naeem et al. 2020)."""
-
-    neighbours = NEIGHBOURS
-
-    def reached(self, inputs: MetricInputs) -> Tensor:
-        return self.manifolds(inputs).covered
-
-
-class Density(_Neighbours):
-    """Number of real neighbourhoods around a sample, relative to the expected number (Naeem et al. 2020)."""
-
-    range = "0 and up, about 1 for real images"
-    neighbours = NEIGHBOURS
-
-    def compute(self, inputs: MetricInputs) -> float:
-        return float(self.manifolds(inputs).held.double().mean()) / NEIGHBOURS
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        return intervals.of_mean(self.manifolds(inputs).held / NEIGHBOURS, (0.0, math.inf))
-
-
-class ClassCoverage(Metric):
-    """Share of the real images' classes that the samples cover."""
-
-    better = "higher"
-    range = "0 to 1"
-    # Not a "share", although it is one: there are so few classes that all but one of them is no limit of "all".
     needs_logits = True
 
+    def __init__(
+        self,
+        *about: Any,
+        statistic: Callable[..., float],  # of counts (classes,)
+        largest: Callable[[int], float],  # its largest value for a number of classes
+        **traits: Any,
+    ) -> None:
+        super().__init__(*about, **traits)
+        self._statistic, self._largest = statistic, largest
+
+    def _of(self, inputs: MetricInputs) -> Callable[[Tensor], float]:
+        if self.alone:
+            return self._statistic
+        return partial(self._statistic, real=class_counts(inputs.real.features.class_logits))
+
     def compute(self, inputs: MetricInputs) -> float:
-        fake, real = inputs.fake, inputs.real.features
-        return class_coverage(class_counts(fake.class_logits), class_counts(real.class_logits))
+        return self._of(inputs)(class_counts(inputs.fake.class_logits))
 
-    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        return {"covered_from": COVERED_FROM}
-
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        covered = partial(class_coverage, real=class_counts(inputs.real.features.class_logits))
-        return intervals.of_counts(class_counts(inputs.fake.class_logits), covered, value, (0.0, 1.0))
+    def interval(self, inputs: MetricInputs, value: float) -> Ends:
+        counts = class_counts(inputs.fake.class_logits)
+        return intervals.of_counts(counts, self._of(inputs), value, (0.0, self._largest(len(counts))))
 
 
-class ClassEntropy(_OfClasses):
-    """Entropy of the samples' classes, in nats."""
+class Share(Own):
+    """The share of samples that count."""
 
-    better = "neither"
-    range = "0 to the log of the number of classes"
-    statistic = staticmethod(class_entropy)
-    largest = staticmethod(math.log)
+    scale = "share"
 
+    def __init__(self, *about: Any, counted: Of[Tensor], **traits: Any) -> None:
+        super().__init__(*about, **traits)
+        self._counted = counted  # (n,) bool
 
-class Accuracy(_Share):
-    """Share of samples that the classifier assigns to the requested class."""
+    def compute(self, inputs: MetricInputs) -> float:
+        return share(self._counted(inputs))
 
-    better = "higher"
-    needs_logits = needs_labels = held_out = alone = True
-
-    def counted(self, inputs: MetricInputs) -> Tensor:
-        assert inputs.labels is not None
-        return inputs.fake.class_logits.argmax(1) == inputs.labels
+    def interval(self, inputs: MetricInputs, value: float) -> Ends:
+        return share_ends(self._counted(inputs))
 
 
-class Memorisation(_Share):
-    """Share of samples closer to a training image than that image is to any other (Alaa et al. 2022)."""
-
-    better = "lower"
-    range = "0 to 1, 1 for copies"
-    held_out = sees_training = True
-
-    def counted(self, inputs: MetricInputs) -> Tensor:
-        return inputs.shared(
-            "memorised", lambda: memorised(inputs.fake.values, inputs.training_set().features.values, inputs.device)
-        )
-
-    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        key = inputs.training_set().key
-        return {"n_train": key["count"], "train_digest": key["content"]}
+def share(counted: Tensor) -> float:
+    """The share of a boolean tensor (n,) that is true."""
+    return float(counted.double().mean())
 
 
-class Modes(_OfClasses):
-    """Number of modes with at least one sample (Srivastava et al. 2017)."""
-
-    better = "higher"
-    range = "0 to the number of modes"
-    rejecting = "takes"
-    scale = "count"
-    statistic = staticmethod(modes_found)
-    largest = staticmethod(float)
+def share_ends(counted: Tensor) -> tuple[float, float]:
+    """Its interval."""
+    return intervals.share_interval(int(counted.sum()), len(counted))
 
 
-class ModeDivergence(_OfClasses):
-    """KL divergence of the samples' modes from the uniform distribution, in nats (Metz et al. 2017)."""
-
-    better = "lower"
-    range = "0 to the log of the number of modes"
-    rejecting = "takes"
-    statistic = staticmethod(kl_to_uniform)
-    largest = staticmethod(math.log)
+def _kernel(inputs: MetricInputs) -> tuple[float, float]:
+    return inputs.shared("kernel distance", lambda: kernel_distance(inputs.fake.values, inputs.real.features.values))
 
 
-class Quality(_Share):
-    """Share of samples that belong to a mode (Srivastava et al. 2017, VEEGAN, section 4: high-quality samples)."""
+def _kernel_ends(inputs: MetricInputs, value: float) -> Ends:
+    of_subsets = _kernel(inputs)[1] ** 2 / KID_SUBSETS
+    return intervals.kid_interval(inputs.fake.values, inputs.real.features.values, value, of_subsets, inputs.device)
 
-    better = "higher"
-    needs_logits = alone = True
-    rejecting = "needs"
 
-    def counted(self, inputs: MetricInputs) -> Tensor:
-        return inputs.fake.class_logits.max(1).values > -math.inf
+def _score_ends(inputs: MetricInputs, value: float) -> Ends:
+    splits = score_splits(inputs.n)
+    if splits == 1:
+        return None
+    deviation = classifier_score(inputs.fake.class_logits)[1]
+    return intervals.of_mean_over_splits(value, deviation, splits, (1.0, math.inf))
+
+
+def _as_requested(inputs: MetricInputs) -> Tensor:
+    assert inputs.labels is not None
+    return inputs.fake.class_logits.argmax(1) == inputs.labels
+
+
+def _memorised(inputs: MetricInputs) -> Tensor:
+    return inputs.shared(
+        "memorised", lambda: memorised(inputs.fake.values, inputs.training_set().features.values, inputs.device)
+    )
+
+
+def _training_key(inputs: MetricInputs) -> Mapping[str, Any]:
+    key = inputs.training_set().key
+    return {"n_train": key["count"], "train_digest": key["content"]}
 
 
 class ReconstructionDistance(ModelMetric):
     """Fréchet distance between real images and their reconstructions by an autoencoder."""
 
+    name, summary, paper = "reconstruction-fid", "Fréchet distance between real images and reconstructions", None
     better = "lower"
     range = "0 and up"
     calls = "reconstruct"
     does = "reconstructs images"
     needs_features = True
 
+    def itself(self) -> ReconstructionDistance:
+        """It tells what a decoder loses; docs/metrics.md says when it misleads."""
+        return self
+
     def compute(self, inputs: MetricInputs) -> float:
         assert inputs.see is not None
         # Both sets come from the same images, so perfect copies score 0.
         again = inputs.real.dataset.modality.from_network(self.outputs(inputs))
         return frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)
+
+
+KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
+NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
+SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
+
+OURS: tuple[Own | ReconstructionDistance, ...] = (  # in the order of `all`
+    Distance(
+        "fid",
+        "Fréchet distance between Gaussians fitted to the features",
+        "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
+        "lower",
+        "0 and up",
+        value=lambda inputs: frechet_distance(inputs.fake.statistics, inputs.real.features.statistics),
+        ends=lambda inputs, value: intervals.fid_interval(
+            inputs.fake.projected, inputs.real.features.statistics, value
+        ),
+    ),
+    Distance(
+        "fid-infinity",
+        "FID extrapolated to infinitely many samples",
+        "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
+        "lower",
+        "about 0 and up",
+        lambda inputs: {
+            "points": intervals.POINTS,
+            "smallest": f"1/{intervals.SMALLEST}",
+            "metric_seed": intervals.SEED,
+        },
+        value=lambda inputs: intervals.fid_infinity(inputs.fake.projected, inputs.real.features.statistics),
+        least=50,
+    ),
+    Distance(
+        "kid",
+        "Kernel distance between the features, unbiased",
+        "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
+        "lower",
+        "about 0 and up",
+        lambda inputs: {
+            "subsets": KID_SUBSETS,
+            "subset_size": min(KID_SUBSET_SIZE, inputs.n, len(inputs.real.dataset)),
+            "metric_seed": intervals.SEED,
+        },
+        value=lambda inputs: _kernel(inputs)[0],
+        ends=_kernel_ends,
+    ),
+    Distance(
+        "is",
+        "Classifier score: confident about each image, balanced over classes",
+        "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
+        "higher",
+        "1 to the number of classes",
+        lambda inputs: {"splits": score_splits(inputs.n), "metric_seed": intervals.SEED},
+        value=lambda inputs: classifier_score(inputs.fake.class_logits)[0],
+        ends=_score_ends,
+        needs_logits=True,
+        alone=True,
+    ),
+    Manifold(
+        "precision",
+        "Share of samples on the manifold of real images",
+        KYNKAANNIEMI,
+        "higher",
+        "0 to 1",
+        neighbours=PRC_NEIGHBOURS,
+        value=lambda seen: share(seen.precise),
+        ends=lambda seen: share_ends(seen.precise),
+        scale="share",
+    ),
+    Manifold(
+        "recall",
+        "Share of real images on the manifold of samples",
+        KYNKAANNIEMI,
+        "higher",
+        "0 to 1",
+        neighbours=PRC_NEIGHBOURS,
+        value=lambda seen: share(seen.recalled.any(0)),
+        ends=lambda seen: intervals.of_union(seen.recalled),
+        scale="share",
+        share_of="real images",
+    ),
+    Manifold(
+        "density",
+        "Number of real neighbourhoods around a sample, relative to the expected number",
+        NAEEM,
+        "higher",
+        "0 and up, about 1 for real images",
+        neighbours=NEIGHBOURS,
+        value=lambda seen: float(seen.held.double().mean()) / NEIGHBOURS,
+        ends=lambda seen: intervals.of_mean(seen.held / NEIGHBOURS, (0.0, math.inf)),
+    ),
+    Manifold(
+        "coverage",
+        "Share of real neighbourhoods that hold a sample",
+        NAEEM,
+        "higher",
+        "0 to 1",
+        neighbours=NEIGHBOURS,
+        value=lambda seen: share(seen.covered.any(0)),
+        ends=lambda seen: intervals.of_union(seen.covered),
+        scale="share",
+        share_of="real images",
+    ),
+    ClassCounts(
+        "class-coverage",
+        "Share of the real images' classes that the samples cover",
+        None,
+        "higher",
+        "0 to 1",
+        lambda inputs: {"covered_from": COVERED_FROM},
+        # Not a "share", although it is one: there are so few classes that all but one of them is no limit of "all".
+        statistic=class_coverage,
+        largest=lambda classes: 1.0,
+    ),
+    ClassCounts(
+        "class-entropy",
+        "Entropy of the samples' classes in nats",
+        None,
+        "neither",
+        "0 to the log of the number of classes",
+        statistic=class_entropy,
+        largest=math.log,
+        alone=True,
+    ),
+    Share(
+        "accuracy",
+        "Share of samples that show the requested class",
+        None,
+        "higher",
+        "0 to 1",
+        counted=_as_requested,
+        needs_logits=True,
+        needs_labels=True,
+        held_out=True,
+        alone=True,
+    ),
+    Share(
+        "memorisation",
+        "Share of samples closer to a training image than that image is to any other",
+        "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
+        "lower",
+        "0 to 1, 1 for copies",
+        _training_key,
+        counted=_memorised,
+        held_out=True,
+        sees_training=True,
+    ),
+    ClassCounts(
+        "modes",
+        "Number of modes with at least one sample",
+        SRIVASTAVA,
+        "higher",
+        "0 to the number of modes",
+        statistic=modes_found,
+        largest=float,
+        alone=True,
+        rejecting="takes",
+        scale="count",
+    ),
+    ClassCounts(
+        "kl",
+        "KL divergence of the samples' modes from the uniform distribution, in nats",
+        "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
+        "lower",
+        "0 to the log of the number of modes",
+        statistic=kl_to_uniform,
+        largest=math.log,
+        alone=True,
+        rejecting="takes",
+    ),
+    Share(
+        "quality",
+        "Share of samples that belong to a mode",  # VEEGAN, section 4: high-quality samples
+        SRIVASTAVA,
+        "higher",
+        "0 to 1",
+        counted=lambda inputs: inputs.fake.class_logits.max(1).values > -math.inf,
+        needs_logits=True,
+        alone=True,
+        rejecting="needs",
+    ),
+    ReconstructionDistance(),
+)
+
+
+@hookimpl
+def register_metrics(register: Register[Metric]) -> None:
+    """Register ganzoo's own metrics."""
+    for metric in OURS:
+        register(metric.name, metric.itself, summary=metric.summary, paper=metric.paper)

@@ -1,6 +1,4 @@
-"""What can be measured: ganzoo's own metrics, registered through the hook that plugins use; requests for metrics and
-extractors by name; and the metrics that fit a dataset.
-"""
+"""What can be measured: requests for metrics and extractors by name, and the metrics that fit a dataset."""
 
 from __future__ import annotations
 
@@ -14,79 +12,13 @@ from pathlib import Path
 import torch
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import headline, how_to_score, wrong_metric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import metrics as own
+from ganzoo.evaluation.metrics import OURS
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.packages import OURS as GANZOO
 from ganzoo.registry.registry import ALL, Entry
-
-KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
-NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
-SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
-
-OURS: tuple[tuple[str, type[Metric], str, str | None], ...] = (  # name, class, summary, paper; in the order of `all`
-    (
-        "fid",
-        own.FrechetDistance,
-        "Fréchet distance between Gaussians fitted to the features",
-        "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
-    ),
-    (
-        "fid-infinity",
-        own.FrechetDistanceAtInfinity,
-        "FID extrapolated to infinitely many samples",
-        "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
-    ),
-    (
-        "kid",
-        own.KernelDistance,
-        "Kernel distance between the features, unbiased",
-        "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
-    ),
-    (
-        "is",
-        own.ClassifierScore,
-        "Classifier score: confident about each image, balanced over classes",
-        "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
-    ),
-    ("precision", own.Precision, "Share of samples on the manifold of real images", KYNKAANNIEMI),
-    ("recall", own.Recall, "Share of real images on the manifold of samples", KYNKAANNIEMI),
-    ("density", own.Density, "Number of real neighbourhoods around a sample, relative to the expected number", NAEEM),
-    ("coverage", own.Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
-    ("class-coverage", own.ClassCoverage, "Share of the real images' classes that the samples cover", None),
-    ("class-entropy", own.ClassEntropy, "Entropy of the samples' classes in nats", None),
-    ("accuracy", own.Accuracy, "Share of samples that show the requested class", None),
-    (
-        "memorisation",
-        own.Memorisation,
-        "Share of samples closer to a training image than that image is to any other",
-        "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
-    ),
-    ("modes", own.Modes, "Number of modes with at least one sample", SRIVASTAVA),
-    (
-        "kl",
-        own.ModeDivergence,
-        "KL divergence of the samples' modes from the uniform distribution, in nats",
-        "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
-    ),
-    ("quality", own.Quality, "Share of samples that belong to a mode", SRIVASTAVA),
-    (
-        "reconstruction-fid",
-        own.ReconstructionDistance,
-        "Fréchet distance between real images and reconstructions",
-        None,
-    ),
-)
-
-
-@hookimpl
-def register_metrics(register: Register[Metric]) -> None:
-    """Register ganzoo's own metrics."""
-    for name, metric, summary, paper in OURS:
-        register(name, metric, summary=summary, paper=paper)
 
 
 def better(name: str, zoo: Zoo | None = None) -> Better:
@@ -112,7 +44,7 @@ class MetricRequest:
     @property
     def is_ours(self) -> bool:
         """Whether ganzoo itself provides the metric."""
-        return any(type(self.metric) is ours for _, ours, _, _ in OURS)
+        return self.metric in OURS
 
 
 def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
@@ -194,9 +126,12 @@ def fits(extractor: Extractor, domain: str) -> bool:
 
 
 def fitting_metrics(
-    metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
+    metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False, alone: bool = False
 ) -> tuple[list[str], list[str], dict[str, Extractor]]:
-    """A recipe's metrics that fit its dataset; messages why others do not; and the extractors, by name, on the CPU."""
+    """A recipe's metrics that fit its dataset; messages why others do not; and the extractors, by name, on the CPU.
+
+    ``alone`` says that no real images are held out.
+    """
     kept, sentences, extractors = [], [], dict[str, Extractor]()
     refused: dict[str, list[str]] = {}
     for name in metrics:
@@ -204,7 +139,9 @@ def fitting_metrics(
         if extractor and extractor not in extractors:
             extractors[extractor] = find_extractor(extractor, zoo)
         error = unfit(extractor, extractors[extractor], dataset, zoo, anyway=anyway) if extractor else None
-        if error is None:
+        if error is None and alone and zoo.metric(metric).held_out:
+            sentences.append(f"Not scored by {name}: no images are held out. Set dataset.validation=N to hold out N.")
+        elif error is None:
             kept.append(name)
         # An extractor that fits would not help a metric that cannot score this dataset in any.
         elif obstacle := zoo.metric(metric).obstacle(extractors[extractor], dataset):

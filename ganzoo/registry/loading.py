@@ -36,7 +36,7 @@ from ganzoo.reproducibility import preserved_global_state
 
 CORE = (  # ganzoo's own modules that register something: always loaded
     EntryPoint("ganzoo-priors", "ganzoo.registry.priors", "ganzoo"),
-    EntryPoint("ganzoo-metrics", "ganzoo.evaluation.requests", "ganzoo"),
+    EntryPoint("ganzoo-metrics", "ganzoo.evaluation.metrics", "ganzoo"),
 )
 SESSION = "session"  # the plugin of what a script or notebook hands over
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}  # the kind that each hook adds

@@ -327,15 +327,8 @@ def _prepared(
     train = part("train")
     if resumed is not None:
         refuse_other_data(resumed.info, train, recipe)
-    metrics, sentences, extractors = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
-    needed = [(one.metric, "train.until waits for") for one in recipe.train.conditions]
-    needed.append((recipe.train.keep_best or "", "train.keep_best names"))
-    for metric, what in needed:
-        if metric and metric not in metrics:
-            reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
-            raise GanzooError(f"{what} '{metric}'. {reason}", "Choose another score.")
-    for sentence in sentences:
-        callbacks.log(sentence)
+    alone, anyway = dataset is not None and not validation, recipe.evaluate.anyway
+    metrics, sentences, extractors = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=anyway, alone=alone)
     device = processes.device(recipe.train)
     trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
     with preserved_random_state(device):  # building the evaluator must not shift the trainer's random numbers
@@ -349,13 +342,22 @@ def _prepared(
             split=recipe.dataset.scored_split,
             validation=validation,
             count=count,
-            anyway=recipe.evaluate.anyway,
+            anyway=anyway,
             reference=processes.is_main and bool(metrics),
             objective=trainer.objective,
             extractors=extractors,
         )
         if processes.is_main and metrics:
-            evaluator.refuse_too_few(recipe.evaluate.samples)
+            sentences += evaluator.leave_out(recipe.evaluate.samples)
+    for sentence in sentences:
+        callbacks.log(sentence)
+    scored = [request.name for request in evaluator.requests]
+    needed = [(one.metric, "train.until waits for") for one in recipe.train.conditions]
+    needed.append((recipe.train.keep_best or "", "train.keep_best names"))
+    for metric, what in needed:
+        if metric and metric not in scored:
+            reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
+            raise GanzooError(f"{what} '{metric}'. {reason}", "Choose another score.")
     starts_from = trainer.objective.generates_from
     columns = part(recipe.dataset.scored_split).columns if starts_from else {}
     sources = {name: columns[name] for name in starts_from}

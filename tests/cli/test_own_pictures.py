@@ -27,11 +27,16 @@ def photos(tmp_path):
 
 
 def test_one_command_from_a_folder_to_samples(photos, tmp_path, done):
-    settings = [word for text in [*SMALL, "train.images=16"] for word in ("--set", text)]
+    settings = [word for text in [*SMALL, "train.images=16", "evaluate.samples=20"] for word in ("--set", text)]
     out = tmp_path / "run"
     _, err = done("run", "dcgan", "--data", photos, "--out", out, *settings)
     assert err.startswith("dcgan-photos: dcgan-mnist on the pictures of photos\n")
-    assert "This run gets no scores: no metric of its recipe fits the dataset 'image-folder'. Install a plugin" in err
+    said = " ".join(err.split())
+    assert (
+        "Not scored by fid@pictures-ae, coverage@pictures-ae, recall@pictures-ae: at least 100 real images are needed, "
+        "but there are only 2. The variety of samples and memorisation@pictures-ae are still measured."
+    ) in said
+    assert {score["metric"] for score in RunFolder.open(out).scores()} == {"memorisation@pictures-ae"}
     assert "Training on 18 images, 16x16 RGB; 2 are held out." in err
     assert RunFolder.open(out).info["shape"] == [3, 16, 16]
     with Image.open(out / "samples" / "000000000016.png") as grid:
@@ -43,7 +48,7 @@ def test_a_path_in_place_of_a_datasets_name(photos, zoo, monkeypatch):
     recipe = load_recipe("dcgan-mnist", zoo, ["dataset=./photos", "dataset.size=8"])
     assert recipe.dataset.name == "image-folder"
     assert recipe.dataset.options == {"path": str(photos), "size": 8, "channels": "auto"}
-    assert recipe.evaluate.metrics == ()
+    assert recipe.evaluate.metrics[0] == "fid@pictures-ae"
     with pytest.raises(GanzooError, match="Unknown dataset 'mnits'"):
         load_recipe("dcgan-mnist", zoo, ["dataset=mnits"])
 

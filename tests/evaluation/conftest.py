@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ganzoo import Dataset, Extractor, Metric
-from ganzoo.evaluation.requests import register_metrics
+from ganzoo.evaluation.metrics import register_metrics
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 

@@ -17,9 +17,9 @@ from ganzoo.evaluation import evaluator as evaluation
 from ganzoo.evaluation import intervals, metrics, requests
 from ganzoo.evaluation.evaluator import Evaluator, finite
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.metrics import frechet_distance
+from ganzoo.evaluation.metrics import OURS, frechet_distance
 from ganzoo.evaluation.protocol import describe, differing, identity
-from ganzoo.evaluation.requests import OURS, code_of
+from ganzoo.evaluation.requests import code_of
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ def test_a_dataset_with_other_options_has_other_references(toy_zoo, noise):
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
         (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), r"\(5, 1, 9, 8\) cannot be scored.* \(n, 1, 8, 8\)"),
         (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), r"\(5, 3, 8, 8\)"),
-        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "needs at least 2 images, but there are only 1"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "at least 2 samples are needed, but there is only 1"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
@@ -114,16 +114,24 @@ def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
         evaluator_of(toy_zoo).score(images)
 
 
-@pytest.mark.parametrize(
-    ("images", "sentence"),
-    [
-        (torch.zeros(60, 1, 16, 16, dtype=torch.uint8), "accepts 8x8 grey images, but these are 16x16 grey"),
-        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), r"'odd' \(test\) has only 1 image to compare with"),
-    ],
-)
-def test_real_images_that_do_not_fit_are_refused_immediately(toy_zoo, images, sentence):
-    with pytest.raises(GanzooError, match=sentence):
+def test_real_images_that_do_not_fit_are_refused_immediately(toy_zoo):
+    images = torch.zeros(60, 1, 16, 16, dtype=torch.uint8)
+    with pytest.raises(GanzooError, match="accepts 8x8 grey images, but these are 16x16 grey"):
         Evaluator(["fid@tiny"], Dataset("odd", "test", images), {}, None, toy_zoo, CPU, anyway=True)
+
+
+def test_metrics_that_lack_real_images_are_left_out_and_named(toy_zoo, noise):
+    few = Dataset("few", "test", noise(11, top=200))
+    evaluator = Evaluator(["fid@tiny", "recall@tiny", "precision@tiny"], few, {}, None, toy_zoo, CPU, anyway=True)
+    assert evaluator.leave_out(50) == [
+        "Not scored by recall@tiny, precision@tiny: real vs real needs at least 6 images on each side, but there are 5 "
+        "and 6.",
+        "The variety of samples and fid@tiny are still measured.",
+    ]
+    assert [score.metric for score in evaluator.score(noise(50))] == ["fid@tiny"]
+    assert evaluator.leave_out(50) == []
+    with pytest.raises(GanzooError, match="'fid@tiny' cannot be computed: at least 2 samples are needed"):
+        evaluator.leave_out(1)
 
 
 def test_scores_are_comparable_unless_more_differs_than_what_was_sampled(toy_zoo, noise):
@@ -147,7 +155,7 @@ def split_of(toy_zoo, split):
     return toy_zoo.datasets.get("toy").create(split, None)
 
 
-METRICS = {name: metric for name, metric, _, _ in OURS if not issubclass(metric, ModelMetric)}
+METRICS = {metric.name: metric for metric in OURS if not isinstance(metric, ModelMetric)}
 
 
 def test_all_is_every_metric_that_applies(toy_zoo, noise):
@@ -393,7 +401,11 @@ def test_features_and_scores_do_not_outlive_the_code_of_a_plugin_s_extractor(toy
         ),
         ("accuracy", torch.full((30,), -1), "from -1 to -1"),
         ("accuracy", torch.zeros(29, dtype=torch.int64), "got 29 from 0 to 0"),
-        ("fid-infinity", None, "'fid-infinity@tiny' needs at least 50 images, but there are only 30"),
+        (
+            "fid-infinity",
+            None,
+            "'fid-infinity@tiny' cannot be computed: at least 50 samples are needed, but there",
+        ),
     ],
 )
 def test_metrics_that_lack_something_are_refused(toy_zoo, noise, metric, labels, sentence):
@@ -553,7 +565,7 @@ def test_a_dataset_object_is_the_reference_and_its_halves_make_the_floor(toy_zoo
         (
             "precision",
             11,
-            r"Real vs real of 'precision@tiny' needs at least 6 images on each side, but there are 5 and 6\.",
+            r"'precision@tiny' cannot be computed: real vs real needs at least 6 images on each side, but",
         ),
         ("fid", 3, "at least 2 images on each side, but there are 1 and 2"),
         ("kid", 3, "at least 2 images on each side, but there are 1 and 2"),

@@ -10,16 +10,15 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation import intervals
 from ganzoo.evaluation import metrics as functions
 from ganzoo.evaluation.features import RealImages, extract
-from ganzoo.evaluation.metrics import memorised
+from ganzoo.evaluation.metrics import OURS, memorised
 from ganzoo.evaluation.neighbours import manifolds, radii
-from ganzoo.evaluation.requests import OURS, better, parse_metrics
+from ganzoo.evaluation.requests import better, parse_metrics
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
-METRICS = {name: metric() for name, metric, _, _ in OURS if not issubclass(metric, ModelMetric)}
+METRICS = {metric.name: metric for metric in OURS if not isinstance(metric, ModelMetric)}
 """Metrics of samples; those of a trained model are tested in ``test_model_metrics.py``."""
-KINDS = {name: metric for name, metric, *_ in OURS}
-EVERY = list(KINDS)
+EVERY = [metric.name for metric in OURS]
 N, N_REAL, N_TRAIN = 120, 90, 70
 
 
@@ -182,7 +181,7 @@ def test_the_obstacles_to_each_metric(attributes, labels, obstacles, real_images
 
 def test_a_name_is_a_metric_in_an_extractor_s_features(toy_zoo):
     (request,) = parse_metrics(["kid@tiny"], toy_zoo)
-    assert type(request.metric) is type(METRICS["kid"])
+    assert request.metric is METRICS["kid"]
     assert (request.extractor, request.by_name, request.name) == ("tiny", True, "kid@tiny")
 
 
@@ -199,7 +198,7 @@ def test_a_name_is_a_metric_in_an_extractor_s_features(toy_zoo):
 def test_each_metric_is_requested_once_and_all_means_none_by_name(names, found, by_name, toy_zoo):
     requests = parse_metrics(names, toy_zoo)
     assert [request.name for request in requests] == [f"{name}@tiny" for name in found]
-    assert [type(request.metric) for request in requests] == [KINDS[name] for name in found]
+    assert [request.metric.name for request in requests] == found
     assert [request.name for request in requests if request.by_name] == by_name
 
 

@@ -122,7 +122,7 @@ def image_folder(
         if not chosen:
             raise GanzooError(
                 f"{root} has no pictures for '{split}'.",
-                f"It has {len(files)}; a training and a test split need at least ten.",
+                f"It has {len(files)}; a training and a test split need at least two.",
             )
         images = _stack([files[index] for index in chosen], size, channels, split)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
@@ -305,7 +305,7 @@ def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) 
 
 
 def _share(labels: Sequence[int], split: Split) -> list[int]:
-    """Nine tenths for training and the rest for testing, the same on every call.
+    """Nine tenths for training and the rest, at least two of four, for testing, the same on every call.
 
     The test split takes the last picture of a class only if all other pictures are taken.
     """
@@ -314,7 +314,7 @@ def _share(labels: Sequence[int], split: Split) -> list[int]:
     for index in order:
         left[labels[index]] -= 1
         (spare if left[labels[index]] else last).append(index)
-    held_out = len(order) // 10
+    held_out = max(len(order) // 10, min(2, len(order) // 2))
     order = spare + last
     return sorted(order[held_out:] if split == "train" else order[:held_out])
 

@@ -1,4 +1,4 @@
-"""The base of the extractors of 28x28 grey images: their weights ship with the package, and they never resample."""
+"""The base of the extractors whose weights ship with the package."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from ganzoo import Extractor, GanzooError
 
 
 class Bundled(Extractor):
-    """An extractor of images uint8 (n, 1, 28, 28), with weights from a file.
+    """An extractor with weights from a file, by default of images uint8 (n, 1, 28, 28), which it never resamples.
 
     Attributes:
         name: Its name in error messages.
         made_by: The module that makes the weights, to run with ``python -m``.
+        judges: Which images it accepts, in words.
     """
 
     name: ClassVar[str]
     made_by: ClassVar[str]
+    judges: ClassVar[str] = "of shape (n, 1, 28, 28) and never resamples"
     shape = (1, 28, 28)
 
     def read_weights(self, weights: Path) -> None:
@@ -51,10 +53,10 @@ class Bundled(Extractor):
         return self._digest
 
     def refuse_unfit(self, images: Tensor) -> None:
-        """Raise unless images are uint8 (n, 1, 28, 28)."""
-        if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
+        """Raise unless images are uint8 and of a shape that it accepts."""
+        if images.dtype != torch.uint8 or not self.accepts(tuple(images.shape[1:])):
             shape = "x".join(map(str, images.shape))
             raise GanzooError(
                 f"The extractor '{self.name}' was given images of shape {shape} and type {images.dtype}.",
-                "It judges uint8 images of shape (n, 1, 28, 28) and never resamples.",
+                f"It judges uint8 images {self.judges}.",
             )

@@ -43,29 +43,42 @@ DIRECTIONS = 48
 """Columns of the projection: the bias of a Fréchet distance grows with the square of their number."""
 
 
-def clean(images: Tensor) -> Tensor:
-    """Images uint8 (n, 1, h, w) or float from 0 to 255, as float32 from 0 to 1."""
-    return ((images.to(torch.float32) - BLACK) / (WHITE - BLACK)).clamp(0, 1)
-
-
 class Encoder(nn.Module):
-    """From cleaned images (n, 1, 28, 28) to the outputs of each layer."""
+    """From cleaned images (n, channels, side, side) to the outputs of each layer.
+
+    Attributes:
+        channels: Channels of an image.
+        side: Its height and width, a multiple of four.
+        last_width: Outputs of the last layer.
+        directions: Columns of the projection.
+    """
+
+    channels, side, last_width, directions = 1, 28, LAST, DIRECTIONS
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(1, FIRST, 5, stride=2, padding=2)
+        self.first = nn.Conv2d(self.channels, FIRST, 5, stride=2, padding=2)
         self.second = nn.Conv2d(FIRST, SECOND, 3, stride=2, padding=1)
-        self.last = nn.Linear(SECOND * 7 * 7, LAST)
+        self.last = nn.Linear(SECOND * (self.side // 4) ** 2, self.last_width)
+
+    @classmethod
+    def width(cls) -> int:
+        """The number of features."""
+        return cls.last_width + 2 * FIRST + 2 * SECOND + GREYS * cls.channels
+
+    def clean(self, images: Tensor) -> Tensor:
+        """Images uint8 (n, 1, h, w) or float from 0 to 255, as float32 from 0 to 1."""
+        return ((images.to(torch.float32) - BLACK) / (WHITE - BLACK)).clamp(0, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, FIRST, 14, 14) and (n, SECOND, 7, 7), both at least 0, and (n, LAST)."""
+        """(n, FIRST, side / 2, side / 2) and (n, SECOND, side / 4, side / 4), both at least 0, and (n, last_width)."""
         first = F.relu(self.first(images))
         second = F.relu(self.second(first))
         return first, second, self.last(second.flatten(1))
 
 
 class Autoencoder(Bundled):
-    """The encoder of an autoencoder, at native 28x28.
+    """The encoder of an autoencoder.
 
     Args:
         weights: A file that the training script wrote; by default the one in the package.
@@ -75,31 +88,32 @@ class Autoencoder(Bundled):
     """
 
     directions: Tensor
+    encodes: ClassVar[type[Encoder]] = Encoder
     weights: ClassVar[str]
     """The file, which is named after the first twelve digits of its digest."""
     made_by = "ganzoo_plugins.extractors.mnist_ae_training"
-    width = LAST + 2 * FIRST + 2 * SECOND + GREYS
+    width = Encoder.width()
 
     def __init__(self, weights: Path | None = None) -> None:
         super().__init__()
         weights = weights or Path(__file__).with_name(self.weights)
-        self.encoder = Encoder()
-        self.register_buffer("directions", torch.zeros(self.width, DIRECTIONS))
+        self.encoder = self.encodes()
+        self.register_buffer("directions", torch.zeros(self.width, self.encodes.directions))
         self.read_weights(weights)
 
     @property
     def projection(self) -> Tensor:
-        """(width, DIRECTIONS)."""
+        """(width, k)."""
         return self.directions
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         """Features, and no logits.
 
         Args:
-            images: uint8 (n, 1, 28, 28).
+            images: uint8 (n, *shape).
 
         Returns:
-            Features (n, 144) float32.
+            Features (n, width) float32.
 
         Raises:
             GanzooError: The images have another shape or type.
@@ -110,14 +124,14 @@ class Autoencoder(Bundled):
 
 
 def features(encoder: Encoder, images: Tensor) -> Tensor:
-    """Features (n, 144) of images (n, 1, 28, 28), uint8 or float from 0 to 255: the encoder's, and grey levels."""
-    cleaned = clean(images)
+    """Features (n, width) of images, uint8 or float from 0 to 255: the encoder's, and levels of each channel."""
+    cleaned = encoder.clean(images)
     first, second, last = encoder(cleaned)
     pooled = [moment.mean((2, 3)) for depth in (first, second) for moment in (depth, depth.square())]
-    # A pixel between two grey levels counts towards both; black is left out, since the shares add up to one.
-    steps = cleaned.flatten(1) * GREYS
-    greys = [(1 - (steps - grey).abs()).clamp(min=0).mean(1, keepdim=True) for grey in range(1, GREYS + 1)]
-    return torch.cat([last, *pooled, *greys], 1)
+    # A pixel between two levels counts towards both; black is left out, since the shares add up to one.
+    steps = cleaned.flatten(2) * GREYS
+    levels = [(1 - (steps - level).abs()).clamp(min=0).mean(2) for level in range(1, GREYS + 1)]
+    return torch.cat([last, *pooled, *levels], 1)
 
 
 class MnistAe(Autoencoder):

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
-from ganzoo_plugins.extractors.mnist_ae import DIRECTIONS, FIRST, LAST, SECOND, Encoder, clean, features
+from ganzoo_plugins.extractors.mnist_ae import FIRST, SECOND, Encoder, features
 
 DATASETS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
+Move = Callable[[Tensor, float, float], Tensor]
 VALIDATION = 10_000
 """How many training images are left out: those that recipes are tuned on."""
 BATCH = 128
@@ -35,24 +36,35 @@ SHIFT, NOISE = 0.1, 2.0
 """Invisible changes: a shift in pixels, and the standard deviation of noise in grey levels."""
 
 
-def decoders() -> nn.ModuleList:
+def decoders(encoder: type[Encoder]) -> nn.ModuleList:
     """From each layer back to the image; discarded after training."""
 
     def back(channels: int) -> nn.ConvTranspose2d:
-        return nn.ConvTranspose2d(channels, 1, 6, stride=2, padding=2)
+        return nn.ConvTranspose2d(channels, encoder.channels, 6, stride=2, padding=2)
 
     def further() -> list[nn.Module]:
         return [nn.ConvTranspose2d(SECOND, FIRST, 4, stride=2, padding=1), nn.ReLU(), back(FIRST)]
 
-    last = [nn.Linear(LAST, SECOND * 7 * 7), nn.ReLU(), nn.Unflatten(1, (SECOND, 7, 7)), *further()]
+    side = encoder.side // 4
+    flat = nn.Linear(encoder.last_width, SECOND * side * side)
+    last = [flat, nn.ReLU(), nn.Unflatten(1, (SECOND, side, side)), *further()]
     return nn.ModuleList([back(FIRST), nn.Sequential(*further()), nn.Sequential(*last)])
 
 
-def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callable[[str], None] = print) -> bytes:
+def train(
+    *worlds: Tensor,
+    of: type[Encoder] = Encoder,
+    move: Move | None = None,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+) -> bytes:
     """Fit an autoencoder and its projection, and return the weights file.
 
     Args:
-        images: Training images, uint8 (n, 1, 28, 28).
+        worlds: Training images of each world, uint8 (n, channels, side, side).
+        of: The encoder to fit.
+        move: As for ``directions``.
         epochs: How often each image is shown.
         seed: Seed of the initial weights and the order.
         report: Called after each epoch with a line that gives the squared errors of the three decoders.
@@ -62,7 +74,8 @@ def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callab
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder, decoding = Encoder(), decoders()
+        encoder, decoding = of(), decoders(of)
+    images = torch.cat(worlds)
     for network in (encoder, decoding):
         convert_conv2d_weight_memory_format(network, torch.channels_last)
     parameters = [*encoder.parameters(), *decoding.parameters()]
@@ -74,7 +87,7 @@ def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callab
         total = torch.zeros(3)
         order = torch.randperm(len(images), generator=generator)
         for chosen in order[: len(images) // BATCH * BATCH].view(-1, BATCH):
-            batch = clean(images[chosen])
+            batch = encoder.clean(images[chosen])
             errors = torch.stack(
                 [F.mse_loss(one(kept), batch) for one, kept in zip(decoding, encoder(batch), strict=True)]
             )
@@ -86,44 +99,49 @@ def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callab
         written = ", ".join(f"{error:.5f}" for error in (total * BATCH / len(images)).tolist())
         report(f"epoch {epoch + 1} of {epochs}: squared errors {written}")
     tensors = {f"encoder.{name}": value.detach().contiguous() for name, value in encoder.state_dict().items()}
-    return save({**tensors, "directions": directions(encoder, images)})
+    return save({**tensors, "directions": directions(encoder, *worlds, move=move)})
 
 
 @torch.no_grad()
-def directions(encoder: Encoder, images: Tensor) -> Tensor:
-    """The projection that ``mnist_ae``'s docstring defines, (width, DIRECTIONS) float32.
+def directions(encoder: Encoder, *worlds: Tensor, move: Move | None = None) -> Tensor:
+    """The projection that ``mnist_ae``'s docstring defines, (width, encoder.directions) float32.
 
     Args:
         encoder: A fitted encoder.
-        images: Training images, uint8 (n, 1, 28, 28); the invisible changes are made to the first 10,000.
+        worlds: Training images of each world, uint8 (n, channels, side, side), whose moments are averaged; the
+            invisible changes are made to 10,000 images, the first of each world.
+        move: Shifts float images by pixels to the right and down; ``moved`` by default.
     """
+    move = move or moved
 
     def of(some: Tensor) -> Tensor:
         return torch.cat([features(encoder, batch) for batch in torch.split(some, 500)]).double()
 
-    real = of(images)
-    covariance = real.T.cov()
+    seen = [of(images) for images in worlds]
+    covariance = torch.stack([real.T.cov() for real in seen]).mean(0)
     # Channels that are never active would cause a division by zero.
     ridge = 1e-7 * covariance.trace() / len(covariance) * torch.eye(len(covariance), dtype=torch.float64)
-    first = images[:10_000].float()
-    noise = NOISE * torch.randn(first.shape, generator=torch.Generator().manual_seed(0))
-    unseen = [moved(first, x, y) for x, y in ((SHIFT, 0), (-SHIFT, 0), (0, SHIFT), (0, -SHIFT))] + [first + noise]
     nuisance = torch.zeros_like(covariance)
-    before = real[: len(first)]
-    for changed in unseen:
-        difference = of(changed.round().clamp(0, 255)) - before
-        mean = difference.mean(0)
-        common = (before - before.mean(0)).T @ (difference - mean) / len(first)
-        linear = common.T @ torch.linalg.solve(before.T.cov() + ridge, common)
-        nuisance += MEAN_WEIGHT * mean.outer(mean) + LINEAR_WEIGHT * linear
+    for images, real in zip(worlds, seen, strict=True):
+        first = images[: 10_000 // len(worlds)].float()
+        noise = NOISE * torch.randn(first.shape, generator=torch.Generator().manual_seed(0))
+        shifts = (SHIFT, 0), (-SHIFT, 0), (0, SHIFT), (0, -SHIFT)
+        unseen = [*(move(first, x, y) for x, y in shifts), first + noise]
+        before = real[: len(first)]
+        for changed in unseen:
+            difference = of(changed.round().clamp(0, 255)) - before
+            mean = difference.mean(0)
+            common = (before - before.mean(0)).T @ (difference - mean) / len(first)
+            linear = common.T @ torch.linalg.solve(before.T.cov() + ridge, common)
+            nuisance += (MEAN_WEIGHT * mean.outer(mean) + LINEAR_WEIGHT * linear) / len(worlds)
     inverse = torch.linalg.inv(torch.linalg.cholesky(covariance + nuisance + ridge))
     vectors = torch.linalg.eigh(inverse @ covariance @ inverse.T).eigenvectors
-    chosen: Tensor = inverse.T @ vectors.flip(1)[:, :DIRECTIONS]
+    chosen: Tensor = inverse.T @ vectors.flip(1)[:, : encoder.directions]
     return chosen.float().contiguous()
 
 
 def moved(images: Tensor, x: float, y: float) -> Tensor:
-    """Float images (n, 1, h, w), shifted x pixels to the right and y down, with cubic splines to avoid blur."""
+    """Float images (n, c, h, w), shifted x pixels to the right and y down, with cubic splines to avoid blur."""
     from scipy import ndimage  # slow to import, and only training needs it
 
     return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, y, x), order=3))

@@ -422,7 +422,7 @@ class TestImageFolder:
             ),
             ("train", "nowhere", {}, "nowhere cannot be read"),
             ("train", "", {}, r"has no pictures\. ganzoo reads files that end in"),
-            ("test", "", {"only.png": None}, r"no pictures for 'test'\. It has 1; .* at least ten\."),
+            ("test", "", {"only.png": None}, r"no pictures for 'test'\. It has 1; .* at least two\."),
             ("test", "", {"train/cat/0.png": None, "test/dog/0.png": None}, "different classes"),
             ("test", "", {"train/0.png": None, "test/a.txt": b""}, "The folder test in .* has no pictures"),
             ("train", "0.png", {"0.png": b"a"}, r"0\.png is neither a folder nor a zip archive\. Give the folder that"),
