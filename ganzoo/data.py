@@ -184,10 +184,10 @@ ALL = slice(None)  # rows of a batch; if several processes train together, each 
 class Sampler:
     """Returns batches in random order; each epoch contains each row exactly once.
 
-    A batch may extend into the next epoch, so that all batches have the same size. The order is always drawn on the
-    CPU, so it is the same for every device, and a run can be resumed on another kind of device. The dataset stays in
-    its stored form on the device, or, if a GPU has no room for it, in the host's memory, from where each batch is
-    streamed.
+    A batch may extend into the next epoch, or several, so that all batches have the same size. The order is always
+    drawn on the CPU, so it is the same for every device, and a run can be resumed on another kind of device. The
+    dataset stays in its stored form on the device, or, if a GPU has no room for it, in the host's memory, from where
+    each batch is streamed.
     """
 
     def __init__(
@@ -201,12 +201,6 @@ class Sampler:
         streamed: bool | None = None,  # None: if it takes more than SHARE of a GPU's free memory
         log: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        if not 1 <= batch_size <= len(dataset):
-            raise GanzooError(
-                f"batch_size {batch_size} exceeds the {len(dataset)} {dataset.split} images of dataset "
-                f"'{dataset.name}'.",
-                f"Set train.batch_size to a number between 1 and {len(dataset)}.",
-            )
         self._batch_size, self._rows, self._modality = batch_size, rows, dataset.modality
         self._device = torch.device(device)
         self._gpu = self._device.type == "cuda"
@@ -240,8 +234,7 @@ class Sampler:
         """
         chosen = self._order_in_place[self._cursor : self._cursor + self._batch_size]
         self._cursor += self._batch_size
-        missing = self._batch_size - len(chosen)
-        if missing:
+        while missing := self._batch_size - len(chosen):
             self._use(torch.randperm(len(self._order), generator=self._generator))
             self._cursor = missing
             chosen = torch.cat([chosen, self._order_in_place[:missing]])

@@ -415,7 +415,7 @@ def test_a_folder_is_no_recipe(call, tmp_path, monkeypatch):
     (tmp_path / "r1").mkdir()
     (tmp_path / "r1" / "run.json").write_text("{}")
     assert call("run", "r1") == (2, "", "r1 is a run folder. `ganzoo run --resume r1` resumes it.\n")
-    remedy = "`ganzoo run dcgan-mnist --data 'my pngs'` trains on the pictures in it."
+    remedy = "`ganzoo run --data 'my pngs'` trains on the pictures in it."
     assert call("run", "my pngs") == (2, "", f"my pngs is a folder, not a recipe. {remedy}\n")
 
 

@@ -36,7 +36,7 @@ def run(
         str | None,
         typer.Argument(
             help="A recipe's name (`ganzoo list recipes`) or a YAML file; with --data, also a name without its "
-            "dataset, such as dcgan."
+            "dataset, such as dcgan, or nothing, which is `pictures`."
         ),
     ] = None,
     data: Annotated[
@@ -78,12 +78,14 @@ def run(
     """
     import ganzoo.runs.start as runs
     from ganzoo.cli.console import RunProgress
-    from ganzoo.config.loading import load_recipe, names_trackers, recipe_for
+    from ganzoo.config.loading import FOR_PICTURES, load_recipe, names_trackers, recipe_for
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import Reader, RunFolder
     from ganzoo.training.distributed import ProcessLost, joined
 
+    if recipe is None and data is not None and resume is None:
+        recipe = FOR_PICTURES
     if continue_ and (out is None or recipe is None or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
@@ -121,7 +123,7 @@ def run(
                         "Give --resume alone, or start a new run.",
                     )
             elif recipe is None:
-                raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
+                raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --data FOLDER.")
             else:
                 requested = (
                     load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, i
 
 logger = logging.getLogger(__name__)
 OWN_PICTURES = "image-folder"  # the dataset that is used if a recipe names a path
+FOR_PICTURES = "pictures"  # the recipe that trains on them if none is named
 
 
 def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, scored: bool = True) -> Recipe:
@@ -58,15 +59,34 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     best = [name for name in (method, f"{method}-mnist") if name in zoo.recipes]
     named = [name for name in (f"{method}-{entry.name}" for entry in zoo.datasets) if name in zoo.recipes]
     source = best[0] if best else named[0] if len(named) == 1 else method
-    recipe = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
+    made_for = _dataset_name(strict.read_mapping(_find(source, zoo)))
+    recipe = load_recipe(source, zoo, [instead_of(made_for, str(place), zoo), *overrides])
+    if made_for != OWN_PICTURES:
+        logger.warning(
+            "The settings of the recipe '%s' were chosen on the dataset '%s' and may fail on other pictures. `ganzoo "
+            "run --data %s` takes settings for any pictures.",
+            *(recipe.name, made_for, shlex.quote(str(data))),
+        )
     without_dataset = min((recipe.name.removesuffix(f"-{entry.name}") for entry in zoo.datasets), key=len)
     slug = re.sub(r"[^a-z0-9]+", "-", place.stem.lower())[:60].strip("-") or "pictures"
     return recipe.model_copy(
         update={
             "name": f"{without_dataset}-{slug}",
-            "summary": f"{recipe.name} on the pictures of {one_line(place.name)[:100]}",
+            "summary": f"recipe {recipe.name} on {one_line(place.name)[:100]}",
         }
     )
+
+
+def instead_of(made_for: Any, dataset: str, zoo: Zoo) -> str:
+    """The override that gives a recipe another dataset, by name or path; a recipe for pictures keeps its options."""
+    if made_for != OWN_PICTURES or dataset in zoo.datasets:
+        return f"dataset={strict.quoted(dataset)}"
+    return f"dataset.path={strict.quoted(os.path.abspath(os.path.expanduser(dataset)))}"  # noqa: PTH100, PTH111
+
+
+def _dataset_name(recipe: Mapping[str, Any]) -> Any:
+    dataset = recipe.get("dataset")
+    return dataset.get("name") if isinstance(dataset, dict) else dataset
 
 
 def find_dataset(name: str | Path, zoo: Zoo) -> tuple[Entry[Dataset], dict[str, Any]]:
@@ -94,7 +114,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
             raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
         raise GanzooError(
             f"{source} is a folder, not a recipe.",
-            f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it.",
+            f"`ganzoo run --data {word}` trains on the pictures in it.",
         )
     if isinstance(source, Path) or path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - as above
         return path
@@ -142,8 +162,7 @@ def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, 
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    dataset = data.get("dataset")
-    name = dataset.get("name") if isinstance(dataset, dict) else dataset
+    dataset, name = data.get("dataset"), _dataset_name(data)
     if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
         return data
     if "/" not in name and os.sep not in name and not name.startswith((".", "~")) and name[-4:].lower() != ".zip":

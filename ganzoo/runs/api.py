@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganzoo.api.metric import allowing_code
 from ganzoo.config.checking import headline
-from ganzoo.config.loading import load_recipe, parse_recipe
+from ganzoo.config.loading import FOR_PICTURES, instead_of, load_recipe, parse_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
@@ -127,7 +127,7 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 @default_modes()
 def train(
-    recipe: str | Path | Recipe,
+    recipe: str | Path | Recipe = FOR_PICTURES,
     *,
     generator: Any = None,
     discriminator: Any = None,
@@ -154,7 +154,8 @@ def train(
     torch's random states, of the CPU and of the training device, are the same afterwards as before.
 
     Args:
-        recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned.
+        recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned; by default, the one that was made
+            for any pictures, which ``dataset`` then gives.
         generator: To train this instead of the recipe's own: a class, a function that makes one, an instance, of which
             the run gets a copy, or a registered name; a mapping with this as its ``name`` also holds options. It is
             registered for this session (``MyNet`` as ``my-net``), and its source is stored in the run as code.py.
@@ -175,8 +176,9 @@ def train(
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
         on_step: Called after each step with the number of images shown, and the mean losses by name since the last log
             point: at each log point (``train.log_every`` images) and after the last step; ``{}`` at other steps.
-        on_samples: Called before the first step and at each evaluation with the number of images shown, and samples:
-            uint8 (n, c, h, w) for images, float32 for points and sound; those that the run folder's pictures show.
+        on_samples: Called before the first step, about every minute and at each evaluation with the number of images
+            shown, and samples: uint8 (n, c, h, w) for images, float32 for points and sound; those that the run folder's
+            pictures show.
         on_evaluation: Called after each evaluation with the number of images shown, and the scores by metric; of the
             averaged weights, if there are any.
         log: Called with progress messages.
@@ -241,7 +243,7 @@ def train(
         resolved = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
         overrides += ["evaluate.anyway=true"] if anyway else []
         if isinstance(dataset, str):
-            overrides.append(f"dataset={quoted(dataset)}")
+            overrides.append(instead_of(resolved.dataset.name, dataset, zoo))
             # Headline metrics that were expanded for the recipe's own dataset become the other dataset's.
             named = resolved.evaluate.metrics
             of_own = set(headline(resolved.dataset.name, zoo))

@@ -35,6 +35,9 @@ from ganzoo.training.trainer import Trainer
 from ganzoo.training.tuning import ThreadTuner
 
 GRID_ROWS, GRID_CLASSES = 8, 40  # a grid has a column for each class, up to GRID_CLASSES
+# Between evaluations, a grid after every GRID_SECONDS of training, later after another 1/GRIDS of it: one a minute for
+# an hour, and 140 more in the next nine hours.
+GRID_SECONDS, GRIDS = 60.0, 60
 REPLAYED, REPLAY_SAMPLES = 60, 500  # points of a run on 2D data that its report replays, and samples at each
 # Several processes check whether to stop every so many steps, since torchrun kills after 30 seconds, or after each step
 # that takes more than LONG_STEP seconds.
@@ -106,7 +109,7 @@ class TrainingLoop:
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
         self._saved, self._saved_at = trainer.images, time.monotonic()
-        self._logged_at = (trainer.images, self.seconds)
+        self._logged_at, self._drawn_at = (trainer.images, self.seconds), self.seconds
         sentence = "Stopping after this step, and saving; press Ctrl-C again to quit without saving."
         self._stop = StopRequests("" if self.run is None else sentence)
         with self._stop, self._loss_reported():
@@ -133,6 +136,9 @@ class TrainingLoop:
                 evaluate = self._crossed(every)
                 log = evaluate or self._crossed(config.log_every) or trainer.steps == trainer.total_steps
                 self.callbacks.on_step(trainer.images, self._log_means() if log else {})
+                if not evaluate and self.seconds - self._drawn_at > max(GRID_SECONDS, self.seconds / GRIDS):
+                    with suppress(Diverged):  # the next log point or evaluation gives a better report of it
+                        self._draw_grid()
                 # Before the checkpoint: a run that is interrupted in between resumes from it.
                 if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
                     self._record_plane()
@@ -260,6 +266,7 @@ class TrainingLoop:
         self._log_event("health", weights=weights, features=self._variety.name, **self._variety.measure(images))
 
     def _draw_grid(self) -> None:
+        self._drawn_at = self.seconds
         if self.run is None:
             return
         columns = min(self.trainer.objective.spec.classes, GRID_CLASSES) or GRID_ROWS

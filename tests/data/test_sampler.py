@@ -102,10 +102,14 @@ def test_a_batch_is_the_callers_own_memory(sampler_of):
     assert sorted(labels.tolist()) == [0, 10, 20, 30]
 
 
-@pytest.mark.parametrize("batch_size", [0, 51])
-def test_a_batch_larger_than_the_dataset_is_refused(sampler_of, batch_size):
-    with pytest.raises(GanzooError, match="between 1 and 50"):
-        sampler_of(numbered(50), batch_size, seed=0, device="cpu")
+def test_a_batch_of_few_images_is_several_epochs(sampler_of):
+    sampler = sampler_of(numbered(5), 12, seed=0, device="cpu")
+    shown = numbers(sampler.next()["image"]) + numbers(sampler.next()["image"])
+    for epoch in (shown[0:5], shown[5:10], shown[10:15], shown[15:20]):
+        assert sorted(epoch) == list(range(5))
+    resumed = sampler_of(numbered(5), 12, seed=1, device="cpu")
+    resumed.load_state_dict(sampler.state_dict())
+    assert numbers(resumed.next()["image"]) == numbers(sampler.next()["image"])
 
 
 def test_the_state_of_another_dataset_is_refused(sampler_of):

@@ -72,9 +72,9 @@ def command(*words: str) -> tuple[int, str, str]:
 
 
 def names() -> list[str]:
-    """Every registered recipe that ganzoo brings itself."""
+    """Every registered recipe that ganzoo brings itself, but the one for the user's own pictures."""
     found = json.loads(command("list", "recipes", "--json")[1])
-    return [entry["name"] for entry in found]
+    return [entry["name"] for entry in found if entry["name"] != "pictures"]
 
 
 @functools.cache

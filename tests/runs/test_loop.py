@@ -144,6 +144,27 @@ def test_training_learns(tmp_path):
     assert after["value"] < 0.8 * before["value"]
 
 
+def test_a_grid_every_minute_changes_no_weights_and_their_number_stays_small(tmp_path, monkeypatch):
+    # An average whose batch normalisation is measured before samples are drawn.
+    batch = ["networks.generator.norm=batch", "evaluate.every_images=null", "evaluate.metrics=[]"]
+    recipe, zoo = tiny(*batch)
+    start(recipe, zoo, tmp_path / "without")
+    monkeypatch.setattr("ganzoo.runs.loop.GRID_SECONDS", 0.0)
+    monkeypatch.setattr("ganzoo.runs.loop.GRIDS", 10**9)
+    start(recipe, zoo, tmp_path / "with")
+    killed(tmp_path / "resumed", 3300, *batch)
+    resume(tmp_path / "resumed", zoo)
+    grids = {name: sorted((tmp_path / name / "samples").iterdir()) for name in ("without", "with", "resumed")}
+    assert [len(grids[name]) for name in grids] == [2, 51, 51]  # one a step
+    for name in ("with", "resumed"):
+        assert_same_weights(tmp_path / "without", tmp_path / name)
+        assert [grid.read_bytes() for grid in grids[name]][::50] == [grid.read_bytes() for grid in grids["without"]]
+    # After an hour, each grid waits for another sixtieth of the training so far.
+    monkeypatch.setattr("ganzoo.runs.loop.GRIDS", 0.5)
+    start(recipe, zoo, tmp_path / "few")
+    assert len(list((tmp_path / "few" / "samples").iterdir())) < 20
+
+
 def test_evaluating_and_logging_do_not_disturb_training(whole, tmp_path):
     recipe, zoo = tiny("evaluate.every_images=null", "train.log_every=6400", "train.checkpoint_seconds=1000")
     start(recipe, zoo, tmp_path / "quiet")

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from filelock import FileLock
 
-from ganzoo import Dataset, GanzooError, Register, Split, cache_folder, hookimpl, open_regular, read_idx
+from ganzoo import Dataset, GanzooError, Register, Split, beside, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
 from ganzoo_plugins.datasets.mnist.archive import SHA256, intact, unpack
 
@@ -273,3 +273,6 @@ def register_datasets(register: Register[Dataset]) -> None:
         paper="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
     )
     register("image-folder", image_folder, summary="your own pictures; subfolders are classes")
+
+
+register_recipes = beside(__file__, "pictures")

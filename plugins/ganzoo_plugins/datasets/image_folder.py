@@ -6,10 +6,9 @@ import logging
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import cache
-from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, cast
 
@@ -20,6 +19,9 @@ from torch import Tensor
 from ganzoo import Dataset, GanzooError, Split, ZippedFile, ZippedFiles, check_bytes, open_picture
 
 Picture = Path | ZippedFile
+Size = tuple[int, int]
+"""Width and height, in pixels."""
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """File name extensions of pictures, the same as torchvision's."""
 
@@ -33,7 +35,10 @@ SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid",
 
 LARGEST_NATIVE, LARGEST_AUTO = 128, 64
 """``size: auto`` leaves pictures of equal size unchanged up to the first limit, and scales all others to at most the
-second: sizes that a network can learn without a data centre."""
+second: sizes that a network can learn without a data centre. ``largest`` replaces both."""
+
+SLOWER = 5
+"""How many times as long the recipe ``pictures`` trains if sides double; tests/cli/test_own_pictures.py measures it."""
 
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's modes without colour."""
@@ -48,27 +53,34 @@ def image_folder(
     split: Split,
     folder: Path | None,
     *,
-    path: str,
+    path: str = "",
     size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = None,
+    largest: Annotated[int, Field(ge=8, le=4096)] | None = None,
     channels: Literal[1, 3, "auto"] = 3,
 ) -> Dataset:
     """The user's own pictures; subfolders are classes. Transparent pictures are put on a white background.
+
+    Up to a tenth of them is left out if it cannot be read.
 
     Args:
         split: ``"train"`` or ``"test"``: the subfolders of these names, otherwise nine tenths and one tenth of all,
             where the tenth leaves every class a picture to train on if there are enough others.
         folder: The user's ``--data-dir``, which ``path`` is relative to, or None.
         path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, in which
-            everything may be inside an outer folder.
+            everything may be inside an outer folder. A recipe for any pictures names none, and is given it by --data.
         size: Height and width that pictures are scaled and cropped to; None if all have the same size already. ``auto``
             leaves small pictures of equal size as they are, and makes all others square, as large as all of them allow:
             64, 32, 16 or 8.
+        largest: With ``size: auto``, the largest side. Pictures of one shape, at most twice as long as wide, then keep
+            it instead of being cropped to squares.
         channels: 1 for grey, 3 for colour; ``auto`` is 1 if no picture has a colour mode.
 
     Raises:
-        GanzooError: There are no pictures, or one cannot be read, or they differ in size; subfolders are named like
-            splits, but are not ``train`` and ``test``; or ``path`` is neither a folder nor a zip archive.
+        GanzooError: There are no pictures, or more than a tenth cannot be read, or they differ in size; subfolders are
+            named like splits, but are not ``train`` and ``test``; or ``path`` is neither a folder nor a zip archive.
     """
+    if not path:
+        raise GanzooError("This recipe trains on your own pictures.", "Give their folder: --data FOLDER.")
     root = Path(path).expanduser() if folder is None else folder / path
     try:  # no system accepts a path with a NUL in it, or one that is too long
         root.stat()
@@ -112,11 +124,12 @@ def image_folder(
         if not files:
             raise GanzooError(f"{root} has no pictures{_but(others)}.", READ)
         if others:
-            _warn(f"Not read in {root}: {_counted(others)}. {READ}")
+            _warn(root, f"Not read in {root}: {_counted(others)}. {READ}")
+        shape = (size, size) if isinstance(size, int) else None
         if size == "auto" or channels == "auto":
             everything = [file for pictures, _, _ in parts.values() for file in pictures]  # both splits alike
-            common, grey = _common(everything, warn=size == "auto")
-            size = common if size == "auto" else size
+            common, grey = _common(root, everything, largest, warn=size == "auto")
+            shape = common if size == "auto" else shape
             channels = (1 if grey else 3) if channels == "auto" else channels
         chosen = range(len(files)) if divided else _share(labels or [0] * len(files), split)
         if not chosen:
@@ -124,9 +137,11 @@ def image_folder(
                 f"{root} has no pictures for '{split}'.",
                 f"It has {len(files)}; a training and a test split need at least two.",
             )
-        images = _stack([files[index] for index in chosen], size, channels, split)
-    kept = torch.tensor([labels[index] for index in chosen]) if classes else None
-    return Dataset("image-folder", split, images, kept, classes)
+        at_most = len(files) // 10
+        images, left_out = _stack(root, [files[index] for index in chosen], shape, channels, split, at_most)
+    kept = [index for place, index in enumerate(chosen) if place not in left_out]
+    known = torch.tensor([labels[index] for index in kept]) if classes else None
+    return Dataset("image-folder", split, images, known, classes)
 
 
 def _check_classes(root: Path, classes: Sequence[str]) -> None:
@@ -142,7 +157,7 @@ def _check_classes(root: Path, classes: Sequence[str]) -> None:
 
 
 @cache  # a dataset is loaded several times; one warning is enough
-def _warn(sentence: str) -> None:
+def _warn(root: Path, sentence: str) -> None:
     logger.warning("%s", GanzooError(sentence))  # which escapes control characters in the names of files
 
 
@@ -150,7 +165,7 @@ def _warn_unused(root: Path, *folders: str) -> None:
     """Warn about splits other than ``train`` and ``test``, which are not read."""
     for name in folders:
         if name not in SPLITS and name.lower() in SPLIT_NAMES:
-            _warn(f"{root / name} is not read: ganzoo takes validation images from train.")
+            _warn(root, f"{root / name} is not read: ganzoo takes validation images from train.")
 
 
 def _counted(others: Counter[str]) -> str:
@@ -218,36 +233,78 @@ def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
     )
 
 
-def _common(files: Sequence[Picture], *, warn: bool) -> tuple[int | None, bool]:
-    """The size that suits all pictures (None: their own), and whether none has colour. Reads only headers.
+def _common(
+    root: Path, files: Sequence[Picture], largest: int | None, *, warn: bool
+) -> tuple[tuple[int, int] | None, bool]:
+    """The width and height that suit all pictures (None: their own), and whether none has colour. Reads only headers.
 
-    With ``warn``, the smallest picture is named if most pictures are large enough for a larger size.
+    Says what is done to some of the pictures; with ``warn``, also what the size does to all of them.
     """
     from PIL.TiffImagePlugin import TiffImageFile
 
-    sizes, grey = list[tuple[int, int]](), True
+    sizes, seen = dict[Picture, Size](), Counter[str]()
     for file in files:
-        with open_picture(file) as picture:
+        with suppress(GanzooError), open_picture(file) as picture:  # what cannot be read is left out later
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the camera was held upright
             # Newer versions of Pillow swap the size of a turned TIFF, older ones do not; its tags are never swapped.
             stored = (picture.tag_v2[256], picture.tag_v2[257]) if isinstance(picture, TiffImageFile) else picture.size
-            sizes.append((stored[1], stored[0]) if turned else (stored[0], stored[1]))
-            grey = grey and picture.mode in GREY
-    if len(set(sizes)) <= 1 and all(max(size) <= LARGEST_NATIVE for size in sizes):
+            sizes[file] = (stored[1], stored[0]) if turned else (stored[0], stored[1])
+            seen.update(turned=turned, grey=picture.mode in GREY, transparent=picture.has_transparency_data)
+    grey = seen["grey"] == len(sizes)
+    for count, what in (
+        (seen["turned"], "turned upright, as their EXIF tag says"),
+        (0 if grey else seen["grey"], "grey, and trained on in colour like the others"),
+        (seen["transparent"], "laid on white, since they may be transparent"),
+    ):
+        if count:
+            _warn(root, f"{count:,} of the {len(sizes):,} pictures {'is' if count == 1 else 'are'} {what}.")
+    if len(set(sizes.values())) <= 1 and all(max(size) <= (largest or LARGEST_NATIVE) for size in sizes.values()):
         return None, grey
-    smallest = min(range(len(files)), key=lambda index: min(sizes[index]))
-    typical = sorted(map(min, sizes))[len(sizes) // 2]
-    common, larger = (
-        max(8, min(LARGEST_AUTO, 2 ** (side.bit_length() - 1))) for side in (min(sizes[smallest]), typical)
-    )
-    if warn and common < larger:
+    common = _suiting(sizes, largest or LARGEST_AUTO, keep_shape=largest is not None)
+    if warn:
+        _warn_of_size(root, sizes, common, largest)
+    return common, grey
+
+
+def _suiting(sizes: Mapping[Picture, Size], limit: int, *, keep_shape: bool) -> Size:
+    """The size to scale all pictures to, with sides of at most ``limit``: of the shape that they share, or square."""
+    shapes = [width / height for width, height in sizes.values()]
+    widest, narrowest = max(shapes), min(shapes)
+    if keep_shape and widest <= 1.02 * narrowest and 1 / 2 <= narrowest <= 2:  # a pixel more or less is no other shape
+        side = _power(min(max(size) for size in sizes.values()), limit)
+        return (side, max(8, round(side / narrowest))) if narrowest > 1 else (max(8, round(side * narrowest)), side)
+    side = _power(min(min(size) for size in sizes.values()), limit)
+    return side, side
+
+
+def _power(side: int, limit: int) -> int:
+    """The largest power of two up to ``side`` and ``limit``, but at least 8."""
+    return int(max(8, min(limit, 2 ** (side.bit_length() - 1))))
+
+
+def _warn_of_size(
+    root: Path, sizes: Mapping[Picture, tuple[int, int]], common: tuple[int, int], largest: int | None
+) -> None:
+    """Say what is cropped, which picture shrinks all others, and what a larger size would cost."""
+    if any(abs(width * common[1] - height * common[0]) > max(width, height) for width, height in sizes.values()):
+        _warn(root, "The pictures are cropped to squares around their middle.")
+    smallest = min(sizes, key=lambda file: min(sizes[file]))
+    typical = sorted(map(min, sizes.values()))[len(sizes) // 2]
+    larger = _power(typical, largest or LARGEST_AUTO)
+    if max(common) < larger:
         width, height = sizes[smallest]
         _warn(
-            f"dataset.size: auto makes all pictures {common}x{common}, because {files[smallest]} is {width} pixels "
+            root,
+            f"dataset.size: auto makes all pictures {common[0]}x{common[1]}, because {smallest} is {width} pixels "
             f"wide and {height} high. Most would allow {larger}x{larger}: remove the small ones, or set "
-            f"dataset.size={larger}."
+            f"dataset.size={larger}.",
         )
-    return common, grey
+    elif largest and typical >= 2 * largest:
+        _warn(
+            root,
+            f"The pictures are scaled to {common[0]}x{common[1]}. With --set dataset.largest={2 * largest}, training "
+            f"takes about {SLOWER} times as long.",
+        )
 
 
 def _pictures(folder: Path, others: Counter[str]) -> tuple[list[Picture], list[int], tuple[str, ...]]:
@@ -319,55 +376,77 @@ def _share(labels: Sequence[int], split: Split) -> list[int]:
     return sorted(order[held_out:] if split == "train" else order[:held_out])
 
 
-def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], split: Split) -> Tensor:
-    """All pictures as uint8 (n, channels, h, w), after a check that they fit into memory."""
+def _stack(
+    root: Path,
+    files: Sequence[Picture],
+    size: Size | None,
+    channels: Literal[1, 3],
+    split: Split,
+    at_most: int,
+) -> tuple[Tensor, set[int]]:
+    """All pictures as uint8 (n, channels, h, w), if they fit into memory, and the places of those that cannot be read.
+
+    Raises:
+        GanzooError: More than ``at_most`` cannot be read, or all, or something is wrong with them together.
+    """
+    stacked, brightest, left_out = torch.empty(0), -1, dict[int, GanzooError]()
+    for index, file in enumerate(files):
+        try:
+            pixels, level = _decoded(file, size, channels)
+        except GanzooError as error:
+            left_out[index] = error
+            if len(left_out) > at_most or len(left_out) == len(files):
+                raise
+            continue
+        brightest = max(brightest, level)
+        if not stacked.numel():
+            check_bytes(root, len(files) * pixels.numel())
+            first, stacked = file, torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
+        if pixels.shape != stacked.shape[1:]:
+            raise _of_another_size(file, pixels, first, stacked)
+        stacked[index] = pixels
+    if split == "train" and 0 <= brightest < LEAST_OF_16_BITS:  # the few in a test split may be dark by chance
+        raise GanzooError(
+            f"The 16-bit pictures of {root} are nearly black: their brightest level is {brightest:,} of 65,535.",
+            "Scale them to the full 16 bits, or convert them to 8 bits.",
+        )
+    if left_out:
+        count = f"{len(left_out):,} pictures are left out, such as this" if len(left_out) > 1 else "Left out"
+        _warn(root, f"{count}: {next(iter(left_out.values())).sentence}")
+    return stacked[[index for index in range(len(files)) if index not in left_out]], set(left_out)
+
+
+def _decoded(file: Picture, size: Size | None, channels: Literal[1, 3]) -> tuple[Tensor, int]:
+    """A picture as uint8 (channels, h, w), upright and opaque; its brightest level if it has 16 bits, otherwise -1."""
     from PIL import Image, ImageOps
     from PIL.Image import Resampling
     from torchvision.transforms.functional import pil_to_tensor
 
-    stacked, brightest = torch.empty(0), -1
-    for index, file in enumerate(files):
-        with open_picture(file) as picture:
-            if index == 0:
-                what = file.archive.path if isinstance(file, ZippedFile) else file.parent
-                check_bytes(what, len(files) * channels * (size * size if size else prod(picture.size)))
-                first = picture.size
-            if size is None and sorted(picture.size) != sorted(first):
-                raise _of_another_size(file, picture.size, files[0], first)
-            ImageOps.exif_transpose(picture, in_place=True)
-            if picture.mode == "F" or (picture.mode == "I" and picture.format == "TIFF"):
-                raise GanzooError(
-                    f"The picture {file} has 32 bits per channel, and there is no agreed level for white.",
-                    "Convert it to 8 or 16 bits.",
-                )
-            if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
-                levels = picture.convert("I")
-                brightest = max(brightest, cast("tuple[int, int]", levels.getextrema())[1])
-                opaque = levels.point(lambda level: level * (1 / 256) + 0).convert("L")
-            elif picture.has_transparency_data:
-                white = Image.new("RGBA", picture.size, "white")
-                opaque = Image.alpha_composite(white, picture.convert("RGBA"))
-            else:
-                opaque = picture
-            upright = opaque.convert("L" if channels == 1 else "RGB")
-            if size is not None:
-                upright = ImageOps.fit(upright, (size, size), Resampling.BICUBIC)
-            pixels = pil_to_tensor(upright)
-        if index == 0:
-            stacked = torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
-        if pixels.shape != stacked.shape[1:]:
-            raise _of_another_size(file, upright.size, files[0], (stacked.shape[3], stacked.shape[2]))
-        stacked[index] = pixels
-    if split == "train" and 0 <= brightest < LEAST_OF_16_BITS:  # the few in a test split may be dark by chance
-        raise GanzooError(
-            f"The 16-bit pictures of {what} are nearly black: their brightest level is {brightest:,} of 65,535.",
-            "Scale them to the full 16 bits, or convert them to 8 bits.",
-        )
-    return stacked
+    brightest = -1
+    with open_picture(file) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
+        if picture.mode == "F" or (picture.mode == "I" and picture.format == "TIFF"):
+            raise GanzooError(
+                f"The picture {file} has 32 bits per channel, and there is no agreed level for white.",
+                "Convert it to 8 or 16 bits.",
+            )
+        if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
+            levels = picture.convert("I")
+            brightest = cast("tuple[int, int]", levels.getextrema())[1]
+            opaque = levels.point(lambda level: level * (1 / 256) + 0).convert("L")
+        elif picture.has_transparency_data:
+            white = Image.new("RGBA", picture.size, "white")
+            opaque = Image.alpha_composite(white, picture.convert("RGBA"))
+        else:
+            opaque = picture
+        upright = opaque.convert("L" if channels == 1 else "RGB")
+        if size is not None:
+            upright = ImageOps.fit(upright, size, Resampling.BICUBIC)
+        return pil_to_tensor(upright), brightest
 
 
-def _of_another_size(file: Picture, size: tuple[int, int], first: Picture, other: tuple[int, int]) -> GanzooError:
-    (width, height), (other_width, other_height) = size, other
+def _of_another_size(file: Picture, pixels: Tensor, first: Picture, others: Tensor) -> GanzooError:
+    (height, width), (other_height, other_width) = pixels.shape[1:], others.shape[2:]
     return GanzooError(
         f"The picture {file} is {width} pixels wide and {height} high, but {first} is {other_width} wide and "
         f"{other_height} high.",
