@@ -517,7 +517,7 @@ def test_spectral_norm_survives_another_network(load):
         ("train.images.more=1", "train.images is a single value, so it has no keys."),
         ("train.images", "must have the form a.b=c."),
         ("=3", "must have the form a.b=c."),
-        (".".join("a" * 2000) + "=3", "a.a must have the form a.b=c."),
+        (".".join("a" * 2000) + "=3", " must have the form a.b=c."),
         ("train..images=3", "must have the form a.b=c."),
         ("train.images=[1", "--set train.images=[1, line"),
         ("train.images=*a", "anchors"),

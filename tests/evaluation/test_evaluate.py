@@ -266,7 +266,7 @@ def test_ones_own_pictures_are_read_as_for_training(toy_zoo, zoo, noise, tmp_pat
     scores = [evaluate(noise(50), toy_zoo, dataset=one) for one in ("./photos", "photos", photos, archive)]
     ((first,), *others) = scores
     assert first.value > first.floor > 0
-    assert first.protocol["dataset_options"] == {"path": "photos", "size": "auto", "channels": "auto"}
+    assert first.protocol["dataset_options"] == {"path": "photos", "size": "auto", "channels": "auto", "largest": None}
     assert first.protocol["n_real"] == 20  # the tenth that training holds out
     assert all((score.value, score.floor) == (first.value, first.floor) for (score,) in others)
     (trained,) = evaluate(noise(50), toy_zoo, dataset=photos, split="train")
