@@ -34,6 +34,7 @@ class Fault:
             For faults of the set as a whole, in which each image alone is fine.
         withheld: Whether it takes no part in choosing a ruler.
         coloured: Whether it changes nothing but colours.
+        placed: Whether it changes only where things are, which nobody can tell in random crops of nature.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Fault:
     choose: Choice | None = None
     withheld: bool = False
     coloured: bool = False
+    placed: bool = False
 
     def apply(self, images: Tensor, labels: Tensor, n: int, strength: float, seed: int) -> Tensor:
         """A spoiled set of n images.
@@ -292,8 +294,8 @@ PICTURE_FAULTS = (
     Fault("low contrast", "of the way to grey", (0.1, 0.2, 0.3, 0.45, 0.7), flattened, withheld=True),
     Fault("hue turned", "degrees", (12, 25, 45, 80, 140), turned_hue, coloured=True),
     Fault("colours faded", "of the way to grey", (0.15, 0.3, 0.5, 0.75, 1), faded, withheld=True, coloured=True),
-    Fault("shifted", "pixels", (0.5, 1, 2, 3, 4), slid),
-    Fault("warped", "pixels", (0.4, 0.8, 1.2, 1.8, 2.5), warped, withheld=True),
+    Fault("shifted", "pixels", (0.5, 1, 2, 3, 4), slid, placed=True),
+    Fault("warped", "pixels", (0.4, 0.8, 1.2, 1.8, 2.5), warped, withheld=True, placed=True),
     Fault("broken", "of pictures", (0.05, 0.1, 0.2, 0.3, 0.5), broken),
     Fault("cut out", "pixels wide", (3, 5, 8, 12, 18), cut_out, withheld=True),
     Fault("cluster left out", "of ten", (0.5, 1, 2, 3, 5), choose=missing),
