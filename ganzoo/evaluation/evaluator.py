@@ -206,7 +206,7 @@ class Evaluator:
         self.requests = lacking.pop("", [])
         sentences = [f"Not scored by {_listed(some)}: {lack}." for lack, some in lacking.items()]
         if lacking and self.requests:
-            sentences.append(f"The variety of samples and {_listed(self.requests)} are still measured.")
+            sentences.append(f"Still measured: {_listed(self.requests)}.")
         return sentences
 
     def _allows(self, request: MetricRequest, error: GanzooError | None) -> bool:

@@ -348,7 +348,8 @@ def _prepared(
             extractors=extractors,
         )
         if processes.is_main and metrics:
-            sentences += evaluator.leave_out(recipe.evaluate.samples)
+            left_out = evaluator.leave_out(recipe.evaluate.samples)
+            sentences += [*left_out, "`ganzoo doctor` says how varied the samples are."] if left_out else []
     for sentence in sentences:
         callbacks.log(sentence)
     scored = [request.name for request in evaluator.requests]

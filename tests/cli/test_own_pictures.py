@@ -45,7 +45,7 @@ def test_one_command_from_a_folder_to_samples(photos, tmp_path, done):
     said = " ".join(err.split())
     assert (
         "Not scored by fid@pictures-ae, coverage@pictures-ae, recall@pictures-ae: at least 100 real images are needed, "
-        "but there are only 2. The variety of samples and memorisation@pictures-ae are still measured."
+        "but there are only 2. Still measured: memorisation@pictures-ae. `ganzoo doctor` says how varied"
     ) in said
     assert {score["metric"] for score in RunFolder.open(out).scores()} == {"memorisation@pictures-ae"}
     assert "Training on 18 images, 16x16 RGB; 2 are held out." in err
