@@ -8,9 +8,11 @@ import torch
 from scipy.linalg import sqrtm
 
 import ruler
+import ruler_pictures
 from ganzoo import Dataset, Features
 from ganzoo.registry.loading import load_zoo
-from image_faults import FAULTS, INVISIBLE
+from ganzoo_plugins.extractors.pictures_ae_training import scene_batch
+from image_faults import FAULTS, INVISIBLE, PICTURE_FAULTS, PICTURE_INVISIBLE
 from ruler import RESULTS, by_fault, marks, scorer, section, verdict, verdicts
 
 OUTCOMES = {dataset: RESULTS / f"{dataset}.json" for dataset in ("mnist", "fashion-mnist")}
@@ -190,3 +192,56 @@ class TestCommitted:
             (coverage, "few distinct images"),
         ):
             assert side[fault][1]["sds"] < -5
+
+
+PICTURES = json.loads(ruler_pictures.FILE.read_text(encoding="utf-8"))
+KNOWN = [fault.name for fault in PICTURE_FAULTS if not fault.withheld]
+WITHHELD = [*(fault.name for fault in PICTURE_FAULTS if fault.withheld), "memorised"]
+
+
+@pytest.mark.parametrize("world", ruler_pictures.WORLDS)
+class TestPictures:
+    def test_nine_of_ten_cells_are_ordered_in_both_halves(self, world):
+        for half in (KNOWN, WITHHELD):
+            ordered, total, wrong = ruler_pictures.judged(PICTURES["worlds"][world], "fid@pictures-ae", half)
+            assert ordered >= 0.9 * total, wrong
+
+    def test_what_nobody_sees_costs_next_to_nothing(self, world):
+        cells = PICTURES["worlds"][world]["cells"]
+        unseen = [fault.name for fault in PICTURE_INVISIBLE]
+        costs = [cell["sds"]["fid@pictures-ae"] for cell in cells if cell["fault"] in unseen]
+        assert len(costs) == len(unseen)
+        assert max(map(abs, costs)) <= 2
+
+    def test_the_weights_are_those_that_are_shipped(self, world):
+        shipped = load_zoo().extractors.get("pictures-ae").create().digest
+        assert PICTURES["worlds"][world]["extractors"]["pictures-ae"] == shipped
+
+
+def test_the_page_has_the_table_of_pictures():
+    begin, end = ruler_pictures.MARKS
+    page = ruler.PAGE.read_text(encoding="utf-8")
+    assert page.partition(begin)[2].partition(end)[0].strip() == ruler_pictures.table(PICTURES)
+
+
+def test_a_cell_is_ordered_if_it_costs_more_than_the_one_before_and_the_first_more_than_none():
+    costs = (("a", 1), ("a", 9), ("b", -1), ("b", -2))
+    world = {"cells": [{"fault": name, "strength": 1, "sds": {"v": cost}} for name, cost in costs]}
+    assert ruler_pictures.judged(world, "v", ["a", "b", "c"]) == (2, 4, ["b 1", "b 2"])
+    assert ruler_pictures.seen(world, "v", ["a", "b", "c"]) == "1/2"
+
+
+@pytest.mark.parametrize("fault", PICTURE_FAULTS, ids=lambda fault: fault.name)
+def test_faults_of_pictures_grow(fault):
+    """In pixels, or for faults of the set in the number of pictures that are left."""
+    pictures = scene_batch(200, torch.Generator().manual_seed(0))
+    labels = torch.arange(200) % 10
+    spoiled = [fault.apply(pictures, labels, 100, s, seed=3) for s in fault.strengths]
+    assert all((some.dtype, some.shape) == (torch.uint8, (100, 3, 32, 32)) for some in spoiled)
+    if fault.change:
+        errors = [(some.float() - pictures[:100].float()).square().mean() for some in spoiled]
+        assert errors[0] > 0
+        assert errors == sorted(errors)
+    else:
+        left = [len(some.flatten(1).unique(dim=0)) for some in spoiled]
+        assert left == sorted(left, reverse=True)
