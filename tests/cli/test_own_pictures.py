@@ -70,6 +70,7 @@ def test_a_folder_alone_is_enough(photos, tmp_path, done):
         "channels": "auto",
     }
     assert {path.name for path in (out / "samples").iterdir()} == {"000000000000.png", "000000000128.png"}
+    assert {score["metric"] for score in run.scores()} == {"memorisation@pictures-ae"}
     done("run", "--data", photos, "--out", out, *words, "--continue")
     done("sample", out, "--n", "64", "--out", tmp_path / "grid.png")
 
