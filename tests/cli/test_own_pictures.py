@@ -70,6 +70,7 @@ def test_a_folder_alone_is_enough(photos, tmp_path, done):
         "channels": "auto",
     }
     assert {path.name for path in (out / "samples").iterdir()} == {"000000000000.png", "000000000128.png"}
+    assert {score["metric"] for score in run.scores()} == {"memorisation@pictures-ae"}
     done("run", "--data", photos, "--out", out, *words, "--continue")
     done("sample", out, "--n", "64", "--out", tmp_path / "grid.png")
 
@@ -120,7 +121,7 @@ def test_mixed_photographs_are_a_sentence_for_each_kind(tmp_path, done):
         assert err.count(sentence) == 1, sentence
     for number in range(1, 40):
         (photos / f"{number}.jpg").write_bytes(b"no picture")
-    with pytest.raises(GanzooError, match="cannot be read"):
+    with pytest.raises(GanzooError, match=r"More than a tenth of the pictures cannot be read\. The pic"):
         image_folder("train", None, path=str(photos), size="auto")
 
 

@@ -395,15 +395,18 @@ def _stack(
             pixels, level = _decoded(file, size, channels)
         except GanzooError as error:
             left_out[index] = error
+            first = next(iter(left_out.values()))
+            if len(left_out) > at_most > 0:
+                raise GanzooError(f"More than a tenth of the pictures cannot be read. {first}") from error
             if len(left_out) > at_most or len(left_out) == len(files):
                 raise
             continue
         brightest = max(brightest, level)
         if not stacked.numel():
             check_bytes(root, len(files) * pixels.numel())
-            first, stacked = file, torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
+            model, stacked = file, torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
         if pixels.shape != stacked.shape[1:]:
-            raise _of_another_size(file, pixels, first, stacked)
+            raise _of_another_size(file, pixels, model, stacked)
         stacked[index] = pixels
     if split == "train" and 0 <= brightest < LEAST_OF_16_BITS:  # the few in a test split may be dark by chance
         raise GanzooError(
@@ -412,7 +415,7 @@ def _stack(
         )
     if left_out:
         count = f"{len(left_out):,} pictures are left out, such as this" if len(left_out) > 1 else "Left out"
-        _warn(root, f"{count}: {next(iter(left_out.values())).sentence}")
+        _warn(root, f"{count}: {first.sentence}")
     return stacked[[index for index in range(len(files)) if index not in left_out]], set(left_out)
 
 
