@@ -1,8 +1,9 @@
 """Are collapsed runs called collapsed, and no others? Short trainings that collapse or do not, and what the rules say.
 
-The rules were fixed on digits and faces (``FIXED_ON``) and are counted on the other worlds. A run's fate is what a
-viewer saw in its last grid, of which results/health/ keeps one row beside the run's events; seconds are left out of
-these, so that every run counts as old enough to judge. Photographs are crops of mate-backgrounds, a Debian package.
+The rules were fixed on digits and faces (``FIXED_ON``) and are counted on the other worlds. A run has collapsed
+(``COLLAPSED``) if a viewer of its last grid, of 64 pictures, saw the same one in more than half, or of points on a ring
+all in one place; results/health/ keeps a row of the grid beside the run's events. These leave out seconds, which differ between machines: only images tell
+which runs are young. Photographs are crops of mate-backgrounds, a Debian package.
 
     python benchmarks/health.py train [NAME...] [--work FOLDER]
     python benchmarks/health.py count
@@ -23,7 +24,6 @@ from PIL import Image
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.diagnosis import diagnose
-from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import start
 
 KEPT = Path(__file__).parent.parent / "results" / "health"
@@ -75,12 +75,22 @@ RINGS = {
         [f"train.seed={seed}", "train.images=60000", "evaluate.every_images=12000"],
     )
     for recipe in ("collapse", "vanilla")
-    for seed in range(3)
+    for seed in range(5)
 }
 CASES = {
     f"{world}-{kind}": (recipe, [*WORLDS[world], *more]) for kind, (recipe, more) in KINDS.items() for world in WORLDS
 }
 CASES |= RINGS
+COLLAPSED = {
+    *(f"{world}-{kind}" for kind in ("strong-critic", "weak-critic") for world in WORLDS),
+    *(f"{world}-momentum" for world in ("digits", "faces", "characters", "clothes")),
+    *(
+        "characters-momentum-again",
+        "clothes-momentum-again",
+        "clothes-clipping",
+        *(f"ring-collapse-{seed}" for seed in (0, 1, 2)),
+    ),
+}
 
 
 def photographs(folder: Path) -> Path:

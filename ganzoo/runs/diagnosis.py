@@ -25,7 +25,8 @@ EXPLODED: Final = 1e3
 EMA_LAG: Final = 1.25  # FID of the averaged weights relative to the raw weights
 YOUNG: Final = 45.0  # a run with fewer seconds of training than this is too young to judge,
 YOUNG_IMAGES: Final = 10_000  # and so is one that has seen fewer images, because its network or machine is slow
-YOUNG_IN_MODES: Final = 5.0  # the same for known modes, which are found in seconds, or not at all
+YOUNG_IN_MODES: Final = 5.0  # the same for known modes, which are found in seconds, or not at all,
+YOUNG_IN_MODES_IMAGES: Final = 100_000  # on a machine that shows this many in them
 # A score this many times real vs real (or, if higher is better, this share of it) is far from good; but not if real vs
 # real is about 0 (kl, kid, fid-infinity), where a ratio means nothing.
 FAR: Final = 100.0
@@ -184,7 +185,7 @@ def _missing_modes(events: Events) -> str:  # in a sentence; "" unless most know
     scores = [event for event in events if event["event"] == "score" and event["metric"].startswith("modes@")]
     weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
     counts = {event["images"]: event for event in scores if event["weights"] == weights and event["floor"] is not None}
-    if len(counts) < 2:
+    if len(counts) < 2 or max(counts) < YOUNG_IN_MODES_IMAGES:
         return ""
     *_, before, last = [event["value"] for event in counts.values()]
     real = max(event["floor"] for event in counts.values())
