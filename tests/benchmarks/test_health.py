@@ -1,9 +1,6 @@
 """The rules of health, on the events of runs that collapsed and of runs that did not."""
 
-import json
-
-import pytest
-
+from ganzoo.files import read_lines
 from ganzoo.runs.diagnosis import diagnose
 from health import COLLAPSED, FIXED_ON, KEPT
 
@@ -11,7 +8,7 @@ RUNS = sorted(KEPT.glob("*.jsonl"))
 
 
 def verdicts():
-    return {file.stem: diagnose([json.loads(line) for line in file.open(encoding="utf-8")]) for file in RUNS}
+    return {file.stem: diagnose(read_lines(file)) for file in RUNS}
 
 
 def test_enough_runs_are_kept_that_the_rules_were_not_fixed_on():
