@@ -62,7 +62,10 @@ class LogHandler(logging.Handler):
 
 RunPath = Annotated[Path, typer.Argument(help="The run folder, zoo:NAME, or a folder from the Hub.")]
 WhichCheckpoint = Annotated[
-    Literal["last", "best"], typer.Option(help="last, or best: the one that train.keep_best kept.")
+    Literal["last", "best", "good"],
+    typer.Option(
+        help="last; best: the one that train.keep_best kept; good: that of the last evaluation with varied samples."
+    ),
 ]
 WhichWeights = Annotated[
     Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")

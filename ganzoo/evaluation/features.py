@@ -177,47 +177,76 @@ def remembered(kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str
 
 
 SAMPLES = 500  # images to measure variety on: enough for 3% precision, few enough for half a second
+HELD = 0.9  # the share of real images' variance that the directions hold; beyond them is mostly noise
 
 
 class VarietyWatch:
     """Measures how much samples differ from one another, and as many training images in the same features.
 
-    Features come from the first extractor that is a classifier, or else the first one; without any, they are pixels.
+    Features come from the first extractor, or are pixels without any; classes come from the first classifier.
     """
 
     def __init__(self, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> None:
+        self.name = next(iter(extractors), "pixels")
         classifiers = [name for name, extractor in extractors.items() if extractor.classes]
-        self.name = next(iter([*classifiers, *extractors]), "pixels")
-        self._extractor = extractors.get(self.name)
+        self._extractors = {name: extractors[name] for name in [*extractors][:1] + classifiers[:1]}
         self._device = device
-        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
-        self._real = self._features(dataset.images[chosen])
+        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: 2 * SAMPLES]
+        real, half = self._features(dataset.images[chosen]), len(chosen) // 2
+        # Not the directions of the compared images, which would vary more in them than any others do.
+        self._real, self._directions = real[torch.arange(half)], Directions.of(real.values[half:])
 
     def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
         """The variety of the first ``SAMPLES`` samples (n, *shape), n at least 2, and of as many real images."""
         fake = self._features(images[:SAMPLES])
         first = torch.arange(min(len(fake), len(self._real)))
-        return {"variety": variety(fake[first]), "real_variety": variety(self._real[first])}
+        return {
+            "variety": variety(fake[first], self._directions),
+            "real_variety": variety(self._real[first], self._directions),
+        }
 
     def _features(self, images: Tensor) -> Features:
-        if self._extractor is None:
+        if not self._extractors:
             return Features(images.flatten(1).float() / 255)
-        return extract(self.name, self._extractor, images, self._device)
+        seen = [extract(name, one, images, self._device) for name, one in self._extractors.items()]
+        return Features(seen[0].values, seen[-1].logits)
 
 
-def variety(features: Features) -> dict[str, float]:
-    """How much n images, at least 2, differ from one another.
+@dataclass(frozen=True)
+class Directions:
+    """The principal directions of real images in feature space, as few as hold ``HELD`` of the variance."""
 
-    ``distance``: the mean between two images. ``nearest``: the median distance to the nearest other; it detects copies
-    within a class, which the mean does not. ``classes``, if the extractor assigns at least half of the images to
-    classes: the exponential of these classes' entropy, from 1 to the number of classes.
+    axes: Tensor  # (width, k), orthonormal
+    variances: Tensor  # (k,), of the real images along each
+
+    @classmethod
+    def of(cls, real: Tensor) -> Directions:  # (n, width)
+        """Those of some real images (n, width), n at least 1."""
+        centred = real - real.mean(0)
+        scale = max(len(real) - 1, 1)
+        # From the n x n matrix: features may be hundreds of thousands of pixels.
+        variances, rows = torch.linalg.eigh((centred @ centred.T).double() / scale)
+        variances, rows = variances.flip(0).float().clamp(min=torch.finfo().tiny), rows.flip(1).float()
+        held = variances.cumsum(0)
+        k = 1 + int((held < HELD * held[-1]).sum())
+        return cls(centred.T @ rows[:, :k] / (scale * variances[:k]).sqrt(), variances[:k])
+
+
+def variety(features: Features, real: Directions) -> dict[str, float]:
+    """How much n images, at least 2, differ from one another in the directions in which real images do.
+
+    ``spread``: the share of the real images' variance that these have, where more than theirs in one direction makes up
+    for no lack in another. ``nearest``: the median distance to the nearest other; it detects copies of a few images,
+    which have much variance. ``classes``, if the extractor assigns at least half of the images to classes: the
+    exponential of these classes' entropy, from 1 to the number of classes.
     """
+    points = features.values @ real.axes
     # Not with matrix products, which lose precision for the small distances that reveal a collapse.
-    distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
-    n = len(distances)
-    nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
-    measured = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distances.fill_diagonal_(math.inf).amin(1).median()
+    spread = torch.minimum(points.var(0), real.variances).sum() / real.variances.sum()
+    measured = {"samples": len(points), "spread": spread.item(), "nearest": nearest.item()}
     classes = torch.empty(0) if features.logits is None else assigned(features.logits)
-    if 2 * len(classes) >= n:
+    if 2 * len(classes) >= len(points):
         measured["classes"] = math.exp(class_entropy(classes.bincount()))
     return measured

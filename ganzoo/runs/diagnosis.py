@@ -9,9 +9,13 @@ from typing import Any, Final
 
 from ganzoo.evaluation.requests import better
 
-MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}  # collapsed below these shares of real variety
+# Collapsed below these shares of real variety. Runs of before spread was measured have a distance.
+MIN_VARIETY: Final = {"classes": 0.5, "spread": 0.3, "distance": 0.5, "nearest": 0.25}
 MIN_MODES: Final = 0.5  # of those that real images have
-MIN_GROWTH: Final = 1.25  # low variety that grew by this factor since the last evaluation: young, not collapsed
+# Low variety that grew by a quarter since six tenths of the images, and was never sufficient: young, not collapsed. Not
+# since the previous evaluation: the variety of a collapsed run goes up and down.
+MIN_GROWTH: Final = 1.25
+EARLIER: Final = 0.6
 MIN_SAMPLES: Final = 100
 MIN_LOG_POINTS: Final = 4
 SATURATED_LOSS: Final = 0.02  # logistic loss of a discriminator that is 99% sure of real and fake images: -2 ln 0.99
@@ -19,8 +23,10 @@ MIN_LOGIT_GAP: Final = 0.5  # at a loss near zero, the mean real and fake logits
 VANISHED: Final = 1e-3  # gradient norm relative to the first log point
 EXPLODED: Final = 1e3
 EMA_LAG: Final = 1.25  # FID of the averaged weights relative to the raw weights
-YOUNG: Final = 45.0  # a run with fewer seconds of training than this is too young to judge
-YOUNG_IN_MODES: Final = 5.0  # the same for known modes, which are found in seconds, or not at all
+YOUNG: Final = 45.0  # a run with fewer seconds of training than this is too young to judge,
+YOUNG_IMAGES: Final = 10_000  # and so is one that has seen fewer images, because its network or machine is slow
+YOUNG_IN_MODES: Final = 5.0  # the same for known modes, which are found in seconds, or not at all,
+YOUNG_IN_MODES_IMAGES: Final = 100_000  # on a machine that shows this many in them
 # A score this many times real vs real (or, if higher is better, this share of it) is far from good; but not if real vs
 # real is about 0 (kl, kid, fid-infinity), where a ratio means nothing.
 FAR: Final = 100.0
@@ -40,6 +46,7 @@ ADVICE: Final[Mapping[str, str]] = {
 }
 SHORTFALL: Final[Mapping[str, str]] = {
     "classes": "they cover {seen:.1f} classes and real images {real:.1f}",
+    "spread": "they vary {share:.0%} as much as real images",
     "distance": "two of them differ {share:.0%} as much as two real images",
     "nearest": "the nearest neighbour is at {share:.0%} of the distance between real neighbours",
 }
@@ -55,6 +62,11 @@ class Finding:
     kind: str  # a key of ADVICE
     sentence: str  # what is wrong, with the number
     advice: str  # what to do, in one sentence
+
+    @property
+    def line(self) -> str:
+        """All three."""
+        return f"{self.kind}: {self.sentence} {self.advice}"
 
 
 def _divergence(events: Events) -> Found | str:
@@ -127,29 +139,53 @@ def _gradients(events: Events) -> Found | str:
 
 
 def _collapse(events: Events) -> Found | str:
-    if missing := _missing_modes(events):
+    measured = _evaluations(events)
+    found = _alike(measured) if measured else []
+    if not found and (missing := _missing_modes(events)):
         return [("collapse", missing)]
-    # Keyed by images, because a resumed run may repeat an interrupted evaluation.
-    measured = {event["images"]: event for event in events if event.get("variety", {}).get("samples", 0) >= MIN_SAMPLES}
-    if not measured:
-        return f"no evaluation has drawn {MIN_SAMPLES} samples yet"
-    *_, last = measured.values()
-    *earlier, now = map(_shares, measured.values())
-    low = [what for what, least in MIN_VARIETY.items() if now.get(what, 1.0) < least]
-    if not low or (earlier and all(now[what] > MIN_GROWTH * earlier[-1].get(what, 1.0) for what in low)):
+    return found if measured else f"no evaluation has drawn {MIN_SAMPLES} samples yet"
+
+
+def _alike(measured: Events) -> Found:
+    last = measured[-1]
+    now, low = _shares(last), too_similar(last)
+    good = _last_varied(measured)
+    before = [_shares(event) for event in measured if event["images"] <= EARLIER * last["images"]]
+    grew = before and all(now[what] > MIN_GROWTH * max(one.get(what, 1.0) for one in before) for what in low)
+    if not low or (good is None and grew):
         return []
     shortfalls = [
         SHORTFALL[what].format(seen=last["variety"][what], real=last["real_variety"][what], share=now[what])
         for what in low
     ]
-    return [("collapse", f"The samples are too similar: {listed(shortfalls)}.")]
+    found = f"The samples are too similar: {listed(shortfalls)}."
+    if good is not None:
+        kept = ", and `--checkpoint good` draws from there" if good.get("good") else ""
+        found += f" They were varied after {good['images']:,} images{kept}."
+    return [("collapse", found)]
+
+
+def too_similar(event: Mapping[str, Any]) -> list[str]:
+    """The measures by which the samples of a ``health`` event with variety vary much less than real images."""
+    shares = _shares(event)
+    return [what for what, least in MIN_VARIETY.items() if shares.get(what, 1.0) < least]
+
+
+def _evaluations(events: Events) -> list[Mapping[str, Any]]:  # that measured the variety of enough samples
+    # Keyed by images, because a resumed run may repeat an interrupted evaluation.
+    known = {event["images"]: event for event in events if event.get("variety", {}).get("samples", 0) >= MIN_SAMPLES}
+    return list(known.values())
+
+
+def _last_varied(evaluations: Events) -> Mapping[str, Any] | None:
+    return next((event for event in reversed(evaluations) if not too_similar(event)), None)
 
 
 def _missing_modes(events: Events) -> str:  # in a sentence; "" unless most known modes are missing, and stay so
     scores = [event for event in events if event["event"] == "score" and event["metric"].startswith("modes@")]
     weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
     counts = {event["images"]: event for event in scores if event["weights"] == weights and event["floor"] is not None}
-    if len(counts) < 2:
+    if len(counts) < 2 or max(counts) < YOUNG_IN_MODES_IMAGES:
         return ""
     *_, before, last = [event["value"] for event in counts.values()]
     real = max(event["floor"] for event in counts.values())
@@ -189,10 +225,10 @@ def _ema_lag(events: Events) -> Found | str:
 
 RULES: Mapping[str, Callable[[Events], Found | str]] = {  # each returns what it found, or why it could not judge
     "divergence": _divergence,
-    # Causes before effects.
+    # Causes before effects: no discriminator mistakes one and the same picture for a real one.
+    "collapse": _collapse,
     "saturation": _saturation,
     "vanishing or exploding gradients": _gradients,
-    "collapse": _collapse,
     "lagging averaged weights": _ema_lag,
 }
 POOR: Final = "poor samples that no longer improve"
@@ -268,7 +304,7 @@ class Diagnosis:
     def lines(self, *, unjudged: bool = True) -> list[str]:
         """The diagnosis as text: a line per finding, or what was judged and, if requested, what was not."""
         if self.findings:
-            return [f"{finding.kind}: {finding.sentence} {finding.advice}" for finding in self.findings]
+            return [finding.line for finding in self.findings]
         no_sign = f"no sign of {listed(self.judged, 'or')}."
         verdicts = {
             "young": f"too young to say: {self.young}. So far, {no_sign}",
@@ -290,22 +326,32 @@ def diagnose(events: Events) -> Diagnosis:
         sentence = "The samples are far from real ones, and no closer than at the previous evaluation"
         results[POOR] = [("poor", f"{sentence}: {far[0]}.")] if far and not improving else []
     seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
-    early = seconds is not None and seconds < (YOUNG_IN_MODES if _missing_modes(events) else YOUNG)
+    images = max((event["images"] for event in events), default=0)
+    modes, young = bool(_missing_modes(events)), ""
+    if seconds is not None and seconds < (YOUNG_IN_MODES if modes else YOUNG):
+        young = f"it has trained for {seconds:.0f} s"
+    elif 0 < images < YOUNG_IMAGES and not modes:
+        young = f"it has seen {images:,} images"
+    excused = set(USUAL_AT_FIRST) if young else set()
+    measured = _evaluations(events)
+    if _last_varied(measured) is not None:
+        excused.discard("collapse")  # no run begins by losing the variety that it had
+    elif len(measured) == 1 and not any(event["event"] == "end" for event in events):
+        excused.add("collapse")
     findings: list[Finding] = []
     unjudged: dict[str, str] = {}
     for name, result in results.items():
-        if early and result and name in USUAL_AT_FIRST and not isinstance(result, str):
+        if result and name in excused and not isinstance(result, str):
             first = result[0][1].removesuffix(".")
             result = f"as every run begins like this: {first[0].lower()}{first[1:]}"
         if isinstance(result, str):
             unjudged[name] = result
         else:
             findings += (Finding(kind, sentence, ADVICE[kind]) for kind, sentence in result)
-    young = ""
-    if early:
-        young = f"it has trained for {seconds:.0f} s"
-    elif far and not improving and not repeated:
+    if not young and far and not improving and not repeated:
         young = f"there is one evaluation, and {far[0]}"
+    elif not young and "collapse" in excused & unjudged.keys():
+        young = "there is one evaluation"
     return Diagnosis(
         findings=tuple(findings),
         judged=tuple(name for name in results if name not in unjudged),

@@ -49,13 +49,14 @@ from ganzoo.runs.records import (
     is_event,
     load_latest,
     own_protocol,
+    read_checkpoint,
     read_description,
     read_scores,
     save_checkpoint,
     similar_run,
 )
 
-Which = Literal["last", "best"]
+Which = Literal["last", "best", "good"]
 
 
 @dataclass(frozen=True)
@@ -364,8 +365,11 @@ class RunFolder:
         return final_scores(self.scores(), self.info.get("own_protocol", {}))
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, of which the newest two are kept, and record in run.json that there is one."""
-        save_checkpoint(self.path / "checkpoints", tensors, state)
+        """Write a checkpoint, of which the newest two are kept, and record in run.json that there is one.
+
+        The one of the last evaluation with varied samples is kept too.
+        """
+        save_checkpoint(self.path / "checkpoints", tensors, state, good=self._good())
         self.update(saved_images=state["images"])
 
     def save_best(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], best: Mapping[str, Any]) -> None:
@@ -402,8 +406,17 @@ class RunFolder:
             )
         return checkpoint, damaged
 
+    def _good(self) -> int | None:  # images shown at the last evaluation with varied samples
+        return next((event["images"] for event in reversed(self.events()) if event.get("good")), None)
+
     def checkpoint(self, which: Which = "last") -> Checkpoint:
-        """The newest intact checkpoint, or the one with the best score."""
+        """The newest intact checkpoint, the one with the best score, or that of the last good evaluation."""
+        if which == "good":
+            if (images := self._good()) is None:
+                raise GanzooError(
+                    f"No evaluation of the run {self.path} found varied samples.", "Use the last checkpoint."
+                )
+            return read_checkpoint(self.path / "checkpoints" / f"{images:012d}.safetensors")
         checkpoint, _ = self.find_checkpoint() if which == "last" else load_latest(self.path / BEST)
         if checkpoint is not None:
             return checkpoint

@@ -282,7 +282,8 @@ def load(
 
     Args:
         run: The run folder, ``zoo:NAME`` for a pretrained generator, or a folder made by `export --format hub`.
-        checkpoint: ``last`` is the newest intact one, ``best`` the one that ``train.keep_best`` kept.
+        checkpoint: ``last`` is the newest intact one, ``best`` the one that ``train.keep_best`` kept, ``good`` that of
+            the last evaluation whose samples were varied.
         zoo: Where the recipe's names are looked up; leave it out to use the installed plugins.
         device: The device to draw on, such as ``cuda:1``; by default a GPU if there is one.
         data_dir: Where dataset files are, for a generator that starts from images.

@@ -27,6 +27,7 @@ from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.requests import MetricRequest
 from ganzoo.evaluation.sampling import discriminator_field, draw
 from ganzoo.files import as_argument, write_atomically
+from ganzoo.runs.diagnosis import diagnose, too_similar
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.records import SAMPLE_SEED
 from ganzoo.training.optim import broken_networks
@@ -101,6 +102,7 @@ class TrainingLoop:
     reached: str = ""  # why training ended early
     _variety: VarietyWatch | None = None
     _evaluated: int = -1
+    _collapsed: bool = False
     _step_seconds: float = 0.0
     _check_signals_every: int = 1
 
@@ -251,6 +253,7 @@ class TrainingLoop:
         curves = {one.name: self._curve(one.name) for one in self.evaluator.requests}
         scores = {name: curve[trainer.images] for name, curve in curves.items() if trainer.images in curve}
         self.callbacks.on_evaluation(trainer.images, scores)
+        self._report_collapse()
         reached = self._reached_score()
         if processes.any(bool(reached)):
             self.reached = reached or "the requested score"  # only the main process knows the scores
@@ -263,7 +266,17 @@ class TrainingLoop:
             return
         weights = self.trainer.kinds_of_weights[0]
         images, _ = self._samples(weights, min(SAMPLES, self.trainer.recipe.evaluate.samples))
-        self._log_event("health", weights=weights, features=self._variety.name, **self._variety.measure(images))
+        measured = self._variety.measure(images)
+        good = not too_similar(measured)  # then this checkpoint is kept
+        self._log_event("health", weights=weights, features=self._variety.name, good=good, **measured)
+
+    def _report_collapse(self) -> None:  # when it is found; the last evaluation is followed by the diagnosis
+        if self.run is None:
+            return
+        found = [one for one in diagnose(self.run.events()).findings if one.kind == "collapse"]
+        if found and not self._collapsed and self.trainer.steps < self.trainer.total_steps:
+            self.callbacks.log(f"{self.trainer.images:,} images: {found[0].line}")
+        self._collapsed = bool(found)
 
     def _draw_grid(self) -> None:
         self._drawn_at = self.seconds

@@ -308,8 +308,11 @@ class Checkpoint:
         return below(prefix, self.tensors)
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
-    """Write a checkpoint atomically; remove all but the newest ``keep``, and those at more images, which are damaged.
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2, good: int | None = None
+) -> Path:
+    """Write a checkpoint atomically; remove all but the newest ``keep`` and the one at ``good`` images, and those at
+    more images, which are damaged.
     The JSON is written last, with digests: a checkpoint without it is incomplete, one with a wrong digest is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -320,16 +323,18 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     write_atomically(path, content)
     meta = {"schema": CHECKPOINT, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
     write_atomically(path.with_suffix(".json"), json.dumps({**meta, "meta_sha256": _digest(meta)}, indent=1).encode())
-    prune(path, keep=keep)
+    prune(path, keep=keep, good=good)
     return path
 
 
-def prune(newest: Path, *, keep: int = 2) -> None:
-    """Keep the last ``keep`` complete checkpoints up to ``newest``; remove later, earlier and incomplete ones."""
+def prune(newest: Path, *, keep: int = 2, good: int | None = None) -> None:
+    """Keep the last ``keep`` complete checkpoints up to ``newest``, and the one at ``good`` images; remove all others,
+    and incomplete ones.
+    """
     paths = _checkpoints(newest.parent)
-    kept = [path for path in paths if path <= newest and path.with_suffix(".json").exists()][-keep:]
+    kept = [path for path in paths if path <= newest and path.with_suffix(".json").exists()]
     for path in paths:
-        if path not in kept:
+        if path not in kept[-keep:] and not (path in kept and int(path.stem) == good):
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 

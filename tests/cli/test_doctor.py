@@ -12,6 +12,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import RunError
 from ganzoo.runs.diagnosis import YOUNG
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 
@@ -161,6 +162,30 @@ def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
     assert [event["images"] for event in watched[0] if "variety" in event] == [800, 1600]
     # A reading every 16 steps of 16 images, told at log points 10 steps apart.
     assert len([event for event in watched[0] if "gradients" in event]) == 7
+
+
+RING = ["train.threads=1", "train.ema=null", "train.batch_size=64", "networks.generator.norm=none"]
+RING += ["evaluate.metrics=[]", "evaluate.every_images=4000", "train.images=16000", "train.checkpoint_seconds=0"]
+RING += ["train.log_every=2000"]  # which is also how often a checkpoint is saved
+
+
+def test_a_run_that_loses_its_variety_is_told_at_once_and_keeps_its_last_good_checkpoint(zoo, tmp_path):
+    said = []
+    jump = "optimizers.default={name: adam, lr: {start: 1e-3, end: 0.1, delay: 8000, images: 1000}}"
+    recipe = load_recipe("vanilla-ring", zoo, [*RING, jump])
+    run = start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(log=said.append)).path
+    (collapse,) = [one for one in said if "collapse" in one]
+    assert collapse.startswith("12,032 images: collapse: The samples are too similar: ")
+    assert "They were varied after 8,000 images, and `--checkpoint good` draws from there." in collapse
+    assert kinds(run)[0] == "collapse"  # though it is young: no run begins like this
+    spreads = [load(run, checkpoint=which).sample(100).float().std(0).max() for which in ("good", "last")]
+    assert spreads[0] > 3 * spreads[1]
+
+
+def test_a_run_that_keeps_its_variety_has_not_collapsed(zoo, tmp_path, aged):
+    run = aged(train(zoo, tmp_path, "vanilla-ring", *RING), 2 * YOUNG)
+    assert "collapse" in diagnosis(run)["judged"]
+    assert "collapse" not in kinds(run)
 
 
 def test_a_damaged_checkpoint_does_not_silence_the_diagnosis(diverged, tmp_path):

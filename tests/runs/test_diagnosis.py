@@ -4,10 +4,10 @@ import pytest
 
 from ganzoo.runs.diagnosis import diagnose
 
-REAL = {"samples": 500, "classes": 10.0, "distance": 12.0, "nearest": 2.0}
+REAL = {"samples": 500, "classes": 10.0, "spread": 0.9, "distance": 12.0, "nearest": 2.0}
 
 
-SIMILAR = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}
+SIMILAR = {"classes": 0.5, "spread": 0.3, "distance": 0.5, "nearest": 0.25}
 """Shares of what real images have, below which samples are too similar."""
 
 
@@ -39,7 +39,10 @@ def score(value, weights, images=5000, metric="fid@mnist-cnn", floor=0.1, **more
 
 
 def kinds(events):
-    return [found.kind for found in diagnose(events).findings]
+    return [found.kind for found in diagnose([*events, END]).findings]
+
+
+END = {"event": "end", "images": 10**9}
 
 
 def test_without_evidence_a_run_is_not_healthy():
@@ -51,11 +54,11 @@ def test_without_evidence_a_run_is_not_healthy():
 
 
 def test_a_healthy_verdict_says_what_was_judged_and_what_was_not():
-    diagnosis = diagnose([*training(0.7, 0.7, 0.7, 0.7), *gradients(1.0, 1.2, 0.8, 1.0)])
+    diagnosis = diagnose([*training(0.7, 0.7, 0.7, 0.7), *gradients(1.0, 1.2, 0.8, 1.0), END])
     assert diagnosis.verdict == "healthy"
     healthy, *rest = diagnosis.lines()
     assert healthy == "healthy: no sign of divergence, saturation or vanishing or exploding gradients."
-    assert rest[0] == "not judged: collapse, no evaluation has drawn 100 samples yet."
+    assert "not judged: collapse, no evaluation has drawn 100 samples yet." in rest
 
 
 def test_divergence_names_what_is_not_finite():
@@ -66,7 +69,7 @@ def test_divergence_names_what_is_not_finite():
     assert "generator.loss and discriminator.discriminator.gradient were no longer finite" in found.sentence
 
 
-YOUNG, LATER = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
+YOUNG, LATER = evaluation(1000, spread=0.1), evaluation(2000, spread=0.15)
 STILL = {"samples": 500, "distance": 0.0, "nearest": 0.0}
 ALIKE = {what: value for what, value in REAL.items() if what != "classes"}
 
@@ -79,12 +82,16 @@ ALIKE = {what: value for what, value in REAL.items() if what != "classes"}
         # Growing variety is no collapse, but falling variety is.
         ([YOUNG, LATER], []),
         ([LATER, {**YOUNG, "images": 3000}], ["collapse"]),
-        ([YOUNG, evaluation(2000, distance=0.24)], ["collapse"]),
+        ([YOUNG, evaluation(2000, spread=0.12)], ["collapse"]),
         (
-            [YOUNG, evaluation(2000, distance=0.3, classes=0.1), evaluation(3000, distance=0.4, classes=0.1)],
+            [YOUNG, evaluation(2000, spread=0.15, classes=0.1), evaluation(4000, spread=0.2, classes=0.1)],
             ["collapse"],
         ),
         ([YOUNG, LATER, LATER], []),  # an evaluation repeated after resume does not hide growth
+        # It grows however often it is measured, and what goes up and down does not grow.
+        ([evaluation(1000 * i, spread=0.02 * i) for i in range(1, 11)], []),
+        ([evaluation(1000 * i, spread=0.1 + 0.1 * (i % 2)) for i in range(1, 6)], ["collapse"]),
+        ([evaluation(1000), YOUNG | {"images": 2000}, LATER | {"images": 4000}], ["collapse"]),  # not what it once had
         ([evaluation(1000, classes=0.1), evaluation(2000)], []),  # recovered
         ([{"event": "health", "images": 1000, "variety": STILL, "real_variety": STILL}], []),
         # A measure on one side only is not compared.
@@ -97,14 +104,40 @@ def test_samples_that_are_too_similar_have_collapsed(events, found):
 
 
 def test_a_collapse_is_reported_with_its_numbers():
-    (found,) = diagnose([evaluation(classes=0.12, distance=0.3, nearest=0.05)]).findings
+    (found,) = diagnose([evaluation(classes=0.12, spread=0.2, distance=0.3, nearest=0.05), END]).findings
     assert "1.2 classes and real images 10.0" in found.sentence
-    assert "30% as much" in found.sentence
+    assert "they vary 20% as much" in found.sentence
+    assert "two of them differ 30% as much" in found.sentence
     assert "5% of the distance" in found.sentence
 
 
+def test_lost_variety_is_a_collapse_at_once_and_the_last_good_evaluation_is_named():
+    varied = [evaluation(1000), evaluation(2000), evaluation(3000, spread=0.1)]
+    (found,) = diagnose([*trained(1.5), *varied]).findings
+    assert found.sentence.endswith(" They were varied after 2,000 images.")
+    varied[1]["good"] = True  # its checkpoint is kept, which runs of earlier versions did not
+    (found,) = diagnose([*trained(1.5), *varied]).findings
+    assert found.sentence.endswith(" after 2,000 images, and `--checkpoint good` draws from there.")
+
+
+def test_a_run_that_has_seen_few_images_is_young_however_slow_it_is():
+    few = diagnose([*trained(1000.0, images=9999), evaluation(9999, spread=0.01), END | {"images": 9999}])
+    assert (few.verdict, few.young) == ("young", "it has seen 9,999 images")
+    assert few.unjudged["collapse"].startswith("as every run begins like this: ")
+
+
+def test_a_single_evaluation_says_nothing_before_the_end():
+    events = [*trained(1000.0), evaluation(spread=0.01)]
+    assert (diagnose(events).verdict, kinds(events)) == ("young", ["collapse"])
+    assert diagnose(events).lines()[0].startswith("too young to say: there is one evaluation. So far, no sign of ")
+
+
+def test_collapse_comes_before_saturation():
+    assert kinds([*training(*[1e-9] * 4), evaluation(spread=0.01)]) == ["collapse", "saturation"]
+
+
 def modes(*counts, weights="raw"):
-    return [score(n, weights, 1000 * i, metric="modes@ring", floor=8.0) for i, n in enumerate(counts, 1)]
+    return [score(n, weights, 100_000 * i, metric="modes@ring", floor=8.0) for i, n in enumerate(counts, 1)]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +161,10 @@ def test_missing_most_of_the_known_modes_twice_is_a_collapse_after_seconds(event
 def test_missing_modes_say_nothing_in_the_first_seconds():
     diagnosis = diagnose([*trained(0.2), *modes(4, 3)])  # as measured in a healthy run that is evaluated very often
     assert (diagnosis.verdict, "collapse" in diagnosis.unjudged) == ("young", True)
+
+
+def test_missing_modes_say_nothing_of_the_first_points():
+    assert "collapse" not in kinds([event | {"images": event["images"] // 4} for event in modes(1, 0, 1)])
 
 
 def test_missing_modes_are_counted():
@@ -235,9 +272,10 @@ def test_every_finding_has_a_number_and_advice():
         evaluation(classes=0.1),
         score(90.0, "ema"),
         score(1.0, "raw"),
+        END,
     ]
     diagnosis = diagnose(sick)
-    found = ["diverged", "saturation", "exploding", "vanishing", "collapse", "ema-lag"]
+    found = ["diverged", "collapse", "saturation", "exploding", "vanishing", "ema-lag"]
     assert [finding.kind for finding in diagnosis.findings] == found
     assert diagnosis.verdict == "sick"
     for finding in diagnosis.findings:
@@ -261,7 +299,7 @@ def test_after_half_a_minute_it_is_too_early_to_judge(seconds, verdict):
 @pytest.mark.parametrize(
     ("seen", "what"),
     [
-        ([{**evaluation(distance=0.1), "images": 1000}], "collapse"),
+        ([{**evaluation(spread=0.1), "images": 1000}, END], "collapse"),
         ([score(90.0, "ema", 1000), score(1.0, "raw", 1000)], "lagging averaged weights"),
         ([score(90.0, "raw", 1000), score(90.0, "raw", 2000)], "poor samples that no longer improve"),
     ],
