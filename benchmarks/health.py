@@ -2,8 +2,9 @@
 
 The rules were fixed on digits and faces (``FIXED_ON``) and are counted on the other worlds. A run has collapsed
 (``COLLAPSED``) if a viewer of its last grid, of 64 pictures, saw the same one in more than half, or all points of a
-ring in one place; results/health/ keeps a row of the grid beside the run's events. These leave out seconds, which differ
-between machines: only images tell which runs are young. Photographs are crops of mate-backgrounds, a Debian package.
+ring in one place; results/health/ keeps a row of the grid beside the run's events. Seconds are left out of these, since
+they differ between machines: only images tell which runs are young. Photographs are crops of mate-backgrounds, a Debian
+package.
 
     python benchmarks/health.py train [NAME...] [--work FOLDER]
     python benchmarks/health.py count

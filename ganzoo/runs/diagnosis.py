@@ -63,11 +63,6 @@ class Finding:
     sentence: str  # what is wrong, with the number
     advice: str  # what to do, in one sentence
 
-    @property
-    def line(self) -> str:
-        """All three."""
-        return f"{self.kind}: {self.sentence} {self.advice}"
-
 
 def _divergence(events: Events) -> Found | str:
     return [
@@ -304,7 +299,7 @@ class Diagnosis:
     def lines(self, *, unjudged: bool = True) -> list[str]:
         """The diagnosis as text: a line per finding, or what was judged and, if requested, what was not."""
         if self.findings:
-            return [finding.line for finding in self.findings]
+            return [f"{finding.kind}: {finding.sentence} {finding.advice}" for finding in self.findings]
         no_sign = f"no sign of {listed(self.judged, 'or')}."
         verdicts = {
             "young": f"too young to say: {self.young}. So far, {no_sign}",

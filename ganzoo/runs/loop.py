@@ -275,7 +275,7 @@ class TrainingLoop:
             return
         found = [one for one in diagnose(self.run.events()).findings if one.kind == "collapse"]
         if found and not self._collapsed and self.trainer.steps < self.trainer.total_steps:
-            self.callbacks.log(f"{self.trainer.images:,} images: {found[0].line}")
+            self.callbacks.log(f"{self.trainer.images:,} images: collapse: {found[0].sentence} {found[0].advice}")
         self._collapsed = bool(found)
 
     def _draw_grid(self) -> None:

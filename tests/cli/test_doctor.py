@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from ganzoo.cli import app
 from ganzoo.cli.console import RunProgress
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import RunError
+from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.diagnosis import YOUNG
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
@@ -96,6 +96,8 @@ def test_a_run_without_any_sign_is_too_young_to_say_while_it_is_young(healthy, a
     title, verdict, *_ = told(run).splitlines()
     assert title == "r1-mnist: done after 1,280 images"
     assert verdict.startswith("too young to say: it has trained for 20 s. So far, no sign of divergence, ")
+    with pytest.raises(GanzooError, match="No evaluation of the run .* found varied samples"):
+        load(run, checkpoint="good")
     assert all(sign in verdict for sign in always)
 
 
