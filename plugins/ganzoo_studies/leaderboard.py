@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from ganzoo.api.dataset import GAP
@@ -172,7 +173,7 @@ def summary(made: Sequence[Ranking], results: str, studies: Sequence[Found] = ()
     tables = [ranking.tables[0] for ranking in made if ranking.tables]
     context = {
         **said(studies),
-        "results": results,
+        "results": Markup.escape(results),
         "metric": tables[0].metric if tables else None,
         "best": best_in_time(made),
         "minutes": MINUTES[:-1],
