@@ -718,7 +718,7 @@ def test_the_front_page_has_every_study_with_runs(zoo, tmp_path):
 
 def test_a_rival_that_wins_is_what_to_use(write, zoo, ledger):
     study = write(("- {says: R1", "- {method: R1, says: R1"), ("than: r1,", "than: r1, rival: a penalty,"))
-    means = {"baseline": 40.0, "r1": 20.0, "hinge": 40.0}
+    means = {"baseline": 4.0, "r1": 2.0, "hinge": 4.0}
     fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(means[cell.row], job)])
     found = find(study, ledger, zoo)
     assert [one.label for one in found.findings] == ["R1", "hinge over a penalty"]
