@@ -121,7 +121,7 @@ def files() -> dict[str, Path | bytes]:
     found: dict[str, Path | bytes] = {
         path.name: path for path in (ROOT / "docs").iterdir() if path.suffix in (".css", ".gif", ".png", ".svg")
     }
-    for pattern in ("results/*.png", "results/samples/*.png", "results/ruler/*.svg"):
+    for pattern in ("results/*.svg", "results/samples/*.png", "results/ruler/*.svg"):
         found |= {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob(pattern)}
     found["leaderboard.html"] = ROOT / "results" / "index.html"
     found |= {f"studies/{path.name}": path for path in ROOT.glob("results/studies/*.html")}  # which it links to

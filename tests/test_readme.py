@@ -96,17 +96,14 @@ def test_the_sevens_are_those_that_the_command_draws(tmp_path, monkeypatch):
     assert off < 1  # of 255: CPUs round differently
 
 
-def test_which_gan_agrees_with_the_verdicts():
-    """Each sentence rests on a committed verdict; if one changes, the sentence must."""
-    advice, verdicts = README.partition("## Which GAN?")[2], (ROOT / "results" / "README.md").read_text("utf-8")
-    assert "adaptive augmentation (`ada`) has helped" in advice
-    assert "| **helps** | Adaptive augmentation helps a narrow D in a short training run with 600 images" in verdicts
-    assert "| **helps** | An auxiliary classifier makes samples' classes easier to recognise" in verdicts
-    assert re.search(r"\| \*\*helps\*\* \| [^|]*looks ahead at D's next steps keeps more modes", verdicts)
-    rows = verdicts.partition("(studies/losses.html)")[2].partition("###")[0].splitlines()
-    rows = [row for row in rows if re.search(r"better images than the (cross-entropy|standard GAN)", row)]
-    assert rows
-    assert not any(row.startswith("| **helps** |") for row in rows)
+def test_what_to_use_is_what_the_studies_say():
+    """Each sentence is generated from verdicts, and stands in the same words below its study's question."""
+    advice, verdicts = README.partition("## What should I use?")[2], (ROOT / "results" / "README.md").read_text("utf-8")
+    sentences = re.findall(r"^- \*\*\[.*?\]\(results/(studies/.*?\.html)\):\*\* (.*)$", advice, re.MULTILINE)
+    assert len(sentences) >= 5
+    for page, sentence in sentences:
+        assert re.search(rf"^### \[.*\]\({page}\)\n\n{re.escape(sentence)}", verdicts, re.MULTILINE), page
+        assert (ROOT / "results" / page).is_file()
 
 
 def test_the_workflow_runs_the_test_command_and_builds_the_site():

@@ -153,12 +153,18 @@ def test_its_study_is_listed_runs_and_has_its_page(with_demo, tmp_path):
     shown = with_demo.json("study", "show", "demo-margins")
     assert [(cell["row"], cell["setting"]) for cell in shown["cells"]] == [("baseline", None), ("savage", None)]
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
-    made = with_demo.json("study", "run", "demo-margins", "--quick", *places)["claims"]
-    assert [(claim["study"], claim["seeds"]) for claim in made] == [("demo-margins-quick", 2)]
-    (page,) = (tmp_path / "results").rglob("demo-margins-quick.html")
-    assert "Does a bounded loss do better than the non-saturating one?" in page.read_text()
-    assert "Quick version" in page.read_text()
-    assert with_demo.json("study", "report", "demo-margins", "--quick", *places[:2])["claims"] == made
+    made = with_demo.json("study", "run", "demo-margins", "--quick", *places)
+    assert [(claim["study"], claim["outcome"], claim["seeds"]) for claim in made["claims"]] == [
+        ("demo-margins-quick", "open", 2)
+    ]
+    page = (tmp_path / "results" / "demo-margins-quick.html").read_text()
+    assert "Does a bounded loss do better than the non-saturating one?" in page
+    assert "Its claim is not decided yet." in page
+    assert "Quick version" in page
+    assert with_demo.json("study", "report", "demo-margins", "--quick", *places[:2]) == made
+    plot = tmp_path / "margins.pdf"
+    with_demo.json("study", "report", "demo-margins", "--quick", *places[:2], "--out", plot)
+    assert plot.read_bytes().startswith(b"%PDF")
 
 
 def assert_four_images(path, size):

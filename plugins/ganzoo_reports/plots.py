@@ -32,8 +32,8 @@ finally:
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
 from ganzoo.formatting import short
 
@@ -54,6 +54,7 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 SETTINGS: Any = {
     "svg.fonttype": "none",  # text in the reader's fonts, which can be searched
     "svg.hashsalt": "ganzoo",  # the same plot gives the same bytes
+    "pdf.fonttype": 42,  # TrueType, as journals want
     "text.parse_math": False,  # names may contain dollar signs
     "font.size": 8.5,
     "text.color": INK,
@@ -179,11 +180,15 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
     return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the titles were escaped here)
 
 
-def box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margin: float) -> Bbox:
-    """The bounding box of two points of a plot, in pixels, enlarged by a margin."""
-    places = axes.transData.transform([start, end])
-    (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
-    return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)
+def in_light_colours(figure: Figure) -> None:
+    """Replace this module's colours with those of the light theme, for a file of its own."""
+    style = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
+    light = dict(reversed(re.findall(r"(--[\w-]+): (#\w{6})", style)))  # the first of each is the light one
+    real = {colour: light[variable[4:-1]] for colour, variable in THEME.items()}
+    for artist in figure.findobj():
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            if hasattr(artist, f"get_{name}") and (own := to_hex(getattr(artist, f"get_{name}")())) in real:
+                artist.set(**{name: real[own]})
 
 
 def shortened(name: str, width: int = 28) -> str:

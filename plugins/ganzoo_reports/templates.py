@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -33,12 +33,12 @@ def markdown(text: Any) -> str:
     return _MARKDOWN.sub(r"\\\1", plain).replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
 
 
-def code(text: str) -> str:
+def code(text: str) -> Markup:
     """Text as code in Markdown, on one line; it may contain backticks."""
     plain = visible(" ".join(text.split()))
     longest = max((len(run) for run in re.findall("`+", plain)), default=0)
     fence = "`" * (longest + 1)
-    return f"{fence} {plain} {fence}" if longest else f"{fence}{plain}{fence}"
+    return Markup(f"{fence} {plain} {fence}" if longest else f"{fence}{plain}{fence}")  # noqa: S704 - code is shown as it is
 
 
 def between_markers(text: str, markers: tuple[str, str], content: str, name: str) -> str:
@@ -119,9 +119,19 @@ def _environment(package: str) -> tuple[Environment, ChoiceLoader]:
         "short": short,
         "duration": duration,
         "linked": linked,
+        "code": code,
     }
     environment.tests["absent"] = lambda value: isinstance(value, Absent)
     return environment, loader
+
+
+def text(template: str, context: Mapping[str, Any], escape: Callable[[Any], str], *, package: str = __package__) -> str:
+    """Render a template that is not HTML: ``escape`` is applied to every value, except to ``Markup``."""
+    environment, _ = _environment(package)
+    plain = environment.overlay(
+        autoescape=False, finalize=lambda value: value if isinstance(value, Markup) else escape(value)
+    )
+    return plain.get_template(template).render(context).strip() + "\n"
 
 
 def page(

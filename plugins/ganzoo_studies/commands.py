@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_warn, print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_warn, print_json, refuse_out, say
+from ganzoo.cli.terminal import Force as ForceOut
 from ganzoo.errors import GanzooError, RunError
 
 T = TypeVar("T")
@@ -168,16 +169,16 @@ def leaderboard(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
+    """Make the front page of results: what studies say, samples, and the leaderboard of `ganzoo bench`."""
     from ganzoo.files import default_folder
     from ganzoo_studies.leaderboard import write_leaderboard
-    from ganzoo_studies.study_report import answers
+    from ganzoo_studies.study_report import studies_of
 
     if results is not None and named is not None:
         raise GanzooError(f"Two folders of results are given: {results} and {named}.", "Leave out --results.")
     results = results or named or default_folder("results")
     work = work or default_folder("runs", "bench")
-    paths, recipes = write_leaderboard(results, readme, work, answers(results, load_zoo_and_warn()))
+    paths, recipes = write_leaderboard(results, readme, work, studies_of(results, load_zoo_and_warn()))
     files = [str(path) for path in paths]
     if as_json:
         print_json({"files": files, "recipes": recipes})
@@ -300,7 +301,7 @@ def run_studies(
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
-    refuse_pages(studies, results, quick=quick)
+    refuse_pages(studies, results)
     if launcher is not None:
         numbers = _launch(workers or 1, slurm or [], results, work, weights_dir)
         if as_json:
@@ -359,14 +360,28 @@ def report_studies(
     ] = None,
     quick: Quick = False,
     results: Results = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write one study for a paper instead: FILE.csv, every run's scores; FILE.tex, tables of claims and "
+            "scores; FILE.pdf, a plot of its claims."
+        ),
+    ] = None,
+    force: ForceOut = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the pages of studies from existing records: verdicts, table, pictures, curves."""
+    """Make the pages of studies from existing records: answer, verdicts, table, pictures, curves."""
     from ganzoo.files import default_folder
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.study import load_studies
-    from ganzoo_studies.study_report import show_pages, started, write_pages
+    from ganzoo_studies.study_report import FILES, show_pages, started, write_file, write_pages
 
+    if out is not None:
+        if out.suffix not in FILES or len(names or ()) != 1:
+            raise GanzooError(
+                f"Cannot write {out.name}.", "Name one study, and give --out FILE.csv, FILE.tex or FILE.pdf."
+            )
+        refuse_out(out, "study report", force=force)
     results = results or default_folder("results", "studies")
     if not (results / "runs.jsonl").is_file():
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
@@ -378,7 +393,11 @@ def report_studies(
             f"{results} has no run of any installed study.",
             "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
-    show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
+    if out is None:
+        pages = write_pages(studies, ledger, zoo, quick=quick)
+    else:
+        pages = {out: write_file(studies[0], ledger, zoo, out)}
+    show_pages(pages, as_json, quick=quick)
 
 
 def _launch(workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +20,28 @@ from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, Score, ScoredRun
 from ganzoo_studies.study import BASELINE, Cell, Claim, Measure, Place, Study
-from ganzoo_studies.verdicts import LOOKS, Logs, Outcome, Verdict, judge, judge_failures, without_collapsed
+from ganzoo_studies.verdicts import (
+    LOOKS,
+    Logs,
+    Outcome,
+    Verdict,
+    in_words,
+    judge,
+    judge_failures,
+    times,
+    without_collapsed,
+)
+
+STARTS: Mapping[Outcome, str] = {
+    Outcome.HELPS: "Use",
+    Outcome.HURTS: "Do without",
+    Outcome.NO_DIFFERENCE: "It makes no difference worth having to use",
+    Outcome.DEPENDS: "It depends on the measure whether to use",
+}
+"""How an answer begins what it says of each outcome."""
+USELESS = "Far from real images either way:"
+FAR = 100.0
+"""Rows that both score this many times worse than real images are far from real."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +141,66 @@ class CellFound(Cell):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A claim of a study with its verdict, as pages and files show it."""
+
+    study: Study
+    claim: Claim
+    verdict: Verdict
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether more seeds would change nothing."""
+        return self.verdict.outcome is not Outcome.OPEN
+
+    @property
+    def method(self) -> str:
+        """The row that should be better, in a few words."""
+        at = f", {self.claim.at}" if self.claim.at else ""
+        return self.claim.method or f"{self.claim.better}{at}"
+
+    @property
+    def rival(self) -> str | None:
+        """The row that it is compared with, in a few words; None for the baseline, unless the claim names it."""
+        than = self.claim.than_on or self.claim.than
+        return self.claim.rival or (None if self.claim.method or than == BASELINE else than)
+
+    @property
+    def label(self) -> str:
+        """The comparison in a few words: ``spectral normalisation over a gradient penalty``."""
+        return f"{self.method} over {self.rival}" if self.rival else self.method
+
+    @property
+    def rows(self) -> str:
+        """The rows that are compared, and where: ``ada with baseline, 1%``."""
+        than = f"{self.claim.than} by {self.claim.than_on}" if self.claim.than_on else self.claim.than
+        return f"{self.claim.better} with {than}{f', {self.claim.at}' if self.claim.at else ''}"
+
+    @property
+    def measures(self) -> str:
+        """What is compared."""
+        return "failures" if self.claim.about == "failures" else " and ".join(self.claim.on)
+
+    @property
+    def effect(self) -> str:
+        """The effect with its interval, or why the claim is open."""
+        return in_words(self.verdict, self.claim.on)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON."""
+        interval = self.verdict.interval
+        return {
+            "study": self.study.name,
+            "says": self.claim.says,
+            "outcome": self.verdict.outcome.value,
+            "effect": self.verdict.effect,
+            # JSON has no infinity.
+            "interval": interval and [end if math.isfinite(end) else None for end in interval.ends],
+            "seeds": self.verdict.seeds,
+        }
+
+
+@dataclass(frozen=True)
 class Found:
     """A study and its recorded results."""
 
@@ -134,9 +216,46 @@ class Found:
         return list({run.record.key: run for cell in self.cells for run in cell.runs.values()}.values())
 
     @property
-    def claims(self) -> list[tuple[Claim, Verdict]]:
+    def topic(self) -> str:
+        """The study's name as a heading."""
+        return self.study.name.replace("-", " ").capitalize()
+
+    @property
+    def usual_hardware(self) -> str:
+        """The hardware that the most runs used."""
+        counted = Counter(run.record.hardware for run in self.runs)
+        return counted.most_common(1)[0][0] if counted else ""
+
+    @property
+    def findings(self) -> list[Finding]:
         """Each claim with its verdict."""
-        return list(zip(self.study.claims, self.verdicts, strict=True))
+        return [Finding(self.study, *one) for one in zip(self.study.claims, self.verdicts, strict=True)]
+
+    @property
+    def advice(self) -> str:
+        """What the decided claims say: what to use, and what to do without; empty if none is decided."""
+        said: dict[str, list[str]] = {}
+        for one in self.findings:
+            if not one.is_decided:
+                continue
+            ours, theirs, effect = one.method, one.rival, one.verdict.effect or 1.0
+            start = STARTS[one.verdict.outcome]
+            if one.verdict.outcome is Outcome.HURTS and theirs:
+                ours, theirs, effect, start = theirs, ours, 1 / effect, STARTS[Outcome.HELPS]
+            start = USELESS if one.verdict.is_far else start
+            said.setdefault(start, []).append(f"{ours}{f' rather than {theirs}' if theirs else ''} ({times(effect)})")
+        return " ".join(f"{start} {listed(said[start])}." for start in (*STARTS.values(), USELESS) if start in said)
+
+    @property
+    def answer(self) -> str:
+        """The answer to the study's question, in a line."""
+        n = sum(not one.is_decided for one in self.findings)
+        if not self.findings:
+            return "It tests no claim: its table compares the rows."
+        if n == len(self.findings):
+            return f"None of its {n} claims is decided yet." if n > 1 else "Its claim is not decided yet."
+        still_open = f" {n} more claim{' is' if n == 1 else 's are'} open." if n else ""
+        return f"{self.advice}{still_open}"
 
     @cached_property
     def is_searching(self) -> bool:
@@ -160,7 +279,7 @@ class Found:
         There is no look at more than ``last`` seeds.
         """
         n = self.study.first_seeds(*cell.place)
-        for claim, verdict in self.claims:
+        for claim, verdict in zip(self.study.claims, self.verdicts, strict=True):
             if cell.row in (claim.better, claim.than) and claim.at in (None, cell.setting) and not claim.withdrawn:
                 is_open = verdict.outcome is Outcome.OPEN
                 further = [look for look in LOOKS if verdict.seeds < look <= last] if is_open else []
@@ -184,6 +303,11 @@ class Found:
                 cost = sum(missing[cell] * costs[cell] for cell in missing)
                 parts.append(f"{words} {n} runs{f', about {duration(cost)}' if cost else ''}")
         return "; ".join(parts if len(parts) > 1 else [*parts, "nothing left to train"])
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
@@ -289,7 +413,20 @@ def _verdict(found: Found, claim: Claim, zoo: Zoo) -> Verdict:
         paired = len(settings) > 1 or claim.better == claim.than or claim.paired
         verdict = judge(better, than, claims, paired=paired, counts=ours[0].scale(zoo) == "count")
     waits = _waits(scored) if verdict.outcome is Outcome.OPEN else ""
-    return replace(verdict, why=waits) if waits else verdict
+    gaps = [_from_real(cell, some, zoo) for cell, some in compared if cell is not None]
+    is_far = min(fmean(gaps[: len(settings)]), fmean(gaps[len(settings) :])) > math.log(FAR)
+    return replace(verdict, why=waits or verdict.why, is_far=is_far)
+
+
+def _from_real(cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> float:
+    """How far a row scores from real images, as a logarithm; 0 where that is unknown."""
+    gaps = []
+    for one in measures:
+        values, own = cell.values(one, zoo), own_protocol(cell.jobs[0].recipe)
+        floors = [score["floor"] for run in cell.runs.values() if (score := _final(run, one.metric, own))]
+        if values.logs and not one.is_time and None not in floors:
+            gaps.append(abs(fmean(values.logs.values()) - logarithm(floors[0], values.scale, values.n)))
+    return fmean(gaps) if len(gaps) == len(measures) else 0.0
 
 
 def _logs(found: Found, cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> Logs:

@@ -55,6 +55,7 @@ Overrides = Annotated[tuple[str, ...], Field(strict=False)]
 Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
 Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
+Short = Annotated[str, Field(min_length=1, max_length=60), OneLine]
 
 
 class Variant(Section):
@@ -119,6 +120,8 @@ class Claim(Section):
     """A claim, as a comparison of two rows."""
 
     says: Text
+    method: Short | None = None  # the row that should be better, in a few words; None uses its name, like ``rival``
+    rival: Short | None = None  # the row ``than``, in a few words
     paper: Paper | None = None  # that makes it; None for a hypothesis of one's own
     better: str  # the row that should be better
     than: str = BASELINE  # the row that it should be better than

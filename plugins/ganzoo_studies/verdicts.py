@@ -88,6 +88,7 @@ class Verdict:
     views: tuple[Interval, ...] = ()  # by each measure alone, if the claim is about several
     failed: tuple[int, int] = (0, 0)  # collapsed runs of both rows
     runs: int = 0  # of each row
+    is_far: bool = False  # whether both rows are far from real images
 
 
 def bound(claims: int) -> float:

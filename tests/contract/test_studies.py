@@ -5,7 +5,9 @@ import re
 import pytest
 
 from ganzoo.registry.loading import load_zoo
+from ganzoo_studies.findings import Finding
 from ganzoo_studies.study import load_study
+from ganzoo_studies.verdicts import Outcome, Verdict
 
 NAMES = [entry.name for entry in load_zoo().studies]
 
@@ -39,6 +41,12 @@ def test_each_claim_cites_its_paper(study):
     for claim in study.claims:
         assert re.search(r"(19|20)\d\d, .+, arXiv:\d{4}\.\d{4,5}", claim.paper), claim.paper
         assert claim.says.endswith(".")
+
+
+def test_a_claim_fits_into_a_line_of_a_plot(study):
+    for claim in study.claims:
+        assert claim.method
+        assert len(Finding(study, claim, Verdict(Outcome.OPEN)).label) <= 50
 
 
 def test_the_questions_of_the_zoo_are_there():

@@ -193,20 +193,18 @@ def test_a_damaged_line_of_a_run_is_named_and_kept(run, ganzoo):
 
 @pytest.mark.parametrize(
     ("name", "is_pipe"),
-    [("README.md", False), ("index.html", False), ("samples.png", False), ("README.md", True), ("samples.png", True)],
+    [("README.md", False), ("index.html", False), ("claims.svg", False), ("README.md", True), ("claims.svg", True)],
 )
 def test_a_leaderboard_overwrites_only_its_own_files_and_waits_for_no_pipe(results, tmp_path, ganzoo, name, is_pipe):
     if is_pipe:
         os.mkfifo(results / name)
-    elif name == "samples.png":
-        Image.new("L", (8, 8)).save(results / name)
     else:
         (results / name).write_text("My own notes: made by `ganzoo leaderboard`, some of them.\n")
     before = state(results / name)
     code, _, err = ganzoo("leaderboard", results, "--work", tmp_path / "none")
     assert (code, f"{results / name} was not made by `ganzoo leaderboard`" in err) == (2, True)
     assert state(results / name) == before
-    made = {"README.md", "index.html", "samples.png"} - {name}
+    made = {"README.md", "index.html", "claims.svg"} - {name}
     assert not any((results / other).exists() for other in made)
 
 

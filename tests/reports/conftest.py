@@ -115,7 +115,7 @@ def write_results(folder, records):
 def _drawn_once():
     """Plots take most of a page's time, so the same one is drawn once for all tests."""
     from ganzoo_reports import run_figures
-    from ganzoo_studies import leaderboard, study_report
+    from ganzoo_studies import leaderboard
 
     patches, known = pytest.MonkeyPatch(), {}
 
@@ -127,8 +127,7 @@ def _drawn_once():
 
         return once
 
-    for module in (run_figures, study_report):
-        patches.setattr(module, "curves", remembered(module.curves))
+    patches.setattr(run_figures, "curves", remembered(run_figures.curves))
     patches.setattr(leaderboard, "quality_against", remembered(leaderboard.quality_against))
     yield
     patches.undo()

@@ -12,13 +12,12 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo_reports.templates import Picture, between_markers
+from ganzoo_reports.templates import between_markers
+from ganzoo_studies.findings import Found
 from ganzoo_studies.leaderboard import (
     BEGIN,
     END,
     MARKERS,
-    Answer,
-    Finding,
     grid_of,
     html,
     read_rankings,
@@ -28,7 +27,9 @@ from ganzoo_studies.leaderboard import (
     whole_page,
     write_leaderboard,
 )
-from ganzoo_studies.study_report import answers
+from ganzoo_studies.study import Study
+from ganzoo_studies.study_report import studies_of
+from ganzoo_studies.verdicts import Interval, Outcome, Verdict
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -46,7 +47,7 @@ def page(results):
 def test_the_command_writes_its_files_and_says_so(results):
     facts = json.loads(CliRunner().invoke(app, ["leaderboard", str(results), "--json"]).stdout)
     assert facts["recipes"] == 6
-    assert sorted(Path(path).name for path in facts["files"]) == ["README.md", "index.html", "samples.png"]
+    assert sorted(Path(path).name for path in facts["files"]) == ["README.md", "index.html"]
     assert all(Path(path).stat().st_size for path in facts["files"])
 
 
@@ -80,51 +81,81 @@ def test_what_is_no_picture_of_the_results_is_not_shown(where, tmp_path):
 def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(results):
     text = whole_page(read_rankings(results))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    assert [(row[0].strip("| "), row[1], row[2]) for row in rows[2:7]] == [
-        ("1", "gamma", "**2.00**"),
-        ("2", "beta", r"**5.00 \[4.00 to 6.00\]**"),
-        ("3", "alpha", "**12.0**"),
-        ("4", "stranger", "**30.0**"),
-        ("failed", "delta", "–"),
+    assert [(row[0].strip("| "), row[1], row[2]) for row in rows[2:6]] == [
+        ("1", "gamma", "2.00 (+1.9)"),
+        ("2", "beta", r"5.00 \[4.00 to 6.00\] (+4.9)"),
+        ("3", "alpha", "12.0 (+11.9)"),
+        ("4", "stranger", "30.0 (+29.9)"),
     ]
-    assert len({len(row) for row in rows[2:7]}) == 1  # also where a stranger's summary has markup
-    assert "Protocol: 10,000 against 10,000 mnist test images, mnist-cnn fc644c26, uint8, native size; " in text
-    assert "- delta: Training diverged after 12,800 images." in text
+    assert "; 10,000 against 10,000 mnist test images, mnist-cnn fc644c26, uint8, native size. Trained in " in text
     assert "- `ganzoo run beta --seed 1`" in text
     parts = ("## What papers claim", "No registered study is complete yet", "## Leaderboard")
     order = [text.index(part) for part in parts]
     assert order == sorted(order)
 
 
-def answered(name, *verdicts, page=None):
-    """A study's answer; claims are numbered."""
-    findings = [
-        Finding(one, f"{name} {i}", "Someone 2020", "fid@mnist-cnn", "1.20 times better", "a with b")
-        for i, one in enumerate(verdicts)
+def answered(name, *outcomes, **facts):
+    """What a study found; claims are numbered, and their effects grow."""
+    claims = [
+        {"says": f"Is {i} & so <on>.", "method": f"{name} {i}", "better": "a", "on": "fid@mnist-cnn"}
+        for i in range(len(outcomes))
     ]
-    return Answer(name, f"Is {name} & so <on>?", page, tuple(findings))
+    study = Study.model_validate(
+        {
+            "name": name,
+            "question": f"Is {name} & so <on>?",
+            "baseline": "vanilla-mnist",
+            "variants": {"a": ["loss=hinge"]},
+            "measures": ["fid@mnist-cnn"],
+            "claims": tuple(claims),
+            **facts,
+        }
+    )
+    effects = [(i + 2) ** (-1 if outcome == "hurts" else 1) for i, outcome in enumerate(outcomes)]
+    verdicts = [
+        Verdict(Outcome(outcome), seeds=5, effect=effect, interval=Interval(effect, effect / 1.5, effect * 1.5), runs=5)
+        for outcome, effect in zip(outcomes, effects, strict=True)
+    ]
+    return Found(study, (), (), {}, tuple(verdicts))
 
 
-def test_the_page_has_the_verdicts_first_then_pictures_then_the_table(results):
+def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
     found = [
-        answered("a", "helps", "open", "helps", page="studies/a.html"),
-        answered("b", "hurts"),
+        answered("a", "helps", "open", "helps"),
+        answered("b", "hurts", first_seed=0),
         answered("c"),
+        answered("d", "open"),
     ]
     made = read_rankings(results)
-    page, text = html(made, results, found), whole_page(made, found)
-    order = [page.index(one) for one in ("Is a &amp; so", "a 0", "<b>hurts", 'id="gallery"', 'id="leaderboard"')]
+    page, text, short = html(made, results, found), whole_page(made, found), summary(made, "there", found)
+    order = [page.index(one) for one in (">A 2<", ">A 0<", ">B 0<", "What should I use?", ">A 1<", 'id="leaderboard"')]
     assert order == sorted(order)
-    assert '<a href="studies/a.html">Is a &amp; so &lt;on&gt;?</a>' in page
-    assert "2 help, 1 is open" in page
+    assert '<a href="studies/a.html">A</a>: Use a 0 (2.00 times better) and a 2 (4.00 times better).' in page
+    assert '<a href="studies/b.html">B</a>: Do without b 0 (2.00 times worse). (Exploratory.)' in page
+    assert 'xlink:href="studies/a.html"' in page
     assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
-    assert "No claims: see its table." in text
-    assert "papers' claims put to the test, 2 help, 1 hurts, 1 is open." in summary(made, "", False, found)
+    assert "(4.00 times better). 1 more claim is open. `ganzoo study run a`" in text
+    assert "| **helps** | Is 0 &amp; so &lt;on&gt;. |" in text
+    assert "It tests no claim: its table compares the rows." in text
+    assert "Of 5 claims from papers, 2 hold, 1 turns out the other way and 2 are open.\n" in short
+    assert "- **[B](there/studies/b.html):** Do without b 0 (2.00 times worse). (Exploratory.)\n" in short
+    assert "All are exploratory: their seeds" in summary(made, "there", found[1:2])
 
 
-def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training_and_shows_their_samples(
-    record, score, write_results, tmp_path
-):
+def test_the_plot_for_the_readme_is_black_on_white_and_the_same_each_time(results, tmp_path):
+    found, path = [answered("a", "helps", "open")], tmp_path / "claims.svg"
+    for _ in range(2):
+        write_leaderboard(tmp_path, studies=found, work=tmp_path / "work")
+        drawn = path.read_text()
+        assert path.read_text() == drawn
+    assert "var(--" not in drawn
+    assert ">A 0<" in drawn
+    assert ">A 1<" not in drawn  # which is open
+    assert "#2c6a3a" not in drawn
+    assert "#2c7a4b" in drawn  # what helps is green in the light theme
+
+
+def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training(record, score, write_results, tmp_path):
     def one(name, fid, minutes, **facts):
         command = f"ganzoo run {name} --set train.seed=0"
         return record(name, fid, seconds=60.0 * minutes, samples=f"samples/{name}.png", command=command, **facts)
@@ -137,17 +168,14 @@ def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training_and_
     readme.write_text(f"{BEGIN}\n{END}\n")
     write_leaderboard(results, readme)
     told = readme.read_text()
-    assert [line for line in told.splitlines() if line.startswith("|")][2:] == [
-        "| `ganzoo run quick` | 3.00 (0.100) | 4.0 min |",
-        "| `ganzoo run longer` | 2.00 (0.100) | 19.0 min |",
-        "| `ganzoo run slow` | 1.00 (0.100) | 1.5 h |",
-        "| `ganzoo run told` | 0.500 (0.100) | 4.0 min |",
+    assert [line.strip() for line in told.splitlines() if line.startswith("  `")] == [
+        "`quick` (3.00, 4.0 min),",
+        "`longer` (2.00, 19.0 min),",
+        "`slow` (1.00, 1.5 h),",
+        "`told` (0.500, 4.0 min).",
     ]
-    assert "in 5 minutes, 20 minutes or any time, first without labels, then with." in told
-    assert "fp32, eager, 1 thread, Test CPU; bf16, eager, 1 thread, Test CPU." in told
-    assert "(results/README.md), each with the command" in told
-    with Image.open(results / "samples.png") as picture:
-        assert picture.size == (3 * (242 + 16), 2 * (242 + 42) + 8)  # three across, all four shown
+    assert "in 5 or 20 minutes or any time, without labels, then with:\n" in told
+    assert "(results/README.md)" in told
 
 
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
@@ -158,9 +186,9 @@ def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
     before, between, after = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", once)
     assert (before, after) == ("before\n\n", "\n\nafter\n")
     assert "old" not in between
-    assert "| `ganzoo run gamma` | 2.00 (0.100) | 1.5 min |" in between
+    assert "  `gamma` (2.00, 1.5 min)." in between
     assert "beta" not in between
-    assert f"]({Path('..') / results.parent.name / 'results'}/samples.png)" in between.replace("../../", "../")
+    assert f"]({Path('..') / results.parent.name / 'results'}/README.md)" in between.replace("../../", "../")
     write_leaderboard(results, readme)
     assert readme.read_text() == once
 
@@ -194,8 +222,8 @@ def test_recipes_of_one_name_are_told_apart_by_their_settings_or_digest(record, 
 
 
 def test_verdicts_need_no_table(tmp_path):
-    write_leaderboard(tmp_path, answers=[answered("a", "helps")], work=tmp_path / "work")
-    assert "Is a &amp; so" in (tmp_path / "index.html").read_text()
+    write_leaderboard(tmp_path, studies=[answered("a", "helps")], work=tmp_path / "work")
+    assert '<a href="studies/a.html">A</a>: Use a 0' in (tmp_path / "index.html").read_text()
     assert "No recipe has been trained with `ganzoo bench` here yet." in (tmp_path / "README.md").read_text()
 
 
@@ -215,11 +243,10 @@ def test_the_committed_tables_are_those_of_the_committed_records():
 @needs_records
 @pytest.mark.full  # the studies' verdicts are computed from more than a thousand runs
 def test_the_committed_pages_are_those_of_the_committed_records(zoo):
-    made, found = read_rankings(RESULTS), answers(RESULTS, zoo)
+    made, found = read_rankings(RESULTS), studies_of(RESULTS, zoo)
     assert (RESULTS / "README.md").read_text("utf-8") == whole_page(made, found), REMEDY
-    has_picture = (RESULTS / "samples.png").is_file()
     readme = ROOT / "README.md"
-    assert readme.read_text("utf-8") == rewritten(readme, made, RESULTS, has_picture=has_picture, answers=found), REMEDY
+    assert readme.read_text("utf-8") == rewritten(readme, made, RESULTS, found), REMEDY
 
 
 def test_the_wheel_ships_the_templates():
@@ -253,22 +280,7 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
         assert sentence in text
     assert "Times marked with different numbers" not in text
     assert "×" not in text
-    assert "recall@mnist-cnn against fid@mnist-cnn: 6 recipes" in page
-    assert "r0: fid@mnist-cnn 1.00, recall@mnist-cnn 0.0500" in page
     assert "0.0500 ▼" in page
-
-
-def test_the_gallery_shows_a_recipe_of_several_machines_once_with_its_best_samples(record, write_results, tmp_path):
-    runs = [
-        record("a", fid, precision=name, samples=f"samples/{name}.png") for name, fid in (("fp32", 2.0), ("bf16", 1.0))
-    ]
-    results = write_results(tmp_path / "results", runs)
-    made = read_rankings(results)
-    page = html(made, results)
-    gallery = page[page.index('id="gallery"') : page.index('id="leaderboard"')]
-    assert re.findall(r"<figcaption>(.*?)</figcaption>", gallery) == ["a"]
-    assert f'src="{Picture.of(thumbnail(grid_of("samples/bf16.png", results))).uri}"' in gallery
-    assert "small differences in score and rank mean little" in page
 
 
 def test_times_of_several_machines_and_number_formats_are_told_apart(record, score, write_results, tmp_path):

@@ -26,7 +26,7 @@ def test_the_reported_weights_rank_and_equals_share_a_rank(record, score):
         ]
     )
     assert standing(made) == [("b", 1), ("d", 2), ("a", 3), ("c", 3), ("e", 5)]
-    assert [place.reported for place in made.places] == ["ema", "raw", "ema", "ema", "ema"]
+    assert [place.value.mean for place in made.places] == [2.0, 2.5, 3.0, 3.0, 4.0]
 
 
 def test_seeds_are_one_contender_with_a_mean_and_a_range(record):
@@ -163,7 +163,6 @@ def test_a_recipe_whose_rank_differs_by_more_than_a_quarter_is_marked(record, sc
 
 
 def test_an_excess_has_the_deviation_of_real_vs_real(record, score):
-    one = {**score(4.0), "sd": 0.0123, "interval": [3.5, 4.5]}
+    one = {**score(4.0), "sd": 0.0123}
     place = rankings([record("a", one)])[0].tables[0].places[0]
     assert place.excess_in_words == "+3.9 ± 0.012"
-    assert place.interval == (3.5, 4.5)

@@ -1,17 +1,20 @@
-"""A study's page in a real Chromium, and the index of all studies."""
+"""A study's page in a real Chromium, and its files for papers."""
 
+import csv
 import math
+import re
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from ganzoo.errors import GanzooError
 from ganzoo.formatting import figure
-from ganzoo_studies.findings import CellFound
+from ganzoo_studies.findings import CellFound, Found
 from ganzoo_studies.records import Ledger, ScoredRun
 from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
-from ganzoo_studies.study_report import html, index, write_pages
+from ganzoo_studies.study_report import html, write_file, write_pages
 from ganzoo_studies.verdicts import Outcome, Verdict
 
 MARKUP = "<script>document.title = 'owned'</script> & more"
@@ -30,6 +33,14 @@ claims:
 """
 
 
+@dataclass(frozen=True)
+class Made:
+    """A page, and what was found."""
+
+    path: Path
+    found: Found
+
+
 @pytest.fixture(scope="module")
 def made(zoo, record, score, write_results, tmp_path_factory):
     """The study's page: hinge better with few images by one measure alone and unclear with all, R1 the same."""
@@ -45,17 +56,21 @@ def made(zoo, record, score, write_results, tmp_path_factory):
             points = [
                 {**score(by * (3 - i), metric=metric), "images": 500 * (i + 1), "seconds": 5.0 * (i + 1)}
                 for i in range(3)
-                for metric, by in (("fid@mnist-cnn", value), ("fid@mnist-ae", 4 * (40 / value) ** 0.5))
+                for metric, by in (("fid@mnist-cnn", value), ("fid@mnist-ae", (40 / value) ** 0.5))
             ]
             runs.append(record("vanilla-mnist", *points, seed=job.seed, **facts))
-    (page,) = write_pages([study], Ledger(write_results(folder / "results", runs)), zoo)
-    return page
+    (page,) = write_pages([study], Ledger(write_results(folder / "results", runs)), zoo).items()
+    return Made(*page)
 
 
 def test_verdicts_stand_first_and_a_stranger_changes_nothing(visit, made):
     page = visit(made.path).page
     assert page.title() == "ganzoo study: helps"
     assert page.locator("h1").inner_text() == 'Does it help, "really"?'
+    answer = page.locator("h1 + p").inner_text()
+    assert answer.startswith("It depends on the measure whether to use hinge, few (")
+    assert "Far from real images either way: r1, few (" in answer
+    assert answer.endswith("1 more claim is open.")
     assert page.locator("h2").first.inner_text() == "Claims and verdicts"
     verdicts = page.locator(".claims .verdict").all_inner_texts()
     assert verdicts == ["depends on the measure", "no difference", "open"]
@@ -97,7 +112,7 @@ def written(made, zoo):
     """The page of what was found, with some of it changed."""
 
     def _written(found, *, quick=False):
-        return html(replace(made, found=found), zoo, quick=quick)
+        return html(found, made.path.parent, zoo, quick=quick)
 
     return _written
 
@@ -138,10 +153,52 @@ def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
 
 
 def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
-    waits = replace(made, found=replace(made.found, verdicts=(Verdict(Outcome.OPEN, "It waits."),) * 3))
-    assert "r1 with baseline, few, by fid@mnist-cnn: It waits. <span" in html(waits, zoo)
+    waits = html(replace(made.found, verdicts=(Verdict(Outcome.OPEN, "It waits."),) * 3), made.path.parent, zoo)
+    assert "r1 with baseline, few, by fid@mnist-cnn: It waits. <span" in waits
+    assert "None of its 3 claims is decided yet." in waits
     assert "r1 with baseline, few, by fid@mnist-cnn, 5 seeds of each: " in made.path.read_text()
-    assert "| It waits. | – | Someone 2019 |" in index([waits], zoo)
+
+
+def test_where_both_rows_are_far_from_real_the_page_says_so_in_red(visit, made):
+    page = visit(made.path).page
+    told = page.locator(".claims li", has=page.locator(".bad", has_text="Both rows are far from real images."))
+    # FIDs by mnist-cnn are 200 to 400 times real vs real, those by mnist-ae 10 to 14 times.
+    assert told.locator(".verdict").all_inner_texts() == ["no difference", "open"]
+    red = "e => getComputedStyle(e).color"
+    assert told.locator(".bad").first.evaluate(red) == "rgb(156, 42, 31)"
+
+
+def test_a_claim_is_a_line_of_the_plot_with_its_effect_and_its_two_views(visit, made):
+    page = visit(made.path, width=390).page
+    texts = page.locator(".effects svg text").all_text_contents()
+    effect = texts[texts.index("Hinge, few") + 1]
+    assert effect == f"{figure(made.found.verdicts[0].effect)} times better"
+    assert "R1, few" in texts
+    box = page.locator(".effects svg").bounding_box()
+    assert 300 < box["width"] <= 390
+    assert page.locator(".effects svg text").first.evaluate("e => e.getBoundingClientRect().height") > 10
+
+
+def test_papers_get_every_score_the_tables_and_the_plot(made, zoo, tmp_path):
+    study, ledger = made.found.study, Ledger(made.path.parent)
+    for suffix in ("csv", "tex", "pdf"):
+        write_file(study, ledger, zoo, tmp_path / f"a.{suffix}")
+    first, *_ = lines = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert len(lines) == 6 * 5
+    run = made.found.cells[0].runs[100]
+    assert (first["row"], first["setting"], first["seed"], first["status"]) == ("baseline", "few", "100", "done")
+    assert float(first["fid@mnist-cnn"]) == run.scores[-2]["value"]
+    tex = (tmp_path / "a.tex").read_text()
+    effect = figure(made.found.verdicts[0].effect)
+    assert f"hinge, few & depends on the measure & {effect} (" in tex
+    assert re.search(r"^baseline & few & 5 & [34]\d\.\d \$\\pm\$ [\d.]+ & ", tex, re.MULTILINE)
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    again = tmp_path / "b.pdf"
+    write_file(study, ledger, zoo, again)
+    assert again.read_bytes() == (tmp_path / "a.pdf").read_bytes()
+    claimless = study.model_copy(update={"claims": ()})
+    with pytest.raises(GanzooError, match="makes no claims to plot"):
+        write_file(claimless, ledger, zoo, again)
 
 
 def test_training_times_are_those_of_runs_that_ended_well(written, unchanged, made):
@@ -184,22 +241,20 @@ def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written
 
 
 def test_both_views_stand_beside_the_verdict_in_words(made):
-    text, index = made.path.read_text(), (made.path.parent / "README.md").read_text()
+    text = made.path.read_text()
     first, second, _ = made.found.verdicts
     cnn, ae = first.views
     assert cnn.low > 1 > ae.high
-    for page in (text, index):
-        interval = f"({figure(cnn.low)} to {figure(cnn.high)} times better)"
-        assert f"by fid@mnist-cnn alone, {figure(cnn.effect)} times better {interval}" in page
-        assert f"by fid@mnist-ae alone, {figure(1 / ae.effect)} times worse" in page
-    assert "×" not in index
+    interval = f"({figure(cnn.low)} to {figure(cnn.high)} times better)"
+    assert f"by fid@mnist-cnn alone, {figure(cnn.effect)} times better {interval}" in text
+    assert f"by fid@mnist-ae alone, {figure(1 / ae.effect)} times worse" in text
     assert second.views == ()
     assert "2 of 3 claims decided, 1 open; next 10 runs" in text
 
 
 def test_the_outcomes_are_json(made):
     verdict = made.found.verdicts[0]
-    assert made.plain()[0] == {
+    assert made.found.findings[0].plain() == {
         "study": "helps",
         "says": MARKUP,
         "outcome": "depends on the measure",
@@ -214,10 +269,7 @@ def test_only_tables_scroll_sideways(visit, made, width, scheme):
     visit(made.path, width=width, scheme=scheme).fits(width)
 
 
-def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made, zoo, tmp_path):
-    index = (made.path.parent / "README.md").read_text()
-    assert "| **depends on the measure** | &lt;script&gt;" in index
-    assert "`ganzoo study run helps.yaml`" in index
+def test_somebody_elses_file_is_left_alone(made, zoo, tmp_path):
     results = shutil.copytree(made.path.parent, tmp_path / "results")
     page = results / made.path.name
     page.write_text("mine")

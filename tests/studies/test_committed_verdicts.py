@@ -40,7 +40,7 @@ def final():
 def test_intervals_are_scipy_s_from_the_raw_lines(name, final, zoo):
     study = load_study(name, zoo)
     found = find(study, Ledger(RECORDS), zoo)
-    compared = [(claim, verdict) for claim, verdict in found.claims if verdict.interval]
+    compared = [(one.claim, one.verdict) for one in found.findings if one.verdict.interval]
     assert compared
     for claim, verdict in compared:
 

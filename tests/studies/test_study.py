@@ -21,7 +21,7 @@ from ganzoo_studies.findings import curve, find, in_order, value_of
 from ganzoo_studies.matrix import Job, joined
 from ganzoo_studies.records import Ledger, RunRecord
 from ganzoo_studies.study import Measure, Range, Search, load_study
-from ganzoo_studies.study_report import answers, started, write_pages
+from ganzoo_studies.study_report import started, studies_of, write_pages
 from ganzoo_studies.verdicts import Outcome
 from ganzoo_studies.worker import Bench
 
@@ -119,10 +119,10 @@ def test_in_a_small_study_a_row_keeps_its_changes_in_the_first_setting(write, zo
 
 def test_a_page_that_cannot_be_written_is_reported_before_anything_is_trained(call, write, tmp_path):
     write()
-    (tmp_path / "README.md").write_text("mine\n")
+    (tmp_path / "penalty.html").write_text("mine\n")
     code, _, err = call("study", "run", tmp_path / "penalty.yaml", "--results", tmp_path, "--work", tmp_path / "work")
     assert (code, (tmp_path / "work").exists()) == (2, False)
-    assert "README.md" in err
+    assert "penalty.html" in err
 
 
 def test_the_command_on_a_page_names_file_and_results_as_given_but_no_path_of_this_machine(
@@ -136,19 +136,22 @@ def test_the_command_on_a_page_names_file_and_results_as_given_but_no_path_of_th
     for folder, more in (("mine", " --results mine"), ("results/studies", "")):
         recorded(ledger := Ledger(Path(folder)), study.cells(zoo)[0].jobs[0], [9.0])
         (page,) = write_pages([study], ledger, zoo)
-        assert f">ganzoo study run own/penalty.yaml{more}<" in page.path.read_text()
-        assert f"`ganzoo study run own/penalty.yaml{more}`" in Path(folder, "README.md").read_text()
+        assert f">ganzoo study run own/penalty.yaml{more}<" in page.read_text()
+
+
+@pytest.mark.parametrize("words", [("losses", "--out", "a.txt"), ("losses", "ring", "--out", "a.csv")])
+def test_a_file_for_a_paper_is_about_one_study_and_csv_tex_or_pdf(call, words):
+    code, _, err = call("study", "report", *words)
+    assert code == 2
+    assert err.endswith("Name one study, and give --out FILE.csv, FILE.tex or FILE.pdf.\n")
 
 
 def test_a_claim_needs_no_paper_and_ones_own_study_has_a_command_that_finds_it(write, zoo, tmp_path, ledger):
     study = write(("paper: Someone 2018, better: r1", "better: r1"))
     recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
     (page,) = write_pages([study], ledger, zoo)
-    assert page.path.read_text().count('<span class="paper">') == 1
-    index = (tmp_path / "results" / "README.md").read_text()
-    assert "`ganzoo study run penalty.yaml`" in index
-    papers = [line.rsplit(" | ", 1)[1] for line in index.splitlines() if line.startswith("| **open")]
-    assert papers == ["– |", "Someone 2018 |"]
+    assert page.read_text().count('<span class="paper">') == 1
+    assert ">ganzoo study run penalty.yaml<" in page.read_text()
 
 
 def test_a_measure_that_cannot_see_a_row_s_images_is_refused_before_anything_is_trained(call, tmp_path):
@@ -699,16 +702,28 @@ def test_times_on_different_machines_are_not_compared(write, zoo, ledger, judged
     r1, hinge = judged(study)
     assert "different machines" in r1.why
     assert hinge.effect is not None  # scores do not depend on the machine
-    page = write_pages([study], ledger, zoo)[0].path.read_text()
-    assert "r1 with baseline, few, by quickly: Its runs were made on different machines" in page
+    (page,) = write_pages([study], ledger, zoo)
+    assert "r1 with baseline, few, by quickly: Its runs were made on different machines" in page.read_text()
 
 
 def test_the_front_page_has_every_study_with_runs(zoo, tmp_path):
     ledger = Ledger(tmp_path / "studies")
     for _, job in jobs_of(load_study("ring", zoo), zoo, seeds=1):
         recorded(ledger, job, [8], metric="modes@ring")
-    (answer,) = answers(tmp_path, zoo)
-    assert (answer.name, answer.verdict_counts) == ("ring", "2 are open (exploratory)")
+    (found,) = studies_of(tmp_path, zoo)
+    assert (found.topic, found.study.is_exploratory) == ("Ring", True)
+    assert found.answer == "None of its 2 claims is decided yet."
+    assert found.advice == ""
+
+
+def test_a_rival_that_wins_is_what_to_use(write, zoo, ledger):
+    study = write(("- {says: R1", "- {method: R1, says: R1"), ("than: r1,", "than: r1, rival: a penalty,"))
+    means = {"baseline": 4.0, "r1": 2.0, "hinge": 4.0}
+    fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(means[cell.row], job)])
+    found = find(study, ledger, zoo)
+    assert [one.label for one in found.findings] == ["R1", "hinge over a penalty"]
+    better = [f"{factor:.2f} times better" for factor in (found.verdicts[0].effect, 1 / found.verdicts[1].effect)]
+    assert found.answer == f"Use R1 ({better[0]}) and a penalty rather than hinge ({better[1]})."
 
 
 def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger, judged):
@@ -966,4 +981,4 @@ def test_a_study_whose_trials_all_failed_is_over(zoo, ledger, study_of):
     assert not found.is_searching
     assert not found.cells
     (page,) = write_pages([study], ledger, zoo)
-    assert "All trials of baseline failed" in page.path.read_text()
+    assert "All trials of baseline failed" in page.read_text()
