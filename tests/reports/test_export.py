@@ -120,12 +120,18 @@ def test_the_page_draws_in_a_browser_what_torch_draws(trained, tmp_path, visit):
     page.get_by_role("slider", name="Between A and B").fill("0")
     page.wait_for_function(f"first => ({read})().join() === first.join()", arg=first)
     with page.expect_download() as saving:
+        page.get_by_role("button", name="Save GIF").click()
+    saving.value.save_as(tmp_path / "walk.gif")
+    with Image.open(tmp_path / "walk.gif") as gif:
+        assert (gif.size, gif.n_frames) == ((80, 120), 32)
+        shown = torch.tensor(first).view(12, 8, 4)[..., :3]
+        frame = torch.from_numpy(np.array(gif.convert("RGB")))[5::10, 5::10].int()
+        assert (frame - shown).abs().max() <= 26  # the GIF has six levels a channel
+    with page.expect_download() as saving:
         page.get_by_role("button", name="Save PNG").click()
     saving.value.save_as(tmp_path / "sample.png")
     with Image.open(tmp_path / "sample.png") as png:
-        assert torch.equal(
-            torch.from_numpy(np.array(png.convert("RGB"))).int(), torch.tensor(first).view(12, 8, 4)[..., :3].int()
-        )
+        assert torch.equal(torch.from_numpy(np.array(png.convert("RGB"))).int(), shown.int())
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

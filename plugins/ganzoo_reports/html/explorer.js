@@ -76,6 +76,8 @@ async function frame() {
 
 function update() {
   shown = null;
+  at("dot").style.left = `${50 + 50 * along[0] / REACH}%`;
+  at("dot").style.top = `${50 + 50 * (along[1] || 0) / REACH}%`;
   document.querySelectorAll("#sliders input").forEach((input, k) => { input.value = along[k]; });
   document.querySelectorAll("#classes button").forEach((button, k) => button.setAttribute("aria-pressed", k === label));
   return frame();
@@ -94,12 +96,61 @@ function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+/** A looping GIF of canvas pixels in 6x6x6 colours, or 256 greys, written without compression. */
+function gif(frames, w, h, delay) {
+  const grey = channels === 1, out = [], word = (value) => out.push(value & 255, value >> 8);
+  out.push(..."GIF89a".split("").map((one) => one.charCodeAt(0)));
+  word(w); word(h); out.push(0xf7, 0, 0);
+  for (let i = 0; i < 256; i++)
+    out.push(...(grey ? [i, i, i] : i < 216 ? [51 * Math.floor(i / 36), 51 * (Math.floor(i / 6) % 6), 51 * (i % 6)] : [0, 0, 0]));
+  out.push(0x21, 0xff, 11, ..."NETSCAPE2.0".split("").map((one) => one.charCodeAt(0)), 3, 1, 0, 0, 0);
+  for (const data of frames) {
+    out.push(0x21, 0xf9, 4, 4); word(delay); out.push(0, 0, 0x2c); word(0); word(0); word(w); word(h); out.push(0, 8);
+    let bits = 0, held = 0, block = [];
+    const put = (code) => {
+      held |= code << bits;
+      for (bits += 9; bits >= 8; bits -= 8) {
+        block.push(held & 255);
+        held >>= 8;
+        if (block.length === 255) { out.push(255, ...block); block = []; }
+      }
+    };
+    const level = (value) => Math.round(value / 51);
+    for (let i = 0; i < w * h; i++) {
+      if (i % 250 === 0) put(256); // codes stay nine bits long
+      put(grey ? data[4 * i] : 36 * level(data[4 * i]) + 6 * level(data[4 * i + 1]) + level(data[4 * i + 2]));
+    }
+    put(257);
+    if (bits) block.push(held & 255);
+    if (block.length) out.push(block.length, ...block);
+    out.push(0);
+  }
+  out.push(0x3b);
+  return new Blob([Uint8Array.from(out)], { type: "image/gif" });
+}
+
+async function walk() {
+  const steps = 32, scale = Math.max(1, Math.floor(128 / Math.max(width, height))), canvas = document.createElement("canvas");
+  const large = document.createElement("canvas"), frames = [];
+  large.width = width * scale;
+  large.height = height * scale;
+  const context = large.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  for (let k = 0; k < steps; k++) {
+    const one = between(0.5 - 0.5 * Math.cos(2 * Math.PI * k / steps));
+    paint(canvas, await draw(Float32Array.from(one.z), [one.label]), 1, 0);
+    context.drawImage(canvas, 0, 0, large.width, large.height);
+    frames.push(context.getImageData(0, 0, large.width, large.height).data);
+  }
+  return gif(frames, large.width, large.height, 6);
+}
+
 function pin(which) {
   const one = shown || current();
   pins[which] = { z: Float32Array.from(one.z), label: one.label };
   draw(pins[which].z, [one.label]).then((pixels) => paint(at(which ? "b" : "a"), pixels, 1, 0));
   const ready = pins.every(Boolean);
-  for (const id of ["between", "play"]) at(id).disabled = !ready;
+  for (const id of ["between", "play", "gif"]) at(id).disabled = !ready;
 }
 
 function stop() {
@@ -129,13 +180,21 @@ along.forEach((_, k) => {
   row.append(`${k + 1}`, input);
   at("sliders").append(row);
 });
-at("grid").addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[event.key];
-  if (!step || step[0] >= along.length) return;
-  event.preventDefault();
+const pointed = (event) => {
+  const box = at("pad").getBoundingClientRect();
   stop();
-  move([[step[0], along[step[0]] + 2 * SPREAD / (SIDE - 1) * step[1]]]); // to the next sample
-});
+  move([[0, REACH * (2 * (event.clientX - box.left) / box.width - 1)], [1, REACH * (2 * (event.clientY - box.top) / box.height - 1)]]);
+};
+at("pad").addEventListener("pointerdown", (event) => { at("pad").setPointerCapture(event.pointerId); pointed(event); });
+at("pad").addEventListener("pointermove", (event) => { if (event.buttons) pointed(event); });
+for (const [id, size] of [["pad", 0.1], ["grid", 2 * SPREAD / (SIDE - 1)]]) // in the grid, a step to the next sample
+  at(id).addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[event.key];
+    if (!step || step[0] >= along.length) return;
+    event.preventDefault();
+    stop();
+    move([[step[0], along[step[0]] + size * step[1]]]);
+  });
 at("next").addEventListener("click", () => {
   stop();
   number = (number + 1) % (codes.length / facts.latent);
@@ -165,6 +224,7 @@ at("play").addEventListener("click", () => {
 });
 at("save").addEventListener("click", () => at("image").toBlob((blob) => download("sample.png", blob)));
 at("save-grid").addEventListener("click", () => at("grid").toBlob((blob) => download("grid.png", blob)));
+at("gif").addEventListener("click", async () => download("interpolation.gif", await walk()));
 
 try {
   const packed = new Blob([bytes(facts.wasm)]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -176,5 +236,5 @@ try {
 } catch (error) {
   at("status").textContent = `This browser cannot draw samples: ${error.message}`;
 }
-globalThis.explorer = { draw };
+globalThis.explorer = { draw, walk };
 document.body.dataset.ready = Boolean(session);
