@@ -10,8 +10,7 @@ Pictures are brought to 32x32 as follows. Grey is repeated to RGB. A height or w
 sides with the picture's border; any other is resized to 32, linearly and antialiased. Details finer than that are not
 seen.
 
-It compares at least 100 real images. With 100 cartoon faces held out, and nine times as many samples, faults that are
-clearly visible cost about two standard deviations of real vs real; with 50 about one, and with 20 nothing.
+It compares at least 100 real images: with fewer, faults that anyone can see are lost in the noise of real vs real.
 
 The weights are fitted by ``python -m ganzoo_plugins.extractors.pictures_ae_training --out FOLDER``.
 """
