@@ -1,0 +1,191 @@
+"""Known truth: its errors in closed form, the reader, and the rank statistics."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+import truth
+from ganzoo_plugins.datasets.worlds import CHARACTERS, FACES
+from truth import ERRORS, VIEWS, Pictures, Reader, correlations, errors, lies, nearness
+
+N = 20_000
+
+
+@pytest.fixture(params=[FACES, CHARACTERS], ids=lambda world: world.name)
+def world(request):
+    return request.param
+
+
+def everything(values):
+    return torch.ones(len(values), dtype=torch.bool)
+
+
+def law_of(world, weights, *axes):
+    """The joint law of some attributes under any weights."""
+    others = [axis for axis in range(weights.dim()) if axis not in axes]
+    return weights.double().sum(others) / weights.sum()
+
+
+@pytest.fixture(scope="module")
+def toys():
+    """A square in one of three colours, in the left or right half."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.stack([torch.randint(3, (2_000,), generator=generator), torch.arange(2_000) % 2], 1)
+    images = torch.full((2_000, 3, 32, 32), 60, dtype=torch.uint8)
+    down = torch.randint(4, 20, (2_000,), generator=generator)
+    for image, (colour, side), y in zip(images, values.tolist(), down.tolist(), strict=True):
+        image[colour, y : y + 8, 4 + 14 * side : 12 + 14 * side] = 230
+    return Pictures(images, values)
+
+
+class TestErrors:
+    def test_draws_from_the_law_have_errors_about_0(self, world):
+        values = world.draw_attributes("test", N)[0]
+        found = errors(world, values, everything(values))
+        assert found["forbidden"] == found["unreadable"] == 0
+        assert found["overall"] == pytest.approx(found["pairs"])
+        assert 0 < found["attributes"] < found["pairs"] < 0.02
+        assert found["dropped"] < 0.001
+        assert abs(found["variety lost"]) < 0.1
+
+    def test_values_that_are_left_out(self, world):
+        values = world.draw_attributes("test", N)[0]
+        kept = truth.left_out(world, Pictures(torch.empty(N, 0), values), 0, 3).values
+        found = errors(world, kept, everything(kept))
+        weights = world.weights.clone()
+        weights[-3:] = 0
+        axes = range(weights.dim())
+        one = [(law_of(world, weights, i) - law_of(world, world.weights, i)).abs().sum() / 2 for i in axes]
+        pairs = [(law_of(world, weights, *p), law_of(world, world.weights, *p)) for p in combinations(axes, 2)]
+        assert found["attributes"] == pytest.approx(float(sum(one) / len(one)), abs=0.005)
+        two = sum(float((q - p).abs().sum()) / 2 for q, p in pairs) / len(pairs)
+        assert found["pairs"] == pytest.approx(two, abs=0.01)
+        dropped = sum(float(p[q < 0.1 * p].sum()) for q, p in pairs) / len(pairs)
+        assert found["dropped"] == pytest.approx(dropped, abs=0.005)
+        assert dropped > 0.05
+        every, left = (w.double().flatten() / w.sum() for w in (world.weights, weights))
+        assert found["variety lost"] == pytest.approx(float(1 - every.square().sum() / left.square().sum()), abs=0.06)
+
+    def test_forbidden_pairs_of_attributes_that_are_drawn_apart(self, world):
+        names = list(world.attributes)
+        generator = torch.Generator().manual_seed(0)
+        columns = [
+            torch.multinomial(world.probabilities(name), N, replacement=True, generator=generator) for name in names
+        ]
+        values = torch.stack(columns, 1)
+        found = errors(world, values, everything(values))
+        apart = torch.ones(())
+        for name in names:
+            apart = apart[..., None] * world.probabilities(name)
+        assert found["forbidden"] == pytest.approx(float(apart[world.weights == 0].sum()), abs=0.01)
+        assert found["attributes"] < 0.01
+        assert found["pairs"] > 0.03
+
+    def test_one_picture_repeated_has_no_variety(self, world):
+        values = world.draw_attributes("test", 1)[0].expand(1000, -1)
+        found = errors(world, values, everything(values))
+        assert found["variety lost"] > 0.999
+        assert found["dropped"] > 0.8
+        assert found["overall"] > 0.8
+
+    def test_samples_that_cannot_be_read(self, world):
+        values = world.draw_attributes("test", N)[0]
+        whole = errors(world, values, everything(values))
+        half = errors(world, values, torch.arange(N) < N // 2)
+        assert half["unreadable"] == 0.5
+        assert half["overall"] == pytest.approx(0.5, abs=0.01)
+        assert half["pairs"] == pytest.approx(whole["pairs"], abs=0.01)
+        nothing = errors(world, values, torch.zeros(N, dtype=torch.bool))
+        assert nothing == {"overall": pytest.approx(1), "unreadable": 1}
+
+    def test_a_floor_is_that_of_as_many_pictures(self, world):
+        values = world.draw_attributes("test", 6_000)[0]
+        few, many = (truth.floors(world, values, everything(values), 5_000, m) for m in (300, 5_000))
+        assert set(few) == set(ERRORS) - {"copies"}
+        assert few["pairs"] > 2 * many["pairs"]
+        assert few["overall"] == pytest.approx(many["overall"])
+
+    def test_copies_are_much_nearer_than_the_second_nearest(self):
+        generator = torch.Generator().manual_seed(0)
+        train, others = torch.randint(256, (2, 50, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        noise = torch.randint(-10, 11, train.shape, generator=generator)
+        copies = (train + noise).clamp(0, 255).to(torch.uint8)
+        assert nearness(copies, train).max() < 0.2
+        assert nearness(others, train).min() > 0.7
+
+
+class TestReader:
+    def test_it_reads_pictures_and_abstains_from_others(self, toys):
+        network = truth.fit(toys[:1_500], [3, 2], robust=True, epochs=6)
+        reader = Reader(network).calibrated(toys[1_500:], truth.ABSTAINS)
+        values, read = reader.read(toys.images[1_500:])
+        assert read.double().mean() == pytest.approx(1 - truth.ABSTAINS, abs=0.01)
+        assert torch.equal(values[read], toys.values[1_500:][read])
+        both = toys.images[1_500:1_750] // 2 + toys.images[1_750:] // 2
+        differ = (toys.values[1_500:1_750] != toys.values[1_750:]).any(1)
+        assert reader.read(both)[1][differ].double().mean() < 0.1
+
+    def test_a_shuffled_picture_has_the_same_pixels_elsewhere(self, toys):
+        images = toys.images[:10].float()
+        found = truth.shuffled(images, torch.Generator().manual_seed(1))
+        assert not torch.equal(found, images)
+        assert torch.equal(found.flatten(2).sort(2).values, images.flatten(2).sort(2).values)
+
+
+def outcome(merits, mistakes, trainings):
+    """Two worlds with the same sets: how good all views say that they are, and how bad they are."""
+    rows = [
+        {
+            "name": str(i),
+            "kind": "good" if bad < 0.5 else "bad",
+            "training": training,
+            "errors": {**dict.fromkeys(ERRORS, bad), "unreadable": bad / 2},
+            "floors": dict.fromkeys(ERRORS, 0.0),
+            "scores": {
+                view: -good if view.startswith(("fid", "kid", "memorisation", "class-entropy")) else good
+                for view in VIEWS
+            },
+        }
+        for i, (good, bad, training) in enumerate(zip(merits, mistakes, trainings, strict=True))
+    ]
+    real = {"name": "real pictures", "training": None, "scores": dict.fromkeys(VIEWS, 0.0)}
+    return {"worlds": {"a": {"sets": [*rows, real]}, "b": {"sets": [*rows, real]}}}
+
+
+class TestStatistics:
+    BAD = (0.9, 0.8, 0.7, 0.3, 0.2, 0.1)
+
+    @pytest.fixture(autouse=True)
+    def few_resamples(self, monkeypatch):
+        monkeypatch.setattr(truth, "RESAMPLES", 300)
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_a_view_that_agrees_or_lies(self, sign):
+        merits = [-sign * bad - (sign == -1) * 2 for bad in self.BAD]
+        made = outcome(merits, self.BAD, "abcdef")
+        for readable in (True, False):
+            found = correlations(made, readable)
+            for view in VIEWS:
+                of = found[view]["overall"]
+                assert (of["value"], of["low"], of["high"], of["a"]) == pytest.approx((sign, sign, sign, sign))
+        wrong, total, kinds = lies(made, "fid@pixels")
+        assert total == 30
+        assert wrong == (0 if sign == 1 else 30)
+        assert kinds["bad", "good"] == (18 * (sign == -1), 18)
+
+    def test_two_lengths_of_one_training_are_no_two_trainings(self):
+        merits = [-0.8, -0.9, -0.7, -0.1, -0.3, -0.2]
+        apart = correlations(outcome(merits, self.BAD, "abcdef"), readable=True)["fid@pixels"]["overall"]
+        together = correlations(outcome(merits, self.BAD, "aabbcc"), readable=True)["fid@pixels"]["overall"]
+        assert apart["value"] == together["value"]
+        assert together["high"] - together["low"] > apart["high"] - apart["low"]
+
+    def test_what_is_clear(self):
+        def row(overall, copies):
+            return {"errors": {"overall": overall, "copies": copies}, "floors": {"overall": 0.0, "copies": 0.0}}
+
+        assert truth.clearly_worse(row(0.5, 0.1), row(0.4, 0.1))
+        assert truth.clearly_worse(row(0.5, 0.9), row(0.52, 0.1))
+        assert not truth.clearly_worse(row(0.5, 0.1), row(0.48, 0.1))
+        assert not truth.clearly_worse(row(0.5, 0.9), row(0.9, 0.1))
