@@ -33,9 +33,9 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from itertools import combinations, permutations, product
 from pathlib import Path
@@ -62,7 +62,7 @@ from ganzoo.reproducibility import tensors_digest
 from ganzoo.runs.provenance import environment
 from ganzoo_plugins.datasets.worlds import CHARACTERS, FACES, World
 from ganzoo_reports.templates import between_markers, markdown_table
-from ruler import Pixels
+from ruler_pictures import HalfPixels
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "truth.json"
 PAGE = RESULTS.parent.parent / "docs" / "truth.md"
@@ -176,16 +176,16 @@ VAE = {
     "optimizers": {"default": ADAM},
 }
 TRAININGS = (
-    Training("plain", {64: "untrained", 12_000: "short", 60_000: "long"}),
-    Training("high rates", {5_000: "collapsed", 15_000: "collapsed"}, COLLAPSING),
-    Training("60 pictures", {10_000: "copying", 30_000: "copying"}, count=60),
-    Training("few hairs", {10_000: "dropping", 30_000: "dropping"}, without=(HAIR, 3)),
+    Training("plain", {64: "untrained", 12_000: "short", 36_000: "long"}),
+    Training("high rates", {3_000: "collapsed", 10_000: "collapsed"}, COLLAPSING),
+    Training("60 pictures", {8_000: "copying", 20_000: "copying"}, count=60),
+    Training("few hairs", {8_000: "dropping", 20_000: "dropping"}, without=(HAIR, 3)),
     Training("VAE", {10_000: "blurry", 40_000: "blurry"}, VAE, "vae-mnist"),
-    Training("MLP", {20_000: "noisy", 60_000: "noisy"}, MLP, "vanilla-mnist"),
-    Training("300 pictures", {10_000: "copying", 30_000: "copying"}, count=300),
-    Training("plain, seed 1", {6_000: "short", 30_000: "long"}, seed=1),
-    Training("few backgrounds", {10_000: "dropping", 30_000: "dropping"}, without=(BACKGROUND, 2)),
-    Training("no penalty", {10_000: "collapsed", 25_000: "collapsed"}, {**PLAIN, "regularizers": []}),
+    Training("MLP", {10_000: "noisy", 40_000: "noisy"}, MLP, "vanilla-mnist"),
+    Training("300 pictures", {8_000: "copying", 20_000: "copying"}, count=300),
+    Training("plain, seed 1", {5_000: "short", 20_000: "long"}, seed=1),
+    Training("few backgrounds", {8_000: "dropping", 20_000: "dropping"}, without=(BACKGROUND, 2)),
+    Training("no penalty", {6_000: "collapsed", 15_000: "collapsed"}, {**PLAIN, "regularizers": []}),
 )
 
 
@@ -217,20 +217,19 @@ def samples_path(folder: Path, world: World, training: Training, images: int) ->
     return folder / world.name / f"{training.folder}-{images}.safetensors"
 
 
-def constructed(world: World, parts: Mapping[str, Pictures]) -> dict[str, Pictures]:
+def constructed(world: World, parts: Mapping[str, Pictures]) -> dict[str, Callable[[], Pictures]]:
     """Sets of real pictures with one fault each, to show what the errors say where the truth is known exactly."""
-    held = parts["held out"]
+    held, train = parts["held out"], parts["train"]
     unlinked = replace(world, factors={})
     return {
-        "real pictures": held,
-        "without some hairs": left_out(world, held, HAIR, 3),
-        "independent attributes": Pictures(
+        "real pictures": lambda: held,
+        "without some hairs": lambda: left_out(world, held, HAIR, 3),
+        "independent attributes": lambda: Pictures(
             unlinked.draw("test", REFERENCE, SIZE), unlinked.draw_attributes("test", REFERENCE)[0]
         ),
-        "training pictures": parts["train"][:SAMPLES],
-        "one in four a training picture": Pictures(
-            torch.cat([held.images[:1500], parts["train"].images[:500]]),
-            torch.cat([held.values[:1500], parts["train"].values[:500]]),
+        "training pictures": lambda: train[:SAMPLES],
+        "one in four a training picture": lambda: Pictures(
+            torch.cat([held.images[:1500], train.images[:500]]), torch.cat([held.values[:1500], train.values[:500]])
         ),
     }
 
@@ -369,17 +368,26 @@ class Reader:
         return values, confidence >= self.least
 
 
-def own_error(reader: Reader, world: World, held_out: Pictures, others: Mapping[str, Tensor]) -> dict[str, Any]:
+def own_error(reader: Reader, world: World, held_out: Pictures, other_world: Tensor) -> dict[str, Any]:
     """What the reader abstains from and gets wrong, on pictures that it never saw: sharp, spoiled, and no pictures."""
     generator = torch.Generator().manual_seed(1)
-    batches = (held_out.images.float() / 255).split(100)
+    some = held_out[:2_000]
+    batches = (some.images.float() / 255).split(50)
     rough = torch.cat([spoiled(batch, generator) for batch in batches]).mul(255).round().to(torch.uint8)
+    shown = {
+        "real": held_out.images,
+        "spoiled": rough,
+        "the other world": other_world[:2_000],
+        "noise": torch.randint(256, rough.shape, generator=generator, dtype=torch.uint8),
+        "upside down": some.images.flip(2),
+        "means of two": some.images[:-1] // 2 + some.images[1:] // 2,
+    }
     abstained, wrong = {}, {}
-    for name, images in {"real": held_out.images, "spoiled": rough, **others}.items():
+    for name, images in shown.items():
         values, read = reader.read(images)
         abstained[name] = 1 - read.double().mean().item()
         if name in ("real", "spoiled"):
-            misread = (values != held_out.values)[read].double().mean(0).tolist()
+            misread = (values != held_out.values[: len(values)])[read].double().mean(0).tolist()
             wrong[name] = dict(zip(world.attributes, misread, strict=True))
     return {"abstained": abstained, "wrong": wrong}
 
@@ -510,7 +518,7 @@ class Scorer:
     def __init__(self, world: World, parts: Mapping[str, Pictures], network: Network) -> None:
         self.zoo = load_zoo()
         self.world, self.real = world, Dataset(world.name, "test", parts["reference"].images)
-        pixels = Pixels(parts["train"].images)
+        pixels = HalfPixels(parts["train"].images)
         pixels.digest = sha256(parts["train"].images.numpy().tobytes()).hexdigest()
         self.extractors: dict[str, Extractor] = {
             "pictures-ae": find_extractor("pictures-ae", self.zoo),
@@ -551,6 +559,62 @@ def kernel_distance(fake: Tensor, real: Tensor) -> float:
     return float(among(fake) + among(real) - 2 * kernel(fake, real).mean())
 
 
+@dataclass(frozen=True)
+class Set:
+    """Samples or real pictures that are judged.
+
+    Attributes:
+        images: uint8 (n, 3, SIZE, SIZE).
+        train: What their generator was trained on.
+        exact: The values of their attributes (n, attributes), if they are known.
+    """
+
+    images: Tensor
+    train: Tensor
+    exact: Tensor | None = None
+
+    @classmethod
+    def of(cls, made: Callable[[], Pictures], train: Pictures) -> Set:
+        """Real pictures."""
+        pictures = made()
+        return cls(pictures.images, train.images, pictures.values)
+
+
+class Judge:
+    """Measures the errors and the scores of sets of a world.
+
+    Args:
+        folder: Where fitted networks are kept.
+        world: The world.
+        parts: Its pictures.
+    """
+
+    def __init__(self, folder: Path, world: World, parts: Mapping[str, Pictures]) -> None:
+        sizes = list(world.weights.shape)
+        network = fitted(folder, f"reader-{world.name}", parts["reader"], sizes, robust=True)
+        classifier = fitted(folder, f"hair-cnn-{world.name}", parts["reader"], sizes[:1], robust=False)
+        self.world, self.held = world, parts["held out"]
+        self.reader, self.strict = (
+            Reader(network).calibrated(parts["calibration"], share) for share in (ABSTAINS, STRICT)
+        )
+        self.scorer, self.real = Scorer(world, parts, classifier), self.reader.read(self.held.images)
+
+    def judged(self, made: Callable[[], Set]) -> dict[str, Any]:
+        """A set's errors, those of real pictures, and its scores, as JSON."""
+        one = made()
+        values, read = self.reader.read(one.images)
+        limit = nearness(self.held.images, one.train).quantile(CHANCE)
+        copies = (nearness(one.images, one.train) < limit).double().mean().item()
+        every = torch.ones(len(values), dtype=torch.bool)
+        return {
+            "errors": {**errors(self.world, values, read), "copies": copies},
+            "floors": {**floors(self.world, *self.real, len(values), int(read.sum())), "copies": CHANCE},
+            "overall if strict": errors(self.world, *self.strict.read(one.images))["overall"],
+            **({} if one.exact is None else {"exact": errors(self.world, one.exact, every)}),
+            "scores": self.scorer.scores(one.images[:REFERENCE], one.train),
+        }
+
+
 def score(folder: Path) -> dict[str, Any]:
     """Read and score all samples; continues where it was interrupted."""
     torch.set_num_threads(1)
@@ -558,45 +622,24 @@ def score(folder: Path) -> dict[str, Any]:
     outcome: dict[str, Any] = {"command": "python benchmarks/truth.py score", "environment": environment(CPU)}
     outcome |= {"samples": SAMPLES, "reference": REFERENCE, "worlds": {}}
     for name, world in WORLDS.items():
-        parts, sizes = worlds[name], list(world.weights.shape)
-        reader = Reader(fitted(folder, f"reader-{name}", parts["reader"], sizes, robust=True))
-        strict = reader.calibrated(parts["calibration"], STRICT)
-        reader = reader.calibrated(parts["calibration"], ABSTAINS)
-        classifier = fitted(folder, f"hair-cnn-{name}", parts["reader"], sizes[:1], robust=False)
-        held, made = parts["held out"], constructed(world, parts)
+        judge = Judge(folder, world, worlds[name])
         (other,) = (one["held out"].images for key, one in worlds.items() if key != name)
-        no_pictures = {
-            "the other world": other,
-            "noise": torch.randint(256, other.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8),
-            "upside down": held.images.flip(2),
-            "means of two": held.images[:-1] // 2 + held.images[1:] // 2,
-        }
-        facts = own_error(reader, world, held, no_pictures)
-        values, read = reader.read(held.images)
-        scorer = Scorer(world, parts, classifier)
-        rows: list[dict[str, Any]] = []
-        limits: dict[str | None, float] = {}
-        for path, row, images, training, exact in sets(folder, world, parts["train"], made):
-            if path.exists():
-                rows.append(json.loads(path.read_text("utf-8")))
-                continue
-            if row["training"] not in limits:
-                limits[row["training"]] = nearness(held.images, training).quantile(CHANCE).item()
-            copies = nearness(images, training) < limits[row["training"]]
-            found, legible = reader.read(images)
-            strict_found, strictly = strict.read(images)
-            row["errors"] = {**errors(world, found, legible), "copies": copies.double().mean().item()}
-            row["floors"] = {**floors(world, values, read, len(images), int(legible.sum())), "copies": CHANCE}
-            row["overall if strict"] = errors(world, strict_found, strictly)["overall"]
-            if exact is not None:
-                row["exact"] = errors(world, exact, torch.ones(len(exact), dtype=torch.bool))
-            row["scores"] = scorer.scores(images[:REFERENCE], training)
-            rows.append(row)
-            write_atomically(path, json.dumps(row).encode())
-            print(name, row["name"], json.dumps(row["errors"]), flush=True)
+        facts = kept(folder / name / "reader.json", partial(own_error, judge.reader, world, judge.held, other))
+        rows = []
+        for path, row, made in sets(folder, world, worlds[name]):
+            rows.append({**row, **kept(path, partial(judge.judged, made))})
+            print(name, row["name"], json.dumps(rows[-1]["errors"]), flush=True)
         outcome["worlds"][name] = {"reader": facts, "sets": rows}
     draw_samples(folder, RESULTS.with_suffix(".webp"))
     return outcome
+
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured, from its file if there is one."""
+    if not path.exists():
+        write_atomically(path, json.dumps(measure()).encode())
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
 
 
 def draw_samples(folder: Path, path: Path) -> None:
@@ -613,21 +656,22 @@ def draw_samples(folder: Path, path: Path) -> None:
 
 
 def sets(
-    folder: Path, world: World, train: Pictures, made: Mapping[str, Pictures]
-) -> Iterator[tuple[Path, dict[str, Any], Tensor, Tensor, Tensor | None]]:
-    """Each set: where its row is kept, that row, images, training pictures, and the exact values if constructed."""
+    folder: Path, world: World, parts: Mapping[str, Pictures]
+) -> Iterator[tuple[Path, dict[str, Any], Callable[[], Set]]]:
+    """Where each set's measurements are kept, what it is, and a function that returns it."""
+    for number, (name, made) in enumerate(constructed(world, parts).items()):
+        row = {"name": name, "kind": "constructed", "training": None}
+        path = folder / world.name / f"constructed-{number}.json"
+        yield path, row, partial(Set.of, made, parts["train"])
     for training in TRAININGS:
-        pictures = training.pictures(world, train).images
+        pictures = training.pictures(world, parts["train"]).images
         for images, kind in training.stages.items():
             path = samples_path(folder, world, training, images)
             if not path.exists():
                 raise GanzooError(f"{path} does not exist.", "Run `make` with this folder first.")
             row = {"name": f"{training.name}, {images:,} images", "kind": kind, "training": training.name}
-            yield path.with_suffix(".json"), row, load(path.read_bytes())["images"], pictures, None
-    for number, (name, pictures) in enumerate(made.items()):
-        row = {"name": name, "kind": "constructed", "training": None}
-        path = folder / world.name / f"constructed-{number}.json"
-        yield path, row, pictures.images, train.images, pictures.values
+            samples = load(path.read_bytes())["images"]
+            yield path.with_suffix(".json"), row, partial(Set, samples, pictures)
 
 
 # --- what follows -----------------------------------------------------------------------------------------------------
