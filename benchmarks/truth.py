@@ -54,7 +54,7 @@ from torchvision.transforms.functional import gaussian_blur
 import ganzoo
 from ganzoo import Dataset, Extractor, Features, MetricInputs
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.features import RealImages, extract, variety
+from ganzoo.evaluation.features import Directions, RealImages, extract, variety
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
@@ -478,7 +478,8 @@ VIEWS = (
     *(f"{metric}@pixels" for metric in ("fid", *NEIGHBOURS, "variety")),
     *(f"{metric}@hair-cnn" for metric in ("fid", "is", "class-coverage", "class-entropy", "coverage", "recall")),
 )
-"""``variety`` is the mean distance between two samples, as a share of that of real pictures: what health looks at."""
+"""``variety`` is what health looks at: the share of the variance of real pictures that so many samples have."""
+WATCHED_SAMPLES = 500
 
 
 class HairCnn(Extractor):
@@ -539,8 +540,8 @@ class Scorer:
                 if metric == "kid":
                     found[view] = kernel_distance(fake.values.double(), real.features.values.double())
                 elif metric == "variety":
-                    some = [variety(Features(one.values[:500]))["distance"] for one in (fake, real.features)]
-                    found[view] = some[0] / some[1]
+                    first = Features(fake.values[:WATCHED_SAMPLES])
+                    found[view] = variety(first, Directions.of(real.features.values))["spread"]
                 else:
                     found[view] = self.zoo.metrics.get(metric).create().compute(inputs)
         return found
@@ -603,8 +604,8 @@ class Judge:
         """A set's errors, those of real pictures, and its scores, as JSON."""
         one = made()
         values, read = self.reader.read(one.images)
-        limit = nearness(self.held.images, one.train).quantile(CHANCE)
-        copies = (nearness(one.images, one.train) < limit).double().mean().item()
+        limit = nearness(self.held.images[:REFERENCE], one.train).quantile(CHANCE)
+        copies = (nearness(one.images[:REFERENCE], one.train) < limit).double().mean().item()
         every = torch.ones(len(values), dtype=torch.bool)
         return {
             "errors": {**errors(self.world, values, read), "copies": copies},
