@@ -276,7 +276,7 @@ def test_a_broken_recipe_is_refused_with_its_plugin(install, content, words):
     (site / "a-good.yaml").write_text(RECIPE)
     (site / "b-broken.yaml").write_text(content)
     found = zoo()
-    assert all(word in only_problem(found).sentence for word in ["b-broken", *words])
+    assert all(word in only_problem(found).sentence for word in ["b-broken", *words]), only_problem(found)
     assert "a-good" not in found.recipes
 
 

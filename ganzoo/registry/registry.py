@@ -249,9 +249,16 @@ class Registry(Generic[T]):
                 "Names are unique within a kind; rename one.",
             )
         if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
-            key = SUMMARIES.get(entry.kind)
-            remedy = f"Add `{key}: ...` to its file." if key else 'Register it with summary="...".'
-            raise GanzooError(f"The {entry.kind} '{entry.name}' has no one-line summary.", remedy)
+            raise GanzooError(
+                f"The {entry.kind} '{entry.name}' has no one-line summary.",
+                f"Add `{SUMMARIES[entry.kind]}: ...` to its file."
+                if entry.kind in SUMMARIES
+                else 'Register it with summary="...".',
+            )
+        if entry.paper is not None and not isinstance(entry.paper, str):
+            raise GanzooError(
+                f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None."
+            )
         # A network can be called too, but that does not make another network.
         if not callable(entry.factory) or isinstance(entry.factory, BASE_CLASSES.get(entry.kind, ())):
             made = type(entry.factory).__name__
@@ -259,8 +266,7 @@ class Registry(Generic[T]):
                 f"The {self.kind} '{entry.name}' was registered with an instance of {made}.",
                 f"Register the class {made}, or a function that returns a new one on each call.",
             )
-        paper = " ".join(entry.paper.split()) if entry.paper else None
-        entry = replace(entry, summary=entry.summary.strip(), paper=paper)
+        entry = replace(entry, summary=entry.summary.strip(), paper=" ".join((entry.paper or "").split()) or None)
         _ = entry.options  # checked now
         self._entries[entry.name] = entry
         return entry
