@@ -16,7 +16,7 @@ MIN_MODES: Final = 0.5  # of those that real images have
 # since the previous evaluation: the variety of a collapsed run goes up and down.
 MIN_GROWTH: Final = 1.25
 EARLIER: Final = 0.6
-MIN_SAMPLES: Final = 100
+MIN_SAMPLES: Final = 25  # fewer real images can differ from others of them as much as from a collapse
 MIN_LOG_POINTS: Final = 4
 SATURATED_LOSS: Final = 0.02  # logistic loss of a discriminator that is 99% sure of real and fake images: -2 ln 0.99
 MIN_LOGIT_GAP: Final = 0.5  # at a loss near zero, the mean real and fake logits are at least this far apart
@@ -138,7 +138,12 @@ def _collapse(events: Events) -> Found | str:
     found = _alike(measured) if measured else []
     if not found and (missing := _missing_modes(events)):
         return [("collapse", missing)]
-    return found if measured else f"no evaluation has drawn {MIN_SAMPLES} samples yet"
+    if measured:
+        return found
+    few = next((event["variety"]["samples"] for event in events if "variety" in event), None)
+    if few is None:
+        return "no evaluation has measured the samples' variety yet"
+    return f"{few} samples can be compared with as many real images, and that takes {MIN_SAMPLES}"
 
 
 def _alike(measured: Events) -> Found:

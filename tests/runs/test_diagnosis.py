@@ -58,7 +58,16 @@ def test_a_healthy_verdict_says_what_was_judged_and_what_was_not():
     assert diagnosis.verdict == "healthy"
     healthy, *rest = diagnosis.lines()
     assert healthy == "healthy: no sign of divergence, saturation or vanishing or exploding gradients."
-    assert "not judged: collapse, no evaluation has drawn 100 samples yet." in rest
+    assert "not judged: collapse, no evaluation has measured the samples' variety yet." in rest
+
+
+def test_too_few_real_images_to_compare_with_are_named():
+    few = {"samples": 24, "spread": 1e-3, "nearest": 1e-3}
+    event = {"event": "health", "images": 20_000, "variety": few, "real_variety": {**few, "spread": 1.0}}
+    why = "not judged: collapse, 24 samples can be compared with as many real images, and that takes 25."
+    assert why in diagnose([event, END]).lines()
+    event["variety"] = {**few, "samples": 25}
+    assert kinds([event]) == ["collapse"]
 
 
 def test_divergence_names_what_is_not_finite():
