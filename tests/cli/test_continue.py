@@ -78,6 +78,14 @@ def test_the_same_command_starts_resumes_and_ends_well(tmp_path, done, refused):
     assert RunFolder.open(tmp_path / "run").info == run.info
 
 
+def test_more_images_train_a_finished_run_further(tmp_path, done):
+    done(*words(tmp_path, UNSCORED))
+    done(*words(tmp_path, UNSCORED, "train.images=640"))
+    run = RunFolder.open(tmp_path / "run")
+    assert (run.info["status"], run.info["images"]) == ("done", 640)
+    assert [event["images"] for event in run.events() if event["event"] == "resume"] == [480]
+
+
 def test_it_needs_a_recipe_and_a_folder(refused):
     assert "--continue needs a recipe and --out" in refused("run", "vanilla-ring", "--continue")
 
