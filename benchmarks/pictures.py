@@ -30,17 +30,14 @@ METRICS = ("fid@pictures-ae", "coverage@pictures-ae", "recall@pictures-ae", "mem
 HEADINGS = {"run": "left", "images": "right", "minutes": "right", "FID": "right", "real": "right"}
 HEADINGS |= {"coverage": "right", "recall": "right", "memorised": "right", "health": "left"}
 RANDOM = tuple(f"random-{seed}" for seed in range(1, 7))
+R1 = {"name": "r1", "weight": 1.0, "every_steps": 8}
 SPACE: dict[str, tuple[Any, ...]] = {
     "optimizers.default.lr": tuple({"start": lr, "end": lr / 5} for lr in (2e-4, 5e-4, 1e-3, 2e-3, 4e-3)),
     "optimizers.default.betas": ([0.0, 0.9], [0.0, 0.99], [0.5, 0.99], [0.5, 0.999]),
     "train.batch_size": (32, 64, 128),
     "networks.discriminator.norm": ("none", "batch", "layer"),
     "loss.name": ("non-saturating", "hinge", "least-squares"),
-    "regularizers": (
-        [],
-        [{"name": "r1", "weight": 0.1, "every_steps": 8}],
-        [{"name": "r1", "weight": 1.0, "every_steps": 8}],
-    ),
+    "regularizers": ([], [{**R1, "weight": 0.1}], [R1]),
     "augmentation": (None, {"name": "diffaugment"}, {"name": "ada", "images": 100_000}),
 }
 """What the authors of DCGAN, R1, DiffAugment and ADA use, and what lies around it."""
@@ -49,11 +46,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "faster": {LR: {"start": 1e-3, "end": 2e-4}},
     "fast": {LR: {"start": 2e-3, "end": 4e-4}},
     "fast-without-momentum": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99]},
-    "weak-r1": {"regularizers": [{"name": "r1", "weight": 0.1, "every_steps": 8}]},
-    "layer-norm": {LR: {"start": 1e-3, "end": 2e-4}, NORM: "layer"},
+    "faster-without-momentum": {LR: {"start": 4e-3, "end": 8e-4}, BETAS: [0.0, 0.99]},
+    "weak-r1": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99], "regularizers": [{**R1, "weight": 0.1}]},
+    "wide-discriminator": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99], "networks.discriminator.width": 64},
     "as-on-digits": {LR: {"start": 4e-3, "end": 4e-4}, BETAS: [0.0, 0.99], NORM: "batch", "regularizers": []},
-    "small-batch": {LR: {"start": 1e-3, "end": 2e-4}, "train.batch_size": 32},
-    "hinge": {"loss.name": "hinge"},
 }
 
 

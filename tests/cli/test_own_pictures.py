@@ -191,7 +191,7 @@ def test_with_a_largest_side_pictures_of_one_shape_keep_it(tmp_path, sizes, foun
 
 def test_the_picture_that_shrinks_all_others_is_named(tmp_path, caplog):
     for number in range(20):
-        draw(tmp_path / f"{number}.png", (1, 2, 3), (9, 10) if number == 7 else (40, 70))
+        draw(tmp_path / f"{number}.png", (1, 2, 3), (9, 10) if number in (6, 7) else (40, 70))
     for split in ("train", "test"):
         assert image_folder(split, None, path=str(tmp_path), size="auto").images.shape[2:] == (8, 8)
     cropped, warning = (record.getMessage() for record in caplog.records)
@@ -202,6 +202,13 @@ def test_the_picture_that_shrinks_all_others_is_named(tmp_path, caplog):
     )
     image_folder("train", None, path=str(tmp_path), size=16, channels="auto")
     assert len(caplog.records) == 2
+
+
+def test_one_small_picture_is_scaled_up_instead_of_shrinking_all_others(tmp_path, caplog):
+    for number in range(20):
+        draw(tmp_path / f"{number}.png", (1, 2, 3), (9, 10) if number == 7 else (40, 40))
+    assert image_folder("train", None, path=str(tmp_path), size="auto").images.shape[2:] == (32, 32)
+    assert "1 of the 20 pictures is smaller than 32x32, and scaled up." in caplog.messages
 
 
 @pytest.mark.parametrize(

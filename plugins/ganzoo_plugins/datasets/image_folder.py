@@ -37,6 +37,9 @@ LARGEST_NATIVE, LARGEST_AUTO = 128, 64
 """``size: auto`` leaves pictures of equal size unchanged up to the first limit, and scales all others to at most the
 second: sizes that a network can learn without a data centre. ``largest`` replaces both."""
 
+SMALL = 0.05
+"""The share of pictures that may be smaller than the size that ``auto`` chooses: one thumbnail must not decide it."""
+
 SLOWER = 5
 """How many times as long the recipe ``pictures`` trains if sides double; tests/cli/test_own_pictures.py measures it."""
 
@@ -69,7 +72,7 @@ def image_folder(
         path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, in which
             everything may be inside an outer folder. A recipe for any pictures names none, and is given it by --data.
         size: Height and width that pictures are scaled and cropped to; None if all have the same size already. ``auto``
-            leaves small pictures of equal size as they are, and makes all others square, as large as all of them allow:
+            leaves small pictures of equal size as they are, and makes all others square, as large as 95% of them allow:
             64, 32, 16 or 8.
         largest: With ``size: auto``, the largest side. Pictures of one shape, at most twice as long as wide, then keep
             it instead of being cropped to squares.
@@ -267,13 +270,16 @@ def _common(
 
 
 def _suiting(sizes: Mapping[Picture, Size], limit: int, *, keep_shape: bool) -> Size:
-    """The size to scale all pictures to, with sides of at most ``limit``: of the shape that they share, or square."""
+    """The size to scale all pictures to, with sides of at most ``limit``: of the shape that they share, or square.
+
+    Up to ``SMALL`` of the pictures are scaled up to it.
+    """
     shapes = [width / height for width, height in sizes.values()]
     widest, narrowest = max(shapes), min(shapes)
     if keep_shape and widest <= 1.02 * narrowest and 1 / 2 <= narrowest <= 2:  # a pixel more or less is no other shape
-        side = _power(min(max(size) for size in sizes.values()), limit)
+        side = _power(sorted(map(max, sizes.values()))[int(SMALL * len(sizes))], limit)
         return (side, max(8, round(side / narrowest))) if narrowest > 1 else (max(8, round(side * narrowest)), side)
-    side = _power(min(min(size) for size in sizes.values()), limit)
+    side = _power(sorted(map(min, sizes.values()))[int(SMALL * len(sizes))], limit)
     return side, side
 
 
@@ -285,17 +291,20 @@ def _power(side: int, limit: int) -> int:
 def _warn_of_size(
     root: Path, sizes: Mapping[Picture, tuple[int, int]], common: tuple[int, int], largest: int | None
 ) -> None:
-    """Say what is cropped, which picture shrinks all others, and what a larger size would cost."""
+    """Say what is cropped or scaled up, which picture shrinks all others, and what a larger size would cost."""
     if any(abs(width * common[1] - height * common[0]) > max(width, height) for width, height in sizes.values()):
         _warn(root, "The pictures are cropped to squares around their middle.")
-    smallest = min(sizes, key=lambda file: min(sizes[file]))
-    typical = sorted(map(min, sizes.values()))[len(sizes) // 2]
+    by_side = sorted(sizes, key=lambda file: min(sizes[file]))
+    if count := sum(min(size) < min(common) for size in sizes.values()):
+        smaller = f"{count:,} of the {len(sizes):,} pictures {'is' if count == 1 else 'are'} smaller"
+        _warn(root, f"{smaller} than {common[0]}x{common[1]}, and scaled up.")
+    decisive, typical = by_side[int(SMALL * len(sizes))], min(sizes[by_side[len(sizes) // 2]])
     larger = _power(typical, largest or LARGEST_AUTO)
     if max(common) < larger:
-        width, height = sizes[smallest]
+        width, height = sizes[decisive]
         _warn(
             root,
-            f"dataset.size: auto makes all pictures {common[0]}x{common[1]}, because {smallest} is {width} pixels "
+            f"dataset.size: auto makes all pictures {common[0]}x{common[1]}, because {decisive} is {width} pixels "
             f"wide and {height} high. Most would allow {larger}x{larger}: remove the small ones, or set "
             f"dataset.size={larger}.",
         )
