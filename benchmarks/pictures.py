@@ -43,12 +43,10 @@ SPACE: dict[str, tuple[Any, ...]] = {
 """What the authors of DCGAN, R1, DiffAugment and ADA use, and what lies around it."""
 LR, BETAS, NORM = "optimizers.default.lr", "optimizers.default.betas", "networks.discriminator.norm"
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "faster": {LR: {"start": 1e-3, "end": 2e-4}},
-    "fast": {LR: {"start": 2e-3, "end": 4e-4}},
-    "fast-without-momentum": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99]},
-    "faster-without-momentum": {LR: {"start": 4e-3, "end": 8e-4}, BETAS: [0.0, 0.99]},
+    "slow": {LR: {"start": 5e-4, "end": 1e-4}, BETAS: [0.5, 0.99]},
+    "fast": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99]},
+    "faster": {LR: {"start": 4e-3, "end": 8e-4}, BETAS: [0.0, 0.99]},
     "weak-r1": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99], "regularizers": [{**R1, "weight": 0.1}]},
-    "wide-discriminator": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99], "networks.discriminator.width": 64},
     "as-on-digits": {LR: {"start": 4e-3, "end": 4e-4}, BETAS: [0.0, 0.99], NORM: "batch", "regularizers": []},
 }
 
