@@ -47,6 +47,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "fast": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99]},
     "faster": {LR: {"start": 4e-3, "end": 8e-4}, BETAS: [0.0, 0.99]},
     "weak-r1": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99], "regularizers": [{**R1, "weight": 0.1}]},
+    "strong-r1": {LR: {"start": 2e-3, "end": 4e-4}, BETAS: [0.0, 0.99], "regularizers": [{**R1, "weight": 5.0}]},
     "as-on-digits": {LR: {"start": 4e-3, "end": 4e-4}, BETAS: [0.0, 0.99], NORM: "batch", "regularizers": []},
 }
 
