@@ -1,9 +1,9 @@
 """Pretrained generators: weights, and a card that says how they were trained, by which recipe, and how they score.
 
-A plugin's are ``NAME.safetensors`` and ``NAME.json``, used as ``zoo:NAME``, and ``NAME-discriminator.safetensors``, which
-only training starts from. A folder as the Hugging Face Hub expects it holds the first two as ``model.safetensors`` and
-``config.json``. A package may leave weights out: they are downloaded from its release, only on request, and kept in the
-cache.
+A plugin's are ``NAME.safetensors`` and ``NAME.json``, used as ``zoo:NAME``, and ``NAME-discriminator.safetensors``,
+which only training starts from. A folder as the Hugging Face Hub expects it holds the first two as
+``model.safetensors`` and ``config.json``. A package may leave weights out: they are downloaded from its release, only
+on request, and kept in the cache.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def export(
     summary: Annotated[
         str | None,
         typer.Option(
-            help="What it draws, from whose pictures and under which licence, in a line; by default the recipe's summary.",
+            help="What it draws, whose pictures it was trained on, and their licence; by default the recipe's summary.",
             metavar="TEXT",
         ),
     ] = None,

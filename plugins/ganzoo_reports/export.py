@@ -183,8 +183,9 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
+    card = generator.run.path
     context = {
-        "name": generator.recipe.name,
+        "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
         "summary": generator.recipe.summary,
         "module": True,  # whose script may await
         "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
