@@ -1,6 +1,6 @@
 """Files made from runs: a trained generator as ONNX, as a page, or as a pretrained one; and animations.
 
-A page draws samples offline. A pretrained generator consists of weights and their card (docs/pretrained.md): two files
+A page draws samples offline. A pretrained generator consists of weights and their card (docs/pretrained.md): files
 that a plugin can register, or a folder for the Hugging Face Hub, with pages for people. An animation shows a run's
 sample grids, or a walk through its latent space.
 """
@@ -428,8 +428,11 @@ def _content_and_card(
 def _stored(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, Any]]:
     """Tensors as a file, and what a card says about the file."""
     content = save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, {"made": MADE})
-    numbers = sum(tensor.numel() for tensor in tensors.values())
-    return content, {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "numbers": numbers}
+    return content, {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "numbers": sum(tensor.numel() for tensor in tensors.values()),
+    }
 
 
 def _as_json(card: Mapping[str, Any]) -> bytes:
