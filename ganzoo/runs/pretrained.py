@@ -59,6 +59,11 @@ def recipe_of(card: Record, zoo: Zoo) -> Recipe:
 def published(file: Path, zoo: Zoo, *, with_discriminator: bool = False) -> tuple[RunFolder, Recipe, Checkpoint]:
     """A pretrained generator, by its card: its run as the card describes it, the recipe, and the weights.
 
+    Args:
+        file: The card.
+        zoo: Where its recipe is looked up.
+        with_discriminator: Whether the weights include the discriminator's, if the card names them.
+
     Raises:
         GanzooError: A file is missing, damaged or no file, or the weights were not downloaded yet.
     """
