@@ -39,7 +39,8 @@ arXiv:1812.04948, appendix B), or the mean of the class. Runs are always scored 
 ## Fine-tuning
 
 ```bash
-ganzoo run --data ./photos --init-from zoo:faces
+ganzoo run --data ./photos --set dataset.size=32 --init-from zoo:faces
+ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
 ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
