@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ganzoo.formatting import count, figure
+from ganzoo.formatting import figure
 from ganzoo_reports.templates import code, markdown, markdown_table
 
 PAGE = Path(__file__).with_name("pretrained.md")
@@ -26,8 +26,8 @@ ganzoo eval zoo:flagship-mnist
 ganzoo export zoo:flagship-mnist --out page.html      # needs pip install '.[export]'
 ```
 
-An installed package has the weights of `dcgan-mnist` and `flagship-mnist`, a clone all. `ganzoo download NAME` fetches
-others from the release, or from the address in `GANZOO_PRETRAINED_URL`.
+A wheel has the weights of `dcgan-mnist` and `flagship-mnist`, a clone (`pip install -e .`) all. `ganzoo download NAME`
+fetches others from the release, or from the address in `GANZOO_PRETRAINED_URL`, which may begin with `file://`.
 
 ## Truncation
 
@@ -39,28 +39,33 @@ arXiv:1812.04948, appendix B), or the mean of the class. Runs are always scored 
 ## Fine-tuning
 
 ```bash
+ganzoo run --data ./photos --set dataset.size=32 --init-from zoo:faces
 ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
 ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
-The recipe's networks must have the same sizes. A run provides all networks and averages, a pretrained generator only
-the generator; optimizers start from scratch. `train.freeze` names parameters
-that are not trained (`ganzoo.load(RUN).assembly.networks` shows their names); freezing the lower layers of D is FreezeD
-(Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation keep moving in frozen layers.
+The recipe's networks must have the same sizes. A run provides all networks and averages; `faces` and `characters` bring
+their discriminators, the other pretrained generators have none. Optimizers start from scratch. `train.freeze` names
+parameters that are not trained (`ganzoo.load(RUN).assembly.networks` shows their names); freezing the lower layers of D
+is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation keep moving in frozen layers.
 
 ## Making one
 
 ```bash
-ganzoo export runs/mine --out my_plugin/my-gan.safetensors
+ganzoo export runs/mine --out my_plugin/my-gan.safetensors --summary "Birds by J. Doe (CC0)"
 ganzoo export runs/mine --format hub --out my-gan && hf upload USER/my-gan my-gan
 ```
 
-The first writes the weights, with matrices in half precision, and `my-gan.json`, the card: scores, recipe, command, and
-how much half precision changed the samples. A plugin registers it through `register_pretrained` ([hooks](hooks.md)).
+The first writes the weights, with matrices in half precision, those of the discriminator as
+`my-gan-discriminator.safetensors`, and `my-gan.json`, the card: scores, recipe, command, and how much half precision
+changed the samples. A plugin registers it through `register_pretrained` ([hooks](hooks.md)).
 The second writes a folder for the Hugging Face Hub: exact weights, the card, and a page with samples and scores; add a
 licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the same samples as the run, bit for bit.
 
 ## Included with ganzoo
+
+All were trained on a CPU: `faces` on drawings after "Open Peeps" by Pablo Stanley, `characters` on drawings after
+"Pixel Art" by DiceBear, both CC0, and the others on MNIST. `ganzoo show zoo:NAME` has more.
 
 """
 
@@ -70,17 +75,16 @@ def page() -> str:
     cards = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
     if not cards:
         return INTRODUCTION + "There are none yet.\n"
-    headings = dict.fromkeys(("name", "scores (real vs real)", "images shown", "size"), "left")
+    headings = dict.fromkeys(("name", "FID (real vs real)", "size"), "left")
     rows = []
     for name, card in cards.items():
         scores = "<br>".join(
             f"{markdown(score['metric'])} {figure(score['value'])} ({figure(score.get('floor'))})"
             for score in card["scores"]
+            if score["metric"].startswith("fid@")
         )
-        training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
-        rows.append([code(f"zoo:{name}"), scores, count(training["images"]), size])
-    how = "All were trained on a CPU.\n\n"
-    return INTRODUCTION + how + markdown_table(headings, rows) + "\n"
+        rows.append([code(f"zoo:{name}"), scores, f"{card['weights']['bytes'] / 2**20:.2f} MiB"])
+    return INTRODUCTION + markdown_table(headings, rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ PAGES = {
     },
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
-EXPLORED = "flagship-mnist"
-"""The pretrained generator whose interactive page is part of the site; each such page takes some ten megabytes."""
+EXPLORED = ("flagship-mnist", "faces", "characters")
+"""The pretrained generators whose interactive pages are part of the site; each takes some ten megabytes."""
 PUBLISHED = "../../deployments"
 """In README: a page on GitHub that leads to this site, whoever owns the repository. After a #: the page of the site."""
 COMMANDS = {"recipe": "run {}", "study": "study run {}", "pretrained": "sample zoo:{} --out samples.png"}
@@ -125,8 +125,10 @@ def files() -> dict[str, Path | bytes]:
         found |= {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob(pattern)}
     found["leaderboard.html"] = ROOT / "results" / "index.html"
     found |= {f"studies/{path.name}": path for path in ROOT.glob("results/studies/*.html")}  # which it links to
-    page = to_html(ganzoo.load(f"zoo:{EXPLORED}", device=torch.device("cpu")))
-    return {**found, f"explore/{EXPLORED}.html": page.encode()}
+    for name in EXPLORED:
+        page = to_html(ganzoo.load(f"zoo:{name}", device=torch.device("cpu")))
+        found[f"explore/{name}.html"] = page.encode()
+    return found
 
 
 def menus() -> dict[str, dict[str, str]]:
@@ -321,9 +323,9 @@ def _of_file(entry: Entry[Any]) -> list[str]:
     lines = ["```bash", f"ganzoo {COMMANDS[entry.kind].format(entry.name)}", "```", ""]
     if picture := picture_of(entry.name):
         lines += [f"![Samples of {entry.name}](../../{picture}){{ .samples loading=lazy }}", ""]
-    if entry.name == EXPLORED:
-        page = f"../../explore/{EXPLORED}.html"
-        frame = f'<iframe class="explore" loading="lazy" src="{page}" title="Draw with {EXPLORED}"></iframe>'
+    if entry.name in EXPLORED:
+        page = f"../../explore/{entry.name}.html"
+        frame = f'<iframe class="explore" loading="lazy" src="{page}" title="Draw with {entry.name}"></iframe>'
         lines += [f"[Draw with it]({page}) here, or on a page of its own:", "", frame, ""]
     return [*lines, f"```{file.suffix[1:]}", file.read_text("utf-8").rstrip(), "```", ""]
 

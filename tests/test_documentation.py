@@ -218,9 +218,9 @@ def test_the_site_shows_what_is_a_file_with_its_command_and_its_picture(zoo, tmp
 
 def test_the_readmes_links_to_the_site_are_pages_of_it_on_the_site():
     site = runpy.run_path(str(ROOT / "docs" / "make_site.py"))
-    explored = f"explore/{site['EXPLORED']}.html"
-    text = site["linked"]((ROOT / "README.md").read_text("utf-8"), "index.md", {"index.md", explored})
-    assert f"]({explored})" in text.splitlines()[2]
+    explored = [f"explore/{name}.html" for name in site["EXPLORED"]]
+    text = site["linked"]((ROOT / "README.md").read_text("utf-8"), "index.md", {"index.md", *explored})
+    assert all(f"]({page})" in text for page in explored)
     assert "[The site](index.md)" in text
     assert "deployments" not in text
 

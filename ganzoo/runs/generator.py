@@ -25,7 +25,7 @@ from ganzoo.reproducibility import default_modes, resolve_device, tensors_digest
 from ganzoo.runs.folder import RunFolder, Which, reading
 from ganzoo.runs.pretrained import PREFIX, card_of, published
 from ganzoo.runs.provenance import package_changes
-from ganzoo.runs.records import Checkpoint
+from ganzoo.runs.records import Checkpoint, read_card
 
 Weights = Literal["ema", "raw"]
 PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}  # what the names of a checkpoint's tensors begin with
@@ -349,6 +349,12 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str =
             yield f"{prefix}{key}", value
 
 
+def trained_shape(source: str, zoo: Zoo) -> tuple[int, ...]:
+    """The shape of the samples that a run or a pretrained generator was trained on."""
+    card = card_of(source, zoo)
+    return tuple(RunFolder.open(source).info["shape"] if card is None else read_card(card)["run"]["shape"])
+
+
 def pinned(recipe: Recipe, zoo: Zoo, begun: Recipe | None = None) -> tuple[Recipe, dict[str, Tensor]]:
     """The recipe with its initial weights' digest, and those weights; ``{}`` if it has none, or a run has ``begun``."""
     start, known = recipe.train.init_from, begun.train.init_from if begun else None
@@ -357,7 +363,9 @@ def pinned(recipe: Recipe, zoo: Zoo, begun: Recipe | None = None) -> tuple[Recip
     if start is None:
         return recipe, {}
     card = card_of(start.source, zoo)
-    checkpoint = RunFolder.open(start.source).checkpoint() if card is None else published(card, zoo)[2]
+    checkpoint = (
+        RunFolder.open(start.source).checkpoint() if card is None else published(card, zoo, with_discriminator=True)[2]
+    )
     tensors = {key: value for key, value in checkpoint.tensors.items() if key.startswith(("networks.", "ema."))}
     digest = tensors_digest(sorted(tensors.items()))
     if start.sha256 not in (None, digest):

@@ -1,8 +1,9 @@
 """Pretrained generators: weights, and a card that says how they were trained, by which recipe, and how they score.
 
-A plugin's are ``NAME.safetensors`` and ``NAME.json``, used as ``zoo:NAME``. A folder as the Hugging Face Hub expects it
-holds the same two as ``model.safetensors`` and ``config.json``. A package may leave weights out: they are downloaded
-from its release, only on request, and kept in the cache.
+A plugin's are ``NAME.safetensors`` and ``NAME.json``, used as ``zoo:NAME``, and ``NAME-discriminator.safetensors``,
+which only training starts from. A folder as the Hugging Face Hub expects it holds the first two as
+``model.safetensors`` and ``config.json``. A package may leave weights out: they are downloaded from its release, only
+on request, and kept in the cache.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
+from torch import Tensor
 
 from ganzoo.api.dataset import cache_folder
 from ganzoo.config.loading import parse_recipe
@@ -30,6 +32,8 @@ from ganzoo.runs.records import Checkpoint, Record, read_card, refuse_irregular
 
 PREFIX = "zoo:"
 CONFIG, MODEL = "config.json", "model.safetensors"  # a card and its weights, as the Hub names them
+PARTS = {"weights": "", "discriminator": "-discriminator"}
+"""A card's keys that describe a file of weights, and what follows the generator's name in the name of the file."""
 TIMEOUT = 60  # seconds without an answer
 
 
@@ -52,56 +56,70 @@ def recipe_of(card: Record, zoo: Zoo) -> Recipe:
     return parse_recipe(strict.dump(card["recipe"]), card["run"]["recipe"], zoo)
 
 
-def published(file: Path, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
+def published(file: Path, zoo: Zoo, *, with_discriminator: bool = False) -> tuple[RunFolder, Recipe, Checkpoint]:
     """A pretrained generator, by its card: its run as the card describes it, the recipe, and the weights.
+
+    Args:
+        file: The card.
+        zoo: Where its recipe is looked up.
+        with_discriminator: Whether the weights include the discriminator's, if the card names them.
 
     Raises:
         GanzooError: A file is missing, damaged or no file, or the weights were not downloaded yet.
     """
-    where, weights = f"'{file.stem}'", file.with_suffix(".safetensors")
-    remedy = "Reinstall the plugin that provides it."
-    if file.name == CONFIG:
-        where, weights = f"in {file.parent}", file.with_name(MODEL)
+    where, remedy, in_plugin = f"'{file.stem}'", "Reinstall the plugin that provides it.", file.name != CONFIG
+    if not in_plugin:
+        where = f"in {file.parent}"
         remedy = "`ganzoo.load` reads folders that `ganzoo export --format hub` made: download all files of one."
         refuse_irregular(file.parent, (CONFIG, MODEL))
     try:
         card = read_card(file)
-        if not weights.exists() and file.stem in zoo.pretrained:
-            remedy, weights = f"`ganzoo download {file.stem}` fetches it again.", _kept(file.stem, card)
-            if not weights.exists():
-                raise _left_out(zoo.pretrained.get(file.stem), card)
-        tensors = load_tensors(_checked(weights.read_bytes(), card))
-        checkpoint = Checkpoint(tensors, {"images": card["training"]["images"], "steps": 0}, weights)
+        parts = ["weights"]
+        if with_discriminator and in_plugin and "discriminator" in card:
+            parts.append("discriminator")
+        tensors: dict[str, Tensor] = {}
+        for part in parts:
+            stored = _beside(file, part) if in_plugin else file.with_name(MODEL)
+            if not stored.exists() and file.stem in zoo.pretrained:
+                remedy, stored = f"`ganzoo download {file.stem}` fetches it again.", _kept(file.stem, card, part)
+                if not stored.exists():
+                    raise _left_out(zoo.pretrained.get(file.stem), card, part)
+            tensors |= load_tensors(_checked(stored.read_bytes(), card, part))
+        checkpoint = Checkpoint(tensors, {"images": card["training"]["images"], "steps": 0}, stored)
         return RunFolder(file, {**card["run"], "status": "done"}), recipe_of(card, zoo), checkpoint
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise GanzooError(f"The pretrained generator {where} cannot be read: {error}.", remedy) from error
 
 
 def download(name: str, *, zoo: Zoo | None = None) -> Path:
-    """Download the weights of a pretrained generator whose package leaves them out.
+    """Download the weights of a pretrained generator, and of its discriminator, if its package leaves them out.
 
     Args:
         name: The generator, as in ``zoo:NAME``.
         zoo: Where the name is looked up; leave it out to use the installed plugins.
 
     Returns:
-        The file with the weights: in the package, or in the cache.
+        The file with the generator's weights: in the package, or in the cache.
 
     Raises:
         GanzooError: The name is unknown, or no address is known.
         RunError: The download failed, or is not the file that the card names.
     """
     entry = (zoo or load_zoo()).pretrained.get(name.removeprefix(PREFIX))
-    file = entry.create()
-    card = read_card(file)
-    installed, kept, address = file.with_suffix(".safetensors"), _kept(entry.name, card), _address(entry)
+    card = read_card(entry.create())
+    weights, *_ = [_downloaded(entry, card, part) for part in PARTS if part in card]
+    return weights
+
+
+def _downloaded(entry: Entry[Path], card: Record, part: str) -> Path:
+    installed, kept, address = _beside(entry.create(), part), _kept(entry.name, card, part), _address(entry, part)
     if installed.exists():
         return installed
     if not address:
-        raise _left_out(entry, card)
+        raise _left_out(entry, card, part)
     try:
         with urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - the user's or an installed package's address
-            content = _checked(answer.read(card["weights"]["bytes"] + 1), card)
+            content = _checked(answer.read(card[part]["bytes"] + 1), card, part)
     except (OSError, ValueError, HTTPException) as error:
         raise RunError(
             f"{address} cannot be downloaded: {error}.", f"Get it elsewhere, and save it as {kept}."
@@ -110,30 +128,35 @@ def download(name: str, *, zoo: Zoo | None = None) -> Path:
     return kept
 
 
-def _checked(content: bytes, card: Record) -> bytes:
-    if hashlib.sha256(content).hexdigest() != card["weights"]["sha256"]:
-        raise ValueError("the weights are not those that the card was made for")
+def _checked(content: bytes, card: Record, part: str) -> bytes:
+    if hashlib.sha256(content).hexdigest() != card[part]["sha256"]:
+        raise ValueError(f"the file of the {part} is not the one that the card was made for")
     return content
 
 
-def _left_out(entry: Entry[Path], card: Record) -> GanzooError:
-    where = _address(entry) or "the release, once GANZOO_PRETRAINED_URL is the address of its files"
+def _left_out(entry: Entry[Path], card: Record, part: str) -> GanzooError:
+    where = _address(entry, part) or "the release, once GANZOO_PRETRAINED_URL is the address of its files"
     return GanzooError(
-        f"The weights of {PREFIX}{entry.name} are not in the installed package.",
-        f"`ganzoo download {entry.name}` fetches them from {where} ({card['weights']['bytes'] / 1e6:.1f} MB); or save "
-        f"{entry.name}.safetensors as {_kept(entry.name, card)}.",
+        f"The installed package leaves out the {part} of {PREFIX}{entry.name}.",
+        f"`ganzoo download {entry.name}` gets the file from {where} ({card[part]['bytes'] / 1e6:.1f} MB); or save "
+        f"{entry.name}{PARTS[part]}.safetensors as {_kept(entry.name, card, part)}.",
     )
 
 
-def _kept(name: str, card: Record) -> Path:
+def _beside(file: Path, part: str) -> Path:
+    """Where a package has a part's weights: next to the card."""
+    return file.with_name(f"{file.stem}{PARTS[part]}.safetensors")
+
+
+def _kept(name: str, card: Record, part: str) -> Path:
     """Where downloaded weights are kept."""
-    return cache_folder("pretrained") / f"{name}-{card['weights']['sha256'][:12]}.safetensors"
+    return cache_folder("pretrained") / f"{name}{PARTS[part]}-{card[part]['sha256'][:12]}.safetensors"
 
 
-def _address(entry: Entry[Path]) -> str:
-    """Where an entry's weights can be downloaded: GANZOO_PRETRAINED_URL, or its package's release; "" if unknown."""
+def _address(entry: Entry[Path], part: str) -> str:
+    """Where a part's weights can be downloaded: GANZOO_PRETRAINED_URL, or its package's release; "" if unknown."""
     package, _, version = entry.distribution.rpartition(" ")
     urls = dict(line.split(", ", 1) for line in metadata(package).get_all("Project-URL") or ())
     release = f"{urls['Repository']}/releases/download/v{version}" if "Repository" in urls else ""
     base = os.environ.get("GANZOO_PRETRAINED_URL", release)
-    return f"{base.rstrip('/')}/{entry.name}.safetensors" if base else ""
+    return f"{base.rstrip('/')}/{entry.name}{PARTS[part]}.safetensors" if base else ""

@@ -30,7 +30,7 @@ from ganzoo.registry.registry import HANDED_OVER
 from ganzoo.registry.strict import read_mapping
 from ganzoo.reproducibility import below, preserved_random_state
 from ganzoo.runs.folder import RunFolder, free_folder
-from ganzoo.runs.generator import differing, pinned
+from ganzoo.runs.generator import differing, pinned, trained_shape
 from ganzoo.runs.loop import Callbacks, ContainedTracker, TrainingLoop
 from ganzoo.runs.provenance import (
     changed_plugins,
@@ -365,7 +365,7 @@ def _prepared(
     if task.state:
         trainer.restore(task.tensors, task.state)
     elif (source := recipe.train.init_from) is not None:
-        _initialise(trainer, task.tensors, source.source, callbacks.log)
+        _initialise(trainer, task.tensors, source.source, zoo, callbacks.log)
     choice = settle_engine(trainer, callbacks.log)
     tuner = ThreadTuner(trainer, planned, callbacks.log)
     threads = task.state.get("threads", torch.get_num_threads())
@@ -376,7 +376,9 @@ def _prepared(
     return loop, {"engine_choice": choice} if choice else {}
 
 
-def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
+def _initialise(
+    trainer: Trainer, tensors: Mapping[str, Tensor], source: str, zoo: Zoo, log: Callable[[str], None]
+) -> None:
     # If the run has only networks.<role>.* or ema.<role>.*, these are used for both.
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
@@ -391,11 +393,17 @@ def _initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, lo
             if role in averaged:
                 averaged[role].load_state_dict(average)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300].rstrip(".")
-            raise GanzooError(
-                f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
-                "Start from a run with the same networks.",
-            ) from error
+            shape, reason = trained_shape(source, zoo), " ".join(str(error).split())[:300].rstrip(".")
+            sentence = f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}."
+            remedy = "Start from a run with the same networks."
+            if shape != trainer.assembly.spec.modality.shape:
+                here = written(trainer.assembly.spec.modality.shape)
+                sentence = f"{source} was trained on {written(shape)} images, and its {role} does not fit {here} ones."
+                remedy = "Start from a run on images of this shape, or from random weights, without --init-from."
+                if trainer.recipe.dataset.name == OWN_PICTURES and shape[-1] == shape[-2]:
+                    alike = f"--set dataset.size={shape[-1]} --set dataset.channels={shape[0]}"
+                    remedy = f"Convert the pictures: {alike}. Or start from random weights, without --init-from."
+            raise GanzooError(sentence, remedy) from error
     if len(anew) == len(trainer.networks):
         raise GanzooError(
             f"{source} has none of the networks of the recipe '{trainer.recipe.name}'.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from ganzoo.cli.terminal import (
     refuse_out,
     say,
 )
-from ganzoo.errors import GanzooError, writing
+from ganzoo.errors import GanzooError, one_line, writing
 
 
 def report(
@@ -153,6 +154,13 @@ def export(
         Literal["hub"] | None,
         typer.Option("--format", help="hub: write a folder as the Hugging Face Hub expects it."),
     ] = None,
+    summary: Annotated[
+        str | None,
+        typer.Option(
+            help="What it draws, whose pictures it was trained on, and their licence; by default the recipe's summary.",
+            metavar="TEXT",
+        ),
+    ] = None,
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
@@ -177,6 +185,8 @@ def export(
     from ganzoo_reports import export as exporting
 
     generator = load(run, checkpoint=checkpoint, device="cpu")
+    if summary is not None:
+        generator = replace(generator, recipe=generator.recipe.model_copy(update={"summary": one_line(summary)}))
     card: dict[str, str] = {}
     beside = ""
     if format_ is None and out.suffix != ".safetensors":
@@ -187,9 +197,11 @@ def export(
         n_bytes = exporting.publish_folder(generator, out, generator.zoo, weights, force=force)
         beside = f". Choose a licence in its README.md, then upload it: hf upload USER/NAME {as_argument(out)}"
     else:
-        n_bytes = exporting.publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        facts = exporting.publish(generator, out, generator.zoo, weights)
+        n_bytes = facts["weights"]["bytes"]
         card = {"card": str(out.with_suffix(".json"))}
-        beside = f", and its card to {card['card']}."
+        discriminator = ", its discriminator beside it" if "discriminator" in facts else ""
+        beside = f"{discriminator}, and its card to {card['card']}."
     if beside and generator.run.info.get("status") != "done":
         age = f"these are its weights after {generator.checkpoint.state['images']:,} images"
         say(f"The run has not ended: {age}. Export again when it has.", err=True)

@@ -1,6 +1,6 @@
 """Files made from runs: a trained generator as ONNX, as a page, or as a pretrained one; and animations.
 
-A page draws samples offline. A pretrained generator consists of weights and their card (docs/pretrained.md): two files
+A page draws samples offline. A pretrained generator consists of weights and their card (docs/pretrained.md): files
 that a plugin can register, or a folder for the Hugging Face Hub, with pages for people. An animation shows a run's
 sample grids, or a walk through its latent space.
 """
@@ -40,7 +40,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
-from ganzoo.runs.pretrained import CONFIG, MODEL
+from ganzoo.runs.pretrained import CONFIG, MODEL, PARTS
 from ganzoo.runs.provenance import in_words, now
 from ganzoo.runs.records import CARD
 from ganzoo_reports.run_figures import (
@@ -183,8 +183,9 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
+    card = generator.run.path
     context = {
-        "name": generator.recipe.name,
+        "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
         "summary": generator.recipe.summary,
         "module": True,  # whose script may await
         "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
@@ -238,19 +239,24 @@ TASK = "unconditional-image-generation"
 
 
 def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
-    """Write ``NAME.safetensors`` to ``out`` and beside it its card ``NAME.json``, which is returned.
+    """Write ``NAME.safetensors`` to ``out``, and beside it its card ``NAME.json``, which is returned.
+
+    A discriminator, which only training starts from, is written to ``NAME-discriminator.safetensors``.
 
     Raises:
-        GanzooError: The name cannot be registered, the run has no such weights, or the card would replace another file.
+        GanzooError: The name cannot be registered, the run has no such weights, or a file beside it would replace
+            another one.
     """
     if not NAME.fullmatch(out.stem):
         raise GanzooError(
             f"'{out.stem}' cannot be the name of a pretrained generator.",
             "Use lower-case words and digits, joined by hyphens.",
         )
-    file = out.with_suffix(".json")
+    file, beside = out.with_suffix(".json"), out.with_name(f"{out.stem}{PARTS['discriminator']}.safetensors")
     ours = begins_like(file, '"schema": ', '"weights": {', '"samples_compared": ')
-    refuse_to_overwrite(file, ours=ours, command="export", remedy="Give another --out, or move that file away.")
+    remedy = "Give another --out, or move that file away."
+    refuse_to_overwrite(file, ours=ours, command="export", remedy=remedy)
+    refuse_to_overwrite(beside, ours=begins_like(beside, MADE), command="export", remedy=remedy)
     kind = weights or generator.weights[0]
     kept = {name: _halved(tensor) for name, tensor in _drawn_with(generator, kind).items()}
     drawn = generator.sample(COMPARED, weights=kind).float()
@@ -265,8 +271,16 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         largest_difference_of_half_precision=float(apart.max()),
         mean_difference_of_half_precision=float(apart.mean()),
     )
+    discriminator = {
+        name: _halved(tensor)
+        for name, tensor in generator.checkpoint.tensors.items()
+        if name.startswith(f"{PREFIXES['raw']}.discriminator.")
+    }
     with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, content)
+        if discriminator:
+            content, card["discriminator"] = _stored(discriminator)
+            write_atomically(beside, content)
         write_atomically(file, _as_json(card))
     return card
 
@@ -380,7 +394,7 @@ def _content_and_card(
     generator: TrainedGenerator, kind: Weights, kept: Mapping[str, Tensor], zoo: Zoo, **compared: float
 ) -> tuple[bytes, dict[str, Any]]:
     """The weights as a file, and the card that belongs to them."""
-    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()}, {"made": MADE})
+    content, facts = _stored(kept)
     run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
     scores = {
         (score["metric"], identity(score["protocol"])): {
@@ -394,13 +408,7 @@ def _content_and_card(
         "schema": CARD,
         "summary": recipe.summary,
         "paper": recipe.paper,
-        "weights": {
-            "kind": kind,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-            "numbers": sum(tensor.numel() for tensor in kept.values()),
-            **compared,
-        },
+        "weights": {"kind": kind, **facts, **compared},
         "training": {
             "images": state["images"],
             "seconds": round(float(state.get("seconds", 0.0)), 1),
@@ -414,6 +422,16 @@ def _content_and_card(
         "run": {key: run.info[key] for key in RECORDED if key in run.info},
         "recipe": without_folders(recipe.plain()),
         "made": now(),
+    }
+
+
+def _stored(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, Any]]:
+    """Tensors as a file, and what a card says about the file."""
+    content = save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, {"made": MADE})
+    return content, {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "numbers": sum(tensor.numel() for tensor in tensors.values()),
     }
 
 

@@ -123,7 +123,7 @@ def changed(hub, **changes):
         ({"schema": 2}, r"config\.json was made by a newer ganzoo"),
         (
             {"weights__sha256": "0" * 64},
-            "the weights are not those that the card was made for. `ganzoo.load` reads folders",
+            "the file of the weights is not the one that the card was made for. `ganzoo.load` reads folders",
         ),
         ({"weights": []}, "list indices must be integers"),
         ({"run__recipe": "../up"}, "cannot be read: recipe: String should match pattern"),
@@ -198,7 +198,7 @@ def test_weights_are_downloaded_only_on_request_and_only_those_of_the_card(left_
     code, _, said = call("sample", "zoo:far-ring", "--out", left_out.parent / "a.png")
     kept = cache_folder("pretrained") / f"far-ring-{hashlib.sha256(left_out.read_bytes()).hexdigest()[:12]}.safetensors"
     assert code == 2
-    assert said.startswith("The weights of zoo:far-ring are not in the installed package. `ganzoo download far-ring`")
+    assert said.startswith("The installed package leaves out the weights of zoo:far-ring. `ganzoo download far-ring`")
     assert f"from {address}/far-ring.safetensors (0.0 MB); or save far-ring.safetensors as {kept}.\n" in said
     assert json.loads(call("show", "zoo:far-ring", "--json")[1])["training"]["images"] == 256
     assert Files.asked == []
@@ -207,20 +207,32 @@ def test_weights_are_downloaded_only_on_request_and_only_those_of_the_card(left_
     for wrong in (left_out.read_bytes()[:-1], left_out.read_bytes() + b" " * 10**6):
         (folder / left_out.name).write_bytes(wrong)
         code, _, said = call("download", "far-ring")
-        assert (code, "the weights are not those that the card was made for" in said) == (1, True)
+        assert (code, "the file of the weights is not the one that the card was made for" in said) == (1, True)
         assert list(kept.parent.iterdir()) == []
     shutil.copy(left_out, folder)
+    judge = left_out.with_name("far-ring-discriminator.safetensors")
+    assert f"{address}/{judge.name} cannot be downloaded: HTTP Error 404" in call("download", "far-ring")[2]
+    recipe = load_recipe("vanilla-ring", load_zoo(), [*SMALL, "train.init_from=zoo:far-ring"])
+    with pytest.raises(
+        GanzooError, match=r"leaves out the discriminator of zoo:far-ring\. `ganzoo download far-ring` gets"
+    ):
+        start(recipe, load_zoo(), left_out.parent / "run")
+    shutil.copy(judge, folder)
     assert call("download", "far-ring") == (0, "", f"The weights of far-ring are at {kept}.\n")
+    assert start(recipe, load_zoo(), left_out.parent / "run").info["status"] == "done"
     monkeypatch.delenv("GANZOO_PRETRAINED_URL")
     asked = len(Files.asked)
-    shutil.copy(left_out, left_out.parent / "package")
+    for file in (left_out, judge):
+        shutil.copy(file, left_out.parent / "package")
     there = load("zoo:far-ring").sample(9)
     assert ganzoo.download("zoo:far-ring") == left_out.parent / "package" / left_out.name
     (left_out.parent / "package" / left_out.name).unlink()
     assert torch.equal(load("zoo:far-ring").sample(9), there)
     assert len(Files.asked) == asked
     kept.write_bytes(b"damaged")
-    with pytest.raises(GanzooError, match="the weights are not those .* `ganzoo download far-ring` fetches it again"):
+    with pytest.raises(
+        GanzooError, match="the file of the weights is not .* `ganzoo download far-ring` fetches it again"
+    ):
         load("zoo:far-ring")
     monkeypatch.setenv("GANZOO_PRETRAINED_URL", address)
     ganzoo.download("far-ring")
@@ -234,7 +246,7 @@ def test_the_address_is_that_of_the_packages_release(left_out, monkeypatch):
         ganzoo.download("far-ring")
     described["Project-URL"] = "Repository, http://127.0.0.1:9/them/theirs"
     address = r"http://127\.0\.0\.1:9/them/theirs/releases/download/v0\.1\.0/far-ring\.safetensors"
-    with pytest.raises(GanzooError, match=f"fetches them from {address}"):
+    with pytest.raises(GanzooError, match=f"gets the file from {address}"):
         load("zoo:far-ring")
     with pytest.raises(RunError, match=f"{address} cannot be downloaded: .*refused"):
         ganzoo.download("far-ring")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ganzoo.cli.run import continuation
 from ganzoo.config.loading import load_recipe
@@ -51,7 +52,7 @@ def card(zoo, source, tmp_path_factory):
 @pytest.fixture
 def registered(card):
     zoo = load_zoo()
-    zoo.pretrained.add(Entry("pretrained", "tiny-ring", lambda: card, "Tiny", None, "tests", "tests 0"))
+    zoo.pretrained.add(Entry("pretrained", "tiny-ring", lambda: card, "Tiny", None, "tests", "ganzoo-bench 0.1.0"))
     yield zoo
     zoo.pretrained.discard("tiny-ring")
 
@@ -88,12 +89,23 @@ def test_a_card_only_replaces_another_card(source, zoo, tmp_path):
     assert out.with_suffix(".json").read_text() == "{}"
 
 
-def test_an_exported_generator_is_two_files_and_no_run(source, tmp_path, call):
-    out, card = tmp_path / "gen.safetensors", tmp_path / "gen.json"
+def test_an_exported_generator_is_three_files_and_no_run(source, tmp_path, call):
+    out, card, beside = (tmp_path / f"gen{end}" for end in (".safetensors", ".json", "-discriminator.safetensors"))
+    beside.write_bytes(b"mine")
+    told = call("export", source.path, "--out", out)
+    assert told == (
+        2,
+        "",
+        f"{beside} was not made by `ganzoo export`, so it is not overwritten. Give another --out, or "
+        "move that file away.\n",
+    )
+    assert beside.read_bytes() == b"mine"
+    beside.unlink()
     told = call("export", source.path, "--out", out)[2]
-    assert f"Saved to {out} (0.0 MB), and its card to {card}.\n" in told
+    assert f"Saved to {out} (0.0 MB), its discriminator beside it, and its card to {card}.\n" in told
     assert "has not ended" not in told
-    shown = json.loads(call("export", source.path, "--out", out, "--json")[1])
+    shown = json.loads(call("export", source.path, "--out", out, "--summary", "A ring\nof mine", "--json")[1])
+    assert json.loads(card.read_text("utf-8"))["summary"] == "A ring of mine"
     assert shown == {"out": str(out), "bytes": out.stat().st_size, "card": str(card)}
     for arguments in (["sample", out, "--out", tmp_path / "a.png"], ["eval", card]):
         code, _, told = call(*arguments)
@@ -139,7 +151,7 @@ def test_unknown_and_damaged_generators_are_one_line_errors(registered, card, tm
     copy.with_suffix(".safetensors").write_bytes(card.with_suffix(".safetensors").read_bytes()[:-1])
     registered.pretrained.add(Entry("pretrained", "damaged", lambda: copy, "Damaged", None, "tests", "tests 0"))
     try:
-        with pytest.raises(GanzooError, match="'damaged' cannot be read: the weights are not those"):
+        with pytest.raises(GanzooError, match="'damaged' cannot be read: the file of the weights is not the one"):
             load("zoo:damaged")
     finally:
         registered.pretrained.discard("damaged")
@@ -223,16 +235,84 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     assert_same(resume(begun.path, zoo), whole)
 
 
-def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registered, card, tmp_path):
-    said = []
-    recipe = recipe_of(registered, "train.init_from=zoo:tiny-ring", "train.images=256")
-    run = start(recipe, registered, tmp_path / "run", callbacks=Callbacks(log=said.append))
-    assert "zoo:tiny-ring has no discriminator, so it starts from random weights." in said
-    first, _ = first_and_last(run)
-    given = published(card, registered)[2].tensors
+def test_a_pretrained_generator_is_fine_tuned_with_its_discriminator(registered, card, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    said, recipe = [], recipe_of(registered, "train.init_from=zoo:tiny-ring", "train.images=256")
+    first, _ = first_and_last(start(recipe, registered, tmp_path / "run", callbacks=Callbacks(log=said.append)))
+    given = published(card, registered, with_discriminator=True)[2].tensors
+    assert {name.split(".")[1] for name in given} == {"generator", "discriminator"}
     for name, tensor in given.items():
         assert torch.equal(first[name], tensor.float())
         assert torch.equal(first[name.replace("ema.", "networks.", 1)], tensor.float())
+    assert not any("random weights" in one for one in said)
+
+    judge = card.with_name("tiny-ring-discriminator.safetensors")
+    content = judge.read_bytes()
+    try:
+        judge.write_bytes(content[:-1])
+        with pytest.raises(
+            GanzooError, match="'tiny-ring' cannot be read: the file of the discriminator is not the one"
+        ):
+            start(recipe, registered, tmp_path / "damaged")
+        judge.unlink()
+        with pytest.raises(
+            GanzooError, match=r"leaves out the discriminator of zoo:tiny-ring\. `ganzoo download tiny-"
+        ):
+            start(recipe, registered, tmp_path / "missing")
+        assert len(load("zoo:tiny-ring").sample(2)) == 2  # which needs no discriminator
+    finally:
+        judge.write_bytes(content)
+    assert not (tmp_path / "damaged").exists()
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_pretrained_generator_without_a_discriminator_gets_a_new_one(registered, card, tmp_path):
+    old = Path(shutil.copy(card.with_suffix(".safetensors"), tmp_path / "old-ring.safetensors")).with_suffix(".json")
+    old.write_text(
+        json.dumps({key: fact for key, fact in json.loads(card.read_text()).items() if key != "discriminator"})
+    )
+    registered.pretrained.add(Entry("pretrained", "old-ring", lambda: old, "Old", None, "tests", "tests 0"))
+    said, recipe = [], recipe_of(registered, "train.init_from=zoo:old-ring", "train.images=256")
+    try:
+        start(recipe, registered, tmp_path / "run", callbacks=Callbacks(log=said.append))
+    finally:
+        registered.pretrained.discard("old-ring")
+    assert "zoo:old-ring has no discriminator, so it starts from random weights." in said
+
+
+def test_own_pictures_start_from_faces_or_are_told_what_differs(tmp_path, call):
+    """``ganzoo run --data FOLDER --init-from zoo:faces``, with no recipe named."""
+    for folder, mode, size in (("photos", "RGB", (32, 32)), ("scans", "L", (28, 20))):
+        (tmp_path / folder).mkdir()
+        for level in range(40):
+            Image.new(mode, size, f"hsl({9 * level}, 80%, 50%)").save(tmp_path / folder / f"{level}.png")
+    few = [
+        word
+        for one in ("train.images=128", "train.engine=eager", "train.threads=1", "evaluate.metrics=[]")
+        for word in ("--set", one)
+    ]
+    few += ["--init-from", "zoo:faces", "--device", "cpu"]
+
+    code, _, said = call("run", "--data", tmp_path / "photos", *few, "--out", tmp_path / "run")
+    assert (code, "random weights" in said) == (0, False), said
+    first, last = first_and_last(RunFolder.open(tmp_path / "run"))
+    given = published(PRETRAINED / "faces.json", load_zoo(), with_discriminator=True)[2].tensors
+    weights = {name: tensor for name, tensor in given.items() if name.endswith(".weight")}
+    assert {name.split(".")[1] for name in weights} == {"generator", "discriminator"}
+    assert [name for name, tensor in weights.items() if not torch.equal(first[name], tensor.float())] == []
+    assert [name for name in weights if torch.equal(first[name], last[name])] == []
+
+    code, _, said = call("run", "--data", tmp_path / "scans", *few, "--out", tmp_path / "grey")
+    assert (code, (tmp_path / "grey").exists()) == (2, False)
+    sentence = "zoo:faces was trained on 32x32 RGB images, and its generator does not fit 20x28 grey ones."
+    remedy = "Convert the pictures: --set dataset.size=32 --set dataset.channels=3. Or start from random weights,"
+    assert f"{sentence} {remedy} without --init-from.\n" in said
+    pictures = load_zoo().datasets.get("image-folder")
+    assert pictures.create("train", None, path=str(tmp_path / "scans"), largest=32, size=32, channels=3).shape == (
+        3,
+        32,
+        32,
+    )
 
 
 @pytest.mark.parametrize(
@@ -261,7 +341,7 @@ def test_the_page_matches_the_command_that_writes_it(card, monkeypatch):
     spec.loader.exec_module(maker)
     assert (DOCS / "pretrained.md").read_text("utf-8") == maker.page(), "run python docs/make_pretrained.py"
     monkeypatch.setattr(maker, "CARDS", card.parent)
-    assert "| `zoo:tiny-ring` | quality@ring " in maker.page()
+    assert "| `zoo:tiny-ring` | " in maker.page()
 
 
 def test_our_generators_come_from_complete_runs_with_scores():
@@ -269,4 +349,5 @@ def test_our_generators_come_from_complete_runs_with_scores():
     assert cards
     for name, told in cards.items():
         assert told["training"]["images"] >= told["recipe"]["train"]["images"], f"{name} was exported as it trained"
-        assert {score["metric"] for score in told["scores"]} >= {"fid@mnist-ae", "fid@mnist-cnn"}, name
+        rulers = ("mnist-ae", "mnist-cnn") if told["run"]["shape"] == [1, 28, 28] else ("pictures-ae",)
+        assert {score["metric"] for score in told["scores"]} >= {f"fid@{ruler}" for ruler in rulers}, name
