@@ -82,6 +82,19 @@ RINGS = {
 CASES = {
     f"{world}-{kind}": (recipe, [*WORLDS[world], *more]) for kind, (recipe, more) in KINDS.items() for world in WORLDS
 }
+CONVOLUTIONAL = ["networks.generator.width=16", "networks.discriminator.width=16", *SHORT]
+IN_THE_RULER = ["evaluate.metrics=[fid@pictures-ae]"]
+UNPENALISED = [*CONVOLUTIONAL, "regularizers=[]", "augmentation=null"]
+CONVOLUTIONAL_KINDS = {
+    "plain": CONVOLUTIONAL,
+    "momentum": [*UNPENALISED, UNNORMALISED, adam("generator", "1e-2", 0.9), adam("discriminator", "1e-2", 0.9)],
+    "strong-critic": [*UNPENALISED, adam("generator", "1e-4"), adam("discriminator", "1e-2")],
+}
+CASES |= {
+    f"convolutional-{kind}-{world}": ("pictures", [*WORLDS[world], *more, *IN_THE_RULER])
+    for kind, more in CONVOLUTIONAL_KINDS.items()
+    for world in WORLDS
+}
 CASES |= RINGS
 COLLAPSED = {
     *(f"{world}-{kind}" for kind in ("strong-critic", "weak-critic", "clipping") for world in WORLDS),
