@@ -1,5 +1,6 @@
 """Known truth: its errors in closed form, the reader, and the rank statistics."""
 
+import json
 from itertools import combinations
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import truth
 from ganzoo_plugins.datasets.worlds import CHARACTERS, FACES
-from truth import ERRORS, VIEWS, Pictures, correlations, errors, lies, nearness, read
+from truth import ALL, ERRORS, VIEWS, Pictures, copies, correlations, errors, lies, nearness, read
 
 N = 20_000
 
@@ -119,9 +120,11 @@ class TestErrors:
         generator = torch.Generator().manual_seed(0)
         train, others = torch.randint(256, (2, 50, 3, 32, 32), generator=generator, dtype=torch.uint8)
         noise = torch.randint(-10, 11, train.shape, generator=generator)
-        copies = (train + noise).clamp(0, 255).to(torch.uint8)
-        assert nearness(copies, train).max() < 0.2
+        noisy = (train + noise).clamp(0, 255).to(torch.uint8)
+        assert nearness(noisy, train).max() < 0.2
         assert nearness(others, train).min() > 0.7
+        assert copies(torch.cat([noisy[:10], others[:30]]), others, train) == pytest.approx(0.25, abs=0.05)
+        assert copies(others, others, train) < 0.02
 
 
 class TestReader:
@@ -200,3 +203,18 @@ class TestStatistics:
         assert truth.clearly_worse(row(0.5, 0.9), row(0.52, 0.1))
         assert not truth.clearly_worse(row(0.5, 0.1), row(0.48, 0.1))
         assert not truth.clearly_worse(row(0.5, 0.9), row(0.9, 0.1))
+
+
+class TestCommitted:
+    def test_the_pages_say_what_was_found(self):
+        found = json.loads(truth.RESULTS.read_text("utf-8"))
+        assert truth.RESULTS.with_suffix(".md").read_text("utf-8") == truth.everything(found)
+        page = truth.PAGE.read_text("utf-8").partition(truth.MARKERS[0])[2].partition(truth.MARKERS[1])[0]
+        assert page.strip() == f"{truth.facts(found)}\n\n{truth.lies_table(found, truth.SHOWN)}"
+
+    def test_every_generator_has_every_score(self):
+        for of in json.loads(truth.RESULTS.read_text("utf-8"))["worlds"].values():
+            assert len([row for row in of["sets"] if row["training"]]) >= 20
+            for row in of["sets"]:
+                assert set(row["scores"]) == set(VIEWS)
+                assert set(ALL) <= set(row["errors"]) <= set(ERRORS)
