@@ -783,34 +783,45 @@ def everything(outcome: Outcome) -> str:
         parts += [f"## {world}: the errors", "In brackets: as many real pictures, read in the same places."]
         parts += [errors_table(of["sets"], "floors"), "Constructed sets; in brackets, by their known values."]
         parts += [errors_table(known, "exact")]
-    parts += ["## Rank correlations of all sets", "Mean of the worlds, and 95% interval over trainings."]
+    parts += [
+        if_bolder(outcome),
+        "## Rank correlations of all sets",
+        "Mean of the worlds, and 95% interval over trainings.",
+    ]
     parts += [correlations_table(outcome, readable=False), "## Rank correlations of sets of which enough is read"]
     parts += [correlations_table(outcome, readable=True), "## When each view lies"]
     return "\n\n".join([*parts, lies_table(outcome, VIEWS, most=8, counts=True)]) + "\n"
 
 
 def facts(outcome: Outcome) -> str:
-    """What the page says of the reader, each time of the world in which it is worse."""
-    worlds, readers = list(outcome["worlds"]), [of["reader"] for of in outcome["worlds"].values()]
-
-    def most(pictures: str, fact: str) -> str:
-        return f"{max(of[pictures][fact] for of in readers):.1%}"
-
-    copying = sum(excess(row, "copies") > MARGIN for world in worlds for row in trained(outcome, world))
-    apart = [row["disagreement"] for world in worlds for row in trained(outcome, world, readable=True)]
-    orders = [
-        spearmanr([(row["errors"]["overall"], row["overall if sure"][i]) for row in trained(outcome, world)])
-        for world, i in product(worlds, range(len(OTHERS)))
-    ]
-    alike = min(float(one.statistic) for one in orders)
+    """What the page says of the samples and of the reader, each time of the world in which it is worse."""
+    readers = [of["reader"] for of in outcome["worlds"].values()]
+    most = {
+        (pictures, fact): f"{max(of[pictures][fact] for of in readers):.2%}"
+        for pictures, fact in product(("real", "spoiled"), ("abstains", "wrong"))
+    }
+    every = [row for world in outcome["worlds"] for row in trained(outcome, world)]
+    apart = [row["disagreement"] for world in outcome["worlds"] for row in trained(outcome, world, readable=True)]
+    overall = sorted(row["errors"]["overall"] for row in every)
     return (
-        f"{len(resampled(outcome)[0])} trainings gave {len(trained(outcome, worlds[0]))} sets of samples a world; "
-        f"{copying} sets of both worlds have copies. The reader abstains from {most('real', 'abstains')} of the "
-        f"attributes of real pictures, {most('spoiled', 'abstains')} of spoiled ones, and misreads "
-        f"{most('real', 'wrong')} and {most('spoiled', 'wrong')} of the others. On samples, a second reader, fitted "
-        f"from another seed, contradicts it in {np.median(apart):.1%} of what both read (median; at most "
-        f"{max(apart):.1%}). Bolder or more careful readers order samples as it does by {alike:.2f} or more, in rank "
-        "correlation."
+        f"{len(resampled(outcome)[0])} trainings gave {len(every)} sets of samples, with overall errors from "
+        f"{overall[0]:.2f} to {overall[-1]:.2f}; {sum(excess(row, 'copies') > MARGIN for row in every)} have copies. "
+        f"The reader abstains from {most['real', 'abstains']} of the attributes of real pictures and "
+        f"{most['spoiled', 'abstains']} of spoiled ones, and misreads {most['real', 'wrong']} and "
+        f"{most['spoiled', 'wrong']} of the others. In samples, a second reader, fitted from another seed, contradicts "
+        f"it in {np.median(apart):.1%} of what both read (median; {max(apart):.1%} at most)."
+    )
+
+
+def if_bolder(outcome: Outcome) -> str:
+    """How much it matters how sure the reader has to be."""
+    orders = []
+    for world, i in product(outcome["worlds"], range(len(OTHERS))):
+        pairs = [(row["errors"]["overall"], row["overall if sure"][i]) for row in trained(outcome, world)]
+        orders.append(float(spearmanr(pairs).statistic))
+    return (
+        f"A reader that needs a probability of {OTHERS[0]} or {OTHERS[1]} instead of {SURE} orders samples as this one "
+        f"does overall, by rank correlations from {min(orders):.2f} to {max(orders):.2f}."
     )
 
 

@@ -210,7 +210,8 @@ class TestCommitted:
         found = json.loads(truth.RESULTS.read_text("utf-8"))
         assert truth.RESULTS.with_suffix(".md").read_text("utf-8") == truth.everything(found)
         page = truth.PAGE.read_text("utf-8").partition(truth.MARKERS[0])[2].partition(truth.MARKERS[1])[0]
-        assert page.strip() == f"{truth.facts(found)}\n\n{truth.lies_table(found, truth.SHOWN)}"
+        table = truth.lies_table(found, truth.SHOWN, most=2, counts=False)
+        assert page.strip() == f"{truth.facts(found)}\n\n{table}"
 
     def test_every_generator_has_every_score(self):
         for of in json.loads(truth.RESULTS.read_text("utf-8"))["worlds"].values():
