@@ -801,15 +801,15 @@ def facts(outcome: Outcome) -> str:
         for pictures, fact in product(("real", "spoiled"), ("abstains", "wrong"))
     }
     every = [row for world in outcome["worlds"] for row in trained(outcome, world)]
-    apart = [row["disagreement"] for world in outcome["worlds"] for row in trained(outcome, world, readable=True)]
+    apart = sorted((row["disagreement"], row["kind"]) for row in every)
     overall = sorted(row["errors"]["overall"] for row in every)
     return (
-        f"{len(resampled(outcome)[0])} trainings gave {len(every)} sets of samples, with overall errors from "
+        f"{len(resampled(outcome)[0])} trainings a world gave {len(every)} sets of samples, with overall errors from "
         f"{overall[0]:.2f} to {overall[-1]:.2f}; {sum(excess(row, 'copies') > MARGIN for row in every)} have copies. "
         f"The reader abstains from {most['real', 'abstains']} of the attributes of real pictures and "
         f"{most['spoiled', 'abstains']} of spoiled ones, and misreads {most['real', 'wrong']} and "
         f"{most['spoiled', 'wrong']} of the others. In samples, a second reader, fitted from another seed, contradicts "
-        f"it in {np.median(apart):.1%} of what both read (median; {max(apart):.1%} at most)."
+        f"it in {apart[len(apart) // 2][0]:.1%} of what both read (median; {apart[-1][0]:.1%} at most, {apart[-1][1]})."
     )
 
 
@@ -830,7 +830,7 @@ def plot(outcome: Outcome, path: Path) -> None:
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    panels = (("overall", False), ("overall", True), ("copies", False))
+    panels = (("overall", False), ("pairs", True), ("copies", False))
     figure, axes = plt.subplots(1, 3, figsize=(12, 6), sharey=True)
     for axis, (error, readable) in zip(axes, panels, strict=True):
         found = correlations(outcome, readable)
@@ -839,7 +839,7 @@ def plot(outcome: Outcome, path: Path) -> None:
             axis.plot([of["low"], of["high"]], [place, place], color="0.6")
             axis.plot(of["value"], place, "o", color="black", markersize=4)
         axis.axvline(0, color="0.8", linewidth=0.8)
-        axis.set(title=f"{error}, {'readable sets' if readable else 'all sets'}", xlim=(-1.05, 1.05))
+        axis.set(title=f"{error}, {'if enough is read' if readable else 'all sets'}", xlim=(-1.05, 1.05))
         axis.set_yticks(range(len(VIEWS)), reversed(VIEWS))
     figure.supxlabel("rank correlation with the truth, and its interval over trainings")
     figure.tight_layout()
