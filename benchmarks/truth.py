@@ -1,6 +1,6 @@
 """Is it true? Every metric against the true error of trained generators, on two worlds whose law is known.
 
-    python benchmarks/truth.py make --folder FOLDER      # trains twelve generators a world, twice sampled: half an hour
+    python benchmarks/truth.py make --folder FOLDER      # trains twelve generators a world, twice sampled: an hour
     python benchmarks/truth.py score --folder FOLDER     # reads and scores the samples; results/truth.json
     python benchmarks/truth.py report                    # docs/truth.md, from the committed file
 
@@ -652,23 +652,21 @@ def correlations(outcome: Outcome, readable: bool) -> dict[str, dict[str, dict[s
     """Spearman's correlation of each view's order with that of each error's excess, by view and error.
 
     Returns:
-        ``value``, the mean over the worlds; ``low`` and ``high``, its 95% interval over resampled trainings; and the
-        value in each world.
+        ``value``, the mean over the worlds; ``low`` and ``high``, its 95% interval over resampled trainings.
     """
     errors = READABLE if readable else ALL
     names, counts = resampled(outcome)
-    values, draws = {}, []
+    values, draws = [], []
     for world in outcome["worlds"]:
         rows = trained(outcome, world, readable)
         table = np.array(
             [[merit(outcome, world, row, view) for view in VIEWS] + [-excess(row, e) for e in errors] for row in rows]
         )
         weights = counts[:, [names.index(row["training"]) for row in rows]]
-        values[world] = rank_correlations(table)
+        values.append(rank_correlations(table))
         draws.append([rank_correlations(table.repeat(often, 0)) for often in weights])
-    found = {"value": np.mean(list(values.values()), 0)}
+    found = {"value": np.mean(values, 0)}
     found["low"], found["high"] = np.percentile(np.mean(draws, 0), [2.5, 97.5], axis=0)
-    found |= values
     return {
         view: {error: {key: float(of[i, j]) for key, of in found.items()} for j, error in enumerate(errors)}
         for i, view in enumerate(VIEWS)

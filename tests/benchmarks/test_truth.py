@@ -179,7 +179,7 @@ class TestStatistics:
             found = correlations(made, readable)
             for view in VIEWS:
                 of = found[view]["overall"]
-                assert (of["value"], of["low"], of["high"], of["a"]) == pytest.approx((sign, sign, sign, sign))
+                assert (of["value"], of["low"], of["high"]) == pytest.approx((sign, sign, sign))
         share, kinds = lies(made, "fid@pixels")
         assert share == ([0, 0, 0] if sign == 1 else [1, 1, 1])
         assert kinds["bad", "good"] == (18 * (sign == -1), 18)
