@@ -47,7 +47,7 @@ PAGES = {
     "results/README.md": "results/tables.md",
     **{
         f"results/{name}.md": f"results/{name}.md"
-        for name in ("peers", "profile", "time-to-fid", "ruler/mnist", "ruler/fashion-mnist")
+        for name in ("peers", "profile", "time-to-fid", "truth", "ruler/mnist", "ruler/fashion-mnist")
     },
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
@@ -121,7 +121,7 @@ def files() -> dict[str, Path | bytes]:
     found: dict[str, Path | bytes] = {
         path.name: path for path in (ROOT / "docs").iterdir() if path.suffix in (".css", ".gif", ".png", ".svg")
     }
-    for pattern in ("results/*.svg", "results/samples/*.png", "results/ruler/*.svg"):
+    for pattern in ("results/*.svg", "results/*.webp", "results/samples/*.png", "results/ruler/*.svg"):
         found |= {path.relative_to(ROOT).as_posix(): path for path in ROOT.glob(pattern)}
     found["leaderboard.html"] = ROOT / "results" / "index.html"
     found |= {f"studies/{path.name}": path for path in ROOT.glob("results/studies/*.html")}  # which it links to
