@@ -100,6 +100,7 @@ COLLAPSED = {
     *(f"{world}-{kind}" for kind in ("strong-critic", "weak-critic", "clipping") for world in WORLDS),
     *(f"{world}-momentum" for world in ("digits", "faces", "characters", "clothes")),
     *(f"{world}-momentum-again" for world in ("characters", "clothes")),
+    *(f"convolutional-{kind}-{world}" for kind in ("momentum", "strong-critic") for world in WORLDS),
     *(f"ring-collapse-{seed}" for seed in (0, 1, 2, 4)),
 }
 

@@ -13,9 +13,11 @@ from ganzoo.evaluation.requests import better
 MIN_VARIETY: Final = {"classes": 0.5, "spread": 0.3, "distance": 0.5, "nearest": 0.25}
 MIN_MODES: Final = 0.5  # of those that real images have
 # Low variety that grew by a quarter since six tenths of the images, and was never sufficient: young, not collapsed. Not
-# since the previous evaluation: the variety of a collapsed run goes up and down.
+# since the previous evaluation: the variety of a collapsed run goes up and down; nor from next to nothing.
 MIN_GROWTH: Final = 1.25
 EARLIER: Final = 0.6
+NOTHING: Final = 0.1  # of what is sufficient
+GROWING: Final = "its samples vary less than real images, but more than before"
 MIN_SAMPLES: Final = 25  # fewer real images can differ from others of them as much as from a collapse
 MIN_LOG_POINTS: Final = 4
 SATURATED_LOSS: Final = 0.02  # logistic loss of a discriminator that is 99% sure of real and fake images: -2 ln 0.99
@@ -136,7 +138,7 @@ def _gradients(events: Events) -> Found | str:
 def _collapse(events: Events) -> Found | str:
     measured = _evaluations(events)
     found = _alike(measured) if measured else []
-    if not found and (missing := _missing_modes(events)):
+    if (not found or found == GROWING) and (missing := _missing_modes(events)):
         return [("collapse", missing)]
     if measured:
         return found
@@ -146,14 +148,16 @@ def _collapse(events: Events) -> Found | str:
     return f"{few} samples can be compared with as many real images, and that takes {MIN_SAMPLES}"
 
 
-def _alike(measured: Events) -> Found:
+def _alike(measured: Events) -> Found | str:
     last = measured[-1]
     now, low = _shares(last), too_similar(last)
     good = _last_varied(measured)
     before = [_shares(event) for event in measured if event["images"] <= EARLIER * last["images"]]
     grew = before and all(now[what] > MIN_GROWTH * max(one.get(what, 1.0) for one in before) for what in low)
-    if not low or (good is None and grew):
+    if not low:
         return []
+    if good is None and grew and all(now[what] > NOTHING * MIN_VARIETY[what] for what in low):
+        return GROWING
     shortfalls = [
         SHORTFALL[what].format(seen=last["variety"][what], real=last["real_variety"][what], share=now[what])
         for what in low
@@ -352,6 +356,8 @@ def diagnose(events: Events) -> Diagnosis:
         young = f"there is one evaluation, and {far[0]}"
     elif not young and "collapse" in excused & unjudged.keys():
         young = "there is one evaluation"
+    elif not young and unjudged.get("collapse") == GROWING:
+        young = GROWING
     return Diagnosis(
         findings=tuple(findings),
         judged=tuple(name for name in results if name not in unjudged),
