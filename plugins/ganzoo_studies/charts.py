@@ -31,7 +31,8 @@ from ganzoo_reports.plots import (
 )
 from ganzoo_reports.run_figures import AXES, Shown, plotted
 from ganzoo_reports.templates import Absent
-from ganzoo_studies.findings import CellFound, Finding, Found, curve
+from ganzoo_studies.cells import CellFound, curve
+from ganzoo_studies.findings import Finding, Found
 from ganzoo_studies.ranking import Contender, Place, Table
 from ganzoo_studies.study import BASELINE
 from ganzoo_studies.verdicts import LOOKS, WORTH_HAVING, Outcome, times

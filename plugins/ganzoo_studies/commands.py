@@ -215,7 +215,7 @@ def show_study(
     data_dir: JobsDataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study: its question, its rows, its claims, and its cost on this machine.
+    """Show a study: its question, its rows, its claims, and the core-hours that it takes on this machine.
 
     With `--json`, every row includes the command of its first run.
     """
@@ -234,7 +234,7 @@ def show_study(
         print_json({**plain, "cost": asdict(cost), "cells": commands}, indent=1)
     else:
         del plain["name"]  # a study takes its name from its file
-        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *cost.in_words(study))))
+        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *cost.in_words())))
 
 
 @study.command("run")
@@ -259,7 +259,6 @@ def run_studies(
         ),
     ] = None,
     jobs: Jobs = 1,
-    shard: Shard = None,
     force: Force = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
@@ -279,7 +278,7 @@ def run_studies(
     allow_trackers: AllowTrackers = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the runs that a study does not have yet, look by look until its claims are decided, and make its page.
+    """Tune a study's rows, measure its gates, train look by look until its claims are decided, and make its page.
 
     Any number of these commands can share the work of one results folder, on one machine or on many.
     """
@@ -297,7 +296,6 @@ def run_studies(
         raise GanzooError("--workers needs --launcher slurm; without it, start the command several times.")
     if launcher is None and slurm:
         raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
-    part_of([], shard)  # refuses a malformed one before anything is written
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
@@ -321,31 +319,26 @@ def run_studies(
     with BenchProgress() as progress:
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
-        # Studies that share a baseline share its training runs.
-        trials = joined(job for study in studies for trial in study.trials(zoo) for job in trial.jobs)
-        if trials:
-            worker.run(part_of(trials, shard))
         mine: list[Job] = []
         runs: list[ScoredRun] = []
         seen: set[tuple[Any, ...]] = set()
         while True:
             ledger.refresh()
             findings = [find(study, ledger, zoo) for study in studies]
-            if any(found.is_searching for found in findings):
-                sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
-                if shard is not None:
-                    sentence = "Other shards have not finished the search."
-                raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
-            # All workers of a results folder come to the same next look, since none goes on before it is complete.
-            planned = joined(job for found in findings for job in in_order(found, seeds))
+            # All workers of a results folder come to the same next step, since none goes on before it is complete.
+            # Studies that share a baseline share its training runs.
+            planned = joined(job for found in findings for job in found.preparations or in_order(found, seeds))
             further = [job for job in planned if (*job.key, job.recipe.evaluate.samples) not in seen]
             for found in findings:
                 progress.say(f"{found.study.name}: {found.in_words(seeds)}")
             if not further:
                 break
             seen |= {(*job.key, job.recipe.evaluate.samples) for job in further}
-            mine += part_of(further, shard)
-            runs += worker.run(part_of(further, shard))
+            mine += further
+            runs += worker.run(further)
+        if any(found.preparations for found in findings):
+            sentence = "Rows are not tuned, or gates not measured: a run was stopped, crashed, or could not be scored."
+            raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
         progress.summarise(mine, runs, results)
     ledger.refresh()
     show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
@@ -387,7 +380,9 @@ def report_studies(
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
     zoo = load_zoo_and_warn()
     ledger = Ledger(results)
-    studies = load_studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
+    studies = (
+        load_studies(names, zoo, quick=quick) if names else [one.study for one in started(ledger, zoo, quick=quick)]
+    )
     if not studies:
         raise GanzooError(
             f"{results} has no run of any installed study.",

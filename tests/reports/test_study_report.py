@@ -11,9 +11,9 @@ import pytest
 
 from ganzoo.errors import GanzooError
 from ganzoo.formatting import figure
-from ganzoo_studies.findings import CellFound, Found
+from ganzoo_studies.findings import Found
 from ganzoo_studies.records import Ledger, ScoredRun
-from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
+from ganzoo_studies.study import BASELINE, Measure, load_study
 from ganzoo_studies.study_report import html, write_file, write_pages
 from ganzoo_studies.verdicts import Outcome, Verdict
 
@@ -225,19 +225,6 @@ def test_a_page_says_which_settings_its_curves_leave_out(written, unchanged, mad
     assert "Only the first" not in unchanged
     more = restudied(made.found, settings=dict.fromkeys(("few", "all", "a", "b", "c"), ()))
     assert "Only the first 4 of 5 settings are plotted." in written(more)
-
-
-@pytest.mark.parametrize(("variants", "row"), [(True, "Each row"), (False, "The baseline")])
-def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written, made, variants, row):
-    search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
-    searched = restudied(made.found, search=search, variants=made.found.study.variants if variants else {}, claims=())
-    searched = replace(searched, verdicts=())
-    first, *_ = made.found.cells
-    trial = CellFound("hinge" if variants else TUNED, "few", first.jobs[:1], runs={100: first.runs[100]})
-    text = written(replace(searched, trials=(trial,), winners={trial.place: trial}))
-    assert f"<p>{row} was tried with 1 setting," in text
-    assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text
-    assert "the search took 1 more run." in text
 
 
 def test_both_views_stand_beside_the_verdict_in_words(made):
