@@ -97,7 +97,7 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
         first = study.first_seeds(*cell.place)
         for look, seeds in zip(looks, (first, LOOKS[-1] if first == LOOKS[0] else first), strict=True):
             look |= {job.key: (cell.row, job.recipe) for job in cell.jobs[:seeds]}
-    rows = {one.row: one.jobs[0].recipe for one in reversed(cells)}
+    rows = {one.row: one.jobs[0].recipe for one in cells if one.setting == cells[0].setting}
     if references:
         rows[REFERENCE] = references[0].jobs[0].recipe
     datasets: dict[str, Dataset] = {}

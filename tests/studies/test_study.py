@@ -280,7 +280,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (
             ("measures:\n", "search: {train.batch_size: [32]}\nmeasures:\n"),
-            "search.train.batch_size must have at least 2",
+            "search.train.batch_size must be at least 2 long, not [32].",
         ),
         (("below: 50", "below: 50, above: 3"), "has both 'below' and 'above'"),
         (
@@ -556,7 +556,7 @@ def test_a_baseline_that_another_study_trained_does_not_start_a_study(zoo, tmp_p
         recorded(ledger, job, [8], metric="modes@ring")
     assert started(ledger, zoo) == []
     recorded(ledger, variant.jobs[0], [8], metric="modes@ring")
-    assert [study.name for study in started(ledger, zoo)] == ["ring"]
+    assert [found.study.name for found in started(ledger, zoo)] == ["ring"]
 
 
 def test_studies_in_one_command_train_shared_runs_once(write, zoo):
