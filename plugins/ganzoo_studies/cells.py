@@ -55,11 +55,6 @@ class Values:
             return {}
         return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
 
-    @property
-    def noise(self) -> float | None:
-        """The scatter between seeds as a factor: the exponential of the standard deviation of the logarithms."""
-        return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellFound(Cell):

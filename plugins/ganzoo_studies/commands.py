@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,11 +14,7 @@ from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_w
 from ganzoo.cli.terminal import Force as ForceOut
 from ganzoo.errors import GanzooError, RunError
 
-T = TypeVar("T")
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
-Shard = Annotated[
-    str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
-]
 Force = Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
 JobsDataDir = Annotated[Path | None, typer.Option(help="Folder that already holds the dataset files.")]
@@ -67,7 +61,6 @@ def bench(
             help="CPU threads of each training run; by default measured, or with --jobs, the cores divided among them.",
         ),
     ] = None,
-    shard: Shard = None,
     force: Force = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
@@ -111,7 +104,7 @@ def bench(
         extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
     )
     with BenchProgress() as progress:
-        matrix = jobs_of(
+        planned = jobs_of(
             zoo,
             patterns,
             exclude=[*(exclude or ()), *too_slow],
@@ -120,7 +113,6 @@ def bench(
             seeds=seed or (),
             overrides=set_ or (),
         )
-        planned = part_of(matrix, shard)
         worker = Bench(zoo, Ledger(results), settings, progress)
         runs = worker.run(planned)
         progress.summarise(planned, runs, results)
@@ -134,17 +126,6 @@ def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool
     """The options of this command that each job's ``ganzoo run`` and ``ganzoo eval`` get too."""
     allowed = {"--allow-code": allow_code, "--allow-trackers": allow_trackers}
     return (*(("--data-dir", str(data_dir)) if data_dir else ()), *(word for word in allowed if allowed[word]))
-
-
-def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
-    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None."""
-    if shard is None:
-        return list(jobs)
-    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
-    first, step = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= first <= step:
-        raise GanzooError(f"--shard {shard} must have the form k/n, with k from 1 to n.", "For example: --shard 1/4.")
-    return list(jobs[first - 1 :: step])
 
 
 def leaderboard(
@@ -284,8 +265,8 @@ def run_studies(
     """
     from ganzoo.api.dataset import cache_folder
     from ganzoo.files import default_folder
-    from ganzoo_studies.findings import find, in_order
-    from ganzoo_studies.matrix import Job, joined
+    from ganzoo_studies.findings import find
+    from ganzoo_studies.matrix import Job
     from ganzoo_studies.progress import BenchProgress
     from ganzoo_studies.records import Ledger, ScoredRun
     from ganzoo_studies.study import load_studies
@@ -322,23 +303,22 @@ def run_studies(
         mine: list[Job] = []
         runs: list[ScoredRun] = []
         seen: set[tuple[Any, ...]] = set()
-        while True:
-            ledger.refresh()
-            findings = [find(study, ledger, zoo) for study in studies]
-            # All workers of a results folder come to the same next step, since none goes on before it is complete.
-            # Studies that share a baseline share its training runs.
-            planned = joined(job for found in findings for job in found.preparations or in_order(found, seeds))
-            further = [job for job in planned if (*job.key, job.recipe.evaluate.samples) not in seen]
-            for found in findings:
-                progress.say(f"{found.study.name}: {found.in_words(seeds)}")
-            if not further:
-                break
-            seen |= {(*job.key, job.recipe.evaluate.samples) for job in further}
-            mine += further
-            runs += worker.run(further)
-        if any(found.preparations for found in findings):
-            sentence = "Rows are not tuned, or gates not measured: a run was stopped, crashed, or could not be scored."
-            raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
+        for study in studies:
+            while True:
+                ledger.refresh()
+                found = find(study, ledger, zoo)
+                progress.say(f"{study.name}: {found.in_words(seeds)}")
+                # All workers of a results folder come to the same next step: none goes on before it is complete.
+                planned = {(*job.key, job.recipe.evaluate.samples): job for job in found.next_jobs(seeds)}
+                further = [job for key, job in planned.items() if key not in seen]
+                if not further:
+                    break
+                seen |= planned.keys()
+                mine += further
+                runs += worker.run(further)
+            if found.preparations:
+                sentence = f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score."
+                raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
         progress.summarise(mine, runs, results)
     ledger.refresh()
     show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
@@ -363,7 +343,7 @@ def report_studies(
     force: ForceOut = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the pages of studies from existing records: answer, verdicts, table, pictures, curves."""
+    """Make the pages of studies from existing records: answer, verdicts, tuning, gates, table, pictures."""
     from ganzoo.files import default_folder
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.study import load_studies

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
@@ -203,6 +204,14 @@ class Found:
                 n = max(n, further[-1 if at_once else 0] if further else min(verdict.seeds, last))
         return cell.jobs[:n]
 
+    def next_jobs(self, last: int = LOOKS[-1]) -> list[Job]:
+        """The runs on validation images that are next or, after them, all that are needed up to the next look.
+
+        They come seed by seed, so that a study that is stopped early has results for every row.
+        """
+        looks = zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
+        return self.preparations or [job for jobs in looks for job in jobs if job is not None]
+
     def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
         """The number of runs that each cell still lacks of those, see ``jobs``."""
         needed = {cell: self.jobs(cell, last=last, at_once=at_once) for cell in self.cells}
@@ -338,12 +347,3 @@ def _trouble(compared: Sequence[tuple[CellFound, Measure]]) -> str:
     if len(extractors) > len({metric for metric, _ in extractors}):
         return "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
     return ""
-
-
-def in_order(found: Found, last: int = LOOKS[-1]) -> Iterator[Job]:
-    """The jobs of the next look, seed by seed, so that a study that is stopped early has results for every row."""
-    needed = [found.jobs(cell, last=last) for cell in found.cells]
-    for index in range(max(map(len, needed), default=0)):
-        for jobs in needed:
-            if index < len(jobs):
-                yield jobs[index]

@@ -184,14 +184,6 @@ class Study(Section):
     _source: Path | None = PrivateAttr(default=None)
     _is_quick: bool = PrivateAttr(default=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_seeds(cls, data: Any) -> Any:
-        if former := [key for key in ("seeds", "baseline_seeds") if isinstance(data, dict) and key in data]:
-            looks = ", ".join(map(str, LOOKS))
-            raise combination(f"has '{former[0]}', but rows now get seeds until their claims are decided, at {looks}")
-        return data
-
     @model_validator(mode="after")
     def _rows(self) -> Study:
         if not self.variants:

@@ -22,7 +22,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_reports.templates import page, text
 from ganzoo_studies.cells import CellFound, Values
-from ganzoo_studies.charts import MAX_PLOTTED, MAX_SHADED, forest, forest_file, study_curves
+from ganzoo_studies.charts import forest, forest_file
 from ganzoo_studies.findings import Found, find
 from ganzoo_studies.leaderboard import TEXTS, samples_of
 from ganzoo_studies.records import RUNS, Ledger
@@ -162,7 +162,6 @@ def _command(study: Study, folder: Path, zoo: Zoo) -> str:
 def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
     """The page of a study whose results are in ``folder``."""
     study, runs = found.study, found.runs
-    name = study.name.removesuffix("-quick") if quick else study.name
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
     context = {
         "study": study,
@@ -178,8 +177,6 @@ def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
             if any(cell.runs for cell in found.cells if cell.setting == setting)
         ],
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
-        "curves": study_curves(found),
-        "registered": name in zoo.studies,
         "regimes": [(strict.dump(former), one) for former, one in zip(study.tried, found.regimes, strict=True)],
         "runs": len(runs),
         "planned": len(runs) + sum(found.missing().values()),
@@ -187,8 +184,6 @@ def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
         "prepared": sum(run.record.seconds for run in found.prepared),
         "several_machines": len({run.record.hardware for run in runs}) > 1,
         "clocked": [measure.name for measure in study.measures if measure.is_time],
-        "all_shaded": len(study.rows) <= MAX_SHADED,
-        "most_plotted": MAX_PLOTTED,
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({f"{where}, torch {known.get('torch', '?')}" for where, known in versions}),

@@ -11,9 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
-from ganzoo_studies.commands import part_of
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.worker import Bench, Settings, Watcher, free_gpu, visible_gpus
@@ -104,17 +102,6 @@ def test_a_claim_has_one_holder_whose_death_frees_it(tmp_path):
     holder.communicate()
     with other.claim("ab", 0), pytest.raises(TimeoutError):
         ledger.claim("ab", 0).acquire()
-
-
-@pytest.mark.parametrize(("shard", "part"), [(None, [0, 1, 2, 3, 4]), ("1/2", [0, 2, 4]), ("2/2", [1, 3]), ("6/6", [])])
-def test_a_shard_is_every_nth_job(shard, part):
-    assert part_of(range(5), shard) == part
-
-
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
-def test_a_malformed_shard_is_refused(shard):
-    with pytest.raises(GanzooError, match="k/n"):
-        part_of(range(5), shard)
 
 
 def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkeypatch):

@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 from recording import noisy, recorded
 
-from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.records import own_protocol
 from ganzoo_studies import cost
 from ganzoo_studies.cells import curve, value_of
-from ganzoo_studies.findings import find, in_order
-from ganzoo_studies.matrix import joined
+from ganzoo_studies.findings import find
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import Measure, load_study
 from ganzoo_studies.study_report import started, studies_of, write_pages
@@ -95,7 +93,7 @@ def test_a_study_is_rows_in_settings_with_seeds_and_everything_else_pinned(write
     assert cells[0].jobs[0].recipe.dataset.count == 600
     assert cells[2].jobs[0].recipe.loss.name == "hinge"
     assert [job.picture("fp32") is None for job in cells[2].jobs[:3]] == [False, True, True]
-    jobs = list(in_order(find(write(), ledger, zoo)))
+    jobs = find(write(), ledger, zoo).next_jobs()
     assert len(jobs) == 5 * len(cells)
     assert len({job.title for job in jobs[:6]}) == 6  # every row once before any gets its second seed
 
@@ -178,12 +176,6 @@ def test_the_yaml_that_show_prints_is_a_study(call, write, zoo, tmp_path):
     assert load_study(tmp_path / "penalty.yaml", zoo) == before
 
 
-def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path):
-    code, _, err = call("bench", "vanilla-ring", "--shard", "9/3", "--results", tmp_path / "new")
-    assert (code, (tmp_path / "new").exists()) == (2, False)
-    assert err.startswith("--shard 9/3 must have the form k/n")
-
-
 def test_submitted_jobs_are_json(call, monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr("ganzoo_studies.slurm.submit", lambda *what: given.append(what) or ["7_0", "7_1"])
@@ -255,10 +247,6 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (("at: few", "at: fwe"), "'fwe', but there is no such setting. Did you mean 'few'?"),
         (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
-        (
-            ("measures:\n", "seeds: 5\nmeasures:\n"),
-            "the study has 'seeds', but rows now get seeds until their claims are decided, at 5, 10, 20, 40",
-        ),
         (("measures:\n", "collapse: 0.5\nmeasures:\n"), "collapse must be greater than 1"),
         (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "yaml: measures.0: Unknown metric 'fud'. Did you mean 'fid'?"),
         (
@@ -557,21 +545,6 @@ def test_a_baseline_that_another_study_trained_does_not_start_a_study(zoo, tmp_p
     assert started(ledger, zoo) == []
     recorded(ledger, variant.jobs[0], [8], metric="modes@ring")
     assert [found.study.name for found in started(ledger, zoo)] == ["ring"]
-
-
-def test_studies_in_one_command_train_shared_runs_once(write, zoo):
-    one, other = write(), write(("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - recall@mnist-cnn\n"))
-    jobs = [job for study in (one, other) for cell in study.cells(zoo) for job in cell.jobs]
-    found = joined(jobs)
-    assert len(found) == len(jobs) / 2
-    assert {job.recipe.evaluate.metrics for job in found} == {("fid@mnist-cnn", "recall@mnist-cnn")}
-    assert all(job.overrides[-1] == "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]" for job in found)
-    often = write(("[train.images=64000]", "[train.images=64000, evaluate.every_images=16000]"))
-    for studies in ((one, often), (often, one)):
-        found = joined(job for study in studies for cell in study.cells(zoo) for job in cell.jobs)
-        assert len(found) == len(jobs) / 2
-        assert {job.recipe.evaluate.every_images for job in found} == {16000}
-        assert load_recipe(found[0].source, zoo, found[0].overrides).evaluate == found[0].recipe.evaluate
 
 
 def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, ledger):

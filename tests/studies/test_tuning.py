@@ -8,7 +8,7 @@ from recording import noisy, recorded
 
 from ganzoo.errors import GanzooError
 from ganzoo_studies import cost
-from ganzoo_studies.findings import find, in_order
+from ganzoo_studies.findings import find
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import load_study
 from ganzoo_studies.study_report import write_pages
@@ -118,7 +118,7 @@ def test_rows_are_tuned_alike_at_full_length_on_validation_images(write, prepare
         ("r1 or baseline", True),
         ("reference against baseline", True),
     }
-    tests = list(in_order(found))
+    tests = found.next_jobs()
     assert len(tests) == 2 * 5
     assert {job.recipe.dataset.scored_split for job in tests} == {"test"}
     assert {facts(job) for job in tests} == {("baseline", 3e-3, None), ("r1", 3e-4, 1.0)}
@@ -152,7 +152,7 @@ def test_a_claim_whose_regime_fails_a_gate_is_not_tested(write, prepared, change
     assert verdict.outcome is Outcome.OPEN
     assert verdict.why.startswith("Not tested, since a gate failed: ")
     assert why in verdict.why
-    assert list(in_order(found)) == []
+    assert found.next_jobs() == []
 
 
 def test_a_gate_may_ask_for_a_measure_and_not_for_quiet_scores(write, prepared, zoo):
@@ -220,7 +220,7 @@ def test_a_small_study_tunes_with_two_trials_and_has_no_gates(write, prepared):
     found, rounds = prepared(write().scaled_down())
     assert [len(jobs) for jobs in rounds] == [4]
     assert {job.recipe.train.images for job in rounds[0]} == {1280}
-    assert len(list(in_order(found))) == 4
+    assert len(found.next_jobs()) == 4
 
 
 def test_a_search_is_refused_for_a_row_that_its_measures_do_not_apply_to(write, zoo):
