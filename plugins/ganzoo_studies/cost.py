@@ -26,6 +26,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
 from ganzoo.formatting import short
 from ganzoo.registry.loading import Zoo
+from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.runs.start import start
 from ganzoo.training.step import (
     PhaseStep,
@@ -77,7 +78,8 @@ class Cost:
                 yield f"{name}: {stage.runs:,} runs, {short(stage.images)} images{hours}"
         if self.per_scoring is not None:
             speeds = ", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in self.per_image.items())
-            yield f"measured on this machine: {speeds} images/s; {self.per_scoring:.1f} s to score"
+            hardware = hardware_in_words(environment(torch.device("cpu")))
+            yield f"measured on {hardware}: {speeds} images/s; {self.per_scoring:.1f} s to score"
 
 
 def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:

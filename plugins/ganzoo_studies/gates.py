@@ -12,6 +12,7 @@ A failed gate changes the regime, never the rule: its claims stay open until the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -54,7 +55,7 @@ def gates_of(
     cells = {row: one.winner for row, one in tuned.items() if one.winner is not None}
     for row, one in tuned.items():
         if len(one.trials) > 1:
-            chosen = " ".join(cells[row].changes)
+            chosen = re.sub(r"[^ =]*\.(?=[^ =.]+=)", "", " ".join(cells[row].changes))
             yield Gate(f"{row}{at}", "best values inside their ranges", chosen, not one.at_end)
     for name, least in rule.above.items():
         mean = cells[BASELINE].values(study.measure(name)).mean

@@ -12,8 +12,10 @@ from contextlib import suppress
 import pytest
 
 from ganzoo.files import read_lines
+from ganzoo_studies.findings import find
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
+from ganzoo_studies.study import load_study
 from ganzoo_studies.worker import Bench, Settings, Watcher, free_gpu, visible_gpus
 
 TINY = [
@@ -117,3 +119,63 @@ def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkey
     assert free_gpu(names, tmp_path)[0] == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == []
+
+
+RING = """\
+question: Does a penalty help?
+baseline: vanilla-ring
+overrides: [train.images=1280, train.batch_size=64, evaluate.samples=200, evaluate.every_images=null]
+search:
+  optimizers.default.lr: [1e-3, 3e-3]
+validation: 500
+gates:
+  reference: [train.images=5120]
+variants:
+  r1: ["regularizers=[{name: r1, weight: 1.0}]"]
+measures: [kl@ring]
+claims:
+  - {says: R1 helps., better: r1, on: kl@ring}
+"""
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_workers_of_which_one_is_killed_tune_gate_and_judge_a_study_as_one_does(zoo, tmp_path):
+    (tmp_path / "penalty.yaml").write_text(RING)
+
+    def worker(name):
+        words = ["penalty.yaml", "--results", name, "--work", f"{name}/work", "--weights-dir", f"{name}/weights"]
+        command = [sys.executable, "-m", "ganzoo", "study", "run", *words, "--seeds", "5"]
+        with (tmp_path / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+
+    def outcome(name):
+        found = find(load_study(tmp_path / "penalty.yaml", zoo), Ledger(tmp_path / name), zoo)
+        scores = sorted(
+            (run.record.digest, run.record.seed, run.scores[0]["value"]) for run in Ledger(tmp_path / name).runs
+        )
+        return (
+            scores,
+            {place: one.winner.changes for place, one in found.tuned.items()},
+            found.all_gates,
+            found.verdicts,
+        )
+
+    first, second = worker("shared"), worker("shared")
+    try:
+        while len(read_lines(tmp_path / "shared" / "runs.jsonl")) < 6:
+            assert (first.poll(), second.poll()) == (None, None)
+            time.sleep(0.1)
+        os.killpg(first.pid, signal.SIGKILL)
+        assert second.wait() == 0
+        assert worker("alone").wait() == 0
+    finally:
+        for one in (first, second):
+            with suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)
+    shared = outcome("shared")
+    assert len({(digest, seed) for digest, seed, _ in shared[0]}) == len(shared[0])
+    assert len(read_lines(tmp_path / "shared" / "runs.jsonl")) == len(shared[0])
+    assert shared == outcome("alone")
+    assert len(shared[2]) == 4

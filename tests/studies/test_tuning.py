@@ -142,7 +142,7 @@ def test_rows_are_tuned_alike_at_full_length_on_validation_images(write, prepare
         ),
         (
             lambda job: score(job) / facts(job)[1] ** 3,
-            "baseline needs best values inside their ranges, and has optimizers.default.lr=0.0",
+            "baseline needs best values inside their ranges, and has lr=0.0",
         ),
     ],
 )
