@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
 from ganzoo.formatting import short
 from ganzoo.registry.loading import Zoo
+from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.runs.start import start
 from ganzoo.training.step import (
@@ -130,19 +131,20 @@ def _scorings(recipe: Recipe) -> int:
 
 
 def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
-    """Seconds of CPU time per thread that a run of one step takes, nearly all of it to score its samples."""
+    """Seconds that a run of one step takes, nearly all of them to score its samples; see ``_clock``."""
     evaluate = recipe.evaluate.model_copy(update={"every_images": None})
     one_step = recipe.with_train(images=recipe.train.batch_size).model_copy(update={"evaluate": evaluate})
+    clock = _clock(resolve_device(recipe.train.device), threads)
     with TemporaryDirectory() as folder:
-        began = time.process_time()
+        began = clock()
         start(one_step, zoo, Path(folder) / "run", data_dir=data_dir)
-        return (time.process_time() - began) / threads
+        return clock() - began
 
 
 def _seconds_per_image(
     recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None, datasets: dict[str, Dataset]
 ) -> float:
-    """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
+    """Seconds of training per image, see ``_clock``.
 
     Datasets that were loaded for other rows are in ``datasets``, by the recipe's ``dataset`` section as JSON.
     """
@@ -154,19 +156,23 @@ def _seconds_per_image(
     try:
         torch.set_num_threads(threads)
         trainer = Trainer(recipe, zoo, dataset=datasets[key])
-        clock = time.process_time if trainer.device.type == "cpu" else time.perf_counter
-        share = threads if trainer.device.type == "cpu" else 1
+        clock = _clock(trainer.device, threads)
         for _ in range(WARM_UP):
             trainer.step()
         trainer.meters.flush()
-        started_at, steps = clock(), 0
-        while steps == 0 or clock() - started_at < SECONDS * share:
+        began, steps = clock(), 0
+        while steps == 0 or clock() - began < SECONDS:
             trainer.step()
             trainer.meters.flush()
             steps += 1
-        return (clock() - started_at) / share / steps / trainer.images_per_step
+        return (clock() - began) / steps / trainer.images_per_step
     finally:
         torch.set_num_threads(usual_threads)
+
+
+def _clock(device: torch.device, threads: int) -> Callable[[], float]:
+    """Seconds: on a CPU, those that each thread computes, which other programs do not inflate."""
+    return time.perf_counter if device.type != "cpu" else lambda: time.process_time() / threads
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:

@@ -58,5 +58,5 @@ class Overfitting(ModelMetric):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    summary = "How well D's logits tell training images from held-out ones: 0.5 not at all, 1 completely"
+    summary = "How well D tells its training images from held-out ones"
     register("overfitting", Overfitting, summary=summary, paper=PAPER)
