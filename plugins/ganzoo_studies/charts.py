@@ -98,7 +98,8 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
             label = axes.text(
                 0, at - 0.3, shortened(one.label[0].upper() + one.label[1:], 60), transform=beside, va="center"
             )
-            why = "withdrawn" if one.claim.withdrawn else "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
+            why = "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
+            why = "withdrawn" if one.claim.withdrawn else why if verdict.seeds else "not tested"
             words = times(verdict.effect) if verdict.effect and verdict.interval else why
             axes.text(1.04, at + 0.2, words, transform=beside, va="center", color=colour, size=7.5)
             if folder:

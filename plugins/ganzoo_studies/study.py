@@ -237,17 +237,17 @@ class Study(Section):
         return [Study.model_validate({**self.model_dump(), **former, "tried": ()}) for former in self.tried]
 
     def first_seeds(self, row: str, setting: str, claims: Collection[Claim] | None = None) -> int:
-        """The number of seeds that a cell gets at once: those of the first look, or fewer if no claim is about it.
+        """The number of seeds that a cell gets at once: those of the first look if a claim that is tested is about it.
 
-        ``claims`` are those that are tested; by default, all that are not withdrawn.
+        ``claims`` are those that are tested; by default, all that are not withdrawn. A row of others gets none.
         """
         if self._is_quick:
             return 2
-        tested = [one for one in self.claims if not one.withdrawn] if claims is None else claims
-        if self.gates is not None and not tested:
-            return 0
-        rows = {one for claim in tested if claim.at in (None, setting) for one in (BASELINE, claim.better, claim.than)}
-        return LOOKS[0] if row in rows else UNCLAIMED
+        claimed = [one for one in self.claims if not one.withdrawn]
+        for some, seeds in ((claimed if claims is None else claims, LOOKS[0]), (claimed, 0)):
+            if any(one.at in (None, setting) and row in (BASELINE, one.better, one.than) for one in some):
+                return seeds
+        return UNCLAIMED
 
     @property
     def is_exploratory(self) -> bool:
@@ -263,13 +263,14 @@ class Study(Section):
             )
             for row, variant in self.variants.items()
         }
+        claims = tuple(claim for claim in self.claims if claim.at is None or claim.at in first)
         small = self.model_copy(
             update={
                 "name": f"{self.name}-quick",
                 "settings": {name: (*changes, *QUICK) for name, changes in first.items()},
                 "variants": variants,
-                "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
-                "search": {key: values[:2] for key, values in list(self.search.items())[:1]},
+                "claims": claims,
+                "search": {key: values[:2] for key, values in list(self.search.items())[:1] if claims},
                 "gates": None,
                 "tried": (),
             }
