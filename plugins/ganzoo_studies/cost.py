@@ -103,17 +103,17 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
     rows = {one.row: one.jobs[0].recipe for one in cells if one.setting == cells[0].setting}
     if references:
         rows[REFERENCE] = references[0].jobs[0].recipe
-    datasets: dict[str, Dataset] = {}
-    per_image = {
-        row: _seconds_per_image(recipe, study.threads, zoo, data_dir, datasets) for row, recipe in rows.items() if timed
-    }
-    per_scoring = _seconds_per_scoring(rows[BASELINE], study.threads, zoo, data_dir) if timed else None
+    given = study.threads, zoo, data_dir
+    per_image = {row: _seconds_per_image(recipe, *given) for row, recipe in rows.items() if timed}
+    per_scoring = _seconds_per_scoring(rows[BASELINE], *given) if timed else None
 
     def stage(runs: Sequence[Planned]) -> Stage:
         images = sum(recipe.train.images for _, recipe in runs)
         if per_scoring is None:
             return Stage(len(runs), images, None)
-        seconds = sum(per_image[row] * recipe.train.images + per_scoring * _scorings(recipe) for row, recipe in runs)
+        # A run is scored at these intervals, and at its end.
+        scorings = [-(-one.train.images // (one.evaluate.every_images or one.train.images)) for _, one in runs]
+        seconds = per_scoring * sum(scorings) + sum(per_image[row] * one.train.images for row, one in runs)
         return Stage(len(runs), images, seconds * study.threads / 3600)
 
     stages = {
@@ -123,11 +123,6 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
         "all looks, at most": [*looks[1].values()],
     }
     return Cost({name: stage(runs) for name, runs in stages.items()}, per_image, per_scoring)
-
-
-def _scorings(recipe: Recipe) -> int:
-    """How often a run is scored."""
-    return -(-recipe.train.images // (recipe.evaluate.every_images or recipe.train.images))
 
 
 def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
@@ -141,21 +136,14 @@ def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path 
         return clock() - began
 
 
-def _seconds_per_image(
-    recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None, datasets: dict[str, Dataset]
-) -> float:
-    """Seconds of training per image, see ``_clock``.
-
-    Datasets that were loaded for other rows are in ``datasets``, by the recipe's ``dataset`` section as JSON.
-    """
+def _seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
+    """Seconds of training per image, see ``_clock``."""
     section, usual_threads = recipe.dataset, torch.get_num_threads()
-    key = section.model_dump_json()
-    if key not in datasets:
-        entry = zoo.datasets.get(section.name)
-        datasets[key] = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
+    entry = zoo.datasets.get(section.name)
+    dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
     try:
         torch.set_num_threads(threads)
-        trainer = Trainer(recipe, zoo, dataset=datasets[key])
+        trainer = Trainer(recipe, zoo, dataset=dataset)
         clock = _clock(trainer.device, threads)
         for _ in range(WARM_UP):
             trainer.step()
