@@ -54,7 +54,7 @@ def gates_of(
     limit = rule.deviation or math.inf
     cells = {row: one.winner for row, one in tuned.items() if one.winner is not None}
     for row, one in tuned.items():
-        if len(one.trials) > 1:
+        if any(len(values) > 2 for values in study.ranges(row).values()):
             chosen = re.sub(r"[^ =]*\.(?=[^ =.]+=)", "", " ".join(cells[row].changes))
             yield Gate(f"{row}{at}", "best values inside their ranges", chosen, not one.at_end)
     for name, least in rule.above.items():
