@@ -134,7 +134,9 @@ def test_recipes_and_studies_are_accepted_and_parts_of_them_where_they_belong(bl
     file.write_text(block.text)
     found = read_mapping(file)
     if "question" in found or "search" in found:
-        study = {"question": "Q?", "baseline": "dcgan-mnist", "measures": ["fid@mnist-cnn"]}
+        study = {"question": "Q?", "baseline": "dcgan-mnist", "variants": {"hinge": ["loss=hinge"]}}
+        study |= {"measures": ["fid@mnist-cnn", "overfitting"]}
+        study |= {"claims": [{"says": "It helps.", "better": "hinge", "on": "fid@mnist-cnn"}]}
         file.write_text(json.dumps({**study, **found}))
         assert load_study(file, zoo).name == "mine"
     elif "dataset" in found:

@@ -340,6 +340,10 @@ class AdversarialGame(Objective):
             fake = term.select(fake)
         return _total(self.loss.generator(real, fake), terms, context)
 
+    def logits(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """The discriminator's logits (n,) of images as it sees them in training, without augmentation: for metrics."""
+        return cast("Tensor", networks["discriminator"](images, *self.condition(label)).float())
+
     def context(
         self, player: Player, terms: Sequence[Regularizer], networks: Networks, batch: Batch
     ) -> RegularizerContext:

@@ -378,6 +378,7 @@ def valid(entry: Entry[Any], zoo: Zoo) -> None:
         for one in (study, study.scaled_down()):
             one.cells(zoo)
             one.trials(zoo)
+            one.references(zoo)
 
 
 @check("capturable", *TRAINED)

@@ -1,4 +1,4 @@
-"""The charts of studies and leaderboards: forest plots of claims, curves of a study, and quality over cost."""
+"""The charts of studies and leaderboards: forest plots of claims, and quality over cost."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from ganzoo.files import MADE
 from ganzoo.formatting import duration, figure, short
-from ganzoo.runs.records import own_protocol
 from ganzoo_reports.plots import (
     INK,
     LINE,
     REAL,
     SERIES,
-    Line,
     drawing,
     in_light_colours,
     logarithmic,
@@ -29,11 +26,9 @@ from ganzoo_reports.plots import (
     spread_out,
     svg,
 )
-from ganzoo_reports.run_figures import AXES, Shown, plotted
 from ganzoo_reports.templates import Absent
-from ganzoo_studies.findings import CellFound, Finding, Found, curve
+from ganzoo_studies.findings import Finding
 from ganzoo_studies.ranking import Contender, Place, Table
-from ganzoo_studies.study import BASELINE
 from ganzoo_studies.verdicts import LOOKS, WORTH_HAVING, Outcome, times
 
 if TYPE_CHECKING:
@@ -53,10 +48,6 @@ TICKS = ((2.0, 1.5), (4.0, 2.0), (10.0, 3.0))
 """A forest plot's axis reaches to one of these factors, with a tick between; what lies beyond is drawn at its edge."""
 ENLARGED = 1.75
 """Pixels per point of a forest plot's own file."""
-MAX_PLOTTED = 4
-"""Largest number of settings whose curves are drawn."""
-MAX_SHADED = 5
-"""With up to this many rows, every curve's range over seeds is shaded; with more, only the baseline's."""
 
 
 def forest(findings: Sequence[Finding], name: str = "effects", folder: str = "") -> Markup | None:
@@ -107,7 +98,8 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
             label = axes.text(
                 0, at - 0.3, shortened(one.label[0].upper() + one.label[1:], 60), transform=beside, va="center"
             )
-            why = "withdrawn" if one.claim.withdrawn else "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
+            why = "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
+            why = "withdrawn" if one.claim.withdrawn else why if verdict.seeds else "not tested"
             words = times(verdict.effect) if verdict.effect and verdict.interval else why
             axes.text(1.04, at + 0.2, words, transform=beside, va="center", color=colour, size=7.5)
             if folder:
@@ -130,37 +122,6 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
         axes.set_xlabel("← times worse · times better →")
         axes.grid(visible=False)
         yield canvas
-
-
-def study_curves(found: Found) -> list[Shown]:
-    """The first measure's curves over images and over seconds, one pair of plots for each setting."""
-    metric, drawn = found.study.measures[0].metric, []
-    for number, setting in enumerate(found.study.setting_names[:MAX_PLOTTED]):
-        cells = [one for one in found.cells if one.setting == setting]
-        lines = {along: [line for one in cells if (line := _line(one, along, found))] for along in AXES}
-        if shown := {along: some for along, some in lines.items() if some}:
-            title = f"{metric}, {setting}" if setting else metric
-            drawn.append(plotted(title, "", shown, name=f"curve-{number}", y=metric, log=True))
-    return drawn
-
-
-def _line(one: CellFound, along: str, found: Found) -> Line | None:
-    """A row's mean curve, up to the end of its shortest run; None if that leaves fewer than two points."""
-    # Seconds on different machines must not be averaged.
-    machines = None if along == "images" else found.usual_hardware
-    done = [run for run in one.runs.values() if run.record.status == "done"]
-    own = own_protocol(one.jobs[0].recipe)
-    metric = found.study.measures[0].metric
-    points = [curve(run, metric, own) for run in done if machines in (None, run.record.hardware)]
-    steps = list(zip(*points, strict=False))
-    if len(steps) < 2:
-        return None
-    values = [[float(score["value"]) for score in step] for step in steps]
-    x = [fmean(float(score[along]) for score in step) for step in steps]
-    y = [math.exp(fmean(map(math.log, some))) if min(some) > 0 else fmean(some) for some in values]
-    is_shaded = one.row == BASELINE or len(found.study.rows) <= MAX_SHADED
-    edges = ([min(some) for some in values], [max(some) for some in values]) if is_shaded else ((), ())
-    return Line(one.row, x, y, *edges)
 
 
 MARKERS = "osD^vP"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,11 +14,7 @@ from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_w
 from ganzoo.cli.terminal import Force as ForceOut
 from ganzoo.errors import GanzooError, RunError
 
-T = TypeVar("T")
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
-Shard = Annotated[
-    str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
-]
 Force = Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
 JobsDataDir = Annotated[Path | None, typer.Option(help="Folder that already holds the dataset files.")]
@@ -67,7 +61,6 @@ def bench(
             help="CPU threads of each training run; by default measured, or with --jobs, the cores divided among them.",
         ),
     ] = None,
-    shard: Shard = None,
     force: Force = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
@@ -111,7 +104,7 @@ def bench(
         extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
     )
     with BenchProgress() as progress:
-        matrix = jobs_of(
+        planned = jobs_of(
             zoo,
             patterns,
             exclude=[*(exclude or ()), *too_slow],
@@ -120,7 +113,6 @@ def bench(
             seeds=seed or (),
             overrides=set_ or (),
         )
-        planned = part_of(matrix, shard)
         worker = Bench(zoo, Ledger(results), settings, progress)
         runs = worker.run(planned)
         progress.summarise(planned, runs, results)
@@ -134,17 +126,6 @@ def jobs_arguments(data_dir: Path | None, allow_code: bool, allow_trackers: bool
     """The options of this command that each job's ``ganzoo run`` and ``ganzoo eval`` get too."""
     allowed = {"--allow-code": allow_code, "--allow-trackers": allow_trackers}
     return (*(("--data-dir", str(data_dir)) if data_dir else ()), *(word for word in allowed if allowed[word]))
-
-
-def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
-    """For the shard ``k/n``, every n-th job starting with the k-th; all jobs for None."""
-    if shard is None:
-        return list(jobs)
-    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
-    first, step = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= first <= step:
-        raise GanzooError(f"--shard {shard} must have the form k/n, with k from 1 to n.", "For example: --shard 1/4.")
-    return list(jobs[first - 1 :: step])
 
 
 def leaderboard(
@@ -215,7 +196,7 @@ def show_study(
     data_dir: JobsDataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study: its question, its rows, its claims, and its cost on this machine.
+    """Show a study: its question, its rows, its claims, and the core-hours that it takes on this machine.
 
     With `--json`, every row includes the command of its first run.
     """
@@ -234,7 +215,7 @@ def show_study(
         print_json({**plain, "cost": asdict(cost), "cells": commands}, indent=1)
     else:
         del plain["name"]  # a study takes its name from its file
-        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *cost.in_words(study))))
+        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *cost.in_words())))
 
 
 @study.command("run")
@@ -259,7 +240,6 @@ def run_studies(
         ),
     ] = None,
     jobs: Jobs = 1,
-    shard: Shard = None,
     force: Force = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
@@ -279,14 +259,14 @@ def run_studies(
     allow_trackers: AllowTrackers = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the runs that a study does not have yet, look by look until its claims are decided, and make its page.
+    """Tune a study's rows, measure its gates, train look by look until its claims are decided, and make its page.
 
     Any number of these commands can share the work of one results folder, on one machine or on many.
     """
     from ganzoo.api.dataset import cache_folder
     from ganzoo.files import default_folder
-    from ganzoo_studies.findings import find, in_order
-    from ganzoo_studies.matrix import Job, joined
+    from ganzoo_studies.findings import find
+    from ganzoo_studies.matrix import Job
     from ganzoo_studies.progress import BenchProgress
     from ganzoo_studies.records import Ledger, ScoredRun
     from ganzoo_studies.study import load_studies
@@ -297,7 +277,6 @@ def run_studies(
         raise GanzooError("--workers needs --launcher slurm; without it, start the command several times.")
     if launcher is None and slurm:
         raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
-    part_of([], shard)  # refuses a malformed one before anything is written
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
@@ -321,31 +300,25 @@ def run_studies(
     with BenchProgress() as progress:
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
-        # Studies that share a baseline share its training runs.
-        trials = joined(job for study in studies for trial in study.trials(zoo) for job in trial.jobs)
-        if trials:
-            worker.run(part_of(trials, shard))
         mine: list[Job] = []
         runs: list[ScoredRun] = []
         seen: set[tuple[Any, ...]] = set()
-        while True:
-            ledger.refresh()
-            findings = [find(study, ledger, zoo) for study in studies]
-            if any(found.is_searching for found in findings):
-                sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
-                if shard is not None:
-                    sentence = "Other shards have not finished the search."
-                raise RunError(sentence, "Run the same command again, with --retry for crashed trials.")
-            # All workers of a results folder come to the same next look, since none goes on before it is complete.
-            planned = joined(job for found in findings for job in in_order(found, seeds))
-            further = [job for job in planned if (*job.key, job.recipe.evaluate.samples) not in seen]
-            for found in findings:
-                progress.say(f"{found.study.name}: {found.in_words(seeds)}")
-            if not further:
-                break
-            seen |= {(*job.key, job.recipe.evaluate.samples) for job in further}
-            mine += part_of(further, shard)
-            runs += worker.run(part_of(further, shard))
+        for study in studies:
+            while True:
+                ledger.refresh()
+                found = find(study, ledger, zoo)
+                progress.say(f"{study.name}: {found.in_words(seeds)}")
+                # All workers of a results folder come to the same next step: none goes on before it is complete.
+                planned = {(*job.key, job.recipe.evaluate.samples): job for job in found.next_jobs(seeds)}
+                further = [job for key, job in planned.items() if key not in seen]
+                if not further:
+                    break
+                seen |= planned.keys()
+                mine += further
+                runs += worker.run(further)
+            if found.preparations:
+                sentence = f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score."
+                raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
         progress.summarise(mine, runs, results)
     ledger.refresh()
     show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
@@ -370,7 +343,7 @@ def report_studies(
     force: ForceOut = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the pages of studies from existing records: answer, verdicts, table, pictures, curves."""
+    """Make the pages of studies from existing records: answer, verdicts, tuning, gates, table, pictures."""
     from ganzoo.files import default_folder
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.study import load_studies
@@ -387,7 +360,9 @@ def report_studies(
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
     zoo = load_zoo_and_warn()
     ledger = Ledger(results)
-    studies = load_studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
+    studies = (
+        load_studies(names, zoo, quick=quick) if names else [one.study for one in started(ledger, zoo, quick=quick)]
+    )
     if not studies:
         raise GanzooError(
             f"{results} has no run of any installed study.",

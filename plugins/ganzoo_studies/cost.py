@@ -1,16 +1,18 @@
 """What training costs.
 
-A study's images, scorings and seconds on this machine, estimated from a few timed steps of each row; and the
-floating-point operations of a recipe's step, which are counted.
+A study's core-hours on this machine, measured by a few steps of each row and one run's scoring; and the floating-point
+operations of a recipe's step, which are counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,9 +24,11 @@ from ganzoo.api.objective import Batch
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part
-from ganzoo.formatting import duration, short
+from ganzoo.formatting import short
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.device import available_cores
+from ganzoo.reproducibility import resolve_device
+from ganzoo.runs.provenance import environment, hardware_in_words
+from ganzoo.runs.start import start
 from ganzoo.training.step import (
     PhaseStep,
     StepGroup,
@@ -34,7 +38,8 @@ from ganzoo.training.step import (
     require_gradients,
 )
 from ganzoo.training.trainer import Trainer
-from ganzoo_studies.study import Study
+from ganzoo_studies.study import BASELINE, TUNING_SEEDS, VALIDATION_SEEDS, Study
+from ganzoo_studies.verdicts import LOOKS
 
 WARM_UP = 2
 """Untimed steps before the timed ones: the first steps allocate memory."""
@@ -42,92 +47,120 @@ SECONDS = 0.5
 """Seconds of timed steps for each row; at least one step is timed."""
 
 
+REFERENCE = "reference"
+"""The reference of the gates, among the rows."""
+
+Planned = tuple[str, Recipe]
+"""A training run: its row and its recipe."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a part of a study costs."""
+
+    runs: int
+    images: int  # real images shown
+    core_hours: float | None  # None if nothing was timed
+
+
 @dataclass(frozen=True)
 class Cost:
-    """The total cost of a study."""
+    """What a study costs."""
 
-    trainings: int  # training runs of the first look, over all rows, settings and seeds, without trials
-    trials: int  # training runs in its search
-    images: int  # real images shown until the first look, including trials
-    scorings: int  # number of times that samples are scored, including trials
-    seconds: float | None  # of training only, one run after another; None if nothing was timed
+    stages: Mapping[str, Stage]  # in order
     per_image: Mapping[str, float]  # seconds per image of each row, in the first setting; empty if nothing was timed
-    workers: int  # number of runs that this machine's cores can train at the same time
+    per_scoring: float | None  # seconds to score the baseline once; None if nothing was timed
 
-    def in_words(self, study: Study) -> Iterator[str]:
-        """Lines on the number of training runs, their time on this machine, and the speed of each row."""
-        cells = len(study.rows) * len(study.setting_names)
-        trials = f", and {self.trials:,} trials of a search" if self.trials else ""
-        yield (
-            f"{self.trainings:,} training runs for {cells:,} rows and settings until the first look{trials}: "
-            f"{short(self.images)} images"
-        )
-        if self.seconds is not None:
-            threads = f"{study.threads} thread{'' if study.threads == 1 else 's'}"
-            parallel = f"; {self.workers} in parallel: {duration(self.seconds / self.workers)}"
-            yield (
-                f"about {duration(self.seconds)} of training with {threads}{parallel if self.workers > 1 else ''}, "
-                "estimated from a few steps of each row on this machine"
-            )
-            yield ", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in self.per_image.items()) + " images/s"
-        yield f"samples are scored {self.scorings:,} times on top of that"
+    def in_words(self) -> Iterator[str]:
+        """Lines on the stages, and on the speeds that they were estimated from."""
+        for name, stage in self.stages.items():
+            if stage.runs:
+                hours = "" if stage.core_hours is None else f", {stage.core_hours:.2g} core-hours"
+                yield f"{name}: {stage.runs:,} runs, {short(stage.images)} images{hours}"
+        if self.per_scoring is not None:
+            speeds = ", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in self.per_image.items())
+            hardware = hardware_in_words(environment(torch.device("cpu")))
+            yield f"measured on {hardware}: {speeds} images/s; {self.per_scoring:.1f} s to score"
 
 
 def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:
-    """Count a study's training runs and, if requested, time a few steps of each row."""
-    cells, trials = study.cells(zoo), study.trials(zoo)
-    # Rows or settings may share a run.
-    runs = {job.key: (cell.row, job.recipe) for cell in cells for job in cell.jobs[: study.first_seeds(*cell.place)]}
-    tried = {job.key: (trial.row, job.recipe) for trial in trials for job in trial.jobs}
-    recipes = [*runs.values(), *tried.values()]
-    first = {cell.row: cell.jobs[0].recipe for cell in cells if cell.setting == study.setting_names[0]}
-    datasets: dict[str, Dataset] = {}
-    per_image = {
-        row: _seconds_per_image(recipe, study.threads, zoo, data_dir, datasets)
-        for row, recipe in first.items()
-        if timed
+    """Count a study's training runs and, if requested, time a few steps of each row, and the scoring of one run."""
+    cells, trials, references = study.cells(zoo), study.trials(zoo), study.references(zoo)
+    tried = Counter(trial.place for trial in trials)
+    tuning: list[Planned] = [(one.row, one.jobs[0].recipe) for one in trials if tried[one.place] > 1]
+    gates: list[Planned] = [(REFERENCE, one.jobs[0].recipe) for one in references] * VALIDATION_SEEDS
+    for one in {trial.place: trial for trial in trials}.values():
+        seeds = 0 if tried[one.place] == 1 else 1 if study.is_quick else TUNING_SEEDS
+        planned = (one.row, one.jobs[0].recipe)
+        tuning += [planned] * 2 * max(0, seeds - 1)
+        if study.gates is not None and study.first_seeds(*one.place) == LOOKS[0]:
+            gates += [planned] * (VALIDATION_SEEDS - seeds)
+    looks: list[dict[tuple[str, str, int], Planned]] = [{}, {}]  # rows or settings may share a run
+    for cell in cells:
+        first = study.first_seeds(*cell.place)
+        for look, seeds in zip(looks, (first, LOOKS[-1] if first == LOOKS[0] else first), strict=True):
+            look |= {job.key: (cell.row, job.recipe) for job in cell.jobs[:seeds]}
+    rows = {one.row: one.jobs[0].recipe for one in cells if one.setting == cells[0].setting}
+    if references:
+        rows[REFERENCE] = references[0].jobs[0].recipe
+    given = study.threads, zoo, data_dir
+    per_image = {row: _seconds_per_image(recipe, *given) for row, recipe in rows.items() if timed}
+    per_scoring = _seconds_per_scoring(rows[BASELINE], *given) if timed else None
+
+    def stage(runs: Sequence[Planned]) -> Stage:
+        images = sum(recipe.train.images for _, recipe in runs)
+        if per_scoring is None:
+            return Stage(len(runs), images, None)
+        # A run is scored at these intervals, and at its end.
+        scorings = [-(-one.train.images // (one.evaluate.every_images or one.train.images)) for _, one in runs]
+        seconds = per_scoring * sum(scorings) + sum(per_image[row] * one.train.images for row, one in runs)
+        return Stage(len(runs), images, seconds * study.threads / 3600)
+
+    stages = {
+        "tuning, unless ranges are extended": tuning,
+        "gates": gates,
+        "first look": [*looks[0].values()],
+        "all looks, at most": [*looks[1].values()],
     }
-    return Cost(
-        trainings=len(runs),
-        trials=len(tried),
-        images=sum(recipe.train.images for _, recipe in recipes),
-        scorings=sum(
-            -(-recipe.train.images // (recipe.evaluate.every_images or recipe.train.images)) for _, recipe in recipes
-        ),
-        seconds=sum(per_image[row] * recipe.train.images for row, recipe in recipes) if timed else None,
-        per_image=per_image,
-        workers=max(1, available_cores() // study.threads),
-    )
+    return Cost({name: stage(runs) for name, runs in stages.items()}, per_image, per_scoring)
 
 
-def _seconds_per_image(
-    recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None, datasets: dict[str, Dataset]
-) -> float:
-    """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
+def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
+    """Seconds that a run of one step takes, nearly all of them to score its samples; see ``_clock``."""
+    evaluate = recipe.evaluate.model_copy(update={"every_images": None})
+    one_step = recipe.with_train(images=recipe.train.batch_size).model_copy(update={"evaluate": evaluate})
+    clock = _clock(resolve_device(recipe.train.device), threads)
+    with TemporaryDirectory() as folder:
+        began = clock()
+        start(one_step, zoo, Path(folder) / "run", data_dir=data_dir)
+        return clock() - began
 
-    Datasets that were loaded for other rows are in ``datasets``, by the recipe's ``dataset`` section as JSON.
-    """
+
+def _seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
+    """Seconds of training per image, see ``_clock``."""
     section, usual_threads = recipe.dataset, torch.get_num_threads()
-    key = section.model_dump_json()
-    if key not in datasets:
-        entry = zoo.datasets.get(section.name)
-        datasets[key] = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
+    entry = zoo.datasets.get(section.name)
+    dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
     try:
         torch.set_num_threads(threads)
-        trainer = Trainer(recipe, zoo, dataset=datasets[key])
-        clock = time.process_time if trainer.device.type == "cpu" else time.perf_counter
-        share = threads if trainer.device.type == "cpu" else 1
+        trainer = Trainer(recipe, zoo, dataset=dataset)
+        clock = _clock(trainer.device, threads)
         for _ in range(WARM_UP):
             trainer.step()
         trainer.meters.flush()
-        started_at, steps = clock(), 0
-        while steps == 0 or clock() - started_at < SECONDS * share:
+        began, steps = clock(), 0
+        while steps == 0 or clock() - began < SECONDS:
             trainer.step()
             trainer.meters.flush()
             steps += 1
-        return (clock() - started_at) / share / steps / trainer.images_per_step
+        return (clock() - began) / steps / trainer.images_per_step
     finally:
         torch.set_num_threads(usual_threads)
+
+
+def _clock(device: torch.device, threads: int) -> Callable[[], float]:
+    """Seconds: on a CPU, those that each thread computes, which other programs do not inflate."""
+    return time.perf_counter if device.type != "cpu" else lambda: time.process_time() / threads
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:

@@ -1,35 +1,33 @@
-"""A study's results, from the records in a results folder: runs and scores of its cells, its search, its verdicts."""
+"""A study's results, from the records in a results folder: tuning, gates, runs and scores of its cells, verdicts."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from statistics import fmean, stdev
+from itertools import zip_longest
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from ganzoo.api.metric import Scale
-from ganzoo.config.schema import Recipe
 from ganzoo.formatting import duration
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.records import is_own, own_protocol
+from ganzoo_studies.cells import CellFound, kept_logs, recorded
+from ganzoo_studies.gates import Gate, gates_of
 from ganzoo_studies.matrix import Job
-from ganzoo_studies.records import Ledger, Score, ScoredRun
-from ganzoo_studies.study import BASELINE, Cell, Claim, Measure, Place, Study
+from ganzoo_studies.records import Ledger, ScoredRun
+from ganzoo_studies.study import BASELINE, VALIDATION_SEEDS, Cell, Claim, Measure, Place, Study
+from ganzoo_studies.tuning import Tuned, tune
 from ganzoo_studies.verdicts import (
     LOOKS,
-    Logs,
     Outcome,
     Verdict,
     in_words,
     judge,
     judge_failures,
     times,
-    without_collapsed,
 )
 
 STARTS: Mapping[Outcome, str] = {
@@ -42,102 +40,6 @@ STARTS: Mapping[Outcome, str] = {
 USELESS = "Far from real images either way:"
 FAR = 100.0
 """Rows that both score this many times worse than real images are far from real."""
-
-
-@dataclass(frozen=True)
-class Values:
-    """A measure's values for a row, one for each seed."""
-
-    by_seed: Mapping[int, float | None]  # None if the run failed, was not scored, or never reached the threshold
-    scale: Scale = "ratio"  # how two of the values compare
-    n: int = 10_000  # number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n
-    applies: bool = True  # False if the measure needs labels or an encoder that the row lacks
-
-    @property
-    def known(self) -> list[float]:
-        """The values that are not None."""
-        return [value for value in self.by_seed.values() if value is not None]
-
-    @property
-    def failed(self) -> int:
-        """Number of runs that should have a value but have none."""
-        return len(self.by_seed) - len(self.known) if self.applies else 0
-
-    @property
-    def mean(self) -> float | None:
-        """The mean; None if there are no values."""
-        return fmean(self.known) if self.known else None
-
-    @property
-    def deviation(self) -> float | None:
-        """The standard deviation between seeds; None for fewer than two values."""
-        return stdev(self.known) if len(self.known) > 1 else None
-
-    @property
-    def logs(self) -> dict[int, float]:
-        """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
-        if min(self.known, default=0) < 0:
-            return {}
-        return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
-
-    @property
-    def noise(self) -> float | None:
-        """The scatter between seeds as a factor: the exponential of the standard deviation of the logarithms."""
-        return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CellFound(Cell):
-    """A cell or a trial and its recorded runs, by seed."""
-
-    runs: Mapping[int, ScoredRun]
-
-    def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
-        """A measure's value for every recorded run, or only for those on the given hardware.
-
-        Without ``zoo``, the values are not to be compared.
-        """
-        recipe = self.jobs[0].recipe
-        runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
-        by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
-        applies = measure.metric in recipe.evaluate.metrics
-        if zoo is None:
-            return Values(by_seed, applies=applies)
-        n = recipe.evaluate.samples
-        if measure.share_of(zoo) == "real images":
-            own = own_protocol(recipe)
-            scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
-            n = max((score["protocol"].get("n_real") or 0 for score in scores if is_own(score, own)), default=0) or n
-        return Values(by_seed, measure.scale(zoo), n, applies)
-
-    def unscored(self, measure: Measure) -> int:
-        """Number of finished runs that lack a score they should have, for example after a measure was added."""
-        return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
-
-    def in_order(self, measures: Sequence[Measure]) -> int:
-        """Number of its first runs, without a gap, that did not crash and have been scored."""
-        recipe = self.jobs[0].recipe
-        for index, job in enumerate(self.jobs):
-            run = self.runs.get(job.seed)
-            if run is None or run.record.has_crashed or any(is_unscored(run, one, recipe) for one in measures):
-                return index
-        return len(self.jobs)
-
-    def is_done(self, measure: Measure) -> bool:
-        """Whether all its runs are recorded, none of them crashed, and all are scored unless they diverged."""
-        crashed = any(run.record.has_crashed for run in self.runs.values())
-        return len(self.runs) == len(self.jobs) and not crashed and not self.unscored(measure)
-
-    def result(self, measure: Measure) -> float | None:
-        """The mean of a measure; None if a run is missing, failed or was not scored."""
-        known = self.values(measure).known
-        return fmean(known) if len(known) == len(self.jobs) else None
-
-    def extractors(self, measure: Measure) -> set[tuple[str, str]]:
-        """The metric, and the digest of each version of its extractor that scored the runs."""
-        own = own_protocol(self.jobs[0].recipe)
-        scores = [_final(run, measure.metric, own) for run in self.runs.values()]
-        return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
 
 
 @dataclass(frozen=True)
@@ -206,14 +108,26 @@ class Found:
 
     study: Study
     cells: tuple[CellFound, ...]  # by setting and row, without those whose search is unfinished or found nothing
-    trials: tuple[CellFound, ...]  # of its search
-    winners: Mapping[Place, CellFound]  # the best trial for each row and setting
+    tuned: Mapping[Place, Tuned]  # the search for the settings of each row, if it has one
+    gated: tuple[CellFound, ...] = ()  # that its gates need, on validation images
+    gates: tuple[tuple[Gate, ...], ...] = ()  # of each claim, in order; none before they are measured
     verdicts: tuple[Verdict, ...] = ()  # on its claims, in order
+    regimes: tuple[Found, ...] = ()  # the study in the regimes that were tried before
 
     @property
     def runs(self) -> list[ScoredRun]:
         """All recorded runs of its cells; a run that several cells share counts once."""
-        return list({run.record.key: run for cell in self.cells for run in cell.runs.values()}.values())
+        return _runs(self.cells)
+
+    @property
+    def prepared(self) -> list[ScoredRun]:
+        """All recorded runs on validation images, each once."""
+        return _runs([*(trial for one in self.tuned.values() for trial in one.trials), *self.gated])
+
+    @property
+    def all_gates(self) -> list[Gate]:
+        """The gates of all claims, each once."""
+        return list(dict.fromkeys(gate for gates in self.gates for gate in gates))
 
     @property
     def topic(self) -> str:
@@ -257,17 +171,16 @@ class Found:
         still_open = f" {n} more claim{' is' if n == 1 else 's are'} open." if n else ""
         return f"{self.advice}{still_open}"
 
-    @cached_property
-    def is_searching(self) -> bool:
-        """Whether a trial is not done yet."""
-        return not all(trial.is_done(self.study.measures[0]) for trial in self.trials)
+    @property
+    def preparations(self) -> list[Job]:
+        """The runs on validation images that are next: they tune rows, or measure the gates of tuned ones."""
+        tuning = [job for one in self.tuned.values() for job in one.jobs]
+        return tuning + [job for cell in self.gated for job in cell.jobs[cell.in_order(self.study.measures) :]]
 
     @property
     def without_winner(self) -> list[Place]:
         """Rows and settings in which every trial failed, so that nothing was trained."""
-        if self.is_searching:
-            return []
-        return [place for place in dict.fromkeys(one.place for one in self.trials) if place not in self.winners]
+        return [place for place, one in self.tuned.items() if one.winner is None and not one.jobs]
 
     def cell(self, row: str, setting: str) -> CellFound | None:
         """The cell of a row in a setting, or None."""
@@ -278,13 +191,26 @@ class Found:
 
         There is no look at more than ``last`` seeds.
         """
-        n = self.study.first_seeds(*cell.place)
-        for claim, verdict in zip(self.study.claims, self.verdicts, strict=True):
-            if cell.row in (claim.better, claim.than) and claim.at in (None, cell.setting) and not claim.withdrawn:
+        tested = [
+            (claim, verdict)
+            for claim, verdict, gates in zip(self.study.claims, self.verdicts, self.gates, strict=True)
+            if not claim.withdrawn and all(gate.is_passed for gate in gates)
+        ]
+        n = self.study.first_seeds(*cell.place, [claim for claim, _ in tested])
+        for claim, verdict in tested:
+            if cell.row in (claim.better, claim.than) and claim.at in (None, cell.setting):
                 is_open = verdict.outcome is Outcome.OPEN
                 further = [look for look in LOOKS if verdict.seeds < look <= last] if is_open else []
                 n = max(n, further[-1 if at_once else 0] if further else min(verdict.seeds, last))
         return cell.jobs[:n]
+
+    def next_jobs(self, last: int = LOOKS[-1]) -> list[Job]:
+        """The runs on validation images that are next or, after them, all that are needed up to the next look.
+
+        They come seed by seed, so that a study that is stopped early has results for every row.
+        """
+        looks = zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
+        return self.preparations or [job for jobs in looks for job in jobs if job is not None]
 
     def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
         """The number of runs that each cell still lacks of those, see ``jobs``."""
@@ -295,6 +221,8 @@ class Found:
         """What is decided, what is open, and what the rest costs, in a sentence."""
         is_open = sum(verdict.outcome is Outcome.OPEN for verdict in self.verdicts)
         parts = [f"{len(self.verdicts) - is_open} of {len(self.verdicts)} claims decided, {is_open} open"]
+        if self.preparations:
+            return f"{parts[0]}; next {len(self.preparations)} runs on validation images, to tune rows or measure gates"
         usual = fmean([run.record.seconds for run in self.runs] or [0.0])
         for words, at_once in (("next", False), ("until the last look at most", True)):
             missing = self.missing(last=last, at_once=at_once)
@@ -305,6 +233,10 @@ class Found:
         return "; ".join(parts if len(parts) > 1 else [*parts, "nothing left to train"])
 
 
+def _runs(cells: Iterable[CellFound]) -> list[ScoredRun]:
+    return list({run.record.key: run for cell in cells for run in cell.runs.values()}.values())
+
+
 def listed(words: Sequence[str]) -> str:
     """Words in a sentence: ``a, b and c``."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
@@ -312,84 +244,51 @@ def listed(words: Sequence[str]) -> str:
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     """Look up a study's runs, and judge its claims."""
-    deciding = study.measures[0]
-    sign = 1 if deciding.better(zoo) == "higher" else -1
-    trials = [_recorded(trial, ledger) for trial in study.trials(zoo)]
-    winners: dict[Place, CellFound] = {}
-    best: dict[Place, float] = {}
-    if all(trial.is_done(deciding) for trial in trials):
-        for one in trials:
-            value = one.result(deciding)
-            if value is not None and sign * value > best.get(one.place, -math.inf):
-                winners[one.place], best[one.place] = one, sign * value
+    places = [(row, setting) for setting in study.setting_names for row in study.rows] if study.is_tuned else []
+    tuned = {place: tune(study, place, ledger, zoo) for place in places}
+    winners = {place: one.winner for place, one in tuned.items() if one.winner is not None}
     cells = study.cells(zoo, {place: winner.changes for place, winner in winners.items()})
-    ready = [cell for cell in cells if not study.is_tuned(cell.row) or cell.place in winners]
-    found = Found(study, tuple(_recorded(cell, ledger) for cell in ready), tuple(trials), winners)
-    return replace(found, verdicts=tuple(_verdict(found, claim, zoo) for claim in study.claims))
+    ready = tuple(recorded(cell, ledger) for cell in cells if not tuned or cell.place in winners)
+    found = _with_gates(Found(study, ready, tuned), winners, ledger, zoo)
+    judged = zip(study.claims, found.gates, strict=True)
+    verdicts = tuple(_verdict(found, claim, gates, zoo) for claim, gates in judged)
+    return replace(found, verdicts=verdicts, regimes=tuple(find(one, ledger, zoo) for one in study.regimes))
 
 
-def _recorded(cell: Cell, ledger: Ledger) -> CellFound:
-    runs = {job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None}
-    return CellFound(**vars(cell), runs=runs)
+def _with_gates(found: Found, winners: Mapping[Place, CellFound], ledger: Ledger, zoo: Zoo) -> Found:
+    """The study with what is known of its gates."""
+    study, gates = found.study, list[tuple[Gate, ...]]()
+    references: dict[str, CellFound] = {}
+    needed: dict[CellFound, None] = {}
+    for claim in study.claims:
+        measured: list[Gate] = []
+        for setting in study.settings_of(claim):
+            if study.gates is None or claim.withdrawn:
+                continue
+            rows = dict.fromkeys((BASELINE, claim.better, claim.than))
+            if not all((row, setting) in winners for row in rows):
+                continue
+            if setting not in references:
+                changes = (*winners[BASELINE, setting].changes, *study.gates.reference)
+                references[setting] = recorded(study.on_validation(BASELINE, setting, changes, zoo), ledger)
+            cells = [*(winners[row, setting] for row in rows), references[setting]]
+            needed |= dict.fromkeys(cells)
+            if all(cell.in_order(study.measures) == VALIDATION_SEEDS for cell in cells):
+                searches = {row: found.tuned[row, setting] for row in rows}
+                measured += gates_of(claim, study, setting, searches, references[setting], zoo)
+        gates.append(tuple(measured))
+    return replace(found, gated=tuple(needed), gates=tuple(gates))
 
 
-def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
-    """A run's value, by the recipe's protocol; None if it failed, was not scored, or never reached the threshold."""
-    if run.record.status != "done":
-        return None
-    own = own_protocol(recipe)
-    if not measure.is_time:
-        final = _final(run, measure.metric, own)
-        return None if final is None else float(final["value"])
-    for score in curve(run, measure.metric, own):
-        if (measure.below is not None and score["value"] < measure.below) or (
-            measure.above is not None and score["value"] > measure.above
-        ):
-            return float(score["seconds"])
-    return None
-
-
-def _final(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
-    """The newest final score of the reported weights, which come first."""
-    scores = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
-    return next((score for score in reversed(scores) if score["weights"] == scores[0]["weights"]), None)
-
-
-def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
-    """Whether a finished run lacks a score it should have."""
-    if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
-        return False
-    if not measure.is_time:
-        return value_of(run, measure, recipe) is None
-    # A measure that was added later has only a final score, not a curve.
-    every = recipe.evaluate.every_images
-    return every is not None and len(curve(run, measure.metric, own_protocol(recipe))) < run.record.images // every
-
-
-def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
-    """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
-
-    Its own scores may have another protocol, since studies differ in their number of samples.
-    """
-    final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
-    points = [
-        score
-        for score in run.curve
-        if final
-        and (score["metric"], score["weights"]) == (metric, final[0]["weights"])
-        and score.get("seconds") is not None
-        and is_own(score, own)
-    ]
-    return sorted(points, key=lambda score: int(score["images"]))
-
-
-def _verdict(found: Found, claim: Claim, zoo: Zoo) -> Verdict:
+def _verdict(found: Found, claim: Claim, gates: Sequence[Gate], zoo: Zoo) -> Verdict:
     """The verdict on a claim at the last look that its seeds reach in order, so never on those that happened to end."""
     if claim.withdrawn:
         return Verdict(Outcome.OPEN, f"Withdrawn: {claim.withdrawn}")
-    settings = (claim.at,) if claim.at is not None else found.study.setting_names
-    if found.is_searching:
-        return Verdict(Outcome.OPEN, "Its search has not finished.")
+    settings = found.study.settings_of(claim)
+    if found.preparations:
+        return Verdict(Outcome.OPEN, "Its rows are not tuned, or its gates not measured yet.")
+    if failed := [gate for gate in gates if not gate.is_passed]:
+        return Verdict(Outcome.OPEN, f"Not tested, since a gate failed: {failed[0].in_words}.")
     if lost := [row for row in (claim.better, claim.than) for at in settings if (row, at) in found.without_winner]:
         return Verdict(Outcome.OPEN, f"All trials of {lost[0]} failed.")
     ours, theirs = (
@@ -401,7 +300,12 @@ def _verdict(found: Found, claim: Claim, zoo: Zoo) -> Verdict:
     scored = [(cell, one) for cell, some in compared if cell is not None for one in some]
     if trouble := _trouble(scored):
         return Verdict(Outcome.OPEN, trouble)
-    logs = [_logs(found, cell, some, zoo) for cell, some in compared if cell is not None]
+    bar = found.study.collapse
+    logs = [
+        kept_logs(cell, found.cell(BASELINE, cell.setting), some, bar, zoo)
+        for cell, some in compared
+        if cell is not None
+    ]
     seeds = min(one.shape[1] for one in logs)
     # (measures, settings, seeds)
     stacked = np.stack([one[:, :seeds] for one in logs], 1)
@@ -413,43 +317,9 @@ def _verdict(found: Found, claim: Claim, zoo: Zoo) -> Verdict:
         paired = len(settings) > 1 or claim.better == claim.than or claim.paired
         verdict = judge(better, than, claims, paired=paired, counts=ours[0].scale(zoo) == "count")
     waits = _waits(scored) if verdict.outcome is Outcome.OPEN else ""
-    gaps = [_from_real(cell, some, zoo) for cell, some in compared if cell is not None]
+    gaps = [cell.from_real(some, zoo) or 0.0 for cell, some in compared if cell is not None]
     is_far = min(fmean(gaps[: len(settings)]), fmean(gaps[len(settings) :])) > math.log(FAR)
     return replace(verdict, why=waits or verdict.why, is_far=is_far)
-
-
-def _from_real(cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> float:
-    """How far a row scores from real images, as a logarithm; 0 where that is unknown."""
-    gaps = []
-    for one in measures:
-        values, own = cell.values(one, zoo), own_protocol(cell.jobs[0].recipe)
-        floors = [score["floor"] for run in cell.runs.values() if (score := _final(run, one.metric, own))]
-        if values.logs and not one.is_time and None not in floors:
-            gaps.append(abs(fmean(values.logs.values()) - logarithm(floors[0], values.scale, values.n)))
-    return fmean(gaps) if len(gaps) == len(measures) else 0.0
-
-
-def _logs(found: Found, cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> Logs:
-    """Log scores of a claim's row (measures, seeds), larger is better, with NaN where a run collapsed.
-
-    Seeds count in order, up to the first that is not recorded, crashed or lacks a score.
-    """
-    has_bar = all(one.scale(zoo) == "ratio" and not one.is_time for one in measures)
-    baseline = found.cell(BASELINE, cell.setting)
-    if not has_bar or baseline is None or not all(baseline.values(one).applies for one in measures):
-        return without_collapsed(_in_order(cell, measures, zoo), np.zeros((1, 0)), None)
-    logs, first = (_in_order(one, measures, zoo) for one in (cell, baseline))
-    # Until the baseline has the seeds of the first look, the bar would move with every run.
-    n = first.shape[1] if first.shape[1] < LOOKS[0] else logs.shape[1]
-    return without_collapsed(logs[:, :n], first, found.study.collapse)
-
-
-def _in_order(cell: CellFound, measures: Sequence[Measure], zoo: Zoo) -> Logs:
-    jobs = cell.jobs[: cell.in_order(measures)]
-    signs = [1 if one.better(zoo) == "higher" else -1 for one in measures]
-    known = [cell.values(one, zoo).logs for one in measures]
-    rows = [[sign * logs.get(job.seed, math.nan) for job in jobs] for sign, logs in zip(signs, known, strict=True)]
-    return np.array(rows).reshape(len(measures), len(jobs))
 
 
 def _waits(compared: Sequence[tuple[CellFound, Measure]]) -> str:
@@ -477,24 +347,3 @@ def _trouble(compared: Sequence[tuple[CellFound, Measure]]) -> str:
     if len(extractors) > len({metric for metric, _ in extractors}):
         return "Its runs were scored by different versions of an extractor. `ganzoo eval` scores the older ones again."
     return ""
-
-
-def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
-    """The logarithm of a score, or of a share's odds: scores are compared by these.
-
-    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n, where n
-    is the number of samples or, for a share of real images, of those.
-    """
-    if scale == "share":
-        share = min(max(value, 1 / n), 1 - 1 / n)
-        return math.log(share / (1 - share))
-    return math.log(value or (1 if scale == "count" else 1 / n))
-
-
-def in_order(found: Found, last: int = LOOKS[-1]) -> Iterator[Job]:
-    """The jobs of the next look, seed by seed, so that a study that is stopped early has results for every row."""
-    needed = [found.jobs(cell, last=last) for cell in found.cells]
-    for index in range(max(map(len, needed), default=0)):
-        for jobs in needed:
-            if index < len(jobs):
-                yield jobs[index]

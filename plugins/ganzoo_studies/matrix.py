@@ -143,25 +143,6 @@ def _sources(pattern: str, zoo: Zoo, exclude: Sequence[str], made_for: Sequence[
     return [name for name in kept if not made_for or load_recipe(name, zoo).dataset.name in made_for]
 
 
-def joined(jobs: Iterable[Job]) -> list[Job]:
-    """Merge equal jobs: each occurs once, with the metrics of all jobs that request it, scored as often as any."""
-    merged: dict[tuple[str, str, int, int], Job] = {}
-    for job in jobs:
-        key = *job.key, job.recipe.evaluate.samples
-        known = merged.setdefault(key, job)
-        ours, theirs = known.recipe.evaluate, job.recipe.evaluate
-        metrics = tuple(dict.fromkeys([*ours.metrics, *theirs.metrics]))
-        every = min((one.every_images for one in (ours, theirs) if one.every_images), default=None)
-        if (metrics, every) != (ours.metrics, ours.every_images):
-            evaluate = ours.model_copy(update={"metrics": metrics, "every_images": every})
-            recipe = known.recipe.model_copy(update={"evaluate": evaluate})
-            overrides = [f"evaluate.metrics=[{', '.join(metrics)}]"]
-            if every != ours.every_images:
-                overrides.append(f"evaluate.every_images={every}")
-            merged[key] = replace(known, recipe=recipe, overrides=(*known.overrides, *overrides))
-    return list(merged.values())
-
-
 def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
     """A job that trains a recipe, given by its name or file, with overrides."""
     recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # with the digest of its initial weights, as in a run

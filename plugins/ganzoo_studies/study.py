@@ -1,19 +1,17 @@
 """A study: a question put to several recipes, with a baseline, seeds, measures and the claims to test.
 
-A study is a YAML file (docs/studies.md). Its rows are the baseline and the variants. Each row is trained in every
-setting, with as many seeds as its claims need; a row in a setting is a cell.
+A study is a YAML file (docs/studies.md). Its rows are the baseline and the variants; a row in a setting is a cell. Rows
+are tuned and must pass gates, on validation images, and are then trained with as many seeds as their claims need.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import torch
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
@@ -38,14 +36,16 @@ from ganzoo_studies.matrix import Job, job_of
 from ganzoo_studies.verdicts import BEYOND, LOOKS
 
 BASELINE: Final = "baseline"
-TUNED: Final = "tuned"
-"""The only variant of a study that has a search but no variants: the baseline with the settings found."""
 EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
 UNCLAIMED: Final = 3
 """Seeds of a row without a claim."""
 FRESH: Final = 100
 """The usual first seed. Smaller ones may have been seen when the study was planned; with those, it is exploratory."""
+TUNING_SEEDS: Final = 3
+"""Seeds of the two best settings of a row that is tuned."""
+VALIDATION_SEEDS: Final = 5
+"""Seeds by which gates are measured."""
 QUICK: Final = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
 """What ``--quick`` changes in every run: it checks that a study works."""
 
@@ -56,6 +56,8 @@ Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
 Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 Short = Annotated[str, Field(min_length=1, max_length=60), OneLine]
+Ranges = dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2)]]
+"""Values to try, by key as for ``--set``; three or more numbers are a range, which is extended if an end is best."""
 
 
 class Variant(Section):
@@ -64,7 +66,7 @@ class Variant(Section):
     recipe: str | None = None  # a registered recipe to use instead of the study's baseline
     overrides: Overrides = ()  # changes to it, as for ``--set``
     settings: dict[Label, Overrides] = Field(default_factory=dict)  # further changes in individual settings, by name
-    search: Overrides = ()  # further changes to this row's trials, applied after those common to all trials
+    search: Ranges = Field(default_factory=dict)  # that are tried for this row only, besides the study's or instead
 
     @model_validator(mode="before")
     @classmethod
@@ -141,85 +143,13 @@ class Claim(Section):
         return data
 
 
-class Range(Section):
-    """The range that a search draws a number from. A list of values alone is a choice."""
+class Gates(Section):
+    """What must hold, by five seeds on validation images, before a claim is tested."""
 
-    low: float | None = None
-    high: float | None = None
-    log: bool = False  # whether to sample uniformly in the logarithm
-    choices: Annotated[tuple[Any, ...], Field(strict=False)] = ()  # values to choose from, instead of the other three
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_list(cls, data: Any) -> Any:
-        if isinstance(data, list | tuple):
-            return {"choices": data}
-        return refuse_unless_mapping(data, "a list of choices or a mapping")
-
-    @model_validator(mode="after")
-    def _has_ends(self) -> Range:
-        if self.choices:
-            if self.low is not None or self.high is not None or self.log:
-                raise combination("has 'choices', and therefore takes no 'low', 'high' or 'log'")
-            return self
-        if self.low is None or self.high is None or self.low >= self.high:
-            raise combination("needs 'low' and 'high', with 'low' less than 'high', or a list of choices")
-        if self.log and self.low <= 0:
-            raise combination("is logarithmic, so 'low' must be positive")
-        return self
-
-    def value(self, position: float) -> Any:
-        """The value at a position in [0, 1), with three significant digits: its own, or those of the range's width."""
-        if self.choices:
-            return self.choices[int(position * len(self.choices))]
-        assert self.low is not None
-        assert self.high is not None
-        if self.log:
-            number = float(f"{self.low * (self.high / self.low) ** position:.3g}")
-        else:
-            width = self.high - self.low
-            number = round(self.low + position * width, 2 - math.floor(math.log10(width)))
-        return min(self.high, max(self.low, number))
-
-
-class Search(Section):
-    """Tunes the settings of each row before it is compared: every row gets the same number of trials."""
-
-    ranges: Annotated[dict[str, Range], Field(min_length=1)]  # by key as for ``--set``
-    trials: Annotated[int, Field(ge=2, le=4096)] = 16  # at most, per row; the first is the row unchanged
-    seeds: Annotated[int, Field(ge=1, le=100)] = 1  # of each trial
-    validation: Annotated[int, Field(ge=2, le=10**9)] = 5000  # training images held out, see ``dataset.validation``
-    overrides: Overrides = ()  # changes to every trial, such as a shorter run
-
-    def settings(self) -> list[tuple[str, ...]]:
-        """The overrides of each trial: the same list on every machine, however many workers share it.
-
-        A grid if all ranges are lists and there are enough trials. Otherwise a scrambled Sobol sequence, which covers
-        the ranges evenly once it has more than a few points (Bergstra & Bengio 2012 compare such sequences with random
-        search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
-        """
-        choices = [one.choices for one in self.ranges.values()]
-        points: Iterable[Sequence[Any]]
-        if all(choices) and math.prod(map(len, choices)) < self.trials:
-            points = itertools.product(*choices)
-        else:
-            sobol = torch.quasirandom.SobolEngine(len(choices), scramble=True, seed=0)  # type: ignore[no-untyped-call]
-            points = [
-                [one.value(min(at, 1 - 1e-9)) for one, at in zip(self.ranges.values(), point, strict=True)]
-                for point in sobol.draw(self.trials - 1).tolist()
-            ]
-        changes = [
-            tuple(
-                f"{key}={strict.dump(value).removesuffix(_END).strip()}"
-                for key, value in zip(self.ranges, point, strict=True)
-            )
-            for point in points
-        ]
-        return [(), *changes]
-
-
-_END = "...\n"
-"""The marker that YAML writes after a document that is a single value."""
+    reference: Annotated[Overrides, Field(min_length=1)]
+    """Changes to the tuned baseline that should make it at least 20% better: there is room for an improvement."""
+    deviation: Annotated[float, Field(gt=0)] | None = None  # below which the logs of a row's seeds must deviate
+    above: dict[str, float] = Field(default_factory=dict)  # values that the baseline must exceed, by measure
 
 
 class Study(Section):
@@ -233,7 +163,7 @@ class Study(Section):
     """Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's for that
     setting."""
     baseline_overrides: Overrides = ()
-    """Changes to the baseline's own row, and to ``tuned`` in a study without variants. No variant inherits them."""
+    """Changes to the baseline's own row. No variant inherits them."""
     settings: dict[Label, Overrides] = Field(default_factory=dict)  # in which every row is trained, by name
     variants: dict[Label, Variant] = Field(default_factory=dict)  # the other rows, by name
     first_seed: Annotated[int, Field(ge=0, le=10**9)] = FRESH  # of every row; the next follow in order
@@ -243,25 +173,23 @@ class Study(Section):
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Of every run, unless its row or setting sets another; fixed so that all workers train the same runs."""
     threads: Threads = 1  # of every run, for the same reason
-    measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]  # the first decides a search
+    measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
     notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()  # what readers of the results need to know
-    search: Search | None = None  # tunes the rows first
+    search: Ranges = Field(default_factory=dict)  # tunes every row first, by the measures of the first claim
+    validation: Annotated[int, Field(ge=2, le=10**9)] = 5000  # training images held out to tune rows and for the gates
+    gates: Gates | None = None
+    tried: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+    """Regimes that were tried before, each as the keys of the file that it had differently."""
     _source: Path | None = PrivateAttr(default=None)
     _is_quick: bool = PrivateAttr(default=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_seeds(cls, data: Any) -> Any:
-        if former := [key for key in ("seeds", "baseline_seeds") if isinstance(data, dict) and key in data]:
-            looks = ", ".join(map(str, LOOKS))
-            raise combination(f"has '{former[0]}', but rows now get seeds until their claims are decided, at {looks}")
-        return data
-
     @model_validator(mode="after")
     def _rows(self) -> Study:
-        if not self.variants and self.search is None:
-            raise combination("Give the study variants or a search")
+        if not self.variants:
+            raise combination("needs the key 'variants'")
+        if self.is_tuned and not self.claims:
+            raise combination("has a search or gates, but no claim whose measures decide them")
         if BASELINE in self.variants:
             raise combination(f"A variant cannot have the reserved name '{BASELINE}'")
         return self
@@ -277,28 +205,49 @@ class Study(Section):
     def rows(self) -> dict[str, Variant]:
         """The baseline first, then the variants."""
         baseline = Variant.model_validate({"overrides": self.baseline_overrides})
-        return {BASELINE: baseline, **(self.variants or {TUNED: baseline})}
+        return {BASELINE: baseline, **self.variants}
 
     @property
     def setting_names(self) -> tuple[str, ...]:
         """Names of the settings, at least one."""
         return tuple(self.settings) or (EVERYWHERE,)
 
-    def is_tuned(self, row: str) -> bool:
-        """Whether a search tunes the row: true of every row or, in a study without variants, only of `tuned`."""
-        return self.search is not None and (row == TUNED or bool(self.variants))
+    def settings_of(self, claim: Claim) -> tuple[str, ...]:
+        """The settings that a claim is about."""
+        return self.setting_names if claim.at is None else (claim.at,)
 
-    def first_seeds(self, row: str, setting: str) -> int:
-        """The number of seeds that a cell gets at once: those of the first look, or fewer if no claim is about it."""
+    @property
+    def is_tuned(self) -> bool:
+        """Whether validation images decide something before claims are tested."""
+        return self.gates is not None or bool(self.search) or any(one.search for one in self.variants.values())
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is the small version of a study."""
+        return self._is_quick
+
+    @property
+    def deciding(self) -> list[Measure]:
+        """The measures that tune rows: those of the first claim."""
+        return [self.measure(name) for name in self.claims[0].on]
+
+    @property
+    def regimes(self) -> list[Study]:
+        """The study as it was in each regime that was tried before."""
+        return [Study.model_validate({**self.model_dump(), **former, "tried": ()}) for former in self.tried]
+
+    def first_seeds(self, row: str, setting: str, claims: Collection[Claim] | None = None) -> int:
+        """The number of seeds that a cell gets at once: those of the first look if a claim that is tested is about it.
+
+        ``claims`` are those that are tested; by default, all that are not withdrawn. A row of others gets none.
+        """
         if self._is_quick:
             return 2
-        rows = {
-            one
-            for claim in self.claims
-            if not claim.withdrawn and claim.at in (None, setting)
-            for one in (BASELINE, claim.better, claim.than)
-        }
-        return LOOKS[0] if row in rows else UNCLAIMED
+        claimed = [one for one in self.claims if not one.withdrawn]
+        for some, seeds in ((claimed if claims is None else claims, LOOKS[0]), (claimed, 0)):
+            if any(one.at in (None, setting) and row in (BASELINE, one.better, one.than) for one in some):
+                return seeds
+        return UNCLAIMED
 
     @property
     def is_exploratory(self) -> bool:
@@ -306,24 +255,24 @@ class Study(Section):
         return self.first_seed < FRESH
 
     def scaled_down(self) -> Study:
-        """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
+        """The study as ``--quick`` runs it, named accordingly, without gates. Its changes apply after variants'."""
         first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}
-        search = self.search and self.search.model_copy(
-            update={"trials": 2, "seeds": 1, "overrides": (*self.search.overrides, *QUICK)}
-        )
         variants = {
             row: variant.model_copy(
-                update={"settings": {name: (*variant.settings.get(name, ()), *QUICK) for name in first}, "search": ()}
+                update={"settings": {name: (*variant.settings.get(name, ()), *QUICK) for name in first}, "search": {}}
             )
             for row, variant in self.variants.items()
         }
+        claims = tuple(claim for claim in self.claims if claim.at is None or claim.at in first)
         small = self.model_copy(
             update={
                 "name": f"{self.name}-quick",
                 "settings": {name: (*changes, *QUICK) for name, changes in first.items()},
                 "variants": variants,
-                "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
-                "search": search,
+                "claims": claims,
+                "search": {key: values[:2] for key, values in list(self.search.items())[:1] if claims},
+                "gates": None,
+                "tried": (),
             }
         )
         small._is_quick = True
@@ -336,34 +285,42 @@ class Study(Section):
     def cells(self, zoo: Zoo, found: Mapping[Place, Sequence[str]] | None = None) -> list[Cell]:
         """The cells to train and compare, one for each row in each setting.
 
-        ``found`` holds the overrides that a search found, by row and setting; other rows stay unchanged.
+        ``found`` holds the overrides that tuning found, by row and setting; other rows stay unchanged.
         """
-        return [
-            Cell(row, setting, self._jobs(row, setting, (found or {}).get((row, setting), ()), zoo))
-            for setting in self.setting_names
-            for row in self.rows
-        ]
+        cells = []
+        for setting in self.setting_names:
+            for row in self.rows:
+                changes = tuple((found or {}).get((row, setting), ()))
+                cells.append(Cell(row, setting, self._jobs(row, setting, changes, zoo), changes))
+        return cells
+
+    def ranges(self, row: str) -> Ranges:
+        """The values to try for a row, by key."""
+        return {**self.search, **self.rows[row].search}
 
     def trials(self, zoo: Zoo) -> list[Cell]:
-        """All trials of the search; empty if the study has none."""
-        if self.search is None:
+        """The first trials of every row; none if nothing is decided on validation images."""
+        places = itertools.product(self.setting_names, self.rows if self.is_tuned else ())
+        return [
+            self.on_validation(row, setting, changes, zoo)
+            for setting, row in places
+            for changes in combinations(self.ranges(row))
+        ]
+
+    def references(self, zoo: Zoo) -> list[Cell]:
+        """The untuned reference of the gates in each setting; none if there are no gates."""
+        if self.gates is None:
             return []
-        search = self.search
-        # Last, so that no override of the whole dataset moves the trials to the test images.
-        held_out = f"dataset.validation={search.validation}"
-        trials = []
-        for number, changes in enumerate(search.settings()):
-            for setting in self.setting_names:
-                for row, variant in self.rows.items():
-                    if self.is_tuned(row):
-                        changed = (*changes, *search.overrides, *variant.search, held_out)
-                        shown = f"trial {number} ({' '.join(changes) or 'unchanged'})"
-                        jobs = tuple(
-                            replace(job, title=f"{job.title}, {shown}")
-                            for job in self._jobs(row, setting, changed, zoo, trials=search.seeds)
-                        )
-                        trials.append(Cell(row, setting, jobs, number, changes))
-        return trials
+        return [self.on_validation(BASELINE, setting, self.gates.reference, zoo) for setting in self.setting_names]
+
+    def on_validation(self, row: str, setting: str, changes: Sequence[str], zoo: Zoo) -> Cell:
+        """A row in a setting with further changes, scored on validation images."""
+        # Last, so that no override of the whole dataset moves it to the test images.
+        jobs = self._jobs(row, setting, (*changes, f"dataset.validation={self.validation}"), zoo, on_validation=True)
+        if lacking := [one.name for one in self.deciding if one.metric not in jobs[0].recipe.evaluate.metrics]:
+            sentence = f"The study '{self.name}', {_place(row, setting)}: the measure '{lacking[0]}' of the first claim"
+            raise GanzooError(f"{sentence} tunes all rows, but does not apply to this one.", "Put another claim first.")
+        return Cell(row, setting, jobs, tuple(changes))
 
     def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
         """Refuse a measure whose extractor does not fit a row's images; to be called before anything is trained.
@@ -394,9 +351,8 @@ class Study(Section):
                 raise GanzooError(sentence, how_to_score(dataset.domain, zoo))
 
     def _jobs(
-        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
+        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, on_validation: bool = False
     ) -> tuple[Job, ...]:
-        """The jobs of a cell or, with ``trials``, that many jobs of a trial, scored only by the deciding measure."""
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
@@ -408,21 +364,25 @@ class Study(Section):
             # Which metrics apply depends on the loss, the labels and the dataset, so no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
             recipe = load_recipe(source, zoo, [*overrides, *unscored])
-            names = dict.fromkeys(one.metric for one in (self.measures if trials is None else self.measures[:1]))
+            names = dict.fromkeys(one.metric for one in self.measures)
             metrics = [name for name in names if _fits(name, recipe, zoo)]
-            if trials is not None and not metrics:
-                raise GanzooError(
-                    f"The search is decided by '{self.measures[0].metric}', which does not apply to this row.",
-                    "Put another measure first.",
-                )
             first = job_of(source, zoo, [*overrides, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
             sentence = f"The study '{self.name}', {_place(row, setting)}: {error.sentence}"
             raise GanzooError(sentence, error.remedy) from error
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
-        start, n = (self.first_seed, 2 if self._is_quick else LOOKS[-1]) if trials is None else (0, trials)
+        start, n = self.first_seed, 2 if self._is_quick else LOOKS[-1]
+        if on_validation:
+            start, n, title = 0, VALIDATION_SEEDS, f"{title}, {' '.join(changes)}"
         first, *others = (replace(first, title=title, pictured="").with_seed(start + i) for i in range(n))
-        return (replace(first, pictured=f"{self.name} {row} {setting}".strip()), *others)
+        picture = "" if on_validation else f"{self.name} {row} {setting}".strip()
+        return (replace(first, pictured=picture), *others)
+
+
+def combinations(ranges: Ranges) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Every combination of values, one for each key: as overrides, and by key."""
+    points = [dict(zip(ranges, values, strict=True)) for values in itertools.product(*ranges.values())]
+    return {tuple(f"{key}={strict.quoted(value)}" for key, value in point.items()): point for point in points}
 
 
 def _place(row: str, setting: str) -> str:
@@ -444,15 +404,13 @@ def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row in a setting, or a trial of a search for it."""
+    """A row in a setting, as it stands or with changes."""
 
     row: str
     setting: str
     jobs: tuple[Job, ...]
-    """Its possible runs, one for each seed in order, of which only those that are needed are made; or all runs of a
-    trial, which are scored on the validation images."""
-    number: int = 0  # of the trial; 0 is the row unchanged
-    changes: tuple[str, ...] = ()  # the trial's overrides
+    """Its possible runs, one for each seed in order, of which only those that are needed are made."""
+    changes: tuple[str, ...] = ()  # overrides that are tried on validation images
 
     @property
     def place(self) -> Place:
@@ -476,6 +434,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     named = {**data, "name": path.stem}
     try:
         study = Study.model_validate(named)
+        _ = study.regimes  # refuses a wrong one
     except ValidationError as error:
         raise _refusal(strict.issues(error, Study, named, filled_in=("name",)), path) from error
     wrong = [
@@ -537,11 +496,9 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
     names = [measure.name for measure in study.measures]
     if len(set(names)) < len(names):
         yield "two measures have the same name.", "Give one of them another 'name'."
-    if study.search is not None and study.measures[0].better(zoo) == "neither":
-        yield (
-            f"its search is decided by '{names[0]}', for which neither higher nor lower is better.",
-            "Put another measure first.",
-        )
+    for name in study.gates.above if study.gates else ():
+        if name not in names:
+            yield f"gates.above names '{name}', but there is no such measure.", nearest(name, names)
     for row, variant in study.variants.items():
         for setting in variant.settings:
             if setting not in study.settings:

@@ -17,11 +17,13 @@ from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, writing
 from ganzoo.evaluation.protocol import describe
 from ganzoo.files import MADE, begins_like, refuse_links, refuse_to_overwrite, write_atomically
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_reports.templates import page, text
-from ganzoo_studies.charts import MAX_PLOTTED, MAX_SHADED, forest, forest_file, study_curves
-from ganzoo_studies.findings import CellFound, Found, Values, find
+from ganzoo_studies.cells import CellFound, Values
+from ganzoo_studies.charts import forest, forest_file
+from ganzoo_studies.findings import Found, find
 from ganzoo_studies.leaderboard import TEXTS, samples_of
 from ganzoo_studies.records import RUNS, Ledger
 from ganzoo_studies.study import BASELINE, Measure, Study, load_study
@@ -31,8 +33,6 @@ MARK = "<title>ganzoo study: "
 """Distinguishes our pages from other files."""
 STUDIES = "studies"
 """The folder of the studies' results, within the results folder."""
-FEW_TRIALS = 5
-"""A search of this many trials or fewer cannot be expected to find a row's best settings; the page says so."""
 FILES = (".csv", ".tex", ".pdf")
 """What ``write_file`` writes."""
 
@@ -51,7 +51,7 @@ def show_pages(pages: Mapping[Path, Found], as_json: bool, *, quick: bool) -> No
         say(f"Saved to {path}", err=True)
 
 
-def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
+def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Found]:
     """The registered studies with runs in a results folder; runs of the baseline alone may belong to another study."""
     begun, trained = [], {run.record.recipe for run in ledger.runs}
     for entry in zoo.studies:
@@ -60,13 +60,12 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
             if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
                 continue  # building its recipes takes a while
             study = study.scaled_down() if quick else study
-            # Rows still to be tuned are left out: their untuned runs, like the baseline's, may be another study's.
-            cells = [cell for cell in study.cells(zoo) if not study.is_tuned(cell.row)]
-            planned = [*cells, *study.trials(zoo)]
+            found = find(study, ledger, zoo)
         except GanzooError:  # `ganzoo check` reports what is wrong with it
             continue
-        if any(ledger.find(*job.key) for one in planned if one.row != BASELINE for job in one.jobs):
-            begun.append(study)
+        cells = [*found.cells, *(trial for one in found.tuned.values() for trial in one.trials)]
+        if any(cell.runs for cell in cells if cell.row != BASELINE):
+            begun.append(found)
     return begun
 
 
@@ -142,9 +141,10 @@ def studies_of(results: Path, zoo: Zoo) -> list[Found]:
     folder = results / STUDIES
     if not (folder / RUNS).is_file():
         return []
-    ledger = Ledger(folder)
-    found = [find(study, ledger, zoo) for study in started(ledger, zoo)]
-    return sorted(found, key=lambda one: (not any(claim.is_decided for claim in one.findings), one.study.name))
+    return sorted(
+        started(Ledger(folder), zoo),
+        key=lambda one: (not any(claim.is_decided for claim in one.findings), one.study.name),
+    )
 
 
 def _command(study: Study, folder: Path, zoo: Zoo) -> str:
@@ -162,7 +162,6 @@ def _command(study: Study, folder: Path, zoo: Zoo) -> str:
 def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
     """The page of a study whose results are in ``folder``."""
     study, runs = found.study, found.runs
-    name = study.name.removesuffix("-quick") if quick else study.name
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
     context = {
         "study": study,
@@ -178,22 +177,13 @@ def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
             if any(cell.runs for cell in found.cells if cell.setting == setting)
         ],
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
-        "curves": study_curves(found),
-        "trials": _trials(found),
-        "own_trials": [(row, variant.search) for row, variant in study.variants.items() if variant.search],
-        "registered": name in zoo.studies,
-        "tried": list(dict.fromkeys(_tried(one) for one in found.trials)),
-        "wins": Counter(map(_tried, found.winners.values())),
-        "few_trials": FEW_TRIALS,
-        "searches": len(found.winners),
+        "regimes": [(strict.dump(former), one) for former, one in zip(study.tried, found.regimes, strict=True)],
         "runs": len(runs),
         "planned": len(runs) + sum(found.missing().values()),
         "seconds": sum(run.record.seconds for run in runs),
-        "searched": sum(len(one.jobs) for one in found.trials if one.is_done(study.measures[0])),
+        "prepared": sum(run.record.seconds for run in found.prepared),
         "several_machines": len({run.record.hardware for run in runs}) > 1,
         "clocked": [measure.name for measure in study.measures if measure.is_time],
-        "all_shaded": len(study.rows) <= MAX_SHADED,
-        "most_plotted": MAX_PLOTTED,
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({f"{where}, torch {known.get('torch', '?')}" for where, known in versions}),
@@ -209,10 +199,10 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[Mapping[s
     study, baseline, lacking = found.study, found.cell(BASELINE, setting), found.missing()
     rows: list[Mapping[str, Any]] = []
     for name, variant in study.rows.items():
-        cell, won = found.cell(name, setting), found.winners.get((name, setting))
+        cell = found.cell(name, setting)
         if cell is None:
             continue
-        changes = [*variant.overrides, *variant.settings.get(setting, ()), *(won.changes if won else ())]
+        changes = [*variant.overrides, *variant.settings.get(setting, ()), *cell.changes]
         words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
         values = []
         for one in study.measures:
@@ -250,22 +240,6 @@ def _compared(ours: Values, theirs: Values, better: str) -> str | None:
         return None
     difference = fmean(ours.logs.values()) - fmean(theirs.logs.values())
     return times(math.exp(difference if better == "higher" else -difference))
-
-
-def _tried(one: CellFound) -> str:
-    return " ".join(one.changes) or "the unchanged row"
-
-
-def _trials(found: Found) -> list[Mapping[str, Any]]:
-    """Rows of a search's table, the best trial of each row and setting first."""
-    deciding = found.study.measures[0]
-    rows = []
-    for one in found.trials:
-        facts = {"row": one.row, "setting": one.setting, "number": one.number, "changes": _tried(one)}
-        value, won = one.result(deciding), found.winners.get(one.place) is one
-        state = "failed" if one.is_done(deciding) else "to do"
-        rows.append({**facts, "value": value, "state": "won" if won else "" if value is not None else state})
-    return sorted(rows, key=lambda row: (row["row"], row["setting"], row["state"] != "won", row["number"]))
 
 
 def _protocols(found: Found) -> list[str]:

@@ -48,8 +48,7 @@ def test_exclude_leaves_out_more_than_those_for_gpus(taken, zoo):
     ]
 
 
-def test_a_shard_is_every_nth_recipe_and_datasets_select_recipes(taken):
-    assert taken("wgan-*", "--shard", "2/2") == taken("wgan-*")[1::2]
+def test_datasets_select_recipes(taken):
     assert taken("vanilla-*", "--made-for", "ring") == ["vanilla-ring"]
 
 

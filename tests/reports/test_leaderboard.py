@@ -116,7 +116,7 @@ def answered(name, *outcomes, **facts):
         Verdict(Outcome(outcome), seeds=5, effect=effect, interval=Interval(effect, effect / 1.5, effect * 1.5), runs=5)
         for outcome, effect in zip(outcomes, effects, strict=True)
     ]
-    return Found(study, (), (), {}, tuple(verdicts))
+    return Found(study, (), {}, verdicts=tuple(verdicts))
 
 
 def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):

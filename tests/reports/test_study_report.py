@@ -11,9 +11,9 @@ import pytest
 
 from ganzoo.errors import GanzooError
 from ganzoo.formatting import figure
-from ganzoo_studies.findings import CellFound, Found
+from ganzoo_studies.findings import Found
 from ganzoo_studies.records import Ledger, ScoredRun
-from ganzoo_studies.study import BASELINE, TUNED, Measure, Search, load_study
+from ganzoo_studies.study import Measure, load_study
 from ganzoo_studies.study_report import html, write_file, write_pages
 from ganzoo_studies.verdicts import Outcome, Verdict
 
@@ -77,17 +77,16 @@ def test_verdicts_stand_first_and_a_stranger_changes_nothing(visit, made):
     assert MARKUP in page.locator(".claims li").first.inner_text()
 
 
-def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, made):
+def test_each_setting_has_a_table_with_baseline_and_pictures(visit, made):
     page = visit(made.path).page
     tables = page.locator("section[aria-labelledby=table] table")
     assert tables.count() == 2
     rows = tables.first.locator("tbody th").all_inner_texts()
-    assert [row.split("\n")[0] for row in rows] == ["baseline", "seed noise", "hinge", "r1"]
+    assert [row.split("\n")[0] for row in rows] == ["baseline", "hinge", "r1"]
     assert tables.first.locator("img").count() == 3
     texts = [text for text in tables.first.locator(".range").all_inner_texts() if " times " in text]
     assert [float(text.split()[0]) for text in texts[:2]] == pytest.approx([2, 2**0.5], rel=0.1)
     assert [text.split()[-1] for text in texts[:2]] == ["better", "worse"]
-    assert page.locator("section[aria-labelledby=curves] svg").count() == 4
     assert page.locator("table").count() == page.locator("table > caption").count()
     assert page.locator("img:not([alt])").count() == 0
 
@@ -121,12 +120,6 @@ def written(made, zoo):
 def unchanged(written, made):
     """The page of what was found."""
     return written(made.found)
-
-
-def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(written, unchanged, made):
-    lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.row != BASELINE))
-    assert unchanged.count("the factor by which the baseline varies") == 2
-    assert "the factor by which the baseline varies" not in written(lost)
 
 
 def test_notes_are_about_the_whole_study_and_the_pinned_settings_are_shown(written, made):
@@ -219,25 +212,6 @@ def test_a_machine_is_told_without_what_is_not_known_of_it(written, made):
     text = written(changed(made.found, 1, precision=None, engine=None))
     assert ">1 thread, Test CPU, torch ?<" in text
     assert "None" not in text
-
-
-def test_a_page_says_which_settings_its_curves_leave_out(written, unchanged, made):
-    assert "Only the first" not in unchanged
-    more = restudied(made.found, settings=dict.fromkeys(("few", "all", "a", "b", "c"), ()))
-    assert "Only the first 4 of 5 settings are plotted." in written(more)
-
-
-@pytest.mark.parametrize(("variants", "row"), [(True, "Each row"), (False, "The baseline")])
-def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written, made, variants, row):
-    search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
-    searched = restudied(made.found, search=search, variants=made.found.study.variants if variants else {}, claims=())
-    searched = replace(searched, verdicts=())
-    first, *_ = made.found.cells
-    trial = CellFound("hinge" if variants else TUNED, "few", first.jobs[:1], runs={100: first.runs[100]})
-    text = written(replace(searched, trials=(trial,), winners={trial.place: trial}))
-    assert f"<p>{row} was tried with 1 setting," in text
-    assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text
-    assert "the search took 1 more run." in text
 
 
 def test_both_views_stand_beside_the_verdict_in_words(made):

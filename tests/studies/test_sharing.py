@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import pytest
 
-from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
-from ganzoo_studies.commands import part_of
+from ganzoo_studies.findings import find
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
+from ganzoo_studies.study import load_study
 from ganzoo_studies.worker import Bench, Settings, Watcher, free_gpu, visible_gpus
 
 TINY = [
@@ -106,17 +106,6 @@ def test_a_claim_has_one_holder_whose_death_frees_it(tmp_path):
         ledger.claim("ab", 0).acquire()
 
 
-@pytest.mark.parametrize(("shard", "part"), [(None, [0, 1, 2, 3, 4]), ("1/2", [0, 2, 4]), ("2/2", [1, 3]), ("6/6", [])])
-def test_a_shard_is_every_nth_job(shard, part):
-    assert part_of(range(5), shard) == part
-
-
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
-def test_a_malformed_shard_is_refused(shard):
-    with pytest.raises(GanzooError, match="k/n"):
-        part_of(range(5), shard)
-
-
 def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     names = visible_gpus()
@@ -130,3 +119,60 @@ def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkey
     assert free_gpu(names, tmp_path)[0] == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == []
+
+
+RING = """\
+question: Does a penalty help?
+baseline: vanilla-ring
+overrides: [train.images=25600, train.batch_size=64, evaluate.samples=300, evaluate.every_images=null]
+search:
+  optimizers.default.lr: [3e-3, 1e-2]
+validation: 500
+gates:
+  reference: [train.images=76800]
+variants:
+  r1: ["regularizers=[{name: r1, weight: 1.0}]"]
+measures: [kl@ring]
+claims:
+  - {says: R1 helps., better: r1, on: kl@ring}
+"""
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_workers_of_which_one_is_killed_tune_gate_and_judge_a_study_as_one_does(zoo, tmp_path):
+    (tmp_path / "penalty.yaml").write_text(RING)
+
+    def worker(name):
+        words = ["penalty.yaml", "--results", name, "--work", f"{name}/work", "--weights-dir", f"{name}/weights"]
+        command = [sys.executable, "-m", "ganzoo", "study", "run", *words, "--seeds", "5"]
+        with (tmp_path / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+
+    def outcome(name):
+        ledger = Ledger(tmp_path / name)
+        found = find(load_study(tmp_path / "penalty.yaml", zoo), ledger, zoo)
+        scores = sorted((run.record.digest, run.record.seed, run.scores[0]["value"]) for run in ledger.runs)
+        won = {place: one.winner.changes for place, one in found.tuned.items()}
+        return scores, won, found.all_gates, found.verdicts
+
+    started = first, second = [worker("shared"), worker("shared")]
+    try:
+        while len(read_lines(tmp_path / "shared" / "runs.jsonl")) < 6:
+            assert (first.poll(), second.poll()) == (None, None)
+            time.sleep(0.1)
+        os.killpg(first.pid, signal.SIGKILL)
+        assert second.wait() == 0
+        started.append(worker("alone"))
+        assert started[-1].wait() == 0
+    finally:
+        for one in started:
+            with suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)
+    shared = outcome("shared")
+    assert len({(digest, seed) for digest, seed, _ in shared[0]}) == len(shared[0])
+    assert len(read_lines(tmp_path / "shared" / "runs.jsonl")) == len(shared[0])
+    assert shared == outcome("alone")
+    assert [gate.is_passed for gate in shared[2]] == [True] * 2
+    assert shared[3][0].seeds == 5

@@ -1,6 +1,5 @@
 """Studies as files: what they mean, what is refused, and how records answer them."""
 
-import hashlib
 import itertools
 import json
 import math
@@ -9,18 +8,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from recording import noisy, recorded
 
-from ganzoo.cli import app
-from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.records import own_protocol
 from ganzoo_studies import cost
-from ganzoo_studies.findings import curve, find, in_order, value_of
-from ganzoo_studies.matrix import Job, joined
-from ganzoo_studies.records import Ledger, RunRecord
-from ganzoo_studies.study import Measure, Range, Search, load_study
+from ganzoo_studies.cells import curve, value_of
+from ganzoo_studies.findings import find
+from ganzoo_studies.records import Ledger
+from ganzoo_studies.study import Measure, load_study
 from ganzoo_studies.study_report import started, studies_of, write_pages
 from ganzoo_studies.verdicts import Outcome
 from ganzoo_studies.worker import Bench
@@ -96,7 +93,7 @@ def test_a_study_is_rows_in_settings_with_seeds_and_everything_else_pinned(write
     assert cells[0].jobs[0].recipe.dataset.count == 600
     assert cells[2].jobs[0].recipe.loss.name == "hinge"
     assert [job.picture("fp32") is None for job in cells[2].jobs[:3]] == [False, True, True]
-    jobs = list(in_order(find(write(), ledger, zoo)))
+    jobs = find(write(), ledger, zoo).next_jobs()
     assert len(jobs) == 5 * len(cells)
     assert len({job.title for job in jobs[:6]}) == 6  # every row once before any gets its second seed
 
@@ -179,12 +176,6 @@ def test_the_yaml_that_show_prints_is_a_study(call, write, zoo, tmp_path):
     assert load_study(tmp_path / "penalty.yaml", zoo) == before
 
 
-def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path):
-    code, _, err = call("study", "run", "losses", "--shard", "9/3", "--results", tmp_path / "new")
-    assert (code, (tmp_path / "new").exists()) == (2, False)
-    assert err.startswith("--shard 9/3 must have the form k/n")
-
-
 def test_submitted_jobs_are_json(call, monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr("ganzoo_studies.slurm.submit", lambda *what: given.append(what) or ["7_0", "7_1"])
@@ -218,28 +209,19 @@ def test_the_baseline_may_have_changes_that_no_variant_inherits(write, zoo):
     assert sizes == {"baseline": 32, "r1": 128, "hinge": 128}
 
 
-def test_the_tuned_baseline_keeps_the_baselines_own_changes(zoo, study_of):
-    study = study_of(f"{SEARCH}baseline_overrides: [train.ema=0.9]\n")
-    averages = {one.row: one.jobs[0].recipe.train.ema for one in (*study.cells(zoo), *study.trials(zoo))}
-    assert averages == {"baseline": 0.9, "tuned": 0.9}
-
-
 def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
     monkeypatch.setattr(cost, "SECONDS", 0)  # one step of each row is enough
     study = write()
     found = cost.cost_of(study, zoo, timed=True)
-    assert (found.trainings, found.trials, found.images, found.scorings) == (30, 0, 30 * 64_000, 30)
-    assert found.per_image.keys() == {"baseline", "r1", "hinge"}
-    assert found.seconds == pytest.approx(10 * 64_000 * sum(found.per_image.values()))
+    stages = {name: (stage.runs, stage.images) for name, stage in found.stages.items() if stage.runs}
+    assert stages == {"first look": (30, 30 * 64_000), "all looks, at most": (240, 240 * 64_000)}
+    assert list(found.per_image) == ["baseline", "r1", "hinge"]
     assert min(found.per_image.values()) > 0
+    seconds = 10 * 64_000 * sum(found.per_image.values()) + 30 * found.per_scoring
+    assert found.stages["first look"].core_hours == pytest.approx(seconds / 3600)
     ticks = itertools.count()  # each look at the clock is a second later: one step of 128 images takes two looks
     monkeypatch.setattr(cost.time, "process_time", lambda: float(next(ticks)))
     assert cost.cost_of(study, zoo, timed=True).per_image["baseline"] == pytest.approx(2 / 128)
-    shown = CliRunner().invoke(app, ["study", "show", "few-images", "--no-time"]).stdout
-    assert shown.splitlines()[:2] == [
-        "# few-images",
-        "# 61 training runs for 15 rows and settings until the first look, and 75 trials of a search: 27.2 M images",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -265,10 +247,6 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (("at: few", "at: fwe"), "'fwe', but there is no such setting. Did you mean 'few'?"),
         (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
-        (
-            ("measures:\n", "seeds: 5\nmeasures:\n"),
-            "the study has 'seeds', but rows now get seeds until their claims are decided, at 5, 10, 20, 40",
-        ),
         (("measures:\n", "collapse: 0.5\nmeasures:\n"), "collapse must be greater than 1"),
         (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "yaml: measures.0: Unknown metric 'fud'. Did you mean 'fid'?"),
         (
@@ -289,8 +267,8 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             "the study has no key 'zzz'. Known: baseline, baseline_overrides, claims, collapse, first_seed,",
         ),
         (
-            ("measures:\n", "search: {ranges: {train.batch_size: 32}}\nmeasures:\n"),
-            "search.ranges.train.batch_size must be a list of choices or a mapping, not 32.",
+            ("measures:\n", "search: {train.batch_size: [32]}\nmeasures:\n"),
+            "search.train.batch_size must be at least 2 long, not [32].",
         ),
         (("below: 50", "below: 50, above: 3"), "has both 'below' and 'above'"),
         (
@@ -309,13 +287,10 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             "two measures have the same name.",
         ),
         (
-            ("measures:\n", "search: {ranges: {train.batch_size: {choices: [32, 64], low: 5}}}\nmeasures:\n"),
-            "search.ranges.train.batch_size has 'choices', and therefore takes no 'low', 'high' or 'log'",
+            ("measures:\n", "gates: {reference: [train.images=128000], above: {fud: 1}}\nmeasures:\n"),
+            "gates.above names 'fud', but there is no such measure.",
         ),
-        (
-            ("measures:\n", "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - class-entropy@mnist-cnn\n"),
-            "its search is decided by 'class-entropy@mnist-cnn', for which neither higher nor lower is better.",
-        ),
+        (("measures:\n", "tried: [{overrides: [a=b], variant: {}}]\nmeasures:\n"), "has no key 'variant'."),
     ],
 )
 def test_a_mistake_is_named(write, change, sentence):
@@ -362,15 +337,6 @@ def test_an_override_that_the_study_would_replace_is_refused(write, zoo, change,
     assert sentence in str(found.value)
 
 
-def test_a_range_reaches_its_ends_and_not_beyond():
-    narrow, wide = Range(low=0.99, high=0.9999), Range(low=1e-4, high=3e-3, log=True)
-    values = [narrow.value(position / 100) for position in range(100)]
-    assert (min(values), max(values)) == (0.99, pytest.approx(0.9998, abs=1e-4))
-    assert len(set(values)) > 90
-    assert max(values) <= 0.9999
-    assert [wide.value(position) for position in (0, 0.5, 1 - 1e-9)] == [1e-4, 5.48e-4, 3e-3]
-
-
 def test_a_row_keeps_its_recipe_s_stopping_score_and_best_checkpoint(write, zoo):
     waits = "train.until={metric: fid@mnist-cnn, below: 5}"
     kept = f'["{waits}", train.keep_best=fid@mnist-cnn, evaluate.every_images=6400]'
@@ -385,69 +351,6 @@ def test_a_refused_recipe_is_named_with_its_row(write, zoo):
     assert "Did you mean 'hinge-mnist'?" in str(found.value)
 
 
-def recorded(
-    ledger,
-    job: Job,
-    values,
-    *,
-    error=None,
-    split="test",
-    metric="fid@mnist-cnn",
-    cpu="Test CPU",
-    images=0,
-    digest="old",
-    **more,
-):
-    """Record a job with evenly spaced scores, at one second per thousand images; an error counts as divergence."""
-    protocol = {**own_protocol(job.recipe), "split": split, "extractor_digest": digest, **more}
-    images = images or job.recipe.train.images
-    scores = [
-        {
-            "metric": metric,
-            "weights": "ema",
-            "value": value,
-            "floor": 0.1,
-            "images": images * (i + 1) // len(values),
-            "seconds": images * (i + 1) / len(values) / 1000,
-            "protocol": {"metric": metric.partition("@")[0], **protocol},
-        }
-        for i, value in enumerate(values)
-    ]
-    record = RunRecord.model_validate(
-        {
-            "schema": 3,
-            "recipe": job.recipe.name,
-            "dataset": job.recipe.dataset.name,
-            "seed": job.seed,
-            "digest": job.digest,
-            "plugin": None,
-            "summary": "A run",
-            "paper": None,
-            "loss": job.recipe.loss.name,
-            "conditional": False,
-            "status": "failed" if error else "done",
-            "error": error,
-            "images": images,
-            "seconds": images / 1000,
-            "wall_seconds": None,
-            "images_per_second": 1000.0,
-            "parameters": {},
-            "flops_per_image": None,
-            "engine": "eager",
-            "precision": "fp32",
-            "threads": 1,
-            "environment": {"cpu": cpu, "gpu": None, "versions": {"torch": "2"}},
-            "samples": None,
-            "finished": "2026-01-01T00:00:00+00:00",
-            "command": job.command,
-            "started": f"2026-01-01T00:00:{job.seed % 60:02}+00:00",
-            "protocol": protocol,
-            "diverged": error is not None and "diverged" in error,
-        }
-    )
-    return ledger.append(record, scores)
-
-
 def jobs_of(study, zoo, seeds=5):
     """Jobs of a study with the first seeds, with their cells."""
     return [(cell, job) for cell in study.cells(zoo) for job in cell.jobs[:seeds]]
@@ -457,12 +360,6 @@ def fill(ledger, study, zoo, values, seeds=5, **more):
     """Record jobs of a study with the scores that a function of cell and job gives."""
     for cell, job in jobs_of(study, zoo, seeds):
         recorded(ledger, job, values(cell, job), **more)
-
-
-def noisy(value, job):
-    """A score that depends on row and seed, and is the same each time."""
-    spread = int(hashlib.sha256(f"{job.digest}{job.seed}".encode()).hexdigest()[:4], 16) / 2**16 - 0.5
-    return value * (1 + 0.06 * spread)
 
 
 def test_records_become_values_and_verdicts(write, zoo, ledger):
@@ -647,22 +544,7 @@ def test_a_baseline_that_another_study_trained_does_not_start_a_study(zoo, tmp_p
         recorded(ledger, job, [8], metric="modes@ring")
     assert started(ledger, zoo) == []
     recorded(ledger, variant.jobs[0], [8], metric="modes@ring")
-    assert [study.name for study in started(ledger, zoo)] == ["ring"]
-
-
-def test_studies_in_one_command_train_shared_runs_once(write, zoo):
-    one, other = write(), write(("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - recall@mnist-cnn\n"))
-    jobs = [job for study in (one, other) for cell in study.cells(zoo) for job in cell.jobs]
-    found = joined(jobs)
-    assert len(found) == len(jobs) / 2
-    assert {job.recipe.evaluate.metrics for job in found} == {("fid@mnist-cnn", "recall@mnist-cnn")}
-    assert all(job.overrides[-1] == "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]" for job in found)
-    often = write(("[train.images=64000]", "[train.images=64000, evaluate.every_images=16000]"))
-    for studies in ((one, often), (often, one)):
-        found = joined(job for study in studies for cell in study.cells(zoo) for job in cell.jobs)
-        assert len(found) == len(jobs) / 2
-        assert {job.recipe.evaluate.every_images for job in found} == {16000}
-        assert load_recipe(found[0].source, zoo, found[0].overrides).evaluate == found[0].recipe.evaluate
+    assert [found.study.name for found in started(ledger, zoo)] == ["ring"]
 
 
 def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, ledger):
@@ -854,131 +736,3 @@ def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_ag
     told = judged(study)
     assert told[0].outcome is Outcome.HELPS
     assert told[0].effect == pytest.approx(3, rel=0.05)
-
-
-SEARCH = """\
-question: Which rate is best?
-baseline: vanilla-mnist
-search:
-  ranges:
-    optimizers.default.lr: {low: 1e-4, high: 1e-2, log: true}
-    train.batch_size: [64, 128]
-  trials: 9
-  validation: 1000
-measures: [fid@mnist-cnn, recall@mnist-cnn]
-claims: [{says: It helps, paper: Nobody, better: tuned, on: fid@mnist-cnn}]
-"""
-
-
-FEW_TRIALS = SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
-
-
-def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(zoo, ledger, study_of):
-    study = study_of(SEARCH)
-    trials = study.trials(zoo)
-    assert [trial.number for trial in trials] == list(range(9))
-    assert trials[0].changes == ()
-    assert trials[0].jobs[0].label == "rates: tuned, trial 0 (unchanged), seed 0"
-    assert trials[1].jobs[0].label == f"rates: tuned, trial 1 ({' '.join(trials[1].changes)}), seed 0"
-    rates = sorted(trial.jobs[0].recipe.optimizers["default"].options["lr"] for trial in trials[1:])
-    assert 1e-4 <= rates[0] < 2.5e-4 < 4e-3 < rates[-1] <= 1e-2  # spread over the whole range
-    assert {trial.jobs[0].recipe.train.batch_size for trial in trials[1:]} == {64, 128}
-    assert {trial.jobs[0].recipe.dataset.validation for trial in trials} == {1000}
-    assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {("fid@mnist-cnn",)}  # only this one decides
-    assert [t.changes for t in trials] == [t.changes for t in study.trials(zoo)]  # the same for every worker
-    for trial in trials:
-        recorded(ledger, trial.jobs[0], [0.5], metric="recall@mnist-cnn", split="validation")
-    assert find(study, ledger, zoo).is_searching  # none of them has the score that decides
-    assert [cell.row for cell in find(study, ledger, zoo).cells] == ["baseline"]
-    for trial in trials:
-        for job in trial.jobs:
-            recorded(ledger, job, [5.0 if trial.number == 4 else 9.0], split="validation")
-    found = find(study, ledger, zoo)
-    assert found.winners["tuned", ""].number == 4
-    assert not found.is_searching
-    tuned = found.cell("tuned", "").jobs[0]
-    assert tuned.recipe.dataset.validation == 0
-    moved = SEARCH.replace("trials: 9", "trials: 9\n  overrides: ['dataset={name: fashion-mnist}']")
-    for job in (job for trial in study_of(moved).trials(zoo) for job in trial.jobs):
-        assert (job.recipe.dataset.name, job.recipe.dataset.scored_split) == ("fashion-mnist", "validation")
-    assert tuned.recipe.evaluate.metrics == ("fid@mnist-cnn", "recall@mnist-cnn")
-    winner = trials[4].jobs[0].recipe
-    assert tuned.recipe.optimizers == winner.optimizers
-    assert tuned.recipe.train.batch_size == winner.train.batch_size
-
-
-def test_a_search_by_a_share_keeps_the_largest_and_a_trial_that_half_failed_never_wins(zoo, ledger, study_of):
-    text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", "[recall@mnist-cnn]").replace("on: fid", "on: recall")
-    study = study_of(text.replace("validation: 1000", "validation: 1000\n  seeds: 2"))
-    shares = {4: 0.9, 2: 0.99}
-    for trial in study.trials(zoo):
-        for number, job in enumerate(trial.jobs):
-            failed = "Training diverged." if (trial.number, number) == (2, 1) else None
-            scores = [shares.get(trial.number, 0.5)]
-            recorded(ledger, job, scores, metric="recall@mnist-cnn", split="validation", error=failed)
-    assert find(study, ledger, zoo).winners["tuned", ""].number == 4
-
-
-def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, ledger, study_of):
-    measures = "[{name: time, metric: fid@mnist-cnn, below: 5}]"
-    text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", measures).replace("on: fid@mnist-cnn", "on: time")
-    study = study_of(text + "overrides: [evaluate.every_images=60000]\n")
-    trials = study.trials(zoo)
-    for trial in trials:
-        error = "Out of memory." if trial.number == 3 else None
-        points = [9.0] * (trial.jobs[0].recipe.train.images // 60_000)
-        points[-1] = 4.0 if trial.number == 2 else 9.0
-        recorded(ledger, trial.jobs[0], points, error=error, split="validation")
-    found = find(study, ledger, zoo)
-    assert found.is_searching
-    assert not found.winners
-    recorded(ledger, trials[3].jobs[0], points, split="validation")
-    found = find(study, ledger, zoo)
-    assert not found.is_searching
-    assert found.winners["tuned", ""].number == 2
-
-
-def test_a_search_for_which_a_row_has_no_score_is_refused(write, zoo):
-    search = "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - accuracy@mnist-cnn\n"
-    with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not apply"):
-        write(("measures:\n", search)).trials(zoo)
-
-
-def test_a_search_over_lists_is_a_grid_if_there_are_enough_trials():
-    ranges = {"optimizers.default.lr": [1e-4, 1e-2], "train.batch_size": [64, 128, 256]}
-    grid = Search(ranges=ranges, trials=7).settings()
-    assert grid[0] == ()
-    assert grid[1:] == [
-        (f"optimizers.default.lr={rate}", f"train.batch_size={size}")
-        for rate in (1e-4, 1e-2)
-        for size in (64, 128, 256)
-    ]
-    assert Search(ranges=ranges).settings() == grid  # further trials would repeat these
-    assert len(Search(ranges=ranges, trials=6).settings()) == 6
-
-
-def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_named(zoo, ledger, study_of, judged):
-    own = "variants:\n  r1: {overrides: ['regularizers=[r1]'], search: [train.images=4000]}\n"
-    study = study_of(FEW_TRIALS + own)
-    trials = study.trials(zoo)
-    assert {(trial.row, trial.jobs[0].recipe.train.images) for trial in trials} == {("baseline", 2000), ("r1", 4000)}
-    for trial in trials:
-        error = "Training diverged." if trial.row == "r1" else None
-        recorded(ledger, trial.jobs[0], [9.0], error=error, split="validation")
-    found = find(study, ledger, zoo)
-    assert found.without_winner == [("r1", "")]
-    for job in found.cell("baseline", "").jobs[:5]:
-        recorded(ledger, job, [noisy(9.0, job)])
-    (told,) = judged(study)
-    assert (told.outcome, told.why) == (Outcome.OPEN, "All trials of r1 failed.")
-
-
-def test_a_study_whose_trials_all_failed_is_over(zoo, ledger, study_of):
-    study = study_of(FEW_TRIALS + "variants:\n  r1: {overrides: ['regularizers=[r1]']}\n")
-    for trial in study.trials(zoo):
-        recorded(ledger, trial.jobs[0], [9.0], error="Training diverged.", split="validation")
-    found = find(study, ledger, zoo)
-    assert not found.is_searching
-    assert not found.cells
-    (page,) = write_pages([study], ledger, zoo)
-    assert "All trials of baseline failed" in page.read_text()

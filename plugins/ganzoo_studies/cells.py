@@ -1,0 +1,204 @@
+"""A row of a study in a setting with its recorded runs, and their values by the study's measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from ganzoo.api.metric import Scale
+from ganzoo.config.schema import Recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.runs.records import is_own, own_protocol
+from ganzoo_studies.records import Ledger, Score, ScoredRun
+from ganzoo_studies.study import Cell, Measure
+from ganzoo_studies.verdicts import LOOKS, Logs, without_collapsed
+
+
+@dataclass(frozen=True)
+class Values:
+    """A measure's values for a row, one for each seed."""
+
+    by_seed: Mapping[int, float | None]  # None if the run failed, was not scored, or never reached the threshold
+    scale: Scale = "ratio"  # how two of the values compare
+    n: int = 10_000  # number of samples or, for a share of real images, of those: a share of 0 counts as 1 / n
+    applies: bool = True  # False if the measure needs labels or an encoder that the row lacks
+
+    @property
+    def known(self) -> list[float]:
+        """The values that are not None."""
+        return [value for value in self.by_seed.values() if value is not None]
+
+    @property
+    def failed(self) -> int:
+        """Number of runs that should have a value but have none."""
+        return len(self.by_seed) - len(self.known) if self.applies else 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean; None if there are no values."""
+        return fmean(self.known) if self.known else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation between seeds; None for fewer than two values."""
+        return stdev(self.known) if len(self.known) > 1 else None
+
+    @property
+    def logs(self) -> dict[int, float]:
+        """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
+        if min(self.known, default=0) < 0:
+            return {}
+        return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellFound(Cell):
+    """A cell and its recorded runs, by seed."""
+
+    runs: Mapping[int, ScoredRun]
+
+    def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
+        """A measure's value for every recorded run, or only for those on the given hardware.
+
+        Without ``zoo``, the values are not to be compared.
+        """
+        recipe = self.jobs[0].recipe
+        runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
+        by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
+        applies = measure.metric in recipe.evaluate.metrics
+        if zoo is None:
+            return Values(by_seed, applies=applies)
+        n = recipe.evaluate.samples
+        if measure.share_of(zoo) == "real images":
+            own = own_protocol(recipe)
+            scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
+            n = max((score["protocol"].get("n_real") or 0 for score in scores if is_own(score, own)), default=0) or n
+        return Values(by_seed, measure.scale(zoo), n, applies)
+
+    def unscored(self, measure: Measure) -> int:
+        """Number of finished runs that lack a score they should have, for example after a measure was added."""
+        return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
+
+    def in_order(self, measures: Sequence[Measure]) -> int:
+        """Number of its first runs, without a gap, that did not crash and have been scored."""
+        recipe = self.jobs[0].recipe
+        for index, job in enumerate(self.jobs):
+            run = self.runs.get(job.seed)
+            if run is None or run.record.has_crashed or any(is_unscored(run, one, recipe) for one in measures):
+                return index
+        return len(self.jobs)
+
+    def logs(self, measures: Sequence[Measure], zoo: Zoo) -> Logs:
+        """Log scores (measures, seeds), larger is better, with NaN for runs without one.
+
+        Seeds count in order, up to the first that is not recorded, crashed or lacks a score.
+        """
+        jobs = self.jobs[: self.in_order(measures)]
+        signs = [1 if one.better(zoo) == "higher" else -1 for one in measures]
+        known = [self.values(one, zoo).logs for one in measures]
+        rows = [[sign * logs.get(job.seed, math.nan) for job in jobs] for sign, logs in zip(signs, known, strict=True)]
+        return np.array(rows).reshape(len(measures), len(jobs))
+
+    def from_real(self, measures: Sequence[Measure], zoo: Zoo) -> float | None:
+        """How many times worse it scores than real images, as a logarithm; None where that is unknown."""
+        gaps, own = [], own_protocol(self.jobs[0].recipe)
+        for one in measures:
+            values = self.values(one, zoo)
+            floors = [score["floor"] for run in self.runs.values() if (score := final_score(run, one.metric, own))]
+            if one.is_time or not values.logs or None in floors:
+                return None
+            sign = -1 if one.better(zoo) == "higher" else 1
+            gaps.append(sign * (fmean(values.logs.values()) - logarithm(floors[0], values.scale, values.n)))
+        return fmean(gaps)
+
+    def extractors(self, measure: Measure) -> set[tuple[str, str]]:
+        """The metric, and the digest of each version of its extractor that scored the runs."""
+        own = own_protocol(self.jobs[0].recipe)
+        scores = [final_score(run, measure.metric, own) for run in self.runs.values()]
+        return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
+
+
+def recorded(cell: Cell, ledger: Ledger) -> CellFound:
+    """A cell with its recorded runs."""
+    runs = {job.seed: run for job in cell.jobs if (run := ledger.find(*job.key)) is not None}
+    return CellFound(**vars(cell), runs=runs)
+
+
+def kept_logs(
+    cell: CellFound, baseline: CellFound | None, measures: Sequence[Measure], bar: float | None, zoo: Zoo
+) -> Logs:
+    """The cell's log scores as ``CellFound.logs``, also with NaN where a run collapsed, see ``without_collapsed``."""
+    has_bar = all(one.scale(zoo) == "ratio" and not one.is_time for one in measures)
+    if not has_bar or baseline is None or not all(baseline.values(one).applies for one in measures):
+        return without_collapsed(cell.logs(measures, zoo), np.zeros((1, 0)), None)
+    logs, first = cell.logs(measures, zoo), baseline.logs(measures, zoo)
+    # Until the baseline has the seeds of the first look, the bar would move with every run.
+    n = first.shape[1] if first.shape[1] < LOOKS[0] else logs.shape[1]
+    return without_collapsed(logs[:, :n], first, bar)
+
+
+def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
+    """A run's value, by the recipe's protocol; None if it failed, was not scored, or never reached the threshold."""
+    if run.record.status != "done":
+        return None
+    own = own_protocol(recipe)
+    if not measure.is_time:
+        final = final_score(run, measure.metric, own)
+        return None if final is None else float(final["value"])
+    for score in curve(run, measure.metric, own):
+        if (measure.below is not None and score["value"] < measure.below) or (
+            measure.above is not None and score["value"] > measure.above
+        ):
+            return float(score["seconds"])
+    return None
+
+
+def final_score(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
+    """The newest final score of the reported weights, which come first."""
+    scores = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+    return next((score for score in reversed(scores) if score["weights"] == scores[0]["weights"]), None)
+
+
+def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
+    """Whether a finished run lacks a score it should have."""
+    if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
+        return False
+    if not measure.is_time:
+        return value_of(run, measure, recipe) is None
+    # A measure that was added later has only a final score, not a curve.
+    every = recipe.evaluate.every_images
+    return every is not None and len(curve(run, measure.metric, own_protocol(recipe))) < run.record.images // every
+
+
+def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
+    """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
+
+    Its own scores may have another protocol, since studies differ in their number of samples.
+    """
+    final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+    points = [
+        score
+        for score in run.curve
+        if final
+        and (score["metric"], score["weights"]) == (metric, final[0]["weights"])
+        and score.get("seconds") is not None
+        and is_own(score, own)
+    ]
+    return sorted(points, key=lambda score: int(score["images"]))
+
+
+def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
+    """The logarithm of a score, or of a share's odds: scores are compared by these.
+
+    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n, where n
+    is the number of samples or, for a share of real images, of those.
+    """
+    if scale == "share":
+        share = min(max(value, 1 / n), 1 - 1 / n)
+        return math.log(share / (1 - share))
+    return math.log(value or (1 if scale == "count" else 1 / n))
