@@ -380,3 +380,14 @@ def test_the_reported_weights_are_judged():
     raw = [score(80.0, "raw", 1000), score(20.0, "raw", 2000)]
     ema = [score(3.0, "ema", 1000), score(3.0, "ema", 2000)]
     assert diagnose([*trained(60.0), *raw, *ema]).verdict == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [((0.04, 0.06, 0.09), "young"), ((0.004, 0.006, 0.009), "sick"), ((0.06, 0.06, 0.06), "sick")],
+)
+def test_low_variety_is_young_while_it_grows_unless_there_is_next_to_none(shares, verdict):
+    evaluations = [
+        evaluation(spread=share, nearest=0.5) | {"images": 10_000 * number} for number, share in enumerate(shares, 1)
+    ]
+    assert diagnose([*trained(60.0), *evaluations, END]).verdict == verdict
