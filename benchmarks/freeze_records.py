@@ -2,7 +2,8 @@
 
 A digest covers every key and option, so a new option changes it, and studies would no longer find their runs. Each
 folder's recipes, pictures, runs and scores get the new digests. Where a run's command no longer gives its digest,
-because the recipe that it names has changed, the command names the frozen recipe instead.
+because the recipe that it names has changed, the command names the frozen recipe instead. Of a run's scores, the last
+ones are kept; all of them if it trained until a score, since studies then ask when.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def freeze(folder: Path, zoo: Zoo) -> int:
         if old.samples and new.samples and (folder / old.samples).exists():
             (folder / old.samples).rename(folder / new.samples)
     known = {digest: job.digest for digest, job in jobs.items()}
-    moved = [row.model_copy(update={"digest": known.get(row.digest, row.digest)}) for row in scores]
+    until = {digest for digest, job in jobs.items() if job.recipe.train.until is not None}
+    last = {row.training: row.images for row in sorted(scores, key=lambda row: row.images)}
+    kept = [row for row in scores if row.digest in until or row.images == last[row.training]]
+    moved = [row.model_copy(update={"digest": known.get(row.digest, row.digest)}) for row in kept]
     _write(folder / RUNS, renewed)
     _write(folder / SCORES, moved)
     return sum(old != new for old, new in known.items())
