@@ -85,23 +85,24 @@ def train(data: Path, names: list[str], runs: Path, images: int | None) -> None:
         sys.exit(f"Not trained on {data.name}: {', '.join(failed)}.")
 
 
-def outcome(path: Path) -> dict[str, Any]:
-    """What a report says of one run folder."""
-    record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {
-        key: record[key] for key in ("status", "images", "seconds", "shape", "precision", "environment")
-    }
+def outcome(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What a report says of one run folder that has ended."""
+    keys = ("status", "images", "seconds", "shape", "precision", "environment")
+    found: dict[str, Any] = {key: record[key] for key in keys}
     for score in Run.open(path).scores:
         if score["metric"] in METRICS and score["weights"] == "ema":
             found[score["metric"]] = {key: score[key] for key in ("value", "floor", "sd", "images")}
-    return {**found, "health": diagnose(read_lines(path / "events.jsonl")).verdict, "settings": command(path.name)}
+    health = diagnose(read_lines(path / "events.jsonl")).verdict
+    return {**found, "health": health, "settings": command(path.name)}
 
 
 def report(runs: Path) -> None:
     """Write and print what was reached on each folder."""
-    found = {
-        f"{one.parent.name}/{one.name}": outcome(one) for one in sorted(runs.glob("*/*")) if (one / "run.json").exists()
-    }
+    found = {}
+    for file in sorted(runs.glob("*/*/run.json")):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if "ended" in record:
+            found[f"{file.parent.parent.name}/{file.parent.name}"] = outcome(file.parent, record)
     write_atomically(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
     rows = []
     for name, one in found.items():
