@@ -60,7 +60,7 @@ def refuse_other_data(info: Mapping[str, Any], dataset: Dataset, recipe: Recipe)
         raise GanzooError(
             f"The samples of '{dataset.name}' are now {written(dataset.shape)}; the run began with "
             f"{written(began_with)}.",
-            f"{'The smallest picture decides, so remove those' if automatic else 'Remove what was'} added since then, "
+            f"{'Small pictures decide, so remove those' if automatic else 'Remove what was'} added since then, "
             "or start a new run.",
         )
     now = list(dataset.classes)

@@ -733,5 +733,6 @@ def register_recipes(register):
 
 @hookimpl
 def register_studies(register):
-    search = "{ranges: {optimizers.default.lrate: {low: 1e-4, high: 1e-2, log: true}}, trials: 2}"
-    register(written("wrong-trials.yaml", f"{STUDY}search: {search}\n"))
+    search = "{optimizers.default.lrate: [1e-4, 1e-3, 1e-2]}"
+    claim = "{says: Twice the rate is better., better: twice, on: [fid@mnist-cnn]}"
+    register(written("wrong-trials.yaml", f"{STUDY}claims: [{claim}]\nsearch: {search}\n"))

@@ -329,11 +329,14 @@ def test_resume_refuses_renamed_classes_and_another_size(of_pictures, tmp_path, 
     assert code == 2
     assert "'image-folder' are now dark, light; the run began with bright, dark. Restore their names" in err
     (tmp_path / "own" / "light").rename(tmp_path / "own" / "bright")
-    Image.new("RGB", (9, 9)).save(tmp_path / "own" / "dark" / "icon.png")
+    icons = [tmp_path / "own" / "dark" / f"icon-{number}.png" for number in range(2)]
+    for icon in icons:
+        Image.new("RGB", (9, 9)).save(icon)
     code, _, err = ganzoo(*resume)
     assert code == 2
-    assert "'image-folder' are now 8x8 RGB; the run began with 32x32 RGB. The smallest picture decides" in err
-    (tmp_path / "own" / "dark" / "icon.png").unlink()
+    assert "'image-folder' are now 8x8 RGB; the run began with 32x32 RGB. Small pictures decide" in err
+    for icon in icons:
+        icon.unlink()
     code, _, err = ganzoo(*resume)
     assert code == 0, err
 

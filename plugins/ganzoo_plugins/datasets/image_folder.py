@@ -72,8 +72,8 @@ def image_folder(
         path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, in which
             everything may be inside an outer folder. A recipe for any pictures names none, and is given it by --data.
         size: Height and width that pictures are scaled and cropped to; None if all have the same size already. ``auto``
-            leaves small pictures of equal size as they are, and makes all others square, as large as all but a few of them
-            allow: 64, 32, 16 or 8.
+            leaves small pictures of equal size as they are, and makes all others square, as large as all but a few
+            of them allow: 64, 32, 16 or 8.
         largest: With ``size: auto``, the largest side. Pictures of one shape, at most twice as long as wide, then keep
             it instead of being cropped to squares.
         channels: 1 for grey, 3 for colour; ``auto`` is 1 if no picture has a colour mode.
