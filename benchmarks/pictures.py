@@ -101,7 +101,7 @@ def report(runs: Path) -> None:
     found = {}
     for file in sorted(runs.glob("*/*/run.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
-        if "ended" in record:
+        if "images" in record:
             found[f"{file.parent.parent.name}/{file.parent.name}"] = outcome(file.parent, record)
     write_atomically(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
     rows = []
