@@ -1,10 +1,11 @@
 """Are collapsed runs called collapsed, and no others? Short trainings that collapse or do not, and what the rules say.
 
-The rules were fixed on digits and faces (``FIXED_ON``) and are counted on the other worlds. A run has collapsed
-(``COLLAPSED``) if a viewer of its last grid, of 64 pictures, saw the same one in more than half, or all points of a
-ring in one place; results/health/ keeps a row of the grid beside the run's events. Seconds are left out of these, since
-they differ between machines: only images tell which runs are young. Photographs are crops of mate-backgrounds, a Debian
-package.
+The rules were fixed on digits and faces (``FIXED_ON``) and are counted on the other worlds. Convolutional runs came
+later and are counted on all worlds; the rule that growth from next to nothing is a collapse was made after two of them
+had been called healthy. A run has collapsed (``COLLAPSED``) if a viewer of its last grid, of 64 pictures, saw the same
+one in more than half, or all points of a ring in one place; results/health/ keeps a row of the grid beside the run's
+events. Seconds are left out of these, since they differ between machines: only images tell which runs are young.
+Photographs are crops of mate-backgrounds, a Debian package.
 
     python benchmarks/health.py train [NAME...] [--work FOLDER]
     python benchmarks/health.py count
