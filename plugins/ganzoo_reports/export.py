@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from markupsafe import Markup
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
@@ -32,7 +30,7 @@ from ganzoo.api.dataset import Images, png, to_pil
 from ganzoo.api.objective import Objective
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import DESCRIPTIVE, Recipe, training_digest
-from ganzoo.errors import GanzooError, RunError, foreign_code, visible, writing
+from ganzoo.errors import GanzooError, RunError, foreign_code, writing
 from ganzoo.evaluation.protocol import identity
 from ganzoo.files import MADE, begins_like, refuse_links, refuse_to_overwrite, without_folders, write_atomically
 from ganzoo.formatting import duration, figure
@@ -43,14 +41,15 @@ from ganzoo.runs.generator import PREFIXES, TrainedGenerator, Weights, differing
 from ganzoo.runs.pretrained import CONFIG, MODEL, PARTS
 from ganzoo.runs.provenance import in_words, now
 from ganzoo.runs.records import CARD
+from ganzoo_reports.plots import DARK
 from ganzoo_reports.run_figures import (
     NOTHING,
     between,
     evenly_spaced,
-    is_plane,
     levels,
     opened,
     pictures,
+    planes,
     surroundings,
 )
 from ganzoo_reports.templates import as_base64, code, markdown, markdown_table, page
@@ -172,13 +171,13 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         raise GanzooError(f"The page shows images, but this run draws {spec.modality}.", "Export FILE.onnx instead.")
     model = to_onnx(generator, weights)
     codes = spec.prior.sample(CODES, torch.Generator().manual_seed(0), torch.device("cpu"))
+    directions = _directions(generator, weights).tolist()
     facts: dict[str, Any] = {
         "shape": list(spec.modality.shape),
         "latent": codes.shape[1],
-        "classes": [*map(visible, generator.class_names)],  # JSON would escape them for the script alone
         "sphere": generator.recipe.prior.name == "gaussian",
         "codes": as_base64(codes.float().numpy().tobytes()),
-        "directions": _directions(generator, weights).tolist(),
+        "directions": directions,
         "model": as_base64(model),
         "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
@@ -187,9 +186,11 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
     context = {
         "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
         "summary": generator.recipe.summary,
+        "classes": generator.class_names,
+        "directions": directions,
         "module": True,  # whose script may await
         "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
-        "facts": Markup(json.dumps(facts).replace("<", "\\u003c")),  # noqa: S704 - no tag can begin in it
+        "facts": facts,
     }
     return page("explorer.html", ("onnxruntime.js", "explorer.js"), context)
 
@@ -507,15 +508,14 @@ def training(run: RunFolder, zoo: Zoo) -> tuple[list[Image.Image], list[float]]:
 
 def _planes(run: RunFolder, zoo: Zoo) -> Iterator[tuple[int, Image.Image]]:
     """The plane [-1, 1] x [-1, 1] as html/replay.js draws it: the field, real points, their modes, and samples."""
-    planes = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
-    real, modes = surroundings(run, zoo) if planes else NOTHING
-    # The last that style.css gives each colour: on a dark background.
-    style = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
-    colours = {name: tuple(bytes.fromhex(code)) for name, code in re.findall(r"--([\w-]+): #(\w{6});", style)}
-    paper, fake_side, real_side = (np.array(colours[name]) for name in ("paper", "series-2", "series-1"))
-    green, ink = colours["series-3"], colours["ink"]
-    for images, kept in planes:
-        picture = Image.new("RGB", (SMALL, SMALL), colours["paper"])
+    moments = planes(run)
+    real, modes = surroundings(run, zoo) if moments else NOTHING
+    paper, fake_side, real_side = (
+        np.array(ImageColor.getrgb(DARK[name])) for name in ("paper", "series-2", "series-1")
+    )
+    green, ink = DARK["series-3"], DARK["ink"]
+    for images, kept in moments:
+        picture = Image.new("RGB", (SMALL, SMALL), DARK["paper"])
         if "field" in kept:  # orange where points are judged fake, blue where real
             sure = levels(kept["field"])[..., None] / 127.5 - 1
             shades = paper + 0.6 * abs(sure) * (np.where(sure < 0, fake_side, real_side) - paper)

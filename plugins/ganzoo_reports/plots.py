@@ -1,4 +1,4 @@
-"""Plots as SVG inside a page, in the colours of the page's own theme."""
+"""Plots in the colours of the pages: inside a page, as SVG in its own theme; as a file, in the light one."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ finally:
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ganzoo.formatting import short
 
-INK, LINE, REAL = "#010101", "#010102", "#010103"
-SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
-"""Colours that occur nowhere else in plots; each is replaced with a variable of the style sheet."""
+STYLE = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
+LIGHT, DARK = (
+    {name: colour for name, colour in re.findall(r"--([\w-]+): (#\w{6});", theme)}
+    for theme in STYLE.split("@media")[:2]
+)
+"""The pages' colours, by their names in the style sheet."""
+NAMES = ("ink-soft", "rule", "real", *(f"series-{number}" for number in range(1, 7)))
+"""The colours of plots. A plot is drawn in the light ones; ``svg`` replaces each by its name."""
+INK, LINE, REAL, *SERIES = (LIGHT[name] for name in NAMES)
 
-THEME: Mapping[str, str] = {
-    INK: "var(--ink-soft)",
-    LINE: "var(--rule)",
-    REAL: "var(--real)",
-    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
-}
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 """Readers with colour blindness cannot distinguish lines by colour alone."""
@@ -84,22 +83,14 @@ class Line:
     name: str  # in the legend
     x: Sequence[float]  # increasing
     y: Sequence[float]
-    low: Sequence[float] = ()  # the lower edge of a shaded range; empty for no range
-    high: Sequence[float] = ()
-
-
-@contextmanager
-def own_settings() -> Iterator[None]:
-    """Use matplotlib's default settings, not a ``matplotlibrc``: LaTeX never starts, and all plots look alike."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        yield
 
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in the pages' style, with its size in inches."""
-    with own_settings(), matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+    """A figure in the pages' style, with its size in inches; whatever a ``matplotlibrc`` says, LaTeX never starts."""
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
         # Matplotlib warns about characters that its own font lacks; the reader's font may have them.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -108,20 +99,29 @@ def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def curves(
-    lines: Sequence[Line], *, title: str, x: str, y: str, name: str, floor: float | None = None, log: bool = False
+    lines: Sequence[Line],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    name: str,
+    floor: float | None = None,
+    log: bool = False,
+    moments: Sequence[float] = (),
 ) -> Markup:
     """Lines, at least one, over images or seconds, with real vs real as a horizontal line.
 
     The title is for screen readers; the name, of letters, digits and hyphens, is the plot's own within its page. A
-    logarithmic axis needs positive values, and is linear otherwise.
+    logarithmic axis needs positive values, and is linear otherwise. A plot with moments, which a script shows one at a
+    time, is as narrow as a phone.
     """
     columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
-    with drawing(4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
+    with drawing(3.3 if moments else 4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
+        along = axes.get_xaxis_transform()
+        axes.vlines(moments, 0, 1, color=INK, linewidth=1, transform=along, gid="moments")
         for index, line in enumerate(lines):
             colour, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
             mark = MARKERS[index % len(MARKERS)] if len(line.x) < 30 else None
-            if line.low:
-                axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(
                 line.x,
                 line.y,
@@ -134,7 +134,7 @@ def curves(
             )
         if floor is not None:
             axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)), label="real vs real")
-        if log and all(value > 0 for line in lines for value in (*line.y, *line.low)) and (floor is None or floor > 0):
+        if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
             logarithmic(axes, "y")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -163,32 +163,18 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
     are named by the ``gid`` of their elements.
     """
     with StringIO() as file:
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(file, format="svg", transparent=True, metadata={"Title": title, "Date": None, "Creator": None})
         drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", drawn, flags=re.DOTALL)
-    for colour, variable in THEME.items():
-        drawn = drawn.replace(colour, variable)
+    for colour in NAMES:
+        drawn = drawn.replace(LIGHT[colour], f"var(--{colour})")
     drawn = re.sub(r" font-family: [^;\"]*;|<style.*?</style>", "", drawn)
     drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", drawn)
     for gid, sentence in (tooltips or {}).items():
         drawn = drawn.replace(f'<g id="{name}-{gid}">', f'<g id="{name}-{gid}"><title>{escape(sentence)}</title>')
-    opening = f'<svg role="img" aria-labelledby="{name}-title" class="plot"'
-    drawn = re.sub(r'<svg([^>]*?) width="[^"]*"', rf"{opening}\1", drawn, count=1)
-    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
-    drawn = drawn.replace(">", f'><title id="{name}-title">{escape(title)}</title>', 1)
-    return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the titles were escaped here)
-
-
-def in_light_colours(figure: Figure) -> None:
-    """Replace this module's colours with those of the light theme, for a file of its own."""
-    style = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
-    light = dict(reversed(re.findall(r"(--[\w-]+): (#\w{6})", style)))  # the first of each is the light one
-    real = {colour: light[variable[4:-1]] for colour, variable in THEME.items()}
-    for artist in figure.findobj():
-        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
-            if hasattr(artist, f"get_{name}") and (own := to_hex(getattr(artist, f"get_{name}")())) in real:
-                artist.set(**{name: real[own]})
+    drawn = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', ' role="img" class="plot"', drawn, count=1)
+    return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the tooltips were escaped here)
 
 
 def shortened(name: str, width: int = 28) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
@@ -38,20 +38,20 @@ Shown = dict[str, Any]
 
 def plotted(
     heading: str, note: str, lines: Mapping[str, Sequence[Line]], *, name: str, y: str, title: str = "", **style: Any
-) -> Shown:
-    """A quantity's plots below its heading, from its curves over ``images``, ``seconds`` or both; see ``curves``."""
+) -> list[Shown]:
+    """A quantity's plots below its heading, from its lines over ``images`` and perhaps ``seconds``; see ``curves``.
+
+    None if no line is a curve.
+    """
+    if not any(len(line.x) >= FEWEST for line in lines["images"]):
+        return []
     pictures = [
         curves(
-            some,
-            title=f"{title or heading} over {AXES[along]}",
-            x=AXES[along],
-            y=y,
-            name=name if len(lines) == 1 else f"{name}-{along}",
-            **style,
+            some, title=f"{title or heading} over {AXES[along]}", x=AXES[along], y=y, name=f"{name}-{along}", **style
         )
         for along, some in lines.items()
     ]
-    return {"heading": heading, "note": note, "pictures": pictures}
+    return [{"heading": heading, "note": note, "pictures": pictures}]
 
 
 def _lines(points: Iterable[tuple[float | None, Mapping[str, float]]]) -> list[Line]:
@@ -63,10 +63,6 @@ def _lines(points: Iterable[tuple[float | None, Mapping[str, float]]]) -> list[L
             if x is not None and abs(y) < 1e300:  # beyond that or NaN, matplotlib fails
                 places.append((x, y))
     return [Line(name, [x for x, _ in places], [y for _, y in places]) for name, places in by_name.items()]
-
-
-def _are_curves(lines: Sequence[Line]) -> bool:
-    return any(len(line.x) >= FEWEST for line in lines)
 
 
 def loss_lines(events: Records, along: str = "images") -> list[Line]:
@@ -81,30 +77,27 @@ def loss_lines(events: Records, along: str = "images") -> list[Line]:
     )
 
 
-def loss_plots(events: Records) -> Shown | Absent:
-    """Each phase's loss, or why there is no curve."""
+def loss_plots(events: Records) -> list[Shown]:
+    """Each phase's loss; none if fewer than two were logged."""
     lines = {along: loss_lines(events, along) for along in AXES}
-    if not _are_curves(lines["images"]):
-        return Absent("Fewer than two losses were logged, so there is no curve.")
     return plotted("Losses", "Each point is the mean since the previous log point.", lines, name="losses", y="loss")
 
 
-def score_plots(records: Records) -> list[Shown]:
-    """Each metric's curve for each kind of weights, with real vs real; a metric measured only once has no curve."""
-    plots: list[Shown] = []
-    for some in by_protocol(records):
-        if len({one["images"] for one in some}) >= FEWEST:
-            kinds = dict.fromkeys(one["weights"] for one in some)
-            by_kind = {kind: last_at_each(one for one in some if one["weights"] == kind) for kind in kinds}
-            plots.append(metric_plots(len(plots), by_kind))
-    return plots
+def replayed_losses(events: Records, moments: Sequence[int]) -> list[Shown]:
+    """Each phase's loss, for below a replay, with a line at each of its moments, in images."""
+    return plotted("Losses", "", {"images": loss_lines(events)}, name="replay", y="loss", moments=moments)
 
 
-def metric_plots(number: int, scores: Mapping[str, Records]) -> Shown:
-    """Curves of one metric and protocol, from the scores of each by its name, with real vs real.
+def score_plots(scores: Mapping[str, Records]) -> list[Shown]:
+    """Each metric's curves, one for each name's scores, with real vs real; a metric measured only once has none."""
+    by_metric: dict[Any, dict[str, Records]] = {}
+    for name, records in scores.items():
+        for key, some in by_protocol(records).items():
+            by_metric.setdefault(key, {})[name] = last_at_each(some)
+    return [plot for number, some in enumerate(by_metric.values()) for plot in _metric_plots(number, some)]
 
-    ``number`` distinguishes the metric from the page's others.
-    """
+
+def _metric_plots(number: int, scores: Mapping[str, Records]) -> list[Shown]:
     records = [record for some in scores.values() for record in some]
     metric, floor = MetricKey.of(records[0]), records[-1].get("floor")
     lines = {
@@ -127,14 +120,12 @@ def health_plots(events: Records) -> list[Shown]:
     watched = [event for event in events if event.get("event") == "health"]
     norms = _lines((event["images"], _by_network(event["gradients"])) for event in watched if "gradients" in event)
     shares = _lines((event["images"], _shares(event)) for event in watched if "variety" in event)
-    plots = []
-    if _are_curves(norms):
-        log, note = spread_out(value for line in norms for value in line.y), "For each network, in each phase."
-        plots.append(plotted("Gradient norms", note, {"images": norms}, name="gradient-norms", y="norm", log=log))
-    if _are_curves(shares):
-        note = "As a share of the variety of equally many real images: 1 is best."
-        plots.append(plotted("Variety of samples", note, {"images": shares}, name="variety-of-samples", y="share"))
-    return plots
+    log, note = spread_out(value for line in norms for value in line.y), "For each network, in each phase."
+    share = "As a share of the variety of equally many real images: 1 is best."
+    return [
+        *plotted("Gradient norms", note, {"images": norms}, name="gradient-norms", y="norm", log=log),
+        *plotted("Variety of samples", share, {"images": shares}, name="variety-of-samples", y="share"),
+    ]
 
 
 def _by_network(norms: Mapping[str, float]) -> dict[str, float]:
@@ -156,8 +147,8 @@ SEED = 1
 NO_PICTURES = "This run draws {}, not pictures."
 
 
-def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Shown] | Absent:
-    """Pictures of samples in a run folder, in order, or why there are none; ``linked`` ones are not inside the page.
+def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Shown]:
+    """Pictures of samples in a run folder, in order; ``linked`` ones are not inside the page.
 
     Each has the real images shown and the seconds of training so far, None if they were not logged.
     """
@@ -171,7 +162,7 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
             shown.append(
                 {"images": images, "seconds": seconds.get(images, None if images else 0.0), "picture": picture}
             )
-    return shown or Absent("The run has no pictures of samples.")
+    return shown
 
 
 @lru_cache(maxsize=2 * MAX_FRAMES)
@@ -223,36 +214,34 @@ def surroundings(run: RunFolder, zoo: Zoo) -> Surroundings:
     return real[:REAL_POINTS], modes
 
 
-def replay(run: RunFolder, events: Records, around: Callable[[], Surroundings]) -> str | None:
-    """The data from which the page replays a run in the plane, as JSON; None for any other run.
+Planes = Sequence[tuple[int, Mapping[str, Tensor]]]
+"""Moments of a run in the plane: the images shown so far, and the samples (n, 2) and, if there is one, the field."""
+
+
+def planes(run: RunFolder) -> Planes:
+    """The moments of a run in the plane, in order; none for any other run."""
+    shown = evenly_spaced([(images, kept) for images, kept in run.planes() if _is_plane(kept)], REPLAYED)
+    return shown if len(shown) >= FEWEST else []
+
+
+def replay(moments: Planes, around: Surroundings) -> Shown:
+    """The data from which the page replays a run in the plane.
 
     Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of ``levels``.
     """
-    shown = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
-    if len(shown) < FEWEST:
-        return None
     frames = [
         {
             "images": images,
             "samples": _sixteen_bits(kept["samples"]),
             "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
         }
-        for images, kept in evenly_spaced(shown, REPLAYED)
+        for images, kept in moments
     ]
-    real, modes = around()
-    return json.dumps(
-        {
-            "frames": frames,
-            "real": _sixteen_bits(real),
-            "modes": _sixteen_bits(modes),
-            "losses": [{"name": one.name, "x": one.x, "y": [round(y, 4) for y in one.y]} for one in loss_lines(events)],
-        },
-        separators=(",", ":"),
-    )
+    real, modes = map(_sixteen_bits, around)
+    return {"frames": frames, "real": real, "modes": modes}
 
 
-def is_plane(kept: Mapping[str, Tensor]) -> bool:
-    """Whether a file from a run in the plane has valid contents."""
+def _is_plane(kept: Mapping[str, Tensor]) -> bool:  # has valid contents
     samples, field = kept.get("samples"), kept.get("field")
     whole = samples is not None and samples.dim() == 2 and samples.shape[1] == 2 and 0 < len(samples) <= 10_000
     square = field is None or (field.dim() == 2 and field.shape[0] == field.shape[1] <= 256)

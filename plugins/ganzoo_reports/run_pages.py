@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,15 +30,16 @@ from ganzoo_reports.run_figures import (
     interpolation,
     loss_lines,
     loss_plots,
-    metric_plots,
     neighbours,
     pictures,
+    planes,
     plotted,
     replay,
+    replayed_losses,
     score_plots,
     surroundings,
 )
-from ganzoo_reports.scores import KINDS, FinalScore, MetricKey, Records, by_protocol, final_table, last_at_each
+from ganzoo_reports.scores import KINDS, FinalScore, Records, by_protocol, final_table
 from ganzoo_reports.templates import Absent, page
 
 STATES: Mapping[str, str] = {
@@ -93,6 +93,7 @@ def facts(
     places = [one for one in (run.info.get("data_dir"), *options.values()) if without_folders(one) != one]
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
+    moments = planes(run)
     made = {
         "run": run.info,
         "live": live,
@@ -102,12 +103,13 @@ def facts(
         "recipe": recipe,
         "class_names": names if len(names) <= MAX_NAMED else [],
         "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
-        "yaml": _yaml(run),
+        "yaml": _attempt(lambda: strict.dump(_recipe(run))),
         "frames": frames(run.path / "samples", events, linked=live),
         "kept": len(pictures(run.path / "samples")),
-        "replay": replay(run, events, partial(drawn, surroundings, run, zoo)),
+        "replay": replay(moments, drawn(surroundings, run, zoo)) if moments else None,
+        "replayed_losses": drawn(replayed_losses, events, [images for images, _ in moments]) if moments else None,
         "losses": drawn(loss_plots, events),
-        "curves": drawn(score_plots, scores),
+        "curves": drawn(score_plots, {kind: [one for one in scores if one["weights"] == kind] for kind in KINDS}),
         "final": final_table(run.final_scores()),
         "best": run.best(),
         "kinds": KINDS,
@@ -127,11 +129,10 @@ def state(run: RunFolder) -> str:
     return STATES.get(run.info["status"], run.info["status"])
 
 
-def _yaml(run: RunFolder) -> str | Absent:
-    try:
-        return strict.dump(without_folders(strict.read_mapping(run.path / "recipe.yaml")))
-    except (GanzooError, OSError, ValueError):
-        return Absent("The run folder has no readable recipe.yaml.")
+def _recipe(run: RunFolder) -> dict[str, Any]:
+    """A run's recipe as its file has it, without its maker's folders."""
+    found: dict[str, Any] = without_folders(strict.read_mapping(run.path / "recipe.yaml"))
+    return found
 
 
 def _drawn(run: RunFolder, zoo: Zoo, device: torch.device | None, draw: bool) -> dict[str, Any]:
@@ -222,7 +223,7 @@ def _compared(runs: Mapping[str, RunFolder]) -> Shown:
             "state": state(run),
             "images": max((event["images"] for event in events[name]), default=0),
             "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
-            "grid": grids if isinstance(grids, Absent) else grids[-1],
+            "grid": grids[-1] if grids else None,
             "settings": _settings(run),
         }
         sides.append(side)
@@ -232,7 +233,7 @@ def _compared(runs: Mapping[str, RunFolder]) -> Shown:
         "sides": sides,
         "kinds": KINDS,
         "rows": _rows(runs),
-        "curves": _score_curves(runs),
+        "curves": score_plots({name: _reported(run) for name, run in runs.items()}),
         "losses": _loss_curves(events),
         "several_machines": len({side["hardware"] for side in sides}) > 1,
         "settings": [(key, values) for key, values in settings if len(set(values)) > 1],
@@ -243,10 +244,9 @@ def _settings(run: RunFolder) -> dict[str, str]:
     """A run's recipe, flattened: ``train.images`` to ``60000``; empty if it cannot be read."""
     try:
         run.refuse_another_recipe()
-        recipe = without_folders(strict.read_mapping(run.path / "recipe.yaml"))
+        return dict(_flat({key: value for key, value in _recipe(run).items() if key not in DESCRIPTIVE}))
     except GanzooError:
         return {}
-    return dict(_flat({key: value for key, value in recipe.items() if key not in DESCRIPTIVE}))
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -264,8 +264,7 @@ def _rows(runs: Mapping[str, RunFolder]) -> list[Shown]:
     """One row for each metric and protocol that any run has; those that the most runs have come first."""
     by_key: dict[str, dict[str, FinalScore]] = {}
     for name, run in runs.items():
-        scores = final_table(run.final_scores())
-        for score in () if isinstance(scores, Absent) else scores:
+        for score in final_table(run.final_scores()):
             # The run's own samples come before those of other seeds.
             by_key.setdefault(score.metric.key, {}).setdefault(name, score)
     rows = []
@@ -279,16 +278,10 @@ def _rows(runs: Mapping[str, RunFolder]) -> list[Shown]:
     return rows
 
 
-def _score_curves(runs: Mapping[str, RunFolder]) -> list[Shown]:
-    """For each metric and protocol that has a curve, a line for each run, of its reported weights."""
-    by_metric: dict[MetricKey, dict[str, Records]] = {}
-    for name, run in runs.items():
-        for some in by_protocol(run.scores()):
-            kind = "ema" if any(score["weights"] == "ema" for score in some) else some[0]["weights"]
-            curve = last_at_each(score for score in some if score["weights"] == kind)
-            if len(curve) >= FEWEST and not some[0]["protocol"].get("sample_seed"):
-                by_metric.setdefault(MetricKey.of(some[0]), {})[name] = curve
-    return [metric_plots(number, by_run) for number, by_run in enumerate(by_metric.values())]
+def _reported(run: RunFolder) -> Records:
+    """A run's scores of the kind of weights that counts, averaged ones where there are any, of its own samples."""
+    groups = [some for (_, seed), some in by_protocol(run.scores()).items() if not seed]
+    return [score for some in groups for score in some if score["weights"] == min(one["weights"] for one in some)]
 
 
 def _loss_curves(events: Mapping[str, Records]) -> list[Shown]:
@@ -299,7 +292,8 @@ def _loss_curves(events: Mapping[str, Records]) -> list[Shown]:
             if len(line.x) >= FEWEST:
                 by_phase.setdefault(line.name, []).append(replace(line, name=name))
     return [
-        plotted(phase, "", {"images": lines}, title=f"Loss of {phase}", name=f"loss-{number}", y="loss")
+        plot
         for number, (phase, lines) in enumerate(by_phase.items())
         if len(lines) > 1
+        for plot in plotted(phase, "", {"images": lines}, title=f"Loss of {phase}", name=f"loss-{number}", y="loss")
     ]

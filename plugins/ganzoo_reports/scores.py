@@ -10,7 +10,6 @@ from typing import Any
 from ganzoo.config.checking import HEADLINES
 from ganzoo.evaluation.protocol import compared, describe, excess
 from ganzoo.evaluation.requests import better
-from ganzoo_reports.templates import Absent
 
 Records = Sequence[Mapping[str, Any]]
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
@@ -73,20 +72,15 @@ class FinalScore:
         return next(iter(self.values))
 
 
-def final_table(scores: Records) -> list[FinalScore] | Absent:
+def final_table(scores: Records) -> list[FinalScore]:
     """Rows of the table of final scores: one for each metric, protocol and sample seed.
 
     The headline metrics by the recipe's own protocol come first, in their order; the other rows keep theirs.
     """
-    if not scores:
-        return Absent(
-            "The run has no scores: it has not been evaluated yet, or its recipe names no metrics. "
-            "`ganzoo eval` scores it."
-        )
-    rows = [_final(some) for some in by_protocol(scores)]
+    rows = [_final(some) for some in by_protocol(scores).values()]
     headlines = [row for row in rows if row.headline and row.metric.reference == rows[0].metric.reference]
     own = {row.metric.name: row for row in reversed(headlines)}  # the first of several sample seeds
-    first = [own[name] for name in _headlines(scores[0]) if name in own]
+    first = [own[name] for score in scores[:1] for name in _headlines(score) if name in own]
     return [*first, *(row for row in rows if row not in first)]
 
 
@@ -105,12 +99,12 @@ def _final(scores: Records) -> FinalScore:
     return FinalScore(metric, values, floor, above, score.get("interval"), metric.name in _headlines(score))
 
 
-def by_protocol(records: Records) -> list[Records]:
+def by_protocol(records: Records) -> dict[tuple[MetricKey, Any], list[Mapping[str, Any]]]:
     """Scores grouped by metric, protocol and sample seed, in the order of first appearance."""
     groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
     for record in records:
         groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
-    return list(groups.values())
+    return groups
 
 
 def last_at_each(records: Iterable[Mapping[str, Any]]) -> Records:

@@ -20,7 +20,6 @@ from ganzoo_reports.plots import (
     REAL,
     SERIES,
     drawing,
-    in_light_colours,
     logarithmic,
     shortened,
     spread_out,
@@ -64,7 +63,6 @@ def forest(findings: Sequence[Finding], name: str = "effects", folder: str = "")
 def forest_file(findings: Sequence[Finding], kind: str) -> bytes:
     """A forest plot as a file, ``svg`` or ``pdf``, black on white."""
     with _forest(findings, "") as drawn, BytesIO() as file:
-        in_light_colours(drawn)
         drawn.savefig(
             file,
             format=kind,

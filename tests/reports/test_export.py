@@ -1,8 +1,5 @@
 """``ganzoo export``: other programs and browsers draw the same as torch."""
 
-import json
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -68,8 +65,7 @@ def test_a_strangers_class_names_do_not_steer_the_page(trained):
     generator = load(trained)
     generator.run.info["class_names"] = ["\u202eevil", "\x1b[31mred"]
     page = to_html(generator)
-    (facts,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
-    assert json.loads(facts)["classes"] == [r"\u202eevil", r"\x1b[31mred"]
+    assert r"<button>\u202eevil</button><button>\x1b[31mred</button>" in page
 
 
 def test_points_have_no_page(zoo, tmp_path):

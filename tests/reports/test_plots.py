@@ -20,7 +20,7 @@ def test_a_plot_is_whole_xml_with_a_title_and_no_colour_of_its_own():
     tree = ET.fromstring(drawn(floor=0.5))
     assert tree.get("role") == "img"
     assert tree[0].text == "T <b>"
-    assert not re.findall(r"#0101\d\d", drawn(floor=0.5))
+    assert not re.findall(r"#\w{6}\b", drawn(floor=0.5))
     assert {"var(--series-1)", "var(--series-2)", "var(--real)"} <= set(re.findall(r"var\([^)]*\)", drawn(floor=0.5)))
 
 

@@ -115,7 +115,7 @@ def test_curves_take_a_small_share_of_a_core_and_are_complete_at_the_end(copy, t
         while time.thread_time() < began + 0.02:
             pass
         drawn.append(len(events))
-        return run_pages.Absent("none")
+        return []
 
     monkeypatch.setattr(run_pages, "loss_plots", loss_plots)
     now = time.monotonic()
