@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
@@ -204,8 +204,7 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     for label in range(spec.classes):  # remove the class, which has its own buttons
         drawn[label :: spec.classes] -= drawn[label :: spec.classes].mean(0)
     drawn -= drawn.mean(0)
-    k = min(DIRECTIONS, codes.shape[1], drawn.shape[1])
-    components = torch.pca_lowrank(drawn, q=k, center=False)[0]
+    components = torch.linalg.svd(drawn, full_matrices=False)[0][:, :DIRECTIONS]
     coefficients = torch.linalg.lstsq(codes - codes.mean(0), components).solution
     basis: Tensor = torch.linalg.qr(coefficients)[0].T
     return basis
@@ -571,14 +570,12 @@ def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
-    factor = max(1, round(SMALL / max(picture.size)))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    return ImageOps.scale(picture, max(1, round(SMALL / max(picture.size))), Image.Resampling.NEAREST)
 
 
 def _captioned(picture: Image.Image, caption: str, share: float) -> Image.Image:
     """A picture above a caption and a progress bar that fills a share of its width."""
-    canvas = Image.new("RGB", (picture.width, picture.height + BAR + STRIP))
-    canvas.paste(picture)
+    canvas = ImageOps.expand(picture.convert("RGB"), (0, 0, 0, BAR + STRIP))
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, picture.height, max(0, round(share * picture.width) - 1), picture.height + BAR - 1), fill=LINE)
     draw.text((4, picture.height + BAR + 2), caption, fill=INK, font=ImageFont.load_default(14))
@@ -589,8 +586,7 @@ def _headed(picture: Image.Image, names: Sequence[str]) -> Image.Image:
     """A picture with the names of its columns above it, cut to fit."""
     if not names:
         return picture
-    canvas = Image.new("RGB", (picture.width, picture.height + STRIP))
-    canvas.paste(picture, (0, STRIP))
+    canvas = ImageOps.expand(picture.convert("RGB"), (0, STRIP, 0, 0))
     draw, font, width = ImageDraw.Draw(canvas), ImageFont.load_default(14), picture.width / len(names)
     for index, name in enumerate(names):
         while len(name) > 1 and draw.textlength(name, font) > width - 4:

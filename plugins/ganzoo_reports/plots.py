@@ -37,10 +37,7 @@ from matplotlib.figure import Figure
 from ganzoo.formatting import short
 
 STYLE = (Path(__file__).parent / "html" / "style.css").read_text("utf-8")
-LIGHT, DARK = (
-    {name: colour for name, colour in re.findall(r"--([\w-]+): (#\w{6});", theme)}
-    for theme in STYLE.split("@media")[:2]
-)
+LIGHT, DARK = (dict(re.findall(r"--([\w-]+): (#\w{6});", theme)) for theme in STYLE.split("@media")[:2])
 """The pages' colours, by their names in the style sheet."""
 NAMES = ("ink-soft", "rule", "real", *(f"series-{number}" for number in range(1, 7)))
 """The colours of plots. A plot is drawn in the light ones; ``svg`` replaces each by its name."""

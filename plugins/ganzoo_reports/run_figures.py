@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
@@ -46,10 +45,9 @@ def plotted(
     if not any(len(line.x) >= FEWEST for line in lines["images"]):
         return []
     pictures = [
-        curves(
-            some, title=f"{title or heading} over {AXES[along]}", x=AXES[along], y=y, name=f"{name}-{along}", **style
-        )
-        for along, some in lines.items()
+        curves(lines[along], title=f"{title or heading} over {x}", x=x, y=y, name=f"{name}-{along}", **style)
+        for along, x in AXES.items()
+        if along in lines
     ]
     return [{"heading": heading, "note": note, "pictures": pictures}]
 
@@ -238,7 +236,7 @@ def replay(moments: Planes, around: Surroundings) -> Shown:
         for images, kept in moments
     ]
     real, modes = map(_sixteen_bits, around)
-    return {"frames": frames, "real": real, "modes": modes}
+    return {"frames": frames, "real": real, "modes": modes, "drawn": len(moments[0][1]["samples"])}
 
 
 def _is_plane(kept: Mapping[str, Tensor]) -> bool:  # has valid contents

@@ -107,7 +107,7 @@ def facts(
         "frames": frames(run.path / "samples", events, linked=live),
         "kept": len(pictures(run.path / "samples")),
         "replay": replay(moments, drawn(surroundings, run, zoo)) if moments else None,
-        "replayed_losses": drawn(replayed_losses, events, [images for images, _ in moments]) if moments else None,
+        "replayed_losses": drawn(replayed_losses, events, [images for images, _ in moments]) if moments else [],
         "losses": drawn(loss_plots, events),
         "curves": drawn(score_plots, {kind: [one for one in scores if one["weights"] == kind] for kind in KINDS}),
         "final": final_table(run.final_scores()),

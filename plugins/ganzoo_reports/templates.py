@@ -48,14 +48,12 @@ def between_markers(text: str, markers: tuple[str, str], content: str, name: str
         GanzooError: The document does not have both markers, once each and in order.
     """
     begin, end = markers
-    before, has_begin, rest = text.partition(begin)
-    _, has_end, after = rest.partition(end)
-    if not (has_begin and has_end) or text.count(begin) > 1 or text.count(end) > 1:
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise GanzooError(
             f"{name} must contain the lines {begin} and {end}, once each and in this order.",
             "Put them where the table should go.",
         )
-    return f"{before}{begin}\n{content}\n{end}{after}"
+    return f"{text.partition(begin)[0]}{begin}\n{content}\n{end}{text.partition(end)[2]}"
 
 
 def markdown_table(headings: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:

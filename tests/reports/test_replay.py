@@ -125,16 +125,16 @@ def test_pictures_have_no_replay(tmp_path):
 def test_the_report_replays_it_in_a_browser(visit, run, zoo):
     page = visit(write_report(run.path, zoo, draw=False), width=390, scheme="dark").page
     step, picture = page.get_by_label("Training progress in points"), "document.getElementById('plane').toDataURL()"
-    assert page.locator("#replay-stage").inner_text() == "After 2,560 points"
+    assert page.locator("#stage").inner_text() == "After 2,560 points"
     last = page.evaluate(picture)
     lines = page.locator(".effects [id$=moments] path")
     assert lines.evaluate_all(SHOWN) == [5]
     step.focus()
     page.keyboard.press("Home")
     assert lines.evaluate_all(SHOWN) == [0]
-    assert page.locator("#replay-stage").inner_text() == "After 0 points"
+    assert page.locator("#stage").inner_text() == "After 0 points"
     assert page.evaluate(picture) != last
-    page.locator("#replay-play").click()
+    page.locator("#play").click()
     page.get_by_role("button", name="Pause").wait_for()
     page.get_by_role("button", name="Play").wait_for()
     assert page.evaluate(picture) == last

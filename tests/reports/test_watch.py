@@ -202,7 +202,7 @@ def test_the_page_follows_a_training_that_is_killed_and_resumed(browser, tmp_pat
             page.wait_for_function("() => document.querySelector('#plane') && document.querySelector('.curves svg')")
             assert page.locator("header .facts dd").first.inner_text() == "Running"
             page.get_by_label("Training progress in points").press("Home")
-            stage = page.locator("#replay-stage")
+            stage = page.locator("#stage")
             assert stage.inner_text() == "After 0 points"
             before, began = seconds_of(watch), time.monotonic()
             page.wait_for_timeout(10_000)

@@ -1,8 +1,8 @@
 "use strict";
 const showReplay = () => {
-  const root = document.getElementById("replay");
-  if (!root) return;
-  const data = JSON.parse(root.dataset.replay);
+  const plane = document.getElementById("plane");
+  if (!plane) return;
+  const data = JSON.parse(plane.dataset.replay);
   const bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
   // Points are pairs of 16-bit numbers, 0 being -1 and 65535 being 1.
   const points = (text) => Array.from(new Uint16Array(bytes(text).buffer), (one) => one / 65535);
@@ -10,22 +10,18 @@ const showReplay = () => {
     ...frame, samples: points(frame.samples), field: frame.field && bytes(frame.field),
   }));
   const real = points(data.real), modes = points(data.modes);
-  const plane = document.getElementById("plane");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  const mixed = (a, b, share) => a.map((one, index) => Math.round(one + (b[index] - one) * share));
 
   const drawField = (context, field, size) => {
-    const paper = channels(colour("--paper")), low = channels(colour("--series-2")), high = channels(colour("--series-1"));
+    const low = channels(colour("--series-2")), high = channels(colour("--series-1"));
     const k = Math.round(Math.sqrt(field.length)), small = document.createElement("canvas");
     small.width = small.height = k;
     const image = new ImageData(k, k);
     field.forEach((value, index) => {
-      const t = (value - 127.5) / 127.5;
-      image.data.set([...mixed(paper, t < 0 ? low : high, Math.abs(t) * 0.6), 255], 4 * index);
+      image.data.set([...(value < 127.5 ? low : high), 1.2 * Math.abs(value - 127.5)], 4 * index);
     });
     small.getContext("2d").putImageData(image, 0, 0);
-    context.imageSmoothingEnabled = true;
     context.drawImage(small, 0, 0, size, size);
   };
   const place = (list, size, draw) => {
@@ -44,19 +40,13 @@ const showReplay = () => {
     context.fillStyle = colour("--ink");
     place(frame.samples, size, (x, y) => { context.beginPath(); context.arc(x, y, 3.2, 0, 7); context.fill(); });
   };
-  const field = frames.some((frame) => frame.field);
-  document.getElementById("plane-legend").textContent = `Dots: ${frames[0].samples.length / 2} samples, from `
-    + `the same codes each time. Green: real points${modes.length ? ", with their modes ringed" : ""}.`
-    + (field ? " Shading: the discriminator’s output, from low (orange: judged fake) to high (blue: judged real), "
-      + "rescaled at each moment." : "");
   const captions = frames.map((frame) => `After ${frame.images.toLocaleString("en")} points`);
-  const lines = root.querySelectorAll("[id$=moments] path");
+  const lines = document.querySelectorAll("[id$=moments] path");
   const draw = (index) => {
     drawPlane(frames[index]);
     lines.forEach((line, at) => { line.style.visibility = at === index ? "visible" : "hidden"; });
   };
-  const drawAgain = player(root.querySelector(".scrubber"), captions, draw, 8);
-  theme.onchange = drawAgain;  // instead of that of an earlier replay
+  theme.onchange = player(document.querySelector(".scrubber"), captions, draw, 8);  // instead of that of an earlier replay
 };
 const theme = matchMedia("(prefers-color-scheme: dark)");
 showReplay();

@@ -1,10 +1,9 @@
 "use strict";
 const showFrames = () => {
-  const step = document.getElementById("step");
-  if (!step) return;
   const frames = [...document.querySelectorAll(".frames li")];
+  if (!frames.length) return;
   const captions = frames.map((frame) => frame.querySelector("figcaption").textContent);
   const draw = (index) => frames.forEach((frame, i) => frame.classList.toggle("current", i === index));
-  player(step.parentElement, captions, draw, 6);
+  player(document.querySelector(".scrubber"), captions, draw, 6);
 };
 showFrames();
