@@ -23,7 +23,7 @@ from ganzoo.cli.terminal import (
     refuse_out,
     say,
 )
-from ganzoo.errors import GanzooError, one_line, writing
+from ganzoo.errors import GanzooError, one_line
 
 
 def report(
@@ -110,7 +110,7 @@ def animate(
 
     An existing file is overwritten if ganzoo made it, or with --force.
     """
-    from ganzoo.files import refuse_links, write_atomically
+    from ganzoo.files import refuse_links
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.generator import load
     from ganzoo.runs.pretrained import zoo_name
@@ -134,8 +134,7 @@ def animate(
         frames, seconds = exporting.training(RunFolder.open(run), load_zoo_and_warn())
     target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
     content = exporting.encoded(frames, seconds, target.suffix)
-    with writing(f"Could not write {target}", "Give another --out."):
-        write_atomically(target, content)
+    exporting.save({target: content})
     facts = {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
     size = f"{len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB"
     _announce(facts, f"Saved to {target} ({size}).", as_json)
@@ -190,7 +189,10 @@ def export(
     card: dict[str, str] = {}
     beside = ""
     if format_ is None and out.suffix != ".safetensors":
-        n_bytes = exporting.export(generator, out, weights)
+        is_graph = out.suffix == ".onnx"
+        content = exporting.to_onnx(generator, weights) if is_graph else exporting.to_html(generator, weights).encode()
+        exporting.save({out: content})
+        n_bytes = len(content)
     elif generator.run.path.is_file():
         raise GanzooError(f"{run} is already a pretrained generator.", "Give a run folder.")
     elif format_ == "hub":

@@ -210,12 +210,16 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     return basis
 
 
-def export(generator: TrainedGenerator, out: Path, weights: Weights | None = None) -> int:
-    """Write an ONNX file if ``out`` ends in .onnx, otherwise a page; returns its size in bytes."""
-    content = to_onnx(generator, weights) if out.suffix == ".onnx" else to_html(generator, weights).encode()
-    with writing(f"Could not write {out}", "Give another --out."):
-        write_atomically(out, content)
-    return len(content)
+def save(files: Mapping[Path, bytes]) -> None:
+    """Write files; their folder is made, if the one above it exists.
+
+    Raises:
+        GanzooError: One of them cannot be written.
+    """
+    for path, content in files.items():
+        with writing(f"Could not write {path}", "Give another --out."):
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, content)
 
 
 COMPARED = 64
@@ -276,12 +280,10 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         for name, tensor in generator.checkpoint.tensors.items()
         if name.startswith(f"{PREFIXES['raw']}.discriminator.")
     }
-    with writing(f"Could not write {out}", "Give another --out."):
-        write_atomically(out, content)
-        if discriminator:
-            content, card["discriminator"] = _stored(discriminator)
-            write_atomically(beside, content)
-        write_atomically(file, _as_json(card))
+    files = {out: content}
+    if discriminator:
+        files[beside], card["discriminator"] = _stored(discriminator)
+    save({**files, file: _as_json(card)})
     return card
 
 
@@ -311,10 +313,7 @@ def publish_folder(
         "README.md": _readme(generator, card).encode(),
         CONFIG: _as_json(card),
     }
-    with writing(f"Could not write {folder}", "Give another --out."):
-        folder.mkdir(exist_ok=True)
-        for name, data in files.items():
-            write_atomically(refuse_links(folder / name, folder), data)
+    save({refuse_links(folder / name, folder): data for name, data in files.items()})
     return len(content)
 
 

@@ -110,10 +110,11 @@ def curves(
 
     The title is for screen readers; the name, of letters, digits and hyphens, is the plot's own within its page. A
     logarithmic axis needs positive values, and is linear otherwise. A plot with moments, which a script shows one at a
-    time, is as narrow as a phone.
+    time, is small: as wide as a phone.
     """
     columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
-    with drawing(3.3 if moments else 4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
+    width, height = (3.3, 1.3) if moments else (4.9, 2.3)
+    with drawing(width, height + 0.16 * -(-len(lines) // columns)) as (figure, axes):
         along = axes.get_xaxis_transform()
         axes.vlines(moments, 0, 1, color=INK, linewidth=1, transform=along, gid="moments")
         for index, line in enumerate(lines):

@@ -260,22 +260,14 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _rows(runs: Mapping[str, RunFolder]) -> list[Shown]:
-    """One row for each metric and protocol that any run has; those that the most runs have come first."""
+def _rows(runs: Mapping[str, RunFolder]) -> list[dict[str, FinalScore]]:
+    """Scores by run, for each metric and protocol that any run has; those that the most runs have come first."""
     by_key: dict[str, dict[str, FinalScore]] = {}
     for name, run in runs.items():
         for score in final_table(run.final_scores()):
             # The run's own samples come before those of other seeds.
             by_key.setdefault(score.metric.key, {}).setdefault(name, score)
-    rows = []
-    for by_run in sorted(by_key.values(), key=len, reverse=True):
-        known = list(by_run.values())
-        metric, best = known[0].metric, None
-        if len(known) > 1 and metric.better != "neither":
-            best = min((score.values[score.reported] for score in known), key=lambda value: metric.badness(value, None))
-        cells = [by_run.get(name) for name in runs]
-        rows.append({"metric": metric, "floor": known[0].floor, "cells": cells, "best": best})
-    return rows
+    return sorted(by_key.values(), key=len, reverse=True)
 
 
 def _reported(run: RunFolder) -> Records:

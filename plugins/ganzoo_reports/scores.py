@@ -71,6 +71,11 @@ class FinalScore:
         """The kind of weights whose score counts."""
         return next(iter(self.values))
 
+    @property
+    def badness(self) -> float:
+        """The sort key that orders reported scores by one metric and protocol from best to worst."""
+        return self.metric.badness(self.values[self.reported], self.floor)
+
 
 def final_table(scores: Records) -> list[FinalScore]:
     """Rows of the table of final scores: one for each metric, protocol and sample seed.

@@ -36,19 +36,17 @@ function between(t) {
 }
 
 function paint(canvas, pixels, columns, gap) {
-  const n = pixels.length / (channels * height * width), rows = Math.ceil(n / columns);
+  const size = height * width, n = pixels.length / (channels * size);
   canvas.width = columns * (width + gap) - gap;
-  canvas.height = rows * (height + gap) - gap;
-  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-  for (let i = 3; i < image.data.length; i += 4) image.data[i] = 255;
-  for (let k = 0; k < n; k++)
-    for (let y = 0; y < height; y++)
-      for (let x = 0; x < width; x++) {
-        const to = 4 * ((Math.floor(k / columns) * (height + gap) + y) * canvas.width + (k % columns) * (width + gap) + x);
-        for (let c = 0; c < 3; c++)
-          image.data[to + c] = pixels[((k * channels + (channels === 1 ? 0 : c)) * height + y) * width + x];
-      }
-  context.putImageData(image, 0, 0);
+  canvas.height = Math.ceil(n / columns) * (height + gap) - gap;
+  const context = canvas.getContext("2d"), tile = context.createImageData(width, height);
+  context.fillRect(0, 0, canvas.width, canvas.height); // gaps are black
+  tile.data.fill(255);
+  for (let k = 0; k < n; k++) {
+    for (let i = 0; i < size; i++)
+      for (let c = 0; c < 3; c++) tile.data[4 * i + c] = pixels[(k * channels + c % channels) * size + i];
+    context.putImageData(tile, (k % columns) * (width + gap), Math.floor(k / columns) * (height + gap));
+  }
 }
 
 function around() {
@@ -75,6 +73,7 @@ async function frame() {
 }
 
 function update() {
+  stop();
   shown = null;
   at("dot").style.left = `${50 + 50 * along[0] / REACH}%`;
   at("dot").style.top = `${50 + 50 * (along[1] || 0) / REACH}%`;
@@ -165,11 +164,10 @@ function show(t) {
   return frame();
 }
 
-buttons.forEach((button, k) => button.addEventListener("click", () => { stop(); label = k; update(); }));
-sliders.forEach((slider, k) => slider.addEventListener("input", () => { stop(); move([[k, Number(slider.value)]]); }));
+buttons.forEach((button, k) => button.addEventListener("click", () => { label = k; update(); }));
+sliders.forEach((slider, k) => slider.addEventListener("input", () => move([[k, Number(slider.value)]])));
 const pointed = (event) => {
   const box = at("pad").getBoundingClientRect();
-  stop();
   move([[0, REACH * (2 * (event.clientX - box.left) / box.width - 1)], [1, REACH * (2 * (event.clientY - box.top) / box.height - 1)]]);
 };
 at("pad").addEventListener("pointerdown", (event) => { at("pad").setPointerCapture(event.pointerId); pointed(event); });
@@ -179,21 +177,18 @@ for (const [id, size] of [["pad", 0.1], ["grid", 2 * SPREAD / (SIDE - 1)]]) // i
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[event.key];
     if (!step || step[0] >= along.length) return;
     event.preventDefault();
-    stop();
     move([[step[0], along[step[0]] + size * step[1]]]);
   });
 at("next").addEventListener("click", () => {
-  stop();
   number = (number + 1) % (codes.length / facts.latent);
   base = codes.slice(number * facts.latent, (number + 1) * facts.latent);
   along.fill(0);
   update();
 });
-at("centre").addEventListener("click", () => { stop(); along.fill(0); update(); });
+at("centre").addEventListener("click", () => { along.fill(0); update(); });
 at("grid").addEventListener("click", (event) => {
   const box = at("grid").getBoundingClientRect(), cell = (part) => Math.min(SIDE - 1, Math.floor(part * SIDE));
   const step = (part) => SPREAD * (2 * cell(part) / (SIDE - 1) - 1);
-  stop();
   move([[0, along[0] + step((event.clientX - box.left) / box.width)], [1, (along[1] || 0) + step((event.clientY - box.top) / box.height)]]);
 });
 at("pin-a").addEventListener("click", () => pin(0));
@@ -223,5 +218,5 @@ try {
 } catch (error) {
   at("status").textContent = `This browser cannot draw samples: ${error.message}`;
 }
-globalThis.explorer = { draw, walk };
+globalThis.explorer = { draw };
 document.body.dataset.ready = Boolean(session);

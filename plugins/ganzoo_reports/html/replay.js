@@ -14,12 +14,13 @@ const showReplay = () => {
   const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
   const drawField = (context, field, size) => {
-    const low = channels(colour("--series-2")), high = channels(colour("--series-1"));
+    const [paper, low, high] = ["--paper", "--series-2", "--series-1"].map((name) => channels(colour(name)));
     const k = Math.round(Math.sqrt(field.length)), small = document.createElement("canvas");
     small.width = small.height = k;
     const image = new ImageData(k, k);
     field.forEach((value, index) => {
-      image.data.set([...(value < 127.5 ? low : high), 1.2 * Math.abs(value - 127.5)], 4 * index);
+      const t = (value - 127.5) / 127.5, side = t < 0 ? low : high;
+      image.data.set([...paper.map((one, c) => one + (side[c] - one) * Math.abs(t) * 0.6), 255], 4 * index);
     });
     small.getContext("2d").putImageData(image, 0, 0);
     context.drawImage(small, 0, 0, size, size);
