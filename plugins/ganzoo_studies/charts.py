@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,8 +47,6 @@ WIDTH, ROW, BELOW = 3.3, 0.27, 0.42
 """Inches: a forest plot is as wide as a phone, with two lines for each claim, and its axis below them."""
 TICKS = ((2.0, 1.5), (4.0, 2.0), (10.0, 3.0))
 """A forest plot's axis reaches to one of these factors, with a tick between; what lies beyond is drawn at its edge."""
-ENLARGED = 1.75
-"""Pixels per point of a forest plot's own file."""
 
 
 def forest(findings: Sequence[Finding], name: str = "effects", folder: str = "") -> Markup | None:
@@ -73,11 +70,7 @@ def forest_file(findings: Sequence[Finding], kind: str) -> bytes:
             facecolor="white",
             metadata={"Creator": MADE, "Date" if kind == "svg" else "CreationDate": None},
         )
-        content = file.getvalue()
-    if kind == "pdf":
-        return content
-    sizes = re.compile(r'(width|height)="([\d.]+)pt"')
-    return sizes.sub(lambda size: f'{size[1]}="{ENLARGED * float(size[2]):.0f}"', content.decode(), count=2).encode()
+        return file.getvalue()
 
 
 @contextmanager

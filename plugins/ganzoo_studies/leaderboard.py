@@ -94,10 +94,12 @@ def write_leaderboard(
         ):  # only a part of it is replaced
             remedy = "Move it, or keep the results in a separate folder."
             refuse_to_overwrite(path, ours=begins_like(path, mark), command="leaderboard", remedy=remedy)
-    files = {results / "index.html": html(made, results, studies), results / "README.md": whole_page(made, studies)}
+    contents = {
+        results / "index.html": html(made, results, studies).encode(),
+        results / "README.md": whole_page(made, studies).encode(),
+    }
     if readme is not None:
-        files[readme] = rewritten(readme, made, results, studies)
-    contents = {path: content.encode() for path, content in files.items()}
+        contents[readme] = rewritten(readme, made, results, studies).encode()
     if decided := said(studies)["decided"]:
         contents[results / "claims.svg"] = forest_file(decided, "svg")
     for path, content in contents.items():

@@ -170,28 +170,29 @@ class Ranking:
 def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
     """A leaderboard for each dataset, without labels and with; the dataset with the most contenders comes first."""
     grouped: dict[tuple[str, bool], dict[tuple[Any, ...], list[ScoredRun]]] = {}
-    sizes: Counter[str] = Counter()
     for run in runs:
         record = run.record
         # Runs for which `auto` was resolved differently share a digest but get separate rows: a row never mixes them.
         threads = None if record.environment.get("gpu") else record.threads
         key = record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
-        alike = grouped.setdefault((record.dataset, record.conditional), {}).setdefault(key, [])
-        sizes[record.dataset] += not alike
-        alike.append(run)
+        grouped.setdefault((record.dataset, record.conditional), {}).setdefault(key, []).append(run)
     made = [
         _ranking(dataset, labelled, [Contender(tuple(alike)) for alike in by_key.values()])
         for (dataset, labelled), by_key in grouped.items()
     ]
+    sizes = Counter(ranking.dataset for ranking in made for _ in ranking.contenders)
     return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
 
 
 def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:
     # If one recipe has several settings, each is named by its `--set`, or else by its digest.
-    records: dict[str, list[RunRecord]] = {}
-    for one in contenders:
-        records.setdefault(one.newest.recipe, []).append(one.newest)
-    named = [replace(one, distinction=_distinction(one.newest, records[one.newest.recipe])) for one in contenders]
+    records = [one.newest for one in contenders]
+    named = [
+        replace(
+            one, distinction=_distinction(one.newest, [other for other in records if other.recipe == one.newest.recipe])
+        )
+        for one in contenders
+    ]
     have = Counter(
         metric
         for contender in named
@@ -212,15 +213,13 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
 
 
 def _distinction(record: RunRecord, alike: Sequence[RunRecord]) -> str:
-    """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
-    shared = set.intersection(*(set(_settings(one.command)) for one in alike))
-
-    def shown(one: RunRecord) -> tuple[Any, ...]:
-        words = ", ".join(word for word in _settings(one.command) if word not in shared)
-        return words, one.hardware, one.precision, one.threads, one.engine
-
-    own, *_ = shown(record)
-    is_alone = all(one.digest == record.digest for one in alike if shown(one) == shown(record))
+    """What distinguishes a record from others of its recipe; empty if its settings are theirs."""
+    if len({one.digest for one in alike}) == 1:
+        return ""
+    words = {one.digest: _settings(one.command) for one in alike}
+    ours = words[record.digest]
+    own = ", ".join(word for word in ours if not all(word in others for others in words.values()))
+    is_alone = [*words.values()].count(ours) == 1
     return own if is_alone and len(own) <= LONGEST else record.digest[:8]
 
 

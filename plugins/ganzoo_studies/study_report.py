@@ -8,6 +8,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -54,17 +55,14 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Found]:
     """The registered studies with runs in a results folder; runs of the baseline alone may belong to another study."""
     begun, trained = [], {run.record.recipe for run in ledger.runs}
     for entry in zoo.studies:
-        try:
+        with suppress(GanzooError):  # `ganzoo check` reports what is wrong with it
             study = load_study(entry.name, zoo)
-            if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
-                continue  # building its recipes takes a while
-            study = study.scaled_down() if quick else study
-            found = find(study, ledger, zoo)
-        except GanzooError:  # `ganzoo check` reports what is wrong with it
-            continue
-        cells = [*found.cells, *(trial for one in found.tuned.values() for trial in one.trials)]
-        if any(cell.runs for cell in cells if cell.row != BASELINE):
-            begun.append(found)
+            # Building all its recipes takes a while.
+            if trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
+                found = find(study.scaled_down() if quick else study, ledger, zoo)
+                cells = [*found.cells, *(trial for one in found.tuned.values() for trial in one.trials)]
+                if any(cell.runs for cell in cells if cell.row != BASELINE):
+                    begun.append(found)
     return begun
 
 
