@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any
 
 import numpy as np
 
 from ganzoo.api.metric import Scale
-from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_studies.records import Ledger, Score, ScoredRun
@@ -48,12 +46,16 @@ class Values:
         """The standard deviation between seeds; None for fewer than two values."""
         return stdev(self.known) if len(self.known) > 1 else None
 
+    def log(self, seed: int) -> float:
+        """The logarithm of a value (of a share, of its odds); NaN if it is not known, or negative."""
+        value = self.by_seed.get(seed)
+        return math.nan if value is None or value < 0 else logarithm(value, self.scale, self.n)
+
     @property
-    def logs(self) -> dict[int, float]:
-        """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
-        if min(self.known, default=0) < 0:
-            return {}
-        return {seed: logarithm(value, self.scale, self.n) for seed, value in self.by_seed.items() if value is not None}
+    def mean_log(self) -> float | None:
+        """The mean logarithm of the known values; None if there are none, or one is negative."""
+        logs = [self.log(seed) for seed, value in self.by_seed.items() if value is not None]
+        return None if not logs or any(map(math.isnan, logs)) else fmean(logs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +64,11 @@ class CellFound(Cell):
 
     runs: Mapping[int, ScoredRun]
 
+    def first(self, n: int) -> CellFound:
+        """The cell with the runs of its first ``n`` seeds alone."""
+        seeds = {job.seed for job in self.jobs[:n]}
+        return replace(self, runs={seed: run for seed, run in self.runs.items() if seed in seeds})
+
     def values(self, measure: Measure, zoo: Zoo | None = None, hardware: str | None = None) -> Values:
         """A measure's value for every recorded run, or only for those on the given hardware.
 
@@ -69,27 +76,42 @@ class CellFound(Cell):
         """
         recipe = self.jobs[0].recipe
         runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
-        by_seed = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
+        by_seed = {seed: self.value(run, measure) for seed, run in runs.items()}
         applies = measure.metric in recipe.evaluate.metrics
         if zoo is None:
             return Values(by_seed, applies=applies)
         n = recipe.evaluate.samples
         if measure.share_of(zoo) == "real images":
-            own = own_protocol(recipe)
-            scores = [score for run in runs.values() for score in run.curve if score["metric"] == measure.metric]
-            n = max((score["protocol"].get("n_real") or 0 for score in scores if is_own(score, own)), default=0) or n
+            scores = [score for run in runs.values() for score in self.own_scores(run, measure.metric)]
+            n = max((score["protocol"].get("n_real") or 0 for score in scores), default=0) or n
         return Values(by_seed, measure.scale(zoo), n, applies)
 
-    def unscored(self, measure: Measure) -> int:
-        """Number of finished runs that lack a score they should have, for example after a measure was added."""
-        return sum(is_unscored(run, measure, self.jobs[0].recipe) for run in self.runs.values())
+    def value(self, run: ScoredRun, measure: Measure) -> float | None:
+        """A run's value; None if it failed, was not scored, or never reached the threshold."""
+        if run.record.status != "done":
+            return None
+        if not measure.is_time:
+            final = self.final_score(run, measure.metric)
+            return None if final is None else float(final["value"])
+        reached = [score for score in self.curve(run, measure.metric) if measure.is_reached(score["value"])]
+        return float(reached[0]["seconds"]) if reached else None
+
+    def is_unscored(self, run: ScoredRun, measure: Measure) -> bool:
+        """Whether a finished run lacks a score it should have, for example after a measure was added."""
+        recipe = self.jobs[0].recipe
+        if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
+            return False
+        if not measure.is_time:
+            return self.value(run, measure) is None
+        # A measure that was added later has only a final score, not a curve.
+        every = recipe.evaluate.every_images
+        return every is not None and len(self.curve(run, measure.metric)) < run.record.images // every
 
     def in_order(self, measures: Sequence[Measure]) -> int:
         """Number of its first runs, without a gap, that did not crash and have been scored."""
-        recipe = self.jobs[0].recipe
         for index, job in enumerate(self.jobs):
             run = self.runs.get(job.seed)
-            if run is None or run.record.has_crashed or any(is_unscored(run, one, recipe) for one in measures):
+            if run is None or run.record.has_crashed or any(self.is_unscored(run, one) for one in measures):
                 return index
         return len(self.jobs)
 
@@ -98,29 +120,47 @@ class CellFound(Cell):
 
         Seeds count in order, up to the first that is not recorded, crashed or lacks a score.
         """
-        jobs = self.jobs[: self.in_order(measures)]
-        signs = [1 if one.better(zoo) == "higher" else -1 for one in measures]
-        known = [self.values(one, zoo).logs for one in measures]
-        rows = [[sign * logs.get(job.seed, math.nan) for job in jobs] for sign, logs in zip(signs, known, strict=True)]
-        return np.array(rows).reshape(len(measures), len(jobs))
+        seeds = [job.seed for job in self.jobs[: self.in_order(measures)]]
+        values = [(1 if one.better(zoo) == "higher" else -1, self.values(one, zoo)) for one in measures]
+        rows = [[sign * one.log(seed) for seed in seeds] for sign, one in values]
+        return np.array(rows).reshape(len(measures), len(seeds))
 
     def from_real(self, measures: Sequence[Measure], zoo: Zoo) -> float | None:
         """How many times worse it scores than real images, as a logarithm; None where that is unknown."""
-        gaps, own = [], own_protocol(self.jobs[0].recipe)
+        gaps = []
         for one in measures:
             values = self.values(one, zoo)
-            floors = [score["floor"] for run in self.runs.values() if (score := final_score(run, one.metric, own))]
-            if one.is_time or not values.logs or None in floors:
+            floors = [score["floor"] for run in self.runs.values() if (score := self.final_score(run, one.metric))]
+            if one.is_time or values.mean_log is None or None in floors:
                 return None
             sign = -1 if one.better(zoo) == "higher" else 1
-            gaps.append(sign * (fmean(values.logs.values()) - logarithm(floors[0], values.scale, values.n)))
+            gaps.append(sign * (values.mean_log - logarithm(floors[0], values.scale, values.n)))
         return fmean(gaps)
 
     def extractors(self, measure: Measure) -> set[tuple[str, str]]:
         """The metric, and the digest of each version of its extractor that scored the runs."""
-        own = own_protocol(self.jobs[0].recipe)
-        scores = [final_score(run, measure.metric, own) for run in self.runs.values()]
+        scores = [self.final_score(run, measure.metric) for run in self.runs.values()]
         return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
+
+    def own_scores(self, run: ScoredRun, metric: str) -> list[Score]:
+        """A run's scores by a metric and the row's own protocol: studies differ in their number of samples."""
+        own = own_protocol(self.jobs[0].recipe)
+        return [score for score in run.curve if score["metric"] == metric and is_own(score, own)]
+
+    def final_score(self, run: ScoredRun, metric: str) -> Score | None:
+        """The newest final score of the reported weights, which come first."""
+        own = own_protocol(self.jobs[0].recipe)
+        scores = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+        return next((score for score in reversed(scores) if score["weights"] == scores[0]["weights"]), None)
+
+    def curve(self, run: ScoredRun, metric: str) -> list[Score]:
+        """A run's scores during training, in order, of the weights that it reports."""
+        final = self.final_score(run, metric)
+        weights = final["weights"] if final else None
+        scores = [score for score in self.own_scores(run, metric) if score["weights"] == weights]
+        return sorted(
+            (score for score in scores if score.get("seconds") is not None), key=lambda score: int(score["images"])
+        )
 
 
 def recorded(cell: Cell, ledger: Ledger) -> CellFound:
@@ -129,67 +169,15 @@ def recorded(cell: Cell, ledger: Ledger) -> CellFound:
     return CellFound(**vars(cell), runs=runs)
 
 
-def kept_logs(
-    cell: CellFound, baseline: CellFound | None, measures: Sequence[Measure], bar: float | None, zoo: Zoo
-) -> Logs:
+def kept_logs(cell: CellFound, baseline: CellFound, measures: Sequence[Measure], bar: float | None, zoo: Zoo) -> Logs:
     """The cell's log scores as ``CellFound.logs``, also with NaN where a run collapsed, see ``without_collapsed``."""
     has_bar = all(one.scale(zoo) == "ratio" and not one.is_time for one in measures)
-    if not has_bar or baseline is None or not all(baseline.values(one).applies for one in measures):
+    if not has_bar or not all(baseline.values(one).applies for one in measures):
         return without_collapsed(cell.logs(measures, zoo), np.zeros((1, 0)), None)
     logs, first = cell.logs(measures, zoo), baseline.logs(measures, zoo)
     # Until the baseline has the seeds of the first look, the bar would move with every run.
     n = first.shape[1] if first.shape[1] < LOOKS[0] else logs.shape[1]
     return without_collapsed(logs[:, :n], first, bar)
-
-
-def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
-    """A run's value, by the recipe's protocol; None if it failed, was not scored, or never reached the threshold."""
-    if run.record.status != "done":
-        return None
-    own = own_protocol(recipe)
-    if not measure.is_time:
-        final = final_score(run, measure.metric, own)
-        return None if final is None else float(final["value"])
-    for score in curve(run, measure.metric, own):
-        if (measure.below is not None and score["value"] < measure.below) or (
-            measure.above is not None and score["value"] > measure.above
-        ):
-            return float(score["seconds"])
-    return None
-
-
-def final_score(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> Score | None:
-    """The newest final score of the reported weights, which come first."""
-    scores = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
-    return next((score for score in reversed(scores) if score["weights"] == scores[0]["weights"]), None)
-
-
-def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
-    """Whether a finished run lacks a score it should have."""
-    if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
-        return False
-    if not measure.is_time:
-        return value_of(run, measure, recipe) is None
-    # A measure that was added later has only a final score, not a curve.
-    every = recipe.evaluate.every_images
-    return every is not None and len(curve(run, measure.metric, own_protocol(recipe))) < run.record.images // every
-
-
-def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
-    """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
-
-    Its own scores may have another protocol, since studies differ in their number of samples.
-    """
-    final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
-    points = [
-        score
-        for score in run.curve
-        if final
-        and (score["metric"], score["weights"]) == (metric, final[0]["weights"])
-        and score.get("seconds") is not None
-        and is_own(score, own)
-    ]
-    return sorted(points, key=lambda score: int(score["images"]))
 
 
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 from markupsafe import Markup
 
 from ganzoo.files import MADE
@@ -27,7 +28,7 @@ from ganzoo_reports.plots import (
 )
 from ganzoo_reports.templates import Absent
 from ganzoo_studies.findings import Finding
-from ganzoo_studies.ranking import Contender, Place, Table
+from ganzoo_studies.ranking import Contender, Table
 from ganzoo_studies.verdicts import LOOKS, WORTH_HAVING, Outcome, times
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ WIDTH, ROW, BELOW = 3.3, 0.27, 0.42
 """Inches: a forest plot is as wide as a phone, with two lines for each claim, and its axis below them."""
 TICKS = ((2.0, 1.5), (4.0, 2.0), (10.0, 3.0))
 """A forest plot's axis reaches to one of these factors, with a tick between; what lies beyond is drawn at its edge."""
-ENLARGED = 1.75
-"""Pixels per point of a forest plot's own file."""
 
 
 def forest(findings: Sequence[Finding], name: str = "effects", folder: str = "") -> Markup | None:
@@ -69,11 +68,7 @@ def forest_file(findings: Sequence[Finding], kind: str) -> bytes:
             facecolor="white",
             metadata={"Creator": MADE, "Date" if kind == "svg" else "CreationDate": None},
         )
-        content = file.getvalue()
-    if kind == "pdf":
-        return content
-    sizes = re.compile(r'(width|height)="([\d.]+)pt"')
-    return sizes.sub(lambda size: f'{size[1]}="{ENLARGED * float(size[2]):.0f}"', content.decode(), count=2).encode()
+        return file.getvalue()
 
 
 @contextmanager
@@ -82,10 +77,7 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
     ends = [end for one in findings if one.verdict.interval for end in one.verdict.interval.ends]
     furthest = max((max(end, 1 / end) if end else math.inf for end in ends), default=0.0)
     reach, step = next((pair for pair in TICKS if pair[0] >= furthest), TICKS[-1])
-
-    def inside(effect: float) -> float:
-        return min(max(effect, 1 / reach), reach)
-
+    shown = 1 / reach, reach
     with drawing(WIDTH, height) as (canvas, axes):
         canvas.set_layout_engine("none")
         axes.set_position((0.04, BELOW / height, 0.62, 1 - BELOW / height))
@@ -104,12 +96,11 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
                 label.set_url(f"{folder}{one.study.name}.html")
             axes.plot([1, 1], [at + 0.05, at + 0.42], color=INK, linewidth=0.8)
             if verdict.interval:
-                low, high = map(inside, verdict.interval.ends)
-                axes.plot([low, high], [at + 0.2] * 2, color=colour, linewidth=1.8)
+                axes.plot(np.clip(verdict.interval.ends, *shown), [at + 0.2] * 2, color=colour, linewidth=1.8)
             for view, shape in zip(verdict.views, "^x", strict=False):
-                axes.plot([inside(view.effect)], [at + 0.42], color=INK, marker=shape, markersize=2.8)
+                axes.plot(np.clip(view.effect, *shown), at + 0.42, color=INK, marker=shape, markersize=2.8)
             if verdict.effect and verdict.interval:
-                axes.plot([inside(verdict.effect)], [at + 0.2], color=colour, marker=marker, markersize=4.5)
+                axes.plot(np.clip(verdict.effect, *shown), at + 0.2, color=colour, marker=marker, markersize=4.5)
         axes.set_ylim(len(findings) - 0.4, -0.6)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -137,24 +128,20 @@ class Cost:
 
 
 COSTS = (
-    Cost("time", "seconds of training", lambda one: one.seconds.mean if one.seconds else None, duration, True),
+    Cost("time", "seconds of training", lambda one: one.seconds, duration, True),
     Cost("flops", "floating-point operations of training", lambda one: one.flops, short),
 )
 
 
-@dataclass(frozen=True)
-class _Point:
-    place: Place
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A recipe in a plot of quality over a cost."""
+
+    name: str  # the recipe's
+    hardware: str  # that it was trained on
+    rank: int  # in the table
     x: float
     y: float
-
-    @property
-    def recipe(self) -> str:
-        return self.place.contender.name
-
-    @property
-    def hardware(self) -> str:
-        return self.place.contender.newest.hardware
 
 
 def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
@@ -165,12 +152,11 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
     points = points_of(table, cost)
     if not points:
         return Absent(f"The {cost.label} of these recipes are not known.")
-    hardware = dict.fromkeys(point.hardware for point in points)
-    machines = hardware if cost.is_clocked else [None]
-    fronts = [front(table, [p for p in points if kind in (None, p.hardware)]) for kind in machines]
+    markers = dict(zip(dict.fromkeys(point.hardware for point in points), itertools.cycle(MARKERS), strict=False))
+    machines = markers if cost.is_clocked else [None]
+    fronts = [front([p for p in points if kind in (None, p.hardware)]) for kind in machines]
     best = [point for one in fronts for point in one]
     order = [*best, *(point for point in points if point not in best)]
-    markers = {kind: MARKERS[number % len(MARKERS)] for number, kind in enumerate(hardware)}
     with drawing(5.6, 4.2) as (canvas, axes):
         for number, point in enumerate(order):
             colour = SERIES[number < len(best)]
@@ -194,28 +180,27 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
                 axes.plot([], [], marker, color=SERIES[0], label=shortened(kind, 80))
             canvas.legend(loc="outside upper left")
         for point in best:
-            axes.annotate(str(point.place.rank), (point.x, point.y), (5, 4), textcoords="offset points", size=7.5)
+            axes.annotate(str(point.rank), (point.x, point.y), (5, 4), textcoords="offset points", size=7.5)
         tooltips = {
-            f"point-{n}": f"{p.recipe}: {figure(p.y)} after {cost.formatted(p.x)} on {p.hardware}"
+            f"point-{n}": f"{p.name}: {figure(p.y)} after {cost.formatted(p.x)} on {p.hardware}"
             for n, p in enumerate(order)
         }
         return svg(canvas, f"{table.metric.name} over {cost.label}: {len(points)} recipes", name, tooltips)
 
 
-def points_of(table: Table, cost: Cost) -> list[_Point]:
+def points_of(table: Table, cost: Cost) -> list[Point]:
     """The scores of a table with their costs, as far as the costs are known."""
     return [
-        _Point(place, x, place.value.mean)
-        for place in table.scored
-        if place.value is not None and (x := cost.of(place.contender)) is not None and x > 0
+        Point(place.contender.name, place.contender.newest.hardware, place.rank, x, place.mean)
+        for place in table.places
+        if place.mean is not None and place.rank and (x := cost.of(place.contender)) is not None and x > 0
     ]
 
 
-def front(table: Table, points: Sequence[_Point]) -> list[_Point]:
+def front(points: Sequence[Point]) -> list[Point]:
     """The Pareto front: points that no other point beats at the same cost or less, in order of cost."""
-    badness = {id(point): table.metric.badness(point.y, point.place.floor) for point in points}
-    best: list[_Point] = []
-    for point in sorted(points, key=lambda point: (point.x, badness[id(point)])):
-        if not best or badness[id(point)] < badness[id(best[-1])]:
+    best: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.x, point.rank)):
+        if not best or point.rank < best[-1].rank:
             best.append(point)
     return best

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from statistics import fmean
+from statistics import fmean, mode
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from ganzoo_studies.verdicts import (
     Verdict,
     in_words,
     judge,
-    judge_failures,
     times,
 )
 
@@ -49,6 +47,7 @@ class Finding:
     study: Study
     claim: Claim
     verdict: Verdict
+    gates: tuple[Gate, ...] = ()  # none before they are measured
 
     @property
     def is_decided(self) -> bool:
@@ -110,8 +109,7 @@ class Found:
     cells: tuple[CellFound, ...]  # by setting and row, without those whose search is unfinished or found nothing
     tuned: Mapping[Place, Tuned]  # the search for the settings of each row, if it has one
     gated: tuple[CellFound, ...] = ()  # that its gates need, on validation images
-    gates: tuple[tuple[Gate, ...], ...] = ()  # of each claim, in order; none before they are measured
-    verdicts: tuple[Verdict, ...] = ()  # on its claims, in order
+    findings: tuple[Finding, ...] = ()  # its claims, in order
     regimes: tuple[Found, ...] = ()  # the study in the regimes that were tried before
 
     @property
@@ -127,7 +125,7 @@ class Found:
     @property
     def all_gates(self) -> list[Gate]:
         """The gates of all claims, each once."""
-        return list(dict.fromkeys(gate for gates in self.gates for gate in gates))
+        return list(dict.fromkeys(gate for one in self.findings for gate in one.gates))
 
     @property
     def topic(self) -> str:
@@ -137,13 +135,12 @@ class Found:
     @property
     def usual_hardware(self) -> str:
         """The hardware that the most runs used."""
-        counted = Counter(run.record.hardware for run in self.runs)
-        return counted.most_common(1)[0][0] if counted else ""
+        return mode([run.record.hardware for run in self.runs] or [""])
 
     @property
-    def findings(self) -> list[Finding]:
-        """Each claim with its verdict."""
-        return [Finding(self.study, *one) for one in zip(self.study.claims, self.verdicts, strict=True)]
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts on its claims, in order."""
+        return [one.verdict for one in self.findings]
 
     @property
     def advice(self) -> str:
@@ -182,26 +179,21 @@ class Found:
         """Rows and settings in which every trial failed, so that nothing was trained."""
         return [place for place, one in self.tuned.items() if one.winner is None and not one.jobs]
 
-    def cell(self, row: str, setting: str) -> CellFound | None:
-        """The cell of a row in a setting, or None."""
-        return next((one for one in self.cells if one.place == (row, setting)), None)
+    def cell(self, row: str, setting: str) -> CellFound:
+        """The cell of a row in a setting, which must not be without a winner."""
+        return next(one for one in self.cells if one.place == (row, setting))
 
     def jobs(self, cell: Cell, *, last: int = LOOKS[-1], at_once: bool = False) -> tuple[Job, ...]:
         """The runs that a cell needs for the next look of its open claims or, with ``at_once``, for all looks.
 
         There is no look at more than ``last`` seeds.
         """
-        tested = [
-            (claim, verdict)
-            for claim, verdict, gates in zip(self.study.claims, self.verdicts, self.gates, strict=True)
-            if not claim.withdrawn and all(gate.is_passed for gate in gates)
-        ]
-        n = self.study.first_seeds(*cell.place, [claim for claim, _ in tested])
-        for claim, verdict in tested:
-            if cell.row in (claim.better, claim.than) and claim.at in (None, cell.setting):
-                is_open = verdict.outcome is Outcome.OPEN
-                further = [look for look in LOOKS if verdict.seeds < look <= last] if is_open else []
-                n = max(n, further[-1 if at_once else 0] if further else min(verdict.seeds, last))
+        tested = [one for one in self.findings if not one.claim.withdrawn and all(gate.is_passed for gate in one.gates)]
+        n = self.study.first_seeds(*cell.place, [one.claim for one in tested])
+        for one in tested:
+            if cell.row in (one.claim.better, one.claim.than) and one.claim.at in (None, cell.setting):
+                further = [look for look in LOOKS if one.verdict.seeds < look <= last and not one.is_decided]
+                n = max(n, further[-1 if at_once else 0] if further else min(one.verdict.seeds, last))
         return cell.jobs[:n]
 
     def next_jobs(self, last: int = LOOKS[-1]) -> list[Job]:
@@ -219,8 +211,8 @@ class Found:
 
     def in_words(self, last: int = LOOKS[-1]) -> str:
         """What is decided, what is open, and what the rest costs, in a sentence."""
-        is_open = sum(verdict.outcome is Outcome.OPEN for verdict in self.verdicts)
-        parts = [f"{len(self.verdicts) - is_open} of {len(self.verdicts)} claims decided, {is_open} open"]
+        decided, n = sum(one.is_decided for one in self.findings), len(self.findings)
+        parts = [f"{decided} of {n} claims decided, {n - decided} open"]
         if self.preparations:
             return f"{parts[0]}; next {len(self.preparations)} runs on validation images, to tune rows or measure gates"
         usual = fmean([run.record.seconds for run in self.runs] or [0.0])
@@ -249,85 +241,87 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     winners = {place: one.winner for place, one in tuned.items() if one.winner is not None}
     cells = study.cells(zoo, {place: winner.changes for place, winner in winners.items()})
     ready = tuple(recorded(cell, ledger) for cell in cells if not tuned or cell.place in winners)
-    found = _with_gates(Found(study, ready, tuned), winners, ledger, zoo)
-    judged = zip(study.claims, found.gates, strict=True)
-    verdicts = tuple(_verdict(found, claim, gates, zoo) for claim, gates in judged)
-    return replace(found, verdicts=verdicts, regimes=tuple(find(one, ledger, zoo) for one in study.regimes))
-
-
-def _with_gates(found: Found, winners: Mapping[Place, CellFound], ledger: Ledger, zoo: Zoo) -> Found:
-    """The study with what is known of its gates."""
-    study, gates = found.study, list[tuple[Gate, ...]]()
-    references: dict[str, CellFound] = {}
-    needed: dict[CellFound, None] = {}
+    references = (
+        {}
+        if study.gates is None
+        else {
+            setting: recorded(
+                study.on_validation(BASELINE, setting, (*one.changes, *study.gates.reference), zoo), ledger
+            )
+            for (row, setting), one in winners.items()
+            if row == BASELINE
+        }
+    )
+    found = Found(study, ready, tuned)
     for claim in study.claims:
-        measured: list[Gate] = []
-        for setting in study.settings_of(claim):
-            if study.gates is None or claim.withdrawn:
-                continue
-            rows = dict.fromkeys((BASELINE, claim.better, claim.than))
-            if not all((row, setting) in winners for row in rows):
-                continue
-            if setting not in references:
-                changes = (*winners[BASELINE, setting].changes, *study.gates.reference)
-                references[setting] = recorded(study.on_validation(BASELINE, setting, changes, zoo), ledger)
-            cells = [*(winners[row, setting] for row in rows), references[setting]]
-            needed |= dict.fromkeys(cells)
+        found = _with_gates(found, claim, references, zoo)
+    judged = tuple(replace(one, verdict=_verdict(found, one, zoo)) for one in found.findings)
+    return replace(found, findings=judged, regimes=tuple(find(one, ledger, zoo) for one in study.regimes))
+
+
+def _with_gates(found: Found, claim: Claim, references: Mapping[str, CellFound], zoo: Zoo) -> Found:
+    """What was found with a further claim, its gates as far as they are measured, and the cells that they need."""
+    study, needed, gates = found.study, list[CellFound](), list[Gate]()
+    for setting in study.settings_of(claim) if references and not claim.withdrawn else ():
+        searches = {row: found.tuned[row, setting] for row in (BASELINE, claim.better, claim.than)}
+        winners = [one.winner for one in searches.values() if one.winner is not None]
+        if len(winners) == len(searches):
+            cells = [*winners, references[setting]]
+            needed += cells
             if all(cell.in_order(study.measures) == VALIDATION_SEEDS for cell in cells):
-                searches = {row: found.tuned[row, setting] for row in rows}
-                measured += gates_of(claim, study, setting, searches, references[setting], zoo)
-        gates.append(tuple(measured))
-    return replace(found, gated=tuple(needed), gates=tuple(gates))
+                gates += gates_of(claim, study, setting, searches, references[setting], zoo)
+    finding = Finding(study, claim, Verdict(Outcome.OPEN), tuple(gates))
+    return replace(found, gated=tuple(dict.fromkeys((*found.gated, *needed))), findings=(*found.findings, finding))
 
 
-def _verdict(found: Found, claim: Claim, gates: Sequence[Gate], zoo: Zoo) -> Verdict:
+def _verdict(found: Found, finding: Finding, zoo: Zoo) -> Verdict:
     """The verdict on a claim at the last look that its seeds reach in order, so never on those that happened to end."""
+    study, claim = found.study, finding.claim
+    settings = study.settings_of(claim)
     if claim.withdrawn:
         return Verdict(Outcome.OPEN, f"Withdrawn: {claim.withdrawn}")
-    settings = found.study.settings_of(claim)
     if found.preparations:
         return Verdict(Outcome.OPEN, "Its rows are not tuned, or its gates not measured yet.")
-    if failed := [gate for gate in gates if not gate.is_passed]:
+    if failed := [gate for gate in finding.gates if not gate.is_passed]:
         return Verdict(Outcome.OPEN, f"Not tested, since a gate failed: {failed[0].in_words}.")
-    if lost := [row for row in (claim.better, claim.than) for at in settings if (row, at) in found.without_winner]:
+    rows = (BASELINE, claim.better, claim.than)
+    if lost := [row for row in rows for at in settings if (row, at) in found.without_winner]:
         return Verdict(Outcome.OPEN, f"All trials of {lost[0]} failed.")
-    ours, theirs = (
-        [found.study.measure(one) for one in some] for some in (claim.on, [claim.than_on or one for one in claim.on])
-    )
-    compared = [
-        (found.cell(row, at), some) for row, some in ((claim.better, ours), (claim.than, theirs)) for at in settings
-    ]
-    scored = [(cell, one) for cell, some in compared if cell is not None for one in some]
-    if trouble := _trouble(scored):
-        return Verdict(Outcome.OPEN, trouble)
-    bar = found.study.collapse
+    ours, theirs = ([study.measure(one) for one in on] for on in (claim.on, [claim.than_on or one for one in claim.on]))
+    compared = [(found.cell(claim.better, at), ours) for at in settings]
+    compared += [(found.cell(claim.than, at), theirs) for at in settings]
     logs = [
-        kept_logs(cell, found.cell(BASELINE, cell.setting), some, bar, zoo)
-        for cell, some in compared
-        if cell is not None
+        kept_logs(cell, found.cell(BASELINE, cell.setting), measures, study.collapse, zoo)
+        for cell, measures in compared
     ]
     seeds = min(one.shape[1] for one in logs)
     # (measures, settings, seeds)
     stacked = np.stack([one[:, :seeds] for one in logs], 1)
-    better, than = stacked[:, : len(settings)], stacked[:, len(settings) :]
-    claims = len(found.study.claims)
-    if claim.about == "failures":
-        verdict = judge_failures(np.isnan(better[0]), np.isnan(than[0]), claims)
-    else:
-        paired = len(settings) > 1 or claim.better == claim.than or claim.paired
-        verdict = judge(better, than, claims, paired=paired, counts=ours[0].scale(zoo) == "count")
-    waits = _waits(scored) if verdict.outcome is Outcome.OPEN else ""
-    gaps = [cell.from_real(some, zoo) or 0.0 for cell, some in compared if cell is not None]
+    verdict = judge(
+        stacked[:, : len(settings)],
+        stacked[:, len(settings) :],
+        len(study.claims),
+        paired=len(settings) > 1 or claim.better == claim.than or claim.paired,
+        counts=ours[0].scale(zoo) == "count",
+        failures=claim.about == "failures",
+    )
+    # A decided claim is frozen at its look, whatever runs its rows get for others.
+    judged = [(cell.first(verdict.seeds), measures) for cell, measures in compared]
+    if trouble := _trouble([(cell, one) for cell, measures in judged for one in measures]):
+        return Verdict(Outcome.OPEN, trouble)
+    is_open = verdict.outcome is Outcome.OPEN
+    waits = _waits([(cell, one) for cell, measures in compared for one in measures]) if is_open else ""
+    gaps = [cell.from_real(measures, zoo) or 0.0 for cell, measures in judged]
     is_far = min(fmean(gaps[: len(settings)]), fmean(gaps[len(settings) :])) > math.log(FAR)
     return replace(verdict, why=waits or verdict.why, is_far=is_far)
 
 
 def _waits(compared: Sequence[tuple[CellFound, Measure]]) -> str:
     """Which run or score is missing although it should be there, in a sentence; empty if none is."""
-    records = [run.record for cell, _ in compared for run in cell.runs.values()]
-    if crashed := [record for record in records if record.has_crashed]:  # which says nothing about the method
+    runs = [(cell, one, run) for cell, one in compared for run in cell.runs.values()]
+    if crashed := [run.record for *_, run in runs if run.record.has_crashed]:  # which says nothing about the method
         return f"A run failed without diverging: {crashed[0].error} `--retry` resumes it."
-    missing = [measure for cell, measure in compared if cell.unscored(measure)]
+    missing = [one for cell, one, run in runs if cell.is_unscored(run, one)]
     if any(one.is_time for one in missing):
         return "A score during training is missing; `--force` trains again."
     return "A score is missing; `ganzoo study run` adds it." if missing else ""

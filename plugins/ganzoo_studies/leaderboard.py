@@ -10,6 +10,9 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from ganzoo_reports.templates import Picture, between_markers, markdown, page, t
 from ganzoo_studies.charts import COSTS, forest, forest_file, quality_against
 from ganzoo_studies.findings import Found, listed
 from ganzoo_studies.ranking import DISAGREE, Place, Ranking, rankings
-from ganzoo_studies.records import RUNS, Ledger, collect_added_scores, read_runs
+from ganzoo_studies.records import Ledger, collect_added_scores, read_runs
 from ganzoo_studies.verdicts import Outcome
 
 MARKS = {
@@ -79,17 +82,24 @@ def write_leaderboard(
         GanzooError: There are no records and no studies, ``readme`` has no markers, or a file to be overwritten was
             not made by the leaderboard.
     """
-    made = read_rankings(results, work) if not studies or (results / RUNS).is_file() else []
+    made = read_rankings(results, work)
+    if not made and not studies:
+        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
+        raise GanzooError(
+            f"{results} has no runs of `ganzoo bench`, and {results / 'studies'} none of a study.", remedy
+        )
     for path, mark in ((results / name, mark) for name, mark in MARKS.items()):
         if not (
             readme and path.exists() and readme.exists() and path.samefile(readme)
         ):  # only a part of it is replaced
             remedy = "Move it, or keep the results in a separate folder."
             refuse_to_overwrite(path, ours=begins_like(path, mark), command="leaderboard", remedy=remedy)
-    files = {results / "index.html": html(made, results, studies), results / "README.md": whole_page(made, studies)}
+    contents = {
+        results / "index.html": html(made, results, studies).encode(),
+        results / "README.md": whole_page(made, studies).encode(),
+    }
     if readme is not None:
-        files[readme] = rewritten(readme, made, results, studies)
-    contents = {path: content.encode() for path, content in files.items()}
+        contents[readme] = rewritten(readme, made, results, studies).encode()
     if decided := said(studies)["decided"]:
         contents[results / "claims.svg"] = forest_file(decided, "svg")
     for path, content in contents.items():
@@ -99,15 +109,8 @@ def write_leaderboard(
 
 def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
     """The leaderboards of a results folder, with the scores that were added to the run folders in ``work``."""
-    path = results / RUNS
-    if not path.is_file():
-        there_too = f", and no study in {results / 'studies'} is complete"
-        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
-        raise GanzooError(f"{path} does not exist{there_too}.", remedy)
     runs = read_runs(results)
-    if not runs:
-        raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
-    if work is not None and collect_added_scores(ledger := Ledger(results), work):
+    if runs and work is not None and collect_added_scores(ledger := Ledger(results), work):
         runs = ledger.runs
     return rankings(runs)
 
@@ -115,10 +118,14 @@ def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
 def said(studies: Sequence[Found]) -> dict[str, Any]:
     """What templates say of studies: which claims are decided, which are open, and how many of each outcome there are.
 
-    Of the decided ones, those that help come first, and of these the largest effects.
+    Of the decided ones, those that help come first, and of these the largest effects. Of a claim that is tested anew
+    with fresh seeds, nothing exploratory is said.
     """
     order = list(Outcome)
     findings = [one for found in studies for one in found.findings]
+    anew = {one.label for one in findings if one.verdict.seeds and not one.study.is_exploratory}
+    findings = [one for one in findings if not (one.study.is_exploratory and one.label in anew)]
+    studies = [replace(found, findings=tuple(one for one in findings if one.study is found.study)) for found in studies]
     decided = [one for one in findings if one.is_decided]
     counted = Counter(one.verdict.outcome for one in findings)
     return {
@@ -140,7 +147,7 @@ def html(made: Sequence[Ranking], results: Path, studies: Sequence[Found] = ()) 
         "rankings": made,
         **said(studies),
         "forest": forest,
-        "samples_of": lambda contender: samples_of(contender.newest.samples, results),
+        "samples_of": partial(samples_of, results),
         "quality_against": quality_against,
         "costs": COSTS,
         **TEXTS,
@@ -186,7 +193,7 @@ def best_in_time(made: Sequence[Ranking]) -> list[Place]:
     tables = [ranking.tables[0] for ranking in made if ranking.tables]
     best: dict[str, Place] = {}
     for table, minutes in product(tables, MINUTES):
-        in_time = (one for one in table.scored if (took := one.contender.seconds) and took.mean <= 60 * minutes)
+        in_time = (one for one in table.scored if (took := one.contender.seconds) and took <= 60 * minutes)
         if table.metric == tables[0].metric and (first := next(in_time, None)):
             best.setdefault(first.contender.newest.recipe, first)
     return list(best.values())
@@ -199,31 +206,20 @@ SIDE = 96
 """Largest side of a thumbnail of a plot of points, in pixels."""
 
 
-def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
-    """A record's picture; None if it is missing, unreadable or outside the results folder."""
-    if record_samples is None:
-        return None
-    try:
-        path = (folder / record_samples).resolve()
-        if not path.is_relative_to(folder.resolve()) or not path.is_file():
-            return None
-        with open_picture(path, ("PNG",)) as image:
-            return image.copy()
-    except (GanzooError, OSError, ValueError):
-        return None
-
-
-def samples_of(record_samples: str | None, folder: Path) -> Picture | None:
-    """A record's picture, as small as pages show it; None as for ``grid_of``."""
-    image = grid_of(record_samples, folder)
-    return None if image is None else Picture.of(thumbnail(image))
+def samples_of(folder: Path, samples: str | None) -> Picture | None:
+    """A record's picture, as small as pages show it; None if missing, unreadable or outside the results folder."""
+    with suppress(GanzooError, OSError, ValueError):
+        path = (folder / (samples or "")).resolve()
+        if path.is_relative_to(folder.resolve()):
+            with open_picture(path, ("PNG",)) as image:
+                return Picture.of(thumbnail(image))
+    return None
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
     """A grid cropped to four by two images, pixel for pixel; a plot of points is scaled down instead."""
     pitch, rest = divmod(image.height - GAP, ROWS)
     if rest or pitch > SIDE:
-        small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
-        small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-        return small
+        image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+        return image
     return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))

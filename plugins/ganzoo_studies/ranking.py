@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -27,23 +27,7 @@ LONGEST = 60
 SHOWN_ANYWAY = tuple(f"train.{key}=" for key in ("seed", "precision", "threads", "engine", "device"))
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The mean and range of a value over seeds."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """The spread of the known values; None if there are none."""
-        known = [value for value in values if value is not None]
-        return cls(fmean(known), min(known), max(known), len(known)) if known else None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contender:
     """Runs of one recipe on one dataset that differ only in their seeds: hardware, threads and so on are the same."""
 
@@ -74,20 +58,21 @@ class Contender:
         sentence = failed[-1].error or "It failed without a message."
         return sentence if len(self.runs) == 1 else f"{len(failed)} of {len(self.runs)} seeds failed: {sentence}"
 
-    @cached_property
-    def seconds(self) -> Spread | None:
-        """Training time."""
-        return Spread.of(run.record.seconds for run in self.done)
+    @property
+    def seconds(self) -> float | None:
+        """Mean training time."""
+        return fmean(run.record.seconds for run in self.done) if self.done else None
 
-    @cached_property
-    def images(self) -> Spread | None:
-        """Real images shown."""
-        return Spread.of(run.record.images for run in self.done)
+    @property
+    def images(self) -> float | None:
+        """Mean number of real images shown."""
+        return fmean(run.record.images for run in self.done) if self.done else None
 
-    @cached_property
-    def speed(self) -> Spread | None:
-        """Images/s."""
-        return Spread.of(run.record.images_per_second for run in self.done)
+    @property
+    def speed(self) -> float | None:
+        """Mean images/s."""
+        known = [speed for run in self.done if (speed := run.record.images_per_second) is not None]
+        return fmean(known) if known else None
 
     @property
     def parameters(self) -> int:
@@ -98,7 +83,7 @@ class Contender:
     def flops(self) -> float | None:
         """Floating-point operations of a complete run; None if they could not be counted."""
         per_image = self.newest.flops_per_image
-        return None if per_image is None or self.images is None else per_image * self.images.mean
+        return None if per_image is None or self.images is None else per_image * self.images
 
 
 @dataclass(frozen=True)
@@ -106,15 +91,20 @@ class Place:
     """A contender's result in one metric."""
 
     contender: Contender
-    rank: int | None  # from 1; equal scores share one; None if it has no score
-    value: Spread | None  # the score of the weights that are reported
+    values: tuple[float, ...]  # the scores of the weights that are reported, one for each seed that has one
     floor: float | None  # real vs real: the score of real images, or None
     sd: float | None = None  # the standard deviation of real vs real; None if it is unknown
+    rank: int | None = None  # from 1; equal scores share one; None if it has no score
+
+    @property
+    def mean(self) -> float | None:
+        """The mean score, or None."""
+        return fmean(self.values) if self.values else None
 
     @property
     def excess_in_words(self) -> str | None:
-        """How far the reported score is above real vs real, ± the deviation of the latter: ``+0.19 ± 0.004``."""
-        return None if self.value is None or self.floor is None else excess(self.value.mean, self.floor, self.sd)
+        """How far the mean score is above real vs real, ± the deviation of the latter: ``+0.19 ± 0.004``."""
+        return None if self.mean is None or self.floor is None else excess(self.mean, self.floor, self.sd)
 
 
 @dataclass(frozen=True)
@@ -161,55 +151,48 @@ class Ranking:
         return f"{self.dataset}, with labels" if self.labelled else self.dataset
 
     @cached_property
-    def marks(self) -> Mapping[tuple[int, int], str]:
-        """Where views disagree, by the contender's id and the view's number; see ``DISAGREE``.
+    def marks(self) -> Mapping[tuple[Contender, int], str]:
+        """Where views disagree, by the contender and the view's number; see ``DISAGREE``.
 
         Ranks are taken among the contenders that have a score in every view.
         """
-        scored = [{id(place.contender): place for place in view.scored} for view in self.views]
-        shared = set.intersection(*map(set, scored)) if scored else set()
+        shared = {one for one in self.contenders if all(view.place_of(one).rank for view in self.views)}
+        ranks = [_ranks(view.metric, [view.place_of(one) for one in shared]) for view in self.views]
         far = max(1.0, len(shared) / 4)
-        ranks = [
-            _ranks(view.metric, [places[one] for one in shared])
-            for view, places in zip(self.views, scored, strict=True)
-        ]
         return {
-            (one, number): BETTER if ranks[number][one] < ranks[0][one] else WORSE
-            for number in range(1, len(ranks))
+            (one, number): BETTER if own[one] < ranks[0][one] else WORSE
+            for number, own in enumerate(ranks)
             for one in shared
-            if abs(ranks[number][one] - ranks[0][one]) > far
+            if abs(own[one] - ranks[0][one]) > far
         }
-
-    def mark(self, contender: Contender, number: int) -> str:
-        """The mark of a contender in a view, or an empty text."""
-        return self.marks.get((id(contender), number), "")
 
 
 def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
     """A leaderboard for each dataset, without labels and with; the dataset with the most contenders comes first."""
     grouped: dict[tuple[str, bool], dict[tuple[Any, ...], list[ScoredRun]]] = {}
-    sizes: Counter[str] = Counter()
     for run in runs:
         record = run.record
         # Runs for which `auto` was resolved differently share a digest but get separate rows: a row never mixes them.
         threads = None if record.environment.get("gpu") else record.threads
         key = record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
-        alike = grouped.setdefault((record.dataset, record.conditional), {}).setdefault(key, [])
-        sizes[record.dataset] += not alike
-        alike.append(run)
+        grouped.setdefault((record.dataset, record.conditional), {}).setdefault(key, []).append(run)
     made = [
         _ranking(dataset, labelled, [Contender(tuple(alike)) for alike in by_key.values()])
         for (dataset, labelled), by_key in grouped.items()
     ]
+    sizes = Counter(ranking.dataset for ranking in made for _ in ranking.contenders)
     return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
 
 
 def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:
     # If one recipe has several settings, each is named by its `--set`, or else by its digest.
-    records: dict[str, list[RunRecord]] = {}
-    for one in contenders:
-        records.setdefault(one.newest.recipe, []).append(one.newest)
-    named = [replace(one, distinction=_distinction(one.newest, records[one.newest.recipe])) for one in contenders]
+    records = [one.newest for one in contenders]
+    named = [
+        replace(
+            one, distinction=_distinction(one.newest, [other for other in records if other.recipe == one.newest.recipe])
+        )
+        for one in contenders
+    ]
     have = Counter(
         metric
         for contender in named
@@ -230,15 +213,13 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
 
 
 def _distinction(record: RunRecord, alike: Sequence[RunRecord]) -> str:
-    """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
-    shared = set.intersection(*(set(_settings(one.command)) for one in alike))
-
-    def shown(one: RunRecord) -> tuple[Any, ...]:
-        words = ", ".join(word for word in _settings(one.command) if word not in shared)
-        return words, one.hardware, one.precision, one.threads, one.engine
-
-    own, *_ = shown(record)
-    is_alone = all(one.digest == record.digest for one in alike if shown(one) == shown(record))
+    """What distinguishes a record from others of its recipe; empty if its settings are theirs."""
+    if len({one.digest for one in alike}) == 1:
+        return ""
+    words = {one.digest: _settings(one.command) for one in alike}
+    ours = words[record.digest]
+    own = ", ".join(word for word in ours if not all(word in others for others in words.values()))
+    is_alone = [*words.values()].count(ours) == 1
     return own if is_alone and len(own) <= LONGEST else record.digest[:8]
 
 
@@ -255,7 +236,7 @@ def _settings(command: str) -> list[str]:
 def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
     places = [_place(metric, contender) for contender in contenders]
     ranks = _ranks(metric, places)
-    ranked = [replace(place, rank=ranks.get(id(place.contender))) for place in places]
+    ranked = [replace(place, rank=ranks.get(place.contender)) for place in places]
     # Contenders that finished without this score come before those that failed.
     return Table(metric, tuple(sorted(ranked, key=lambda place: (place.rank or math.inf, not place.contender.done))))
 
@@ -265,14 +246,12 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
     firsts = [next((one for one in run.scores if MetricKey.of(one) == metric), None) for run in contender.done]
     scores = [score for score in firsts if score is not None]
     floor, sd = (next((one[key] for one in scores if one.get(key) is not None), None) for key in ("floor", "sd"))
-    return Place(contender, None, Spread.of(score["value"] for score in scores), floor, sd)
+    return Place(contender, tuple(score["value"] for score in scores), floor, sd)
 
 
-def _ranks(metric: MetricKey, places: Sequence[Place]) -> dict[int, int]:
-    """The rank of each contender, by its id, among these places alone, without those that have no score."""
+def _ranks(metric: MetricKey, places: Sequence[Place]) -> dict[Contender, int]:
+    """The rank of each contender among these places alone, without those that have no score."""
     badness = {
-        id(place.contender): metric.badness(place.value.mean, place.floor)
-        for place in places
-        if place.value is not None
+        place.contender: metric.badness(mean, place.floor) for place in places if (mean := place.mean) is not None
     }
     return {one: 1 + sum(other < own for other in badness.values()) for one, own in badness.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
 from ganzoo.config.checking import how_to_score, wrong_metric, wrong_threshold
@@ -105,6 +105,10 @@ class Measure(Section):
         """Whether it is a time until a score is reached, which depends on the machine, rather than the final score."""
         return self.below is not None or self.above is not None
 
+    def is_reached(self, score: float) -> bool:
+        """Whether a score is beyond the threshold."""
+        return (self.below is not None and score < self.below) or (self.above is not None and score > self.above)
+
     def better(self, zoo: Zoo) -> Literal["lower", "higher", "neither"]:
         """Which values are better."""
         return "lower" if self.is_time else zoo.metric(self.metric.partition("@")[0]).better
@@ -118,6 +122,10 @@ class Measure(Section):
         return zoo.metric(self.metric.partition("@")[0]).share_of
 
 
+def _of_one(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names
+
+
 class Claim(Section):
     """A claim, as a comparison of two rows."""
 
@@ -127,20 +135,13 @@ class Claim(Section):
     paper: Paper | None = None  # that makes it; None for a hypothesis of one's own
     better: str  # the row that should be better
     than: str = BASELINE  # the row that it should be better than
-    on: Annotated[tuple[str, ...], Field(min_length=1)]
+    on: Annotated[tuple[str, ...], Field(strict=False, min_length=1), BeforeValidator(_of_one)]
     """The measure, or several: then the mean of their logarithms decides, and each alone is shown beside it."""
     than_on: str | None = None  # the measure of the row ``than``, if it differs; both may then be the same row
     at: str | None = None  # the setting; None means the average over all settings
     about: Literal["scores", "failures"] = "scores"  # what is compared: scores, or the share of runs that collapsed
     paired: bool = False  # whether both rows with equal seeds are one training run, whose scores are pairs
     withdrawn: Text | None = None  # why the claim is not tested, in a sentence
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_one(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(on := data.get("on"), str | list):
-            return {**data, "on": (on,) if isinstance(on, str) else tuple(on)}
-        return data
 
 
 class Gates(Section):
@@ -181,7 +182,7 @@ class Study(Section):
     gates: Gates | None = None
     tried: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     """Regimes that were tried before, each as the keys of the file that it had differently."""
-    _source: Path | None = PrivateAttr(default=None)
+    _source: str = PrivateAttr(default="")
     _is_quick: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
@@ -197,9 +198,7 @@ class Study(Section):
     @property
     def source(self) -> str:
         """What ``ganzoo study run`` takes: the path that was given or, if that was absolute, the file's name alone."""
-        if self._source is None:
-            return self.name
-        return self._source.name if self._source.is_absolute() else str(self._source)
+        return self._source or self.name
 
     @property
     def rows(self) -> dict[str, Variant]:
@@ -331,11 +330,12 @@ class Study(Section):
         for cell in self.cells(zoo):
             recipe = cell.jobs[0].recipe
             section = recipe.dataset
-            extractors = {metric: metric.partition("@")[2] for metric in recipe.evaluate.metrics}
-            entries = {metric: zoo.extractors.get(name) for metric, name in extractors.items() if name}
+            extractors = [
+                (one, zoo.extractors.get(one.partition("@")[2])) for one in recipe.evaluate.metrics if "@" in one
+            ]
             doubtful = [
                 metric
-                for metric, entry in entries.items()
+                for metric, entry in extractors
                 # Without downloaded weights, a run fails.
                 if not getattr(entry.factory, "downloads", False) and section.name not in entry.domains
             ]
@@ -390,11 +390,8 @@ def _place(row: str, setting: str) -> str:
 
 
 def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
-    """Whether a metric applies to a recipe. True for an unknown metric: loading the recipe then refuses it."""
-    name = metric_name.partition("@")[0]
-    if name not in zoo.metrics:
-        return True
-    metric = zoo.metric(name)
+    """Whether a metric applies to a recipe."""
+    metric = zoo.metric(metric_name.partition("@")[0])
     if isinstance(metric, ModelMetric):
         gets_labels = metric.needs_unconditional and recipe.conditional
         objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
@@ -451,7 +448,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         raise _refusal(wrong, path)
     for sentence, remedy in _wrong_names(study, zoo):
         raise GanzooError(f"{path}: {sentence}", remedy)
-    study._source = Path(source)
+    study._source = path.name if Path(source).is_absolute() else str(source)
     return study
 
 
@@ -489,38 +486,35 @@ def _refuse_lost(change: str, *, of_all_rows: bool) -> None:
             raise GanzooError(f"'{change}' would be lost.", f"Use the study's key '{own}'.")
 
 
+NAMED: Mapping[str, str] = {"better": "row", "than": "row", "on": "measure", "than_on": "measure", "at": "setting"}
+"""What the keys of a claim name."""
+
+
 def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
     """What is wrong with the question and the names in a study, each as a sentence and a remedy."""
     if "\n" in study.question or not study.question.endswith("?"):
         yield "question must be one line that ends with a question mark.", ""
-    names = [measure.name for measure in study.measures]
-    if len(set(names)) < len(names):
+    measures = [measure.name for measure in study.measures]
+    known: Mapping[str, Collection[str]] = {"row": study.rows, "measure": measures, "setting": study.settings}
+    if len(set(measures)) < len(measures):
         yield "two measures have the same name.", "Give one of them another 'name'."
-    for name in study.gates.above if study.gates else ():
-        if name not in names:
-            yield f"gates.above names '{name}', but there is no such measure.", nearest(name, names)
+    named = [("gates.above", "measure", name) for name in (study.gates.above if study.gates else ())]
     for row, variant in study.variants.items():
-        for setting in variant.settings:
-            if setting not in study.settings:
-                yield (
-                    f"the variant '{row}' names the setting '{setting}', but there is no such setting.",
-                    nearest(setting, study.settings),
-                )
+        named += [(f"variants.{row}.settings", "setting", name) for name in variant.settings]
     for index, claim in enumerate(study.claims):
-        where = f"claims.{index}"
-        for key, row in (("better", claim.better), ("than", claim.than)):
-            if row not in study.rows:
-                yield f"{where}.{key} is '{row}', but there is no such row.", nearest(row, study.rows)
+        for key, kind in NAMED.items():
+            names = getattr(claim, key)
+            named += [(f"claims.{index}.{key}", kind, name) for name in _of_one(names) or ()]
+    for where, kind, name in named:
+        if name not in known[kind]:
+            yield f"{where} is '{name}', but there is no such {kind}.", nearest(name, known[kind])
+    for index, claim in enumerate(study.claims):
         if claim.better == claim.than and claim.than_on in (None, *claim.on):
-            yield f"{where} compares '{claim.better}' with itself.", ""
-        for key, measure_name in (*(("on", on) for on in claim.on), ("than_on", claim.than_on or claim.on[0])):
-            if measure_name not in names:
-                yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
-            elif study.measure(measure_name).better(zoo) == "neither":
-                yield f"{where}.{key} is '{measure_name}', for which neither higher nor lower is better.", ""
-        first = study.measure(claim.on[0])
-        for other in map(study.measure, (*claim.on, claim.than_on or claim.on[0])):
+            yield f"claims.{index} compares '{claim.better}' with itself.", ""
+        first, *others = map(study.measure, (*claim.on, claim.than_on or claim.on[0]))
+        if first.better(zoo) == "neither":
+            yield f"claims.{index}.on is '{first.name}', for which neither higher nor lower is better.", ""
+        for other in others:
             if (first.better(zoo), first.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
-                yield f"{where} compares '{first.name}' with '{other.name}', which are different kinds of number.", ""
-        if claim.at is not None and claim.at not in study.settings:
-            yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)
+                sentence = f"compares '{first.name}' with '{other.name}', which are different kinds of number."
+                yield f"claims.{index} {sentence}", ""

@@ -8,9 +8,10 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from io import StringIO
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from ganzoo.cli.terminal import print_json, say
@@ -19,7 +20,6 @@ from ganzoo.evaluation.protocol import describe
 from ganzoo.files import MADE, begins_like, refuse_links, refuse_to_overwrite, write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.records import is_own, own_protocol
 from ganzoo_reports.templates import page, text
 from ganzoo_studies.cells import CellFound, Values
 from ganzoo_studies.charts import forest, forest_file
@@ -55,17 +55,14 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Found]:
     """The registered studies with runs in a results folder; runs of the baseline alone may belong to another study."""
     begun, trained = [], {run.record.recipe for run in ledger.runs}
     for entry in zoo.studies:
-        try:
+        with suppress(GanzooError):  # `ganzoo check` reports what is wrong with it
             study = load_study(entry.name, zoo)
-            if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
-                continue  # building its recipes takes a while
-            study = study.scaled_down() if quick else study
-            found = find(study, ledger, zoo)
-        except GanzooError:  # `ganzoo check` reports what is wrong with it
-            continue
-        cells = [*found.cells, *(trial for one in found.tuned.values() for trial in one.trials)]
-        if any(cell.runs for cell in cells if cell.row != BASELINE):
-            begun.append(found)
+            # Building all its recipes takes a while.
+            if trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
+                found = find(study.scaled_down() if quick else study, ledger, zoo)
+                cells = [*found.cells, *(trial for one in found.tuned.values() for trial in one.trials)]
+                if any(cell.runs for cell in cells if cell.row != BASELINE):
+                    begun.append(found)
     return begun
 
 
@@ -114,17 +111,12 @@ def write_file(study: Study, ledger: Ledger, zoo: Zoo, out: Path) -> Found:
             ["row", "setting", "seed", "status", *(one.name for one in measures), "seconds", "hardware", MADE]
         )
         for cell in found.cells:
-            values = [cell.values(one).by_seed for one in measures]
             for seed, run in sorted(cell.runs.items()):
-                record = run.record
-                scores = [of_seed[seed] for of_seed in values]
+                scores, record = [cell.value(run, one) for one in measures], run.record
                 lines.writerow([*cell.place, seed, record.status, *scores, record.seconds, record.hardware])
         content = table.getvalue().encode()
     else:
-        cells = [(one, [one.values(measure) for measure in found.study.measures]) for one in found.cells if one.runs]
-        content = text(
-            "study.tex.template", {"found": found, "cells": cells, "made": MADE}, _tex, package=__package__
-        ).encode()
+        content = text("study.tex.template", {"found": found, "made": MADE}, _tex, package=__package__).encode()
     with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, content)
     return found
@@ -161,7 +153,7 @@ def _command(study: Study, folder: Path, zoo: Zoo) -> str:
 
 def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
     """The page of a study whose results are in ``folder``."""
-    study, runs = found.study, found.runs
+    study, runs, missing = found.study, found.runs, found.missing()
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
     context = {
         "study": study,
@@ -172,14 +164,17 @@ def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
         "level": f"{5 / len(study.claims) / len(LOOKS):.2g}%" if study.claims else "",
         "quick": quick,
         "settings": [
-            (setting, _table(found, setting, folder, zoo))
+            (setting, [cell for cell in found.cells if cell.setting == setting])
             for setting in study.setting_names
             if any(cell.runs for cell in found.cells if cell.setting == setting)
         ],
+        "values": partial(_values, found, zoo),
+        "samples_of": partial(samples_of, folder),
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
         "regimes": [(strict.dump(former), one) for former, one in zip(study.tried, found.regimes, strict=True)],
         "runs": len(runs),
-        "planned": len(runs) + sum(found.missing().values()),
+        "missing": missing,
+        "planned": len(runs) + sum(missing.values()),
         "seconds": sum(run.record.seconds for run in runs),
         "prepared": sum(run.record.seconds for run in found.prepared),
         "several_machines": len({run.record.hardware for run in runs}) > 1,
@@ -194,59 +189,22 @@ def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
     return page("study.html", (), context, package=__package__)
 
 
-def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[Mapping[str, Any]]:
-    """A row for each cell of a setting: its changes, samples, values, errors and training times."""
-    study, baseline, lacking = found.study, found.cell(BASELINE, setting), found.missing()
-    rows: list[Mapping[str, Any]] = []
-    for name, variant in study.rows.items():
-        cell = found.cell(name, setting)
-        if cell is None:
-            continue
-        changes = [*variant.overrides, *variant.settings.get(setting, ()), *cell.changes]
-        words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
-        values = []
-        for one in study.measures:
-            ours = _values(cell, one, found, zoo)
-            than = None if name == BASELINE or baseline is None else _values(baseline, one, found, zoo)
-            values.append((ours, None if than is None else _compared(ours, than, one.better(zoo))))
-        records = [run.record for run in cell.runs.values()]
-        took: dict[str, list[float]] = {}
-        for record in records:
-            if record.status == "done":
-                took.setdefault(record.hardware, []).append(record.seconds)
-        row = {
-            "name": name,
-            "changes": " ".join(words),
-            "picture": samples_of(next((record.samples for record in records if record.samples), None), folder),
-            "cell": cell,
-            "lacking": lacking[cell],
-            "values": values,
-            "errors": [record.error for record in records if record.error],
-            # Means by hardware, the one with the most runs first.
-            "times": {where: fmean(some) for where, some in sorted(took.items(), key=lambda item: -len(item[1]))},
-        }
-        rows.append(row)
-    return rows
+def _values(found: Found, zoo: Zoo, cell: CellFound, measure: Measure) -> tuple[Values, str | None]:
+    """A measure's values for a cell and, in words, how many times better than the baseline's their geometric mean is.
 
-
-def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values:
-    """A measure's values for a cell; for times, those of one kind of machine, since others must not be averaged."""
-    return cell.values(measure, zoo, found.usual_hardware if measure.is_time else None)
-
-
-def _compared(ours: Values, theirs: Values, better: str) -> str | None:
-    """How many times better the geometric mean is (of odds, if they are shares), in words; or None."""
-    if not ours.logs or not theirs.logs or better == "neither":
-        return None
-    difference = fmean(ours.logs.values()) - fmean(theirs.logs.values())
-    return times(math.exp(difference if better == "higher" else -difference))
+    Of shares, their odds are compared. Times count on one kind of machine alone, since others must not be averaged.
+    """
+    hardware, better = found.usual_hardware if measure.is_time else None, measure.better(zoo)
+    places = (BASELINE, cell.setting), cell.place
+    values = {one.place: one.values(measure, zoo, hardware) for one in found.cells if one.place in places}
+    theirs, ours = (values[one].mean_log if one in values else None for one in places)
+    if cell.row == BASELINE or ours is None or theirs is None or better == "neither":
+        return values[cell.place], None
+    return values[cell.place], times(math.exp(ours - theirs if better == "higher" else theirs - ours))
 
 
 def _protocols(found: Found) -> list[str]:
     """The protocols of the study's own final scores."""
-    names, lines = {measure.metric for measure in found.study.measures}, set()
-    for one in found.cells:
-        own = own_protocol(one.jobs[0].recipe)
-        own_scores = [score for run in one.runs.values() for score in run.scores if is_own(score, own)]
-        lines |= {f"{s['metric']}: {describe(s['protocol'])}" for s in own_scores if s["metric"] in names}
-    return sorted(lines)
+    cells = [(cell, run) for cell in found.cells for run in cell.runs.values()]
+    scores = [cell.final_score(run, one.metric) for cell, run in cells for one in found.study.measures]
+    return sorted({f"{score['metric']}: {describe(score['protocol'])}" for score in scores if score})

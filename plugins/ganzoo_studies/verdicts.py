@@ -64,7 +64,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Interval:
-    """How many times better the first row is, with the interval that decides."""
+    """How many times better the first row is, with the interval around that."""
 
     effect: float
     low: float
@@ -88,6 +88,7 @@ class Verdict:
     views: tuple[Interval, ...] = ()  # by each measure alone, if the claim is about several
     failed: tuple[int, int] = (0, 0)  # collapsed runs of both rows
     runs: int = 0  # of each row
+    is_uneven: bool = False  # whether the seeds of one row deviate over three times as much as the other's
     is_far: bool = False  # whether both rows are far from real images
 
 
@@ -177,7 +178,7 @@ def judge(
     *,
     paired: bool = False,
     counts: bool = False,
-    last: int = LOOKS[-1],
+    failures: bool = False,
 ) -> Verdict:
     """The verdict at the first look that decides, else at the last one that the seeds reach.
 
@@ -187,41 +188,55 @@ def judge(
         claims: The number of claims in the study's file.
         paired: As for ``look``.
         counts: As for ``look``.
-        last: The last look.
+        failures: Whether the shares of collapsed runs are compared instead of scores.
     """
-    seeds = min(ours.shape[-1], theirs.shape[-1], last)
-    verdict = Verdict(Outcome.OPEN)
-    for n in reached(seeds) or [seeds]:
-        rows = ours[..., :n], theirs[..., :n]
-        outcome, effects, allowances = look(*rows, bound(claims), paired=paired, counts=counts)
-        found = [
-            Interval(math.exp(effect), math.exp(effect - allowance), math.exp(effect + allowance))
-            for effect, allowance in zip(effects, allowances, strict=True)
-        ]
-        is_known = n >= LOOKS[0] and not math.isnan(allowances[0])
+    seeds, verdict = min(ours.shape[-1], theirs.shape[-1]), Verdict(Outcome.OPEN)
+    for n in [one for one in LOOKS if one <= seeds] or [seeds]:
+        rows, runs = (ours[..., :n], theirs[..., :n]), n * ours.shape[1]
+        failed = int(np.isnan(rows[0][0]).sum()), int(np.isnan(rows[1][0]).sum())
+        if failures:
+            outcome, intervals = _by_failures(failed, runs, bound(claims))
+        else:
+            outcomes, effects, allowances = look(*rows, bound(claims), paired=paired, counts=counts)
+            outcome, ends = Outcome(str(outcomes)), (effects, effects - allowances, effects + allowances)
+            intervals = [Interval(*one) for one in np.exp(np.stack(ends, 1)).tolist()]
+        effect, is_known = intervals[0].effect, n >= LOOKS[0] and not math.isnan(intervals[0].low)
         verdict = Verdict(
-            Outcome(str(outcome)) if is_known else Outcome.OPEN,
+            outcome if is_known else Outcome.OPEN,
             seeds=n,
-            effect=None if math.isnan(effects[0]) else found[0].effect,
-            interval=found[0] if is_known else None,
-            views=tuple(found[1:]) if is_known and len(found) > 2 else (),
-            failed=(int(np.isnan(rows[0][0]).sum()), int(np.isnan(rows[1][0]).sum())),
-            runs=n * ours.shape[1],
+            effect=effect if 0 < effect < math.inf else None,
+            interval=intervals[0] if is_known else None,
+            views=tuple(intervals[1:]) if is_known and len(intervals) > 2 else (),
+            failed=failed,
+            runs=runs,
+            is_uneven=is_known and not paired and not failures and _is_uneven(*rows),
         )
         if verdict.outcome is not Outcome.OPEN:
             return verdict
-    return replace(verdict, why=_why(verdict))
+    return replace(verdict, why=_why(verdict, failures=failures))
 
 
-def reached(seeds: int) -> list[int]:
-    """The looks that this many seeds reach."""
-    return [n for n in LOOKS if n <= seeds]
+def _by_failures(failed: tuple[int, int], runs: int, level: float) -> tuple[Outcome, list[Interval]]:
+    """The outcome by the ratio of the odds of failing, the other row's over ours, and that with its exact interval."""
+    a, b = failed
+    odds = contingency.odds_ratio([[b, runs - b], [a, runs - a]])
+    low, high = map(float, odds.confidence_interval(1 - 2 * level))
+    outcome = Outcome.HELPS if low > 1 else Outcome.HURTS if high < 1 else Outcome.OPEN
+    return outcome, [Interval(float(odds.statistic), low, high)]
 
 
-def _why(verdict: Verdict) -> str:
+def _is_uneven(ours: Logs, theirs: Logs) -> bool:
+    """Whether one row's seeds deviate over three times as much as the other's, by the mean of the measures."""
+    less, more = sorted(float(np.nanstd(row.mean(0), ddof=1)) for row in (ours, theirs))
+    return more > 3 * less
+
+
+def _why(verdict: Verdict, *, failures: bool) -> str:
     """Why a claim is still open, in a sentence."""
     if verdict.seeds < LOOKS[0]:
         return f"{verdict.seeds} of the {LOOKS[0]} seeds of the first look are recorded."
+    if failures:
+        return "So few failures may be chance."
     if max(verdict.failed) > verdict.runs / 2:
         return "A row lost more than half of its runs, so only their number can be compared."
     if verdict.interval is None:
@@ -229,24 +244,6 @@ def _why(verdict: Verdict) -> str:
     if verdict.interval.low > 1 or verdict.interval.high < 1:
         return "The row that scores better also collapses more often."
     return f"After {verdict.seeds} seeds, the noise between seeds hides the answer."
-
-
-def judge_failures(ours: NDArray[np.bool_], theirs: NDArray[np.bool_], claims: int, last: int = LOOKS[-1]) -> Verdict:
-    """The verdict on a claim about the share of collapsed runs, given for both rows as (settings, seeds)."""
-    seeds = min(ours.shape[-1], theirs.shape[-1], last)
-    verdict = Verdict(Outcome.OPEN, seeds=seeds)
-    for n in reached(seeds):
-        (a, b), runs = (int(row[:, :n].sum()) for row in (ours, theirs)), n * len(ours)
-        odds = contingency.odds_ratio([[b, runs - b], [a, runs - a]])  # of the other row's failing, over ours
-        low, high = map(float, odds.confidence_interval(1 - 2 * bound(claims)))
-        outcome = Outcome.HELPS if low > 1 else Outcome.HURTS if high < 1 else Outcome.OPEN
-        effect = float(odds.statistic) if 0 < odds.statistic < math.inf else None
-        interval = Interval(effect or 1.0, low, high)
-        verdict = Verdict(outcome, seeds=n, effect=effect, interval=interval, failed=(a, b), runs=runs)
-        if outcome is not Outcome.OPEN:
-            return verdict
-    why = "So few failures may be chance." if verdict.runs else _why(verdict)
-    return replace(verdict, why=why)
 
 
 def in_words(verdict: Verdict, measures: Sequence[str] = ()) -> str:
@@ -262,6 +259,8 @@ def in_words(verdict: Verdict, measures: Sequence[str] = ()) -> str:
     if any(verdict.failed):
         ours, theirs = (f"{n} of {verdict.runs}" if n else "none" for n in verdict.failed)
         parts.append(f"fails in {ours}, the row it is compared with in {theirs}")
+    if verdict.is_uneven:
+        parts.append("one row varies over three times as much between seeds, so the interval is less reliable")
     return f"{'; '.join(parts)}. {verdict.why}".strip(". ") + "." if parts else verdict.why
 
 

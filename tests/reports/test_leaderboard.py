@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -13,15 +15,15 @@ from typer.testing import CliRunner
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo_reports.templates import between_markers
-from ganzoo_studies.findings import Found
+from ganzoo_studies.findings import Finding, Found
 from ganzoo_studies.leaderboard import (
     BEGIN,
     END,
     MARKERS,
-    grid_of,
     html,
     read_rankings,
     rewritten,
+    samples_of,
     summary,
     thumbnail,
     whole_page,
@@ -75,7 +77,7 @@ def test_what_is_no_picture_of_the_results_is_not_shown(where, tmp_path):
     (tmp_path / "results" / "samples").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "secret.png")
     (tmp_path / "results" / "samples" / "text.png").write_text("no picture")
-    assert grid_of(where, tmp_path / "results") is None
+    assert samples_of(tmp_path / "results", where) is None
 
 
 def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(results):
@@ -116,7 +118,7 @@ def answered(name, *outcomes, **facts):
         Verdict(Outcome(outcome), seeds=5, effect=effect, interval=Interval(effect, effect / 1.5, effect * 1.5), runs=5)
         for outcome, effect in zip(outcomes, effects, strict=True)
     ]
-    return Found(study, (), {}, verdicts=tuple(verdicts))
+    return Found(study, (), {}, findings=tuple(map(partial(Finding, study), study.claims, verdicts)))
 
 
 def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
@@ -140,6 +142,25 @@ def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
     assert "Of 5 claims from papers, 2 hold, 1 turns out the other way and 2 are open.\n" in short
     assert "- **[B](there/studies/b.html):** Do without b 0 (2.00 times worse). (Exploratory.)\n" in short
     assert "All are exploratory: their seeds" in summary(made, "there", found[1:2])
+
+
+def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_not_in_the_table(results):
+    def tested(seeds):
+        old, new = answered("x-exploratory", "hurts", "helps", first_seed=0), answered("x", "helps")
+        same = old.findings[0].claim.model_copy(update={"method": "x 0"})
+        first = replace(old.findings[0], claim=same)
+        fresh = replace(new.findings[0], verdict=replace(new.findings[0].verdict, seeds=seeds))
+        return [replace(old, findings=(first, old.findings[1])), replace(new, findings=(fresh,))]
+
+    made = read_rankings(results)
+    page, text = html(made, results, tested(5)), whole_page(made, tested(5))
+    assert (page.count(">X 0<"), page.count(">X-exploratory 1<")) == (1, 1)
+    assert "X</a>: Use x 0 (2.00 times better)." in page
+    assert "X exploratory</a>: Use x-exploratory 1 (3.00 times better). (Exploratory.)" in page
+    assert "Of 2 claims from papers, 2 hold." in page
+    assert text.count("| **h") == 3
+    # As long as no run of the new study is there, the old one stands.
+    assert html(made, results, tested(0)).count(">X 0<") == 2
 
 
 def test_the_plot_for_the_readme_is_black_on_white_and_the_same_each_time(results, tmp_path):
@@ -200,11 +221,10 @@ def test_a_readme_without_its_markers_is_left_alone(text):
 
 
 def test_results_without_records_are_one_sentence(tmp_path):
-    with pytest.raises(GanzooError, match=r"runs\.jsonl does not exist"):
-        write_leaderboard(tmp_path)
-    (tmp_path / "runs.jsonl").touch()
-    with pytest.raises(GanzooError, match="has no runs"):
-        write_leaderboard(tmp_path)
+    for _ in range(2):
+        with pytest.raises(GanzooError, match="has no runs of `ganzoo bench`, and .*studies none of a study"):
+            write_leaderboard(tmp_path)
+        (tmp_path / "runs.jsonl").touch()
 
 
 def test_recipes_of_one_name_are_told_apart_by_their_settings_or_digest(record, write_results, tmp_path):

@@ -146,7 +146,8 @@ def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
 
 
 def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
-    waits = html(replace(made.found, verdicts=(Verdict(Outcome.OPEN, "It waits."),) * 3), made.path.parent, zoo)
+    findings = tuple(replace(one, verdict=Verdict(Outcome.OPEN, "It waits.")) for one in made.found.findings)
+    waits = html(replace(made.found, findings=findings), made.path.parent, zoo)
     assert "r1 with baseline, few, by fid@mnist-cnn: It waits. <span" in waits
     assert "None of its 3 claims is decided yet." in waits
     assert "r1 with baseline, few, by fid@mnist-cnn, 5 seeds of each: " in made.path.read_text()

@@ -12,9 +12,7 @@ from recording import noisy, recorded
 
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
-from ganzoo.runs.records import own_protocol
 from ganzoo_studies import cost
-from ganzoo_studies.cells import curve, value_of
 from ganzoo_studies.findings import find
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import Measure, load_study
@@ -236,7 +234,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (
             ("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {al: []}}"),
-            "the variant 'hinge' names the setting 'al', but there is no such setting.",
+            "variants.hinge.settings is 'al', but there is no such setting.",
         ),
         (("than: r1, on", "than: r1, than_on: fid, on"), "claims.1.than_on is 'fid', but there is no such measure"),
         (("help?", "help."), "question must be one line that ends with a question mark."),
@@ -288,7 +286,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
         ),
         (
             ("measures:\n", "gates: {reference: [train.images=128000], above: {fud: 1}}\nmeasures:\n"),
-            "gates.above names 'fud', but there is no such measure.",
+            "gates.above is 'fud', but there is no such measure.",
         ),
         (("measures:\n", "tried: [{overrides: [a=b], variant: {}}]\nmeasures:\n"), "has no key 'variant'."),
     ],
@@ -588,6 +586,21 @@ def test_times_on_different_machines_are_not_compared(write, zoo, ledger, judged
     assert "r1 with baseline, few, by quickly: Its runs were made on different machines" in page.read_text()
 
 
+def test_a_decided_claim_stays_as_it_is_while_its_rows_go_on(write, zoo, ledger, judged):
+    study = write(("better: r1, on: fid@mnist-cnn, at", "better: r1, on: quickly, at"))
+
+    def run(cell, job):
+        return [noisy(60.0, job), noisy(20.0, job)] if cell.row == "r1" else [60.0, 55.0, noisy(20.0, job)]
+
+    fill(ledger, study, zoo, run)
+    early, _ = judged(study)
+    assert early.seeds == 5
+    for cell, job in jobs_of(study, zoo, seeds=7):
+        if job.seed > 104:  # trained for another claim, on another machine and scored by another extractor
+            recorded(ledger, job, run(cell, job), cpu="Another", digest="new")
+    assert judged(study)[0] == early
+
+
 def test_the_front_page_has_every_study_with_runs(zoo, tmp_path):
     ledger = Ledger(tmp_path / "studies")
     for _, job in jobs_of(load_study("ring", zoo), zoo, seeds=1):
@@ -706,18 +719,18 @@ def test_a_curve_with_fewer_samples_does_not_answer_a_study_with_more(write, zoo
     recorded(ledger, job, [90, 60, 45, 30])
     cells = [find(study, ledger, zoo).cells[0] for study in (few, many)]
     assert [next(iter(cell.values(asked).by_seed.values())) is None for cell in cells] == [False, True]
-    assert [cell.unscored(asked) for cell in cells] == [0, 1]
+    assert [cell.is_unscored(cell.runs[100], asked) for cell in cells] == [False, True]
 
 
 def test_a_measure_is_a_final_score_or_the_time_until_a_score(write, zoo, ledger):
     study = write()
-    job = study.cells(zoo)[0].jobs[0]
-    run = recorded(ledger, job, [90.0, 60.0, 45.0, 30.0])
-    assert [score["value"] for score in curve(run, "fid@mnist-cnn", own_protocol(job.recipe))] == [90, 60, 45, 30]
-    values = {measure.name: value_of(run, measure, job.recipe) for measure in study.measures}
+    run = recorded(ledger, study.cells(zoo)[0].jobs[0], [90.0, 60.0, 45.0, 30.0])
+    cell = find(study, ledger, zoo).cells[0]
+    assert [score["value"] for score in cell.curve(run, "fid@mnist-cnn")] == [90, 60, 45, 30]
+    values = {measure.name: cell.value(run, measure) for measure in study.measures}
     assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0}
     rising = Measure.model_validate({"name": "high", "metric": "fid@mnist-cnn", "above": 50})
-    assert value_of(run, rising, job.recipe) == 16
+    assert cell.value(run, rising) == 16
 
 
 def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_again(write, zoo, ledger, judged):

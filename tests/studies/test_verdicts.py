@@ -13,10 +13,9 @@ from ganzoo_studies.verdicts import (
     WORTH_HAVING,
     Outcome,
     bound,
+    in_words,
     judge,
-    judge_failures,
     look,
-    reached,
     without_collapsed,
 )
 
@@ -98,7 +97,6 @@ def test_a_verdict_is_frozen_whatever_comes_later():
     ours[..., 5:] = -9
     assert judge(ours, theirs, 6) == early
     assert judge(ours, theirs[..., :7], 6) == early
-    assert judge(ours, theirs, 6, last=5) == early
 
 
 def test_before_the_first_look_nothing_is_decided():
@@ -106,7 +104,9 @@ def test_before_the_first_look_nothing_is_decided():
         found = judge(logs(9.0)[..., :n], logs(0.0, seed=2), 1)
         assert (found.outcome, found.interval, found.seeds) == (Outcome.OPEN, None, n)
         assert found.why == f"{n} of the 5 seeds of the first look are recorded."
-    assert [reached(n) for n in (4, 5, 19, 40)] == [[], [5], [5, 10], [5, 10, 20, 40]]
+    assert [
+        judge(logs(0.0, n=n, noise=0.5), logs(0.0, n=n, seed=2, noise=0.5), 1).seeds for n in (5, 15, 20, 35, 40)
+    ] == [5, 10, 20, 20, 40]
 
 
 def test_a_measure_that_says_the_opposite_is_told():
@@ -168,18 +168,29 @@ def test_a_row_that_lost_over_half_of_its_seeds_is_not_compared():
 
 
 def test_a_share_of_failures_is_decided_by_fisher_s_test():
+    def of_failures(*lost):
+        return judge(*(np.where(row, LOST, 0.0)[None] for row in lost), 2, failures=True)
+
     for seed in range(30):
         random = np.random.default_rng(seed)
         ours, theirs = random.random((1, 20)) < 0.1, random.random((1, 20)) < random.random()
         table = [[theirs[:, :20].sum(), (~theirs).sum()], [ours.sum(), (~ours).sum()]]
         better, worse = (stats.fisher_exact(table, alternative=side).pvalue for side in ("greater", "less"))
         level = 0.025 / (2 * 4)
-        found = judge_failures(ours, theirs, 2)
+        found = of_failures(ours, theirs)
         if found.seeds == 20:
             assert (found.outcome is Outcome.HELPS, found.outcome is Outcome.HURTS) == (better < level, worse < level)
-    found = judge_failures(np.zeros((1, 10), bool), np.ones((1, 10), bool), 2)
+    found = of_failures(np.zeros((1, 10), bool), np.ones((1, 10), bool))
     assert (found.outcome, found.seeds, found.failed, found.effect) == (Outcome.HELPS, 10, (0, 10), None)
-    assert judge_failures(np.zeros((1, 3), bool), np.ones((1, 3), bool), 2).why.startswith("3 of the 5 seeds")
+    assert of_failures(np.zeros((1, 3), bool), np.ones((1, 3), bool)).why.startswith("3 of the 5 seeds")
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.1, False), (0.4, True)])
+def test_a_verdict_says_where_one_row_varies_three_times_as_much(noise, told):
+    for rows in ((logs(2.0, noise=noise), logs(0.0, seed=2)), (logs(0.0, seed=2), logs(2.0, noise=noise))):
+        found = judge(*rows, 6)
+        assert found.outcome in (Outcome.HELPS, Outcome.HURTS)
+        assert ("one row varies over three times as much between seeds" in in_words(found)) == told
 
 
 def test_several_settings_are_compared_seed_by_seed():
