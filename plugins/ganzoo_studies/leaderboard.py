@@ -107,8 +107,8 @@ def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
     runs = read_runs(results)
     if not runs:
         raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
-    if work is not None and collect_added_scores(ledger := Ledger(results), work):
-        runs = ledger.runs
+    if work is not None and collect_added_scores(Ledger(results), work):
+        runs = read_runs(results)
     return rankings(runs)
 
 

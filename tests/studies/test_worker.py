@@ -24,7 +24,6 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
-from ganzoo_studies import worker
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import (
     Ledger,
@@ -35,7 +34,7 @@ from ganzoo_studies.records import (
     kept_weights,
     read_runs,
 )
-from ganzoo_studies.worker import Bench, Settings, Task, Watcher
+from ganzoo_studies.worker import Bench, Settings, Watcher
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -335,21 +334,6 @@ def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
     # If it was recorded before it was damaged, the record stands.
     (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(jobs)
     assert known.record.status == "done"
-
-
-@pytest.mark.parametrize("begun", [None, '{"status": "interrupted"}', "{", "[]"])
-def test_a_starting_child_and_a_resuming_one_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
-    (job,) = jobs_of(zoo, ["vanilla-mnist"])
-    folder, options = tmp_path / "run", ("--data-dir", str(tmp_path / "data"), "--allow-code")
-    if begun:
-        folder.mkdir()
-        (folder / "run.json").write_text(begun)
-    monkeypatch.setattr(sys, "argv", ["worker", *Task(job).command(folder, options)])
-    monkeypatch.setattr(worker, "_exit_with_parent", lambda: None)
-    monkeypatch.setattr(worker.runpy, "run_module", lambda *given, **more: None)
-    worker.main()
-    words = ["--resume", str(folder)] if begun else [*job.arguments, "--out", str(folder)]
-    assert sys.argv == ["ganzoo", "run", *words, *options]
 
 
 class Interrupting(Watcher):
