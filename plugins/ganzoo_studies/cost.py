@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
@@ -41,12 +42,8 @@ from ganzoo.training.trainer import Trainer
 from ganzoo_studies.study import BASELINE, TUNING_SEEDS, VALIDATION_SEEDS, Study
 from ganzoo_studies.verdicts import LOOKS
 
-WARM_UP = 2
-"""Untimed steps before the timed ones: the first steps allocate memory."""
 SECONDS = 0.5
 """Seconds of timed steps for each row; at least one step is timed."""
-
-
 REFERENCE = "reference"
 """The reference of the gates, among the rows."""
 
@@ -138,24 +135,12 @@ def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path 
 
 def _seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
     """Seconds of training per image, see ``_clock``."""
-    section, usual_threads = recipe.dataset, torch.get_num_threads()
-    entry = zoo.datasets.get(section.name)
+    section, entry = recipe.dataset, zoo.datasets.get(recipe.dataset.name)
     dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
-    try:
-        torch.set_num_threads(threads)
-        trainer = Trainer(recipe, zoo, dataset=dataset)
-        clock = _clock(trainer.device, threads)
-        for _ in range(WARM_UP):
-            trainer.step()
-        trainer.meters.flush()
-        began, steps = clock(), 0
-        while steps == 0 or clock() - began < SECONDS:
-            trainer.step()
-            trainer.meters.flush()
-            steps += 1
-        return (clock() - began) / steps / trainer.images_per_step
-    finally:
-        torch.set_num_threads(usual_threads)
+    trainer = Trainer(recipe, zoo, dataset=dataset)
+    calls = {"step": trainer.step, "flush": trainer.meters.flush}
+    timer = Timer("step(); flush()", globals=calls, timer=_clock(trainer.device, threads), num_threads=threads)
+    return timer.blocked_autorange(min_run_time=SECONDS).mean / trainer.images_per_step
 
 
 def _clock(device: torch.device, threads: int) -> Callable[[], float]:

@@ -251,7 +251,7 @@ class Ledger:
             for name in ("samples", RECIPES, CLAIMS):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         self._seen: dict[str, int] = {}
-        self._aside: set[Training] = set()
+        self.aside: set[Training] = set()  # runs that are not found any more, see ``set_aside``
         self.refresh()
 
     def refresh(self) -> None:
@@ -282,13 +282,9 @@ class Ledger:
 
     def set_aside(self, runs: Iterable[ScoredRun]) -> None:
         """From now on, find none of these runs: they are to be made again."""
-        self._aside |= {run.record.training for run in runs}
+        self.aside |= {run.record.training for run in runs}
         self._seen = {}
         self.refresh()
-
-    def is_set_aside(self, started: str | None) -> bool:
-        """Whether a run that started then was set aside."""
-        return any(started == one for _, one in self._aside)
 
     def claim(self, digest: str, seed: int) -> FileLock:
         """A lock: of all processes that write to the folder, only its holder works on that run.
@@ -332,7 +328,7 @@ class Ledger:
     def _remember(self, run: ScoredRun) -> None:
         runs = self._runs.setdefault(run.record.key[:3], {})
         runs.pop(run.record.key, None)
-        if run.record.training not in self._aside:
+        if run.record.training not in self.aside:
             runs[run.record.key] = run
 
 
@@ -424,12 +420,8 @@ def final_picture(folder: Path) -> Path | None:
     return max((folder / "samples").glob("*.png"), default=None)
 
 
-def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
-    """The run folder that a record was made from; None if it is gone or now contains another run."""
-    return _recorded_run(record, record.folder(work))
-
-
-def _recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
+def run_of(record: RunRecord, folder: Path) -> RunFolder | None:
+    """The run that a record was made from, or a copy; None if it is not in this folder, or not any more."""
     run = opened(folder)
     is_its = run and (run.info.get("started"), run.info.get("images")) == (record.started, record.images)
     return run if is_its else None
@@ -446,7 +438,7 @@ def collect_added_scores(ledger: Ledger, work: Path) -> int:
     """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders; returns their number."""
     added = 0
     for run in ledger.runs:
-        kept = kept_run(run.record, work) if run.record.status == "done" else None
+        kept = run_of(run.record, run.record.folder(work)) if run.record.status == "done" else None
         if kept is not None:
             added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
     return added
@@ -456,11 +448,6 @@ def kept_folder(record: RunRecord, weights: Path) -> Path:
     """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder."""
     folder = record.folder(weights)
     return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
-
-
-def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
-    """The kept run of a record, or None."""
-    return _recorded_run(record, kept_folder(record, weights))
 
 
 def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
@@ -487,7 +474,7 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
             if (run.path / name).exists():  # a run without metrics has no scores
                 shutil.copyfile(run.path / name, prepared / name)
         # Another worker may have kept them in the meantime, and added scores.
-        if kept_weights(record, weights) is None:
+        if run_of(record, folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
             prepared.rename(folder)
     finally:

@@ -40,7 +40,7 @@ from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.provenance import environment, external_plugins, hardware_in_words
+from ganzoo.runs.provenance import changed_plugins, environment, hardware_in_words
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo.runs.start import warn_of_network_trackers
 from ganzoo.training.device import VARIABLES
@@ -54,9 +54,9 @@ from ganzoo_studies.records import (
     collect,
     final_picture,
     keep_weights,
-    kept_run,
-    kept_weights,
+    kept_folder,
     opened,
+    run_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -195,12 +195,12 @@ class Bench:
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
         changed: dict[tuple[str, str], dict[str, None]] = {}  # labels of jobs, by a plugin's versions then and now
         for job, run in known.items():
-            for name, now in external_plugins(job.recipe, self.zoo).items():
-                changed.setdefault((run.record.plugins.get(name, now), now), {})[job.label] = None
+            plugins = run.record.plugins
+            for name, now in changed_plugins({"plugins": plugins}, job.recipe, self.zoo).items():
+                changed.setdefault((plugins.get(name, "none"), now), {})[job.label] = None
         for (then, now), labels in changed.items():
-            if then != now:
-                sentence = "Trained with %s, but %s is installed (--force trains again): %s"
-                logger.warning(sentence, then, now, "; ".join(labels))
+            sentence = "Trained with %s, but %s is installed (--force trains again): %s"
+            logger.warning(sentence, then, now, "; ".join(labels))
         todo = [job for job in jobs if job not in known]
         lacking = [job for job, run in known.items() if _missing(job, run)]
         self.watcher.planned(todo, list(known.values()), lacking)
@@ -223,9 +223,9 @@ class Bench:
         if record.status != "done":
             return run
         try:
-            if (trained := kept_run(record, self.settings.work)) is not None:
+            if (trained := run_of(record, record.folder(self.settings.work))) is not None:
                 run = self.ledger.add_scores(run, trained.scores())
-                if weights is not None and kept_weights(record, weights) is None:
+                if weights is not None and run_of(record, kept_folder(record, weights)) is None:
                     keep_weights(trained, record, weights)
             if (kept := self._kept(record)) is not None:
                 run = self.ledger.add_scores(run, kept.scores())
@@ -238,8 +238,8 @@ class Bench:
     def _kept(self, record: RunRecord) -> RunFolder | None:
         """The folder with a run's weights: the kept copy, or else the folder that it was trained in; or None."""
         weights = self.settings.weights
-        kept = None if weights is None else kept_weights(record, weights)
-        return kept or kept_run(record, self.settings.work)
+        kept = None if weights is None else run_of(record, kept_folder(record, weights))
+        return kept or run_of(record, record.folder(self.settings.work))
 
     def _work(self, jobs: Sequence[Job], runs: dict[Job, ScoredRun]) -> None:
         """Add the runs of jobs, each made by a thread; of those that other workers have claimed, once they are done."""
@@ -282,7 +282,7 @@ class Bench:
             with lock(folder):
                 before = opened(folder)
                 # A run that another --force command has restarted is resumed.
-                if before is None or self.ledger.is_set_aside(before.info.get("started")):
+                if before is None or any(before.info.get("started") == started for _, started in self.ledger.aside):
                     shutil.rmtree(folder, ignore_errors=True)
         self.watcher.began(job)
         command = [*job.arguments, *self.settings.extra, "--out", str(folder), "--continue"]
@@ -299,9 +299,8 @@ class Bench:
         """Score a run's kept weights by the metrics that it lacks; returns None if that was stopped."""
         kept, places = self._kept(run.record), [*filter(None, (self.settings.weights, self.settings.work))]
         if kept is None:
-            remedy = "Train it again with --force, or point --work to the run folders."
-            if self.settings.weights is not None:
-                remedy = f"Point --weights-dir to where they are; {self.settings.weights} does not have them."
+            option = "--work" if self.settings.weights is None else "--weights-dir"
+            remedy = f"Point {option} to where they are, or train again with --force."
             where = f"the weights were not kept (no such run in {job.folder(self.settings.work)})"
             self._give_up(job, f"Cannot score {', '.join(missing)}: {where}. {remedy}")
             return run

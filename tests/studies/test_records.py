@@ -11,7 +11,17 @@ from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo_studies.matrix import job_of
-from ganzoo_studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, keep_weights, kept_weights, read_runs
+from ganzoo_studies.records import (
+    Ledger,
+    Outcome,
+    RunRecord,
+    ScoredRun,
+    collect,
+    keep_weights,
+    kept_folder,
+    read_runs,
+    run_of,
+)
 
 SCORE = {
     "metric": "fid@mnist-cnn",
@@ -252,5 +262,5 @@ def test_kept_weights_include_everything_that_sampling_needs(tmp_path, reported,
     names = (*names, "ema.generator.weight") if reported == "ema" else names
     trained.save_checkpoint({name: torch.ones(1) for name in names}, {"images": 2000, "steps": 20})
     keep_weights(trained, record(), tmp_path / "weights")
-    kept = kept_weights(record(), tmp_path / "weights").checkpoint()
+    kept = run_of(record(), kept_folder(record(), tmp_path / "weights")).checkpoint()
     assert sorted(kept.tensors) == sorted([f"{reported}.generator.weight", "objective.level"])

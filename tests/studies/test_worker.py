@@ -30,9 +30,8 @@ from ganzoo_studies.records import (
     RunRecord,
     collect_added_scores,
     kept_folder,
-    kept_run,
-    kept_weights,
     read_runs,
+    run_of,
 )
 from ganzoo_studies.worker import Bench, Settings, Watcher
 
@@ -259,7 +258,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     # Another run of the same recipe and seed does not replace these weights.
     other = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
     assert kept_folder(other, folder / "weights") != path.parent
-    assert kept_weights(other, folder / "weights") is None
+    assert run_of(other, kept_folder(other, folder / "weights")) is None
 
 
 @pytest.mark.parametrize("ending", [".eval.log", ".lock", ""])
@@ -293,7 +292,7 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remed
     assert score_of(known, "class-coverage@mnist-cnn")
     assert sentences == [
         f"Cannot score kid@mnist-cnn: the weights were not kept (no such run in {run}). "
-        "Train it again with --force, or point --work to the run folders."
+        "Point --work to where they are, or train again with --force."
     ]
     assert not run.exists()
 
@@ -318,9 +317,9 @@ def test_a_folder_reused_by_another_run_is_not_scored_for_the_record(finished):
     folder, run = finished
     ledger = Ledger(folder / "results")
     (known,) = [one for one in ledger.runs if one.record.recipe == "vanilla-mnist"]
-    assert kept_run(known.record, folder / "work").path == run
+    assert run_of(known.record, run).path == run
     RunFolder.open(run).update(started="2020-01-01T00:00:00+00:00")
-    assert kept_run(known.record, folder / "work") is None
+    assert run_of(known.record, run) is None
 
 
 @pytest.mark.full  # test_records.py has the record of a folder that cannot be opened
