@@ -13,10 +13,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from timeit import Timer
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
@@ -42,8 +42,6 @@ from ganzoo.training.trainer import Trainer
 from ganzoo_studies.study import BASELINE, TUNING_SEEDS, VALIDATION_SEEDS, Study
 from ganzoo_studies.verdicts import LOOKS
 
-SECONDS = 0.5
-"""Seconds of timed steps for each row; at least one step is timed."""
 REFERENCE = "reference"
 """The reference of the gates, among the rows."""
 
@@ -137,10 +135,20 @@ def _seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | 
     """Seconds of training per image, see ``_clock``."""
     section, entry = recipe.dataset, zoo.datasets.get(recipe.dataset.name)
     dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
-    trainer = Trainer(recipe, zoo, dataset=dataset)
-    calls = {"step": trainer.step, "flush": trainer.meters.flush}
-    timer = Timer("step(); flush()", globals=calls, timer=_clock(trainer.device, threads), num_threads=threads)
-    return timer.blocked_autorange(min_run_time=SECONDS).mean / trainer.images_per_step
+    usual_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        trainer = Trainer(recipe, zoo, dataset=dataset)
+
+        def step() -> None:
+            trainer.step()
+            trainer.meters.flush()
+
+        step()  # untimed: it allocates memory
+        steps, seconds = Timer(step, timer=_clock(trainer.device, threads)).autorange()
+        return seconds / steps / trainer.images_per_step
+    finally:
+        torch.set_num_threads(usual_threads)
 
 
 def _clock(device: torch.device, threads: int) -> Callable[[], float]:
