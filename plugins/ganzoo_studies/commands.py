@@ -10,12 +10,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_warn, print_json, refuse_out, say
-from ganzoo.cli.terminal import Force as ForceOut
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, Force, load_zoo_and_warn, print_json, refuse_out, say
 from ganzoo.errors import GanzooError, RunError
 
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
-Force = Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
 JobsDataDir = Annotated[Path | None, typer.Option(help="Folder that already holds the dataset files.")]
 
@@ -61,7 +59,7 @@ def bench(
             help="CPU threads of each training run; by default measured, or with --jobs, the cores divided among them.",
         ),
     ] = None,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")] = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     allow_code: AllowCode = False,
@@ -169,7 +167,6 @@ def leaderboard(
 
 study = typer.Typer(help="Test papers' claims: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
 
-Names = Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")]
 Results = Annotated[
     Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
 ]
@@ -220,7 +217,7 @@ def show_study(
 
 @study.command("run")
 def run_studies(
-    names: Names,
+    names: Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")],
     seeds: Annotated[
         int,
         typer.Option(
@@ -338,7 +335,7 @@ def report_studies(
             "scores; FILE.pdf, a plot of its claims."
         ),
     ] = None,
-    force: ForceOut = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the pages of studies from existing records: answer, verdicts, tuning, gates, table, pictures."""

@@ -94,11 +94,10 @@ def _exit_with_parent() -> None:
 
 def images_shown(folder: Path) -> int:
     """Real images that the run in a folder has shown, as last logged."""
-    shown: list[bytes] = []
-    with suppress(OSError), (folder / "events.jsonl").open("rb") as file:
+    with suppress(OSError, IndexError), (folder / "events.jsonl").open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-        shown = re.findall(rb'"event": "train", "images": (\d+),', file.read())
-    return int(shown[-1]) if shown else 0
+        return int(re.findall(rb'"event": "train", "images": (\d+),', file.read())[-1])
+    return 0
 
 
 def take_gpu(names: Sequence[str], folder: Path, held: ExitStack) -> str:
@@ -300,9 +299,9 @@ class Bench:
         kept, places = self._kept(run.record), [*filter(None, (self.settings.weights, self.settings.work))]
         if kept is None:
             option = "--work" if self.settings.weights is None else "--weights-dir"
-            remedy = f"Point {option} to where they are, or train again with --force."
-            where = f"the weights were not kept (no such run in {job.folder(self.settings.work)})"
-            self._give_up(job, f"Cannot score {', '.join(missing)}: {where}. {remedy}")
+            where = f"no such run in {job.folder(self.settings.work)}"
+            sentence = f"Cannot score {', '.join(missing)}: the weights were not kept ({where})."
+            self._give_up(job, f"{sentence} Point {option} to where they are, or train again with --force.")
             return run
         _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
         command = [str(kept.path), *(word for name in missing for word in ("--metric", name))]
