@@ -10,12 +10,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, load_zoo_and_warn, print_json, refuse_out, say
-from ganzoo.cli.terminal import Force as ForceOut
+from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, Force, load_zoo_and_warn, print_json, refuse_out, say
 from ganzoo.errors import GanzooError, RunError
 
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
-Force = Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
 JobsDataDir = Annotated[Path | None, typer.Option(help="Folder that already holds the dataset files.")]
 
@@ -61,7 +59,7 @@ def bench(
             help="CPU threads of each training run; by default measured, or with --jobs, the cores divided among them.",
         ),
     ] = None,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again even if a run is done.")] = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     allow_code: AllowCode = False,
@@ -169,7 +167,6 @@ def leaderboard(
 
 study = typer.Typer(help="Test papers' claims: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
 
-Names = Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")]
 Results = Annotated[
     Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
 ]
@@ -220,7 +217,7 @@ def show_study(
 
 @study.command("run")
 def run_studies(
-    names: Names,
+    names: Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")],
     seeds: Annotated[
         int,
         typer.Option(
@@ -240,7 +237,9 @@ def run_studies(
         ),
     ] = None,
     jobs: Jobs = 1,
-    force: Force = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train every run again, those for tuning and gates included.")
+    ] = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     launcher: Annotated[
@@ -273,10 +272,9 @@ def run_studies(
     from ganzoo_studies.study_report import refuse_pages, show_pages, write_pages
     from ganzoo_studies.worker import Bench, Settings
 
-    if launcher is None and workers is not None:
-        raise GanzooError("--workers needs --launcher slurm; without it, start the command several times.")
-    if launcher is None and slurm:
-        raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
+    if launcher is None and (workers is not None or slurm):
+        sentence = "--workers and --slurm need --launcher slurm."
+        raise GanzooError(sentence, "Add that, or start the command several times to share its work.")
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
@@ -300,9 +298,8 @@ def run_studies(
     with BenchProgress() as progress:
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
-        mine: list[Job] = []
+        mine: dict[tuple[Any, ...], Job] = {}
         runs: list[ScoredRun] = []
-        seen: set[tuple[Any, ...]] = set()
         for study in studies:
             while True:
                 ledger.refresh()
@@ -310,18 +307,16 @@ def run_studies(
                 progress.say(f"{study.name}: {found.in_words(seeds)}")
                 # All workers of a results folder come to the same next step: none goes on before it is complete.
                 planned = {(*job.key, job.recipe.evaluate.samples): job for job in found.next_jobs(seeds)}
-                further = [job for key, job in planned.items() if key not in seen]
+                further = {key: job for key, job in planned.items() if key not in mine}
                 if not further:
                     break
-                seen |= planned.keys()
-                mine += further
-                runs += worker.run(further)
+                mine |= further
+                runs += worker.run(list(further.values()))
             if found.preparations:
                 sentence = f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score."
                 raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
-        progress.summarise(mine, runs, results)
-    ledger.refresh()
-    show_pages(write_pages(studies, ledger, zoo, quick=quick), as_json, quick=quick)
+        progress.summarise(list(mine.values()), runs, results)
+    show_pages(write_pages(studies, Ledger(results), zoo, quick=quick), as_json, quick=quick)
     if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
@@ -340,7 +335,7 @@ def report_studies(
             "scores; FILE.pdf, a plot of its claims."
         ),
     ] = None,
-    force: ForceOut = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the pages of studies from existing records: answer, verdicts, tuning, gates, table, pictures."""

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from timeit import Timer
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -40,12 +41,6 @@ from ganzoo.training.step import (
 from ganzoo.training.trainer import Trainer
 from ganzoo_studies.study import BASELINE, TUNING_SEEDS, VALIDATION_SEEDS, Study
 from ganzoo_studies.verdicts import LOOKS
-
-WARM_UP = 2
-"""Untimed steps before the timed ones: the first steps allocate memory."""
-SECONDS = 0.5
-"""Seconds of timed steps for each row; at least one step is timed."""
-
 
 REFERENCE = "reference"
 """The reference of the gates, among the rows."""
@@ -138,22 +133,20 @@ def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path 
 
 def _seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
     """Seconds of training per image, see ``_clock``."""
-    section, usual_threads = recipe.dataset, torch.get_num_threads()
-    entry = zoo.datasets.get(section.name)
+    section, entry = recipe.dataset, zoo.datasets.get(recipe.dataset.name)
     dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
+    usual_threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
         trainer = Trainer(recipe, zoo, dataset=dataset)
-        clock = _clock(trainer.device, threads)
-        for _ in range(WARM_UP):
-            trainer.step()
-        trainer.meters.flush()
-        began, steps = clock(), 0
-        while steps == 0 or clock() - began < SECONDS:
+
+        def step() -> None:
             trainer.step()
             trainer.meters.flush()
-            steps += 1
-        return (clock() - began) / steps / trainer.images_per_step
+
+        step()  # untimed: it allocates memory
+        steps, seconds = Timer(step, timer=_clock(trainer.device, threads)).autorange()
+        return seconds / steps / trainer.images_per_step
     finally:
         torch.set_num_threads(usual_threads)
 

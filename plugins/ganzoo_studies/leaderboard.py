@@ -110,8 +110,8 @@ def write_leaderboard(
 def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
     """The leaderboards of a results folder, with the scores that were added to the run folders in ``work``."""
     runs = read_runs(results)
-    if runs and work is not None and collect_added_scores(ledger := Ledger(results), work):
-        runs = ledger.runs
+    if runs and work is not None and collect_added_scores(Ledger(results), work):
+        runs = read_runs(results)
     return rankings(runs)
 
 

@@ -25,7 +25,7 @@ class BenchProgress(Bars, Watcher):
             TimeRemainingColumn(),
             over=3600.0,
         )
-        self._whole: TaskID | None = None
+        self._whole = self.bars.add_task("all")
         self._tasks: dict[Job, TaskID] = {}
         self._shown: dict[Job, int] = {}
 
@@ -38,7 +38,8 @@ class BenchProgress(Bars, Watcher):
         if failed:
             parts.append(f"{failed} failed earlier (--retry resumes them)")
         self.say(", ".join(parts))
-        self._whole = self.bars.add_task("all", total=sum(job.recipe.train.images for job in todo))
+        self._shown = {}
+        self.bars.reset(self._whole, total=sum(job.recipe.train.images for job in todo))
         self.bars.start()
 
     def began(self, job: Job) -> None:
@@ -76,9 +77,8 @@ class BenchProgress(Bars, Watcher):
         self.say(f"{len(runs) - failed} of {len(planned)} done, {failed} failed. Saved to {results}")
 
     def _move_whole(self, job: Job, images: int) -> None:
-        if self._whole is not None:
-            self.bars.advance(self._whole, images - self._shown.get(job, 0))
-            self._shown[job] = images
+        self._shown[job] = images
+        self.bars.update(self._whole, completed=sum(self._shown.values()))
 
 
 def _outcome(run: ScoredRun | None) -> str:

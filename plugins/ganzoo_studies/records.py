@@ -7,10 +7,10 @@ A study also keeps the weights of every run, so that another metric can be score
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,9 @@ CLAIMS: Final = ".claims"
 
 Key = tuple[str, str, int, str, str | None]
 """Identifies a run: the recipe's digest, the dataset, the seed, the hardware and the precision."""
+
+Training = tuple[Key, str | None]
+"""A run's key, and when it started."""
 
 Score = dict[str, Any]
 
@@ -124,6 +127,11 @@ class RunRecord(_Line):
         """Identifies the run: of two records with the same key, the later one counts."""
         return self.digest, self.dataset, self.seed, self.hardware, self.precision
 
+    @property
+    def training(self) -> Training:
+        """Tells it from earlier runs with the same key."""
+        return self.key, self.started
+
     def folder(self, work: Path) -> Path:
         """The run folder of its job."""
         return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
@@ -157,8 +165,8 @@ class ScoreRow(_Line):
         return cls.model_validate({**training, **{name: score[name] for name in _OF_SCORE if name in score}})
 
     @property
-    def training(self) -> tuple[Key, str | None]:
-        """The run that it belongs to: its key, and when it started."""
+    def training(self) -> Training:
+        """The run that it belongs to."""
         return (self.digest, self.dataset, self.seed, self.hardware, self.precision), self.started
 
     @property
@@ -202,7 +210,7 @@ def read_runs(folder: Path) -> list[ScoredRun]:
     for record in _validated(folder / RUNS, RunRecord):
         latest.pop(record.key, None)
         latest[record.key] = record, []
-    by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
+    by_training = {record.training: scores for record, scores in latest.values()}
     for row in _validated(folder / SCORES, ScoreRow):
         scores = by_training.get(row.training, [])
         if row.score not in scores:  # two benches may have collected the same one
@@ -240,35 +248,43 @@ class Ledger:
         for name in ("samples", RECIPES, CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
             refuse_links(folder / name, folder)
         with writing(f"{folder} cannot be created", "Give another results folder."):
-            for name in ("samples", RECIPES):
+            for name in ("samples", RECIPES, CLAIMS):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         self._seen: dict[str, int] = {}
+        self.aside: set[Training] = set()  # runs that are not found any more, see ``set_aside``
         self.refresh()
 
     def refresh(self) -> None:
         """Read the records again if other processes have written to them."""
-        sizes = {name: _size(self.folder / name) for name in (RUNS, SCORES)}
+        files = [self.folder / name for name in (RUNS, SCORES)]
+        # By reading them, since a network file system may cache older sizes.
+        sizes = {path.name: len(path.read_bytes()) if path.exists() else 0 for path in files}
         if sizes != self._seen:
-            self._runs = {run.record.key: run for run in read_runs(self.folder)}
-            self._keys: dict[tuple[str, str, int], dict[Key, None]] = {}
-            for key in self._runs:
-                self._keys.setdefault(key[:3], {})[key] = None
+            self._runs: dict[tuple[str, str, int], dict[Key, ScoredRun]] = {}
+            for run in read_runs(self.folder):
+                self._remember(run)
             self._seen = sizes
 
     @property
     def runs(self) -> list[ScoredRun]:
-        """All runs, in order."""
-        return list(self._runs.values())
+        """All runs."""
+        return [run for runs in self._runs.values() for run in runs.values()]
 
     def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
         """The newest run of a recipe on the given hardware, or on any, in whatever precision.
 
         A run that crashed counts only where there is no other.
         """
-        keys = self._keys.get((digest, dataset, seed), ())
-        matches = [self._runs[key] for key in keys if hardware in (None, key[3])]
+        runs = self._runs.get((digest, dataset, seed), {})
+        matches = [run for key, run in runs.items() if hardware in (None, key[3])]
         matches = [run for run in matches if not run.record.has_crashed] or matches
         return matches[-1] if matches else None
+
+    def set_aside(self, runs: Iterable[ScoredRun]) -> None:
+        """From now on, find none of these runs: they are to be made again."""
+        self.aside |= {run.record.training for run in runs}
+        self._seen = {}
+        self.refresh()
 
     def claim(self, digest: str, seed: int) -> FileLock:
         """A lock: of all processes that write to the folder, only its holder works on that run.
@@ -276,7 +292,6 @@ class Ledger:
         The operating system releases it when its holder dies for any reason: locks never go stale or time out.
         """
         path = refuse_links(self.folder / CLAIMS / f"{seed}-{digest}.lock", self.folder)
-        path.parent.mkdir(exist_ok=True)
         return FileLock(path, blocking=False)
 
     def append(
@@ -291,39 +306,30 @@ class Ledger:
             write_atomically(self.folder / record.frozen, shared(recipe).encode())
         if picture is not None and record.samples is not None:
             write_atomically(self.folder / record.samples, picture.read_bytes())  # never follows a link
-        run = self._with_scores(ScoredRun(record, ()), scores)
-        self._append(RUNS, [record.plain()])
-        keys = self._keys.setdefault(record.key[:3], {})
-        for known in (self._runs, keys):
-            known.pop(record.key, None)
-        self._runs[record.key], keys[record.key] = run, None
+        run = self.add_scores(ScoredRun(record, ()), scores)
+        self._append(RUNS, [record])
         return run
 
     def add_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
-        """Write the scores of a recorded run that are not in ``scores.jsonl`` yet."""
-        self._runs[run.record.key] = added = self._with_scores(run, scores)
-        return added
-
-    def _append(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
-        before, after = locked_append(self.folder / name, records, durable=True)
-        if self._seen[name] == before:  # no other process has written anything that is still to be read
-            self._seen[name] = after
-
-    def _with_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
+        """Write the scores of a run that are not in ``scores.jsonl`` yet."""
         rows = [ScoreRow.of(run.record, score) for score in scores if math.isfinite(score["value"])]
         new = [row for row in rows if row.score not in run.curve]
         if new:
-            self._append(SCORES, [row.plain() for row in new])
-        return ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
+            self._append(SCORES, new)
+        run = ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
+        self._remember(run)
+        return run
 
+    def _append(self, name: str, lines: Iterable[_Line]) -> None:
+        before, after = locked_append(self.folder / name, [line.plain() for line in lines], durable=True)
+        if self._seen[name] == before:  # no other process has written anything that is still to be read
+            self._seen[name] = after
 
-def _size(path: Path) -> int:
-    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
-    try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        return 0
+    def _remember(self, run: ScoredRun) -> None:
+        runs = self._runs.setdefault(run.record.key[:3], {})
+        runs.pop(run.record.key, None)
+        if run.record.training not in self.aside:
+            runs[run.record.key] = run
 
 
 @dataclass(frozen=True)
@@ -332,7 +338,6 @@ class Outcome:
 
     error: str | None  # what went wrong, in a sentence; None if nothing did
     wall_seconds: float  # from its start to its end
-    stopped: bool = False  # whether it was stopped on request, and saved
 
 
 def collect(
@@ -415,24 +420,25 @@ def final_picture(folder: Path) -> Path | None:
     return max((folder / "samples").glob("*.png"), default=None)
 
 
-def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
-    """The run folder that a record was made from; None if it is gone or now contains another run."""
-    return _recorded_run(record, record.folder(work))
+def run_of(record: RunRecord, folder: Path) -> RunFolder | None:
+    """The run that a record was made from, or a copy; None if it is not in this folder, or not any more."""
+    run = opened(folder)
+    is_its = run and (run.info.get("started"), run.info.get("images")) == (record.started, record.images)
+    return run if is_its else None
 
 
-def _recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
-    try:
-        run = RunFolder.open(folder)
-    except GanzooError:
-        return None
-    return run if (run.info.get("started"), run.info.get("images")) == (record.started, record.images) else None
+def opened(folder: Path) -> RunFolder | None:
+    """A run folder; None if there is none, or if it is damaged."""
+    with suppress(GanzooError):
+        return RunFolder.open(folder)
+    return None
 
 
 def collect_added_scores(ledger: Ledger, work: Path) -> int:
     """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders; returns their number."""
     added = 0
     for run in ledger.runs:
-        kept = kept_run(run.record, work) if run.record.status == "done" else None
+        kept = run_of(run.record, run.record.folder(work)) if run.record.status == "done" else None
         if kept is not None:
             added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
     return added
@@ -442,11 +448,6 @@ def kept_folder(record: RunRecord, weights: Path) -> Path:
     """The folder for a recorded run's weights; another run of the same recipe and seed has its own folder."""
     folder = record.folder(weights)
     return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
-
-
-def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
-    """The kept run of a record, or None."""
-    return _recorded_run(record, kept_folder(record, weights))
 
 
 def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
@@ -473,7 +474,7 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
             if (run.path / name).exists():  # a run without metrics has no scores
                 shutil.copyfile(run.path / name, prepared / name)
         # Another worker may have kept them in the meantime, and added scores.
-        if kept_weights(record, weights) is None:
+        if run_of(record, folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
             prepared.rename(folder)
     finally:

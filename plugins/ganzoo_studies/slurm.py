@@ -12,25 +12,6 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import child_python
 
 
-class Worker:
-    """The task of a SLURM job: run a ``ganzoo`` command, and be queued again if the cluster preempts the job."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self.command = tuple(command)
-
-    def __call__(self) -> None:
-        """Run the command; if it fails, its error message is in the job's log."""
-        code = subprocess.run(child_python("ganzoo", *self.command), check=False).returncode  # noqa: S603
-        if code:
-            raise RuntimeError(f"ganzoo ended with exit code {code}.")
-
-    def checkpoint(self) -> Any:
-        """The job to queue as its replacement: the same command, since finished work is recorded."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(Worker(self.command))
-
-
 def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], folder: Path) -> list[str]:
     """Submit identical workers, each for the same arguments of ``ganzoo``, as one job array; returns the job IDs.
 
@@ -42,18 +23,28 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
     """
     try:
         import submitit
+        from submitit.helpers import DelayedSubmission
     except ImportError as error:
         raise GanzooError("--launcher slurm needs submitit.", "pip install 'ganzoo-bench[cluster]'") from error
     if shutil.which("sbatch") is None:
         raise GanzooError(
             "sbatch is not installed here.", "Submit from a machine in the cluster, or leave out --launcher."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+
+    class Worker:
+        def __call__(self) -> None:
+            subprocess.run(child_python("ganzoo", *command), check=True)  # noqa: S603
+
+        def checkpoint(
+            self,
+        ) -> DelayedSubmission:  # what is queued if the cluster preempts it: finished work is recorded
+            return DelayedSubmission(self)
+
     executor = submitit.SlurmExecutor(folder=folder.resolve())
     try:
         executor.update_parameters(**{"job_name": "ganzoo", "time": 24 * 60, **parameters})
         with executor.batch():
-            jobs = [executor.submit(Worker(command)) for _ in range(workers)]
+            jobs = [executor.submit(Worker()) for _ in range(workers)]
     except (submitit.core.utils.FailedJobError, TypeError, ValueError) as error:
         raise GanzooError(f"SLURM did not accept the jobs: {' '.join(str(error).split())}.", "See --slurm.") from error
     return [job.job_id for job in jobs]

@@ -1,20 +1,20 @@
-"""Works through a matrix: starts one process per training or evaluation, records each when it ends, stops on request.
+"""Works through a matrix: a process per training or evaluation, recorded when it ends, and stopped on request.
 
-Any number of workers can share one results folder, on one machine or on many. A worker claims a run before starting it,
-by a lock in that folder (``Ledger.claim``), and keeps the claim until the run is recorded. The others take unclaimed
-runs, wait for claimed ones, and continue those whose worker dies.
+Any number of workers can share one results folder, on one machine or on many. A worker claims a job before starting it,
+by a lock in that folder (``Ledger.claim``), and keeps the claim until it is recorded. The others take unclaimed jobs,
+wait for claimed ones, and continue those whose worker dies.
 
-A child is started as ``eval FOLDER OPTION...`` or ``run FOLDER OPTION... -- ARGUMENT...``, and runs the command of that
-name; a resumed run gets only the options. The child's standard input stays open as long as its parent lives; when it
-closes, the child saves and exits too. Until then, a lock next to the run folder keeps a second process out.
+A thread follows each job. The standard input of its child, ``ganzoo run --continue`` or ``ganzoo eval``, stays open as
+long as its parent lives; when it closes, the child saves and exits too. Until then, a lock next to the run folder keeps
+a second process out.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
+import re
 import runpy
 import shutil
 import signal
@@ -23,12 +23,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -39,7 +40,7 @@ from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.provenance import environment, external_plugins, hardware_in_words
+from ganzoo.runs.provenance import changed_plugins, environment, hardware_in_words
 from ganzoo.runs.records import is_own, own_protocol
 from ganzoo.runs.start import warn_of_network_trackers
 from ganzoo.training.device import VARIABLES
@@ -53,37 +54,30 @@ from ganzoo_studies.records import (
     collect,
     final_picture,
     keep_weights,
-    kept_run,
-    kept_weights,
+    kept_folder,
+    opened,
+    run_of,
 )
 
 logger = logging.getLogger(__name__)
 STOP_CODES: Final = (*STOPPED, *(-number for number in STOP_SIGNALS))
 """Exit codes of a child that was asked to stop."""
+LOGS: Final = {"run": ".log", "eval": ".eval.log"}
+"""How the names of the children's logs end, next to the run folder."""
+TAIL: Final = 65_536
+"""Bytes at the end of ``events.jsonl`` that are searched for the progress: the whole file would take seconds."""
+POLL_SECONDS: Final = 0.2
+"""Seconds between looks at a running child."""
+WAIT_SECONDS: Final = 1.0
+"""Seconds between looks at what other workers have claimed."""
 
 
 def main() -> None:
-    """The child's main program: train or score in a run folder, according to its command line."""
-    verb, folder, *arguments = sys.argv[1:]
+    """The child's main program: run a ``ganzoo`` command as the only process that works in a run folder."""
+    folder, *arguments = sys.argv[1:]
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    path = Path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path):
-        if verb == "run":
-            end = arguments.index("--")
-            options, recipe = arguments[:end], arguments[end + 1 :]
-            if _run_json(path).get("status") == "done":
-                return
-            if (path / "run.json").exists():
-                words = ["--resume", folder]
-            else:
-                # Left behind by a process that was killed before it created the run.
-                shutil.rmtree(path, ignore_errors=True)
-                words = [*recipe, "--out", folder]
-            words += options
-        else:
-            words = [folder, *arguments]
-        sys.argv = ["ganzoo", verb, *words]
+    with lock(Path(folder)):
+        sys.argv = ["ganzoo", *arguments]
         runpy.run_module("ganzoo", run_name="__main__", alter_sys=True)
 
 
@@ -92,124 +86,28 @@ def lock(folder: Path) -> FileLock:
     return FileLock(folder.with_name(f"{folder.name}.lock"))
 
 
-def log_of(folder: Path, *, scoring: bool) -> Path:
-    """The log file of the process that works on a run folder."""
-    return folder.with_name(f"{folder.name}{'.eval' if scoring else ''}.log")
-
-
 def _exit_with_parent() -> None:
     # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs at exit.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run_json(folder: Path) -> dict[str, Any]:
-    """The content of a folder's ``run.json``; empty if there is none, or if it is damaged."""
-    with suppress(OSError, ValueError):
-        content = json.loads((folder / "run.json").read_text("utf-8"))
-        if isinstance(content, dict):
-            return content
-    return {}
+def images_shown(folder: Path) -> int:
+    """Real images that the run in a folder has shown, as last logged."""
+    with suppress(OSError, IndexError), (folder / "events.jsonl").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+        return int(re.findall(rb'"event": "train", "images": (\d+),', file.read())[-1])
+    return 0
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """The task of one child."""
-
-    job: Job
-    missing: tuple[str, ...] = ()  # metrics by which to score its kept weights; empty if it is to be trained
-
-    def command(self, folder: Path, extra: Sequence[str]) -> list[str]:
-        """Verb, folder and arguments of the child; ``extra`` are further options."""
-        if not self.missing:
-            return ["run", str(folder), *extra, "--", *self.job.arguments]
-        metrics = [word for name in self.missing for word in ("--metric", name)]
-        samples = str(self.job.recipe.evaluate.samples)
-        device = self.job.recipe.train.device
-        extra = [word for word in extra if word != "--allow-trackers"]  # which `ganzoo eval` does not use
-        return ["eval", str(folder), *metrics, "--samples", samples, "--device", device, "--json", *extra]
-
-
-class Child:
-    """A running task, in its own process and process group: its exit ends no other process; Ctrl-C does not reach it.
-
-    ``locks`` are held until it has been recorded: the claim on the run, and on a GPU.
-    """
-
-    def __init__(
-        self, task: Task, folder: Path, *, locks: Sequence[FileLock], extra: Sequence[str], variables: Mapping[str, str]
-    ) -> None:
-        self.task = task
-        self.folder = folder
-        self.locks = locks
-        self._log = log_of(folder, scoring=bool(task.missing))
-        self._started_at = time.monotonic()
-        self._stop_requested = False
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                child_python("ganzoo_studies.worker", *task.command(folder, extra)),
-                stdin=subprocess.PIPE,  # stays open as long as this process lives
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **variables},
-                start_new_session=True,
-            )
-
-    def stop(self, number: signal.Signals) -> None:
-        """Ask it to save and exit. Only the first call sends the signal: a second one would keep it from saving."""
-        if not self._stop_requested:
-            self._stop_requested = True
-            self._process.send_signal(number)
-
-    def poll(self) -> Outcome | None:
-        """How it ended; None while it runs."""
-        code = self._process.poll()
-        if code is None:
-            return None
-        self._process.communicate()  # closes its standard input
-        if code == 0:
-            error = None
-        elif code == -signal.SIGKILL:
-            error = "The process was killed, probably because the system ran out of memory."
-        else:
-            log = self._log.read_text("utf-8", errors="replace")
-            lines = [line.strip() for line in log.splitlines() if line.strip()]
-            error = lines[-1] if lines else f"The process ended with exit code {code} and no message."
-        stopped = code != 0 and (self._stop_requested or code in STOP_CODES)
-        return Outcome(error, time.monotonic() - self._started_at, stopped)
-
-    @property
-    def images(self) -> int:
-        """Real images shown, as last logged."""
-        newest: list[bytes] = []
-        with suppress(OSError), (self.folder / "events.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))  # the whole file would take seconds, late in a long run
-            newest = file.read().splitlines()
-        for line in reversed(newest):
-            with suppress(ValueError, KeyError, TypeError):
-                event = json.loads(line)
-                if event["event"] == "train":
-                    return int(event["images"])
-        return 0
-
-
-TAIL: Final = 65_536
-"""Bytes at the end of ``events.jsonl`` that are searched for the progress."""
-POLL_SECONDS: Final = 0.2
-"""Seconds between checks on the running children."""
-WAIT_SECONDS: Final = 1.0
-"""Seconds between checks on what other workers have claimed."""
-
-
-def free_gpu(names: Sequence[str], folder: Path) -> tuple[str, list[FileLock]]:
-    """The first GPU that no other worker here uses, with its lock; a random one, without, if all are in use."""
+def take_gpu(names: Sequence[str], folder: Path, held: ExitStack) -> str:
+    """The first GPU that no other job here uses, locked until ``held`` closes; a random one if all are in use."""
     for name in names:
-        lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
         with suppress(Timeout):
-            lock.acquire()
-            return name, [lock]
-    return random.choice(names), []  # noqa: S311 - only to spread the load
+            path = refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder)
+            held.enter_context(FileLock(path, blocking=False))
+            return name
+    return random.choice(names)  # noqa: S311 - only to spread the load
 
 
 def visible_gpus() -> list[str]:
@@ -220,7 +118,7 @@ def visible_gpus() -> list[str]:
 
 
 class Watcher:
-    """Callbacks that report the progress of a bench. Override those of interest."""
+    """Callbacks that report the progress of a bench, in any of its threads. Override those of interest."""
 
     def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
         """Before anything starts: jobs to train, runs that need no training, and jobs of those with missing scores."""
@@ -238,7 +136,7 @@ class Watcher:
         """Nothing is left to do here; other workers are doing this many jobs."""
 
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
-        """Another worker has recorded a job that was also queued here."""
+        """Another worker has recorded a job that was also planned here."""
 
     def unscored(self, job: Job, reason: str) -> None:
         """A job's kept weights could not be scored, for the reason given in a sentence."""
@@ -251,7 +149,7 @@ class Settings:
     work: Path  # where run folders go
     parallel: int = 1  # number of simultaneous processes
     threads: int | None = None  # CPU threads of each process; None leaves them to torch
-    force: bool = False  # whether to train runs again that are already recorded
+    force: bool = False  # whether to train runs again that were recorded before the bench was made
     retry: bool = False  # whether to resume failed runs
     extra: tuple[str, ...] = ()  # further arguments of ``ganzoo run`` and ``ganzoo eval``, for each job
     any_hardware: bool = False  # whether runs on other hardware also count
@@ -268,9 +166,10 @@ class Bench:
         self.settings = settings
         self.watcher = watcher or Watcher()
         self.unscored: list[Job] = []  # that will not get a missing score: no weights were kept, or scoring failed
-        self._running: list[Child] = []
-        self._old: dict[Job, ScoredRun] = {}
-        """Earlier runs, which ``force`` or ``retry`` repeat: only later records count for their jobs."""
+        self._stop = StopRequests("Stopping the runs in progress, which save first.")
+        self._records = threading.Lock()  # held by the thread that reads or writes records
+        if settings.force:
+            ledger.set_aside(ledger.runs)
 
     def run(self, jobs: Sequence[Job]) -> list[ScoredRun]:
         """Train the jobs without a record, score runs that lack a metric, and return the runs of all jobs, in order.
@@ -286,37 +185,30 @@ class Bench:
         if "--allow-trackers" not in self.settings.extra:
             warn_of_network_trackers([job.recipe for job in jobs], self.zoo)
         self.ledger.refresh()
-        self._old = {}
-        for job in jobs:
-            if (run := self._newest_run(job)) is not None:
-                # Divergence is a result of the study: retrying would give only that row a second chance.
-                failed = run.record.has_crashed if self.settings.any_hardware else run.record.status == "failed"
-                if self.settings.force or (self.settings.retry and failed):
-                    self._old[job] = run
+        if self.settings.retry:
+            recorded = [
+                run for job in jobs if (run := self._recorded(job)) is not None and run.record.status == "failed"
+            ]
+            # Divergence is a result of the study: retrying would give only that row a second chance.
+            self.ledger.set_aside(run for run in recorded if run.record.has_crashed or not self.settings.any_hardware)
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
-        plugins = [
-            (run.record.plugins.get(name, now), now, job.label)
-            for job, run in known.items()
-            for name, now in external_plugins(job.recipe, self.zoo).items()
-        ]
-        for then, now in dict.fromkeys((then, now) for then, now, _ in plugins if then != now):
-            labels = dict.fromkeys(label for *versions, label in plugins if versions == [then, now])
+        changed: dict[tuple[str, str], dict[str, None]] = {}  # labels of jobs, by a plugin's versions then and now
+        for job, run in known.items():
+            plugins = run.record.plugins
+            for name, now in changed_plugins({"plugins": plugins}, job.recipe, self.zoo).items():
+                changed.setdefault((plugins.get(name, "none"), now), {})[job.label] = None
+        for (then, now), labels in changed.items():
             sentence = "Trained with %s, but %s is installed (--force trains again): %s"
             logger.warning(sentence, then, now, "; ".join(labels))
-        tasks = [Task(job) for job in jobs if job not in known]
-        lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
-        self.watcher.planned([task.job for task in tasks], list(known.values()), [task.job for task in lacking])
-        tasks += [task for task in lacking if self._has_weights(task, known[task.job])]
-        runs = {**known, **self._work(tasks)}
-        return [run for job in jobs if (run := runs.get(job))]
+        todo = [job for job in jobs if job not in known]
+        lacking = [job for job, run in known.items() if _missing(job, run)]
+        self.watcher.planned(todo, list(known.values()), lacking)
+        runs = dict(known)
+        self._work([*todo, *lacking], runs)
+        return [runs[job] for job in jobs if job in runs]
 
     def _recorded(self, job: Job) -> ScoredRun | None:
-        """The run of a job that needs no training; None if the job has to be trained."""
-        run, old = self._newest_run(job), self._old.get(job)
-        return None if run is None or (old is not None and old.record == run.record) else run
-
-    def _newest_run(self, job: Job) -> ScoredRun | None:
-        """The newest record of a job: on this hardware, or on any if that counts or its weights are here."""
+        """The newest run of a job: on this hardware, or on any if that counts or its weights are here."""
         run = self.ledger.find(*job.key, hardware_in_words(_environment(job.recipe.train.device)))
         if (run is None or run.record.has_crashed) and (other := self.ledger.find(*job.key)) is not None:
             # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
@@ -330,9 +222,9 @@ class Bench:
         if record.status != "done":
             return run
         try:
-            if (trained := kept_run(record, self.settings.work)) is not None:
+            if (trained := run_of(record, record.folder(self.settings.work))) is not None:
                 run = self.ledger.add_scores(run, trained.scores())
-                if weights is not None and kept_weights(record, weights) is None:
+                if weights is not None and run_of(record, kept_folder(record, weights)) is None:
                     keep_weights(trained, record, weights)
             if (kept := self._kept(record)) is not None:
                 run = self.ledger.add_scores(run, kept.scores())
@@ -345,129 +237,137 @@ class Bench:
     def _kept(self, record: RunRecord) -> RunFolder | None:
         """The folder with a run's weights: the kept copy, or else the folder that it was trained in; or None."""
         weights = self.settings.weights
-        kept = None if weights is None else kept_weights(record, weights)
-        return kept or kept_run(record, self.settings.work)
+        kept = None if weights is None else run_of(record, kept_folder(record, weights))
+        return kept or run_of(record, record.folder(self.settings.work))
 
-    def _has_weights(self, task: Task, run: ScoredRun) -> bool:
-        if (kept := self._kept(run.record)) is not None:
-            places = filter(None, (self.settings.weights, self.settings.work))
-            _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
-            return True
-        names, folder = ", ".join(task.missing), task.job.folder(self.settings.work)
-        remedy = "Train it again with --force, or point --work to the run folders."
-        if self.settings.weights is not None:
-            remedy = f"Point --weights-dir to where they are; {self.settings.weights} does not have them."
-        self._give_up(task.job, f"Cannot score {names}: the weights were not kept (no such run in {folder}). {remedy}")
-        return False
+    def _work(self, jobs: Sequence[Job], runs: dict[Job, ScoredRun]) -> None:
+        """Add the runs of jobs, each made by a thread; of those that other workers have claimed, once they are done."""
+        left, waited_for = list(jobs), 0
+        with self._stop, ThreadPool(self.settings.parallel) as pool:
+            while left and not self._stop.received:
+                left = [job for job in pool.imap_unordered(partial(self._do, runs=runs), left) if job is not None]
+                if left:
+                    if len(left) != waited_for:
+                        self.watcher.waits(len(left))
+                    waited_for = len(left)
+                    time.sleep(WAIT_SECONDS)
+        if self._stop.received:
+            raise self._stop.error("Stopped, and saved.", "Resume with the same command.")
+
+    def _do(self, job: Job, runs: dict[Job, ScoredRun]) -> Job | None:
+        """Train a job unless it is recorded, and score it by what it lacks; returns it if another worker claims it."""
+        with suppress(Timeout), self.ledger.claim(job.digest, job.seed):
+            if self._stop.received:
+                return None
+            with self._records:
+                self.ledger.refresh()
+                run = self._recorded(job)
+            if run is None:
+                run = self._train(job)
+            elif job not in runs:
+                self.watcher.elsewhere(job, run)
+            # Also a run of another worker, or one that was started for fewer metrics or another number of samples.
+            if run is not None and (missing := _missing(job, run)) and not self._stop.received:
+                run = self._score(job, run, missing)
+            if run is not None:
+                runs[job] = run
+            return None
+        return job
+
+    def _train(self, job: Job) -> ScoredRun | None:
+        """Train a job and record it; returns None if it was stopped."""
+        folder, run = job.folder(self.settings.work), None
+        if self.settings.force:
+            with lock(folder):
+                before = opened(folder)
+                # A run that another --force command has restarted is resumed.
+                if before is None or any(before.info.get("started") == started for _, started in self.ledger.aside):
+                    shutil.rmtree(folder, ignore_errors=True)
+        self.watcher.began(job)
+        command = [*job.arguments, *self.settings.extra, "--out", str(folder), "--continue"]
+        outcome = self._child("run", job, folder, command)
+        if outcome is not None:
+            with self._records:
+                made_on = _environment(job.recipe.train.device)
+                record, scores, recipe = collect(job, folder, outcome, made_on, self.zoo)
+                run = self._up_to_date(self.ledger.append(record, scores, final_picture(folder), recipe))
+        self.watcher.ended(job, run)
+        return run
+
+    def _score(self, job: Job, run: ScoredRun, missing: Sequence[str]) -> ScoredRun | None:
+        """Score a run's kept weights by the metrics that it lacks; returns None if that was stopped."""
+        kept, places = self._kept(run.record), [*filter(None, (self.settings.weights, self.settings.work))]
+        if kept is None:
+            option = "--work" if self.settings.weights is None else "--weights-dir"
+            where = f"no such run in {job.folder(self.settings.work)}"
+            sentence = f"Cannot score {', '.join(missing)}: the weights were not kept ({where})."
+            self._give_up(job, f"{sentence} Point {option} to where they are, or train again with --force.")
+            return run
+        _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
+        command = [str(kept.path), *(word for name in missing for word in ("--metric", name))]
+        command += ["--samples", str(job.recipe.evaluate.samples), "--device", job.recipe.train.device, "--json"]
+        # `ganzoo eval` uses no trackers.
+        command += [word for word in self.settings.extra if word != "--allow-trackers"]
+        outcome = self._child("eval", job, kept.path, command)
+        if outcome is None:
+            return None
+        with self._records:
+            run = self._up_to_date(run)
+        if outcome.error or (missing := _missing(job, run)):
+            self._give_up(job, outcome.error or f"No finite score of {', '.join(missing)}.")
+        else:
+            self.watcher.ended(job, run)
+        return run
 
     def _give_up(self, job: Job, reason: str) -> None:
         self.unscored.append(job)
         self.watcher.unscored(job, reason)
 
-    def _work(self, tasks: Sequence[Task]) -> dict[Job, ScoredRun]:
-        """Do the unclaimed tasks, and wait for those that other workers are doing."""
-        queue, runs, look_again = list(tasks), dict[Job, ScoredRun](), 0.0
-        stopped_any = waiting = False
-        with StopRequests("Stopping the runs in progress, which save first.") as stop:
-            while self._running or (queue and not stop.received):
-                has_room = bool(queue) and len(self._running) < self.settings.parallel
-                if has_room and not stop.received and time.monotonic() > look_again:
-                    if not any(self._start(task, queue, runs) for task in list(queue)):
-                        look_again = time.monotonic() + WAIT_SECONDS
-                        if not self._running and not waiting:
-                            self.watcher.waits(len(queue))
-                            waiting = True
-                    continue
-                time.sleep(POLL_SECONDS)
-                for child in list(self._running):
-                    if stop.received:
-                        child.stop(stop.received)
-                    outcome = child.poll()
-                    if outcome is None:
-                        if not child.task.missing:
-                            self.watcher.advanced(child.task.job, child.images)
-                        continue
-                    self._running.remove(child)
-                    stopped_any |= outcome.stopped
-                    run = self._finish(child, outcome)
-                    for held in child.locks:
-                        held.release()
-                    look_again = 0.0
-                    if run is None:
-                        continue
-                    runs[child.task.job] = run
-                    # A run started for fewer metrics, or another number of samples, has only scored itself by those.
-                    missing = () if child.task.missing else _missing(child.task.job, run)
-                    if missing and self._has_weights(task := Task(child.task.job, missing), run):
-                        queue.append(task)
-            if (stop.received and stopped_any) or queue:
-                raise stop.error("Stopped, and saved.", "Resume with the same command.")
-        return runs
+    def _child(self, verb: Literal["run", "eval"], job: Job, folder: Path, command: Sequence[str]) -> Outcome | None:
+        """Train or score in a run folder, in a process of its own; returns None if that was stopped, and has saved.
 
-    def _start(self, task: Task, queue: list[Task], runs: dict[Job, ScoredRun]) -> bool:
-        """Take a task off the queue, and start it unless another worker has recorded it; False if one claims it."""
-        job, settings = task.job, self.settings
-        claim = self.ledger.claim(job.digest, job.seed)
-        try:
-            claim.acquire()
-        except Timeout:
-            return False
-        queue.remove(task)
-        self.ledger.refresh()
-        run, folder, old = self._recorded(job), job.folder(settings.work), self._old.get(job)
-        scoring, task = bool(task.missing), Task(job, () if run is None else _missing(job, run))
-        if run is not None:
-            runs[job] = run
-            if not task.missing:
-                self.watcher.elsewhere(job, run)
-            # A run recorded by another worker may still lack a score that is requested here.
-            if not task.missing or not (scoring or self._has_weights(task, run)):
-                claim.release()
-                return True
-            if (kept := self._kept(run.record)) is not None:
-                folder = kept.path
-        elif settings.force and old is not None and _run_json(folder).get("started") in (None, old.record.started):
-            with lock(folder):  # a run that another --force command has restarted is resumed
-                shutil.rmtree(folder, ignore_errors=True)
-        variables = dict.fromkeys(VARIABLES, str(settings.threads)) if settings.threads else {}
-        locks = [claim]
-        if job.recipe.train.device in ("auto", "cuda") and (gpus := visible_gpus()):
-            variables["CUDA_VISIBLE_DEVICES"], held = free_gpu(gpus, cache_folder("gpus"))
-            locks += held
-        self._running.append(Child(task, folder, locks=locks, extra=settings.extra, variables=variables))
-        if not task.missing:
-            self.watcher.began(job)
-        return True
-
-    def _finish(self, child: Child, outcome: Outcome) -> ScoredRun | None:
-        """Record what a child did; returns None if it was stopped."""
-        job = child.task.job
-        run = None
-        if child.task.missing:
-            if outcome.stopped:
-                return None
-            if (known := self._recorded(job)) is not None:
-                run = self._up_to_date(known)
-            if outcome.error is not None or run is None:
-                self._give_up(job, outcome.error or "Its record was removed in the meantime.")
-                return run
-            if left := _missing(job, run):
-                self._give_up(job, f"No finite score of {', '.join(left)}.")
-                return run
-        elif not outcome.stopped:
-            record, scores, trained = collect(
-                job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo
+        It has its own process group: its exit ends no other process, and Ctrl-C does not reach it.
+        """
+        log = folder.with_name(f"{folder.name}{LOGS[verb]}")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        threads = self.settings.threads
+        variables = dict.fromkeys(VARIABLES, str(threads)) if threads else {}
+        began = time.monotonic()
+        with ExitStack() as held, log.open("wb") as output:
+            if job.recipe.train.device in ("auto", "cuda") and (gpus := visible_gpus()):
+                variables["CUDA_VISIBLE_DEVICES"] = take_gpu(gpus, cache_folder("gpus"), held)
+            child = held.enter_context(
+                subprocess.Popen(  # noqa: S603
+                    child_python("ganzoo_studies.worker", str(folder), verb, *command),
+                    stdin=subprocess.PIPE,  # stays open as long as this process lives
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **variables},
+                    start_new_session=True,
+                )
             )
-            run = self._up_to_date(self.ledger.append(record, scores, final_picture(child.folder), trained))
-        self.watcher.ended(job, run)
-        return run
+            while child.poll() is None and not self._stop.received:
+                if verb == "run":
+                    self.watcher.advanced(job, images_shown(folder))
+                time.sleep(POLL_SECONDS)
+            if self._stop.received:
+                child.send_signal(self._stop.received)  # once: a second signal would keep it from saving
+            code = child.wait()
+        if code and (self._stop.received or code in STOP_CODES):
+            return None
+        error = None
+        if code == -signal.SIGKILL:
+            error = "The process was killed, probably because the system ran out of memory."
+        elif code:
+            lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+            error = lines[-1].strip() if lines else f"The process ended with exit code {code} and no message."
+        return Outcome(error, time.monotonic() - began)
 
 
 def _refuse_links_beside(folder: Path, place: Path) -> None:
     """Raise if a run folder below ``place``, its lock or one of its logs is a link: a child writes to all of them."""
-    logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
-    for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
-        refuse_links(path, place)
+    for ending in ("", ".lock", *LOGS.values()):
+        refuse_links(folder.with_name(f"{folder.name}{ending}"), place)
 
 
 def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:

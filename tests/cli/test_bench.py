@@ -73,14 +73,9 @@ def test_options_reach_the_worker(words, wanted, monkeypatch, tmp_path):
     assert settings.work == Path("work")
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["--workers", "1"], "--workers needs --launcher slurm; without it, start the command several times."),
-        (["--slurm", "partition=gpu"], "--slurm needs --launcher slurm. Add that, or leave --slurm out."),
-    ],
-)
-def test_what_a_launcher_needs_is_refused_without_one(refused, tmp_path, words, sentence):
+@pytest.mark.parametrize("words", [("--workers", "1"), ("--slurm", "partition=gpu")])
+def test_what_a_launcher_needs_is_refused_without_one(refused, tmp_path, words):
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
-    assert refused("study", "run", "ring", *words, *places) == f"{sentence}\n"
+    refusal = refused("study", "run", "ring", *words, *places)
+    assert refusal.startswith("--workers and --slurm need --launcher slurm. Add that, or start the command several")
     assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ def recorded(
     cpu="Test CPU",
     images=0,
     digest="old",
+    started=None,
     **more,
 ):
     """Record a job with evenly spaced scores, at one second per thousand images; an error counts as divergence."""
@@ -62,7 +63,7 @@ def recorded(
             "samples": None,
             "finished": "2026-01-01T00:00:00+00:00",
             "command": job.command,
-            "started": f"2026-01-01T00:00:{job.seed % 60:02}+00:00",
+            "started": started or f"2026-01-01T00:00:{job.seed % 60:02}+00:00",
             "protocol": protocol,
             "diverged": error is not None and "diverged" in error,
         }

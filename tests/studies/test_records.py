@@ -11,7 +11,17 @@ from ganzoo.config.schema import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo_studies.matrix import job_of
-from ganzoo_studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, keep_weights, kept_weights, read_runs
+from ganzoo_studies.records import (
+    Ledger,
+    Outcome,
+    RunRecord,
+    ScoredRun,
+    collect,
+    keep_weights,
+    kept_folder,
+    read_runs,
+    run_of,
+)
 
 SCORE = {
     "metric": "fid@mnist-cnn",
@@ -103,7 +113,10 @@ def test_the_last_record_of_a_key_counts_and_other_keys_are_kept(tmp_path):
     failed = record(status="failed", error="Training diverged.")
     for one in (failed, *(record(**other) for other in others), record()):
         ledger.append(one)
-    assert read_runs(tmp_path) == ledger.runs == [*(run(**other) for other in others), run()]
+    runs = [*(run(**other) for other in others), run()]
+    assert read_runs(tmp_path) == runs
+    assert all(one in runs for one in ledger.runs)
+    assert len(ledger.runs) == len(runs)
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 7
 
 
@@ -249,5 +262,5 @@ def test_kept_weights_include_everything_that_sampling_needs(tmp_path, reported,
     names = (*names, "ema.generator.weight") if reported == "ema" else names
     trained.save_checkpoint({name: torch.ones(1) for name in names}, {"images": 2000, "steps": 20})
     keep_weights(trained, record(), tmp_path / "weights")
-    kept = kept_weights(record(), tmp_path / "weights").checkpoint()
+    kept = run_of(record(), kept_folder(record(), tmp_path / "weights")).checkpoint()
     assert sorted(kept.tensors) == sorted([f"{reported}.generator.weight", "objective.level"])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -16,7 +16,7 @@ from ganzoo_studies.findings import find
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import load_study
-from ganzoo_studies.worker import Bench, Settings, Watcher, free_gpu, visible_gpus
+from ganzoo_studies.worker import Bench, Settings, Watcher, take_gpu, visible_gpus
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -110,13 +110,13 @@ def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkey
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     names = visible_gpus()
     assert names == ["3", "5"]
-    (one, held), (two, _) = free_gpu(names, tmp_path), free_gpu(names, tmp_path)
-    assert [one, two] == ["3", "5"]
-    shared, none = free_gpu(names, tmp_path)
-    assert shared in names
-    assert none == []
-    held[0].release()
-    assert free_gpu(names, tmp_path)[0] == "3"
+    first, second = ExitStack(), ExitStack()
+    assert [take_gpu(names, tmp_path, held) for held in (first, second)] == ["3", "5"]
+    with ExitStack() as third:
+        assert take_gpu(names, tmp_path, third) in names
+        first.close()
+        assert take_gpu(names, tmp_path, third) == "3"
+    second.close()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == []
 

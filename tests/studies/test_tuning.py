@@ -231,19 +231,29 @@ def test_a_search_is_refused_for_a_row_that_its_measures_do_not_apply_to(write, 
 
 def test_run_tunes_passes_gates_and_looks_by_itself(call, write, tmp_path, monkeypatch):
     write()
-    splits = []
+    splits, started = [], "2026-02-01T00:00:00+00:00"
 
     def run(self, jobs):
         splits.append(Counter(job.recipe.dataset.scored_split for job in jobs))
         for job in jobs:
-            recorded(self.ledger, job, [score(job)], split=job.recipe.dataset.scored_split)
+            recorded(self.ledger, job, [score(job)], split=job.recipe.dataset.scored_split, started=started)
         return [self.ledger.find(*job.key) for job in jobs]
 
     monkeypatch.setattr(Bench, "run", run)
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
     code, out, err = call("study", "run", tmp_path / "tuned.yaml", *places)
     assert code == 0
-    assert splits == [{"validation": n} for n in (9, 5, 1, 4, 9)] + [{"test": 10}]
+    rounds = [{"validation": n} for n in (9, 5, 1, 4, 9)] + [{"test": 10}]
+    assert splits == rounds
     assert "tuned: 0 of 1 claims decided, 1 open; next 9 runs on validation images, to tune rows or measure" in err
     assert "tuned: 1 of 1 claims decided, 0 open; nothing left to train" in err
     assert "  helps: R1 helps." in out
+    # What is recorded is not trained again, unless all of it is.
+    splits.clear()
+    assert call("study", "run", tmp_path / "tuned.yaml", *places)[0] == 0
+    assert splits == [{"test": 10}]
+    splits.clear()
+    started = "2026-03-01T00:00:00+00:00"
+    assert call("study", "run", tmp_path / "tuned.yaml", "--force", *places)[0] == 0
+    assert splits == rounds
+    assert {run.record.started for run in Ledger(tmp_path / "results").runs} == {started}

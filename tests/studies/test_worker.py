@@ -24,18 +24,16 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
-from ganzoo_studies import worker
 from ganzoo_studies.matrix import jobs_of
 from ganzoo_studies.records import (
     Ledger,
     RunRecord,
     collect_added_scores,
     kept_folder,
-    kept_run,
-    kept_weights,
     read_runs,
+    run_of,
 )
-from ganzoo_studies.worker import Bench, Settings, Task, Watcher
+from ganzoo_studies.worker import Bench, Settings, Watcher
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -260,7 +258,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     # Another run of the same recipe and seed does not replace these weights.
     other = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
     assert kept_folder(other, folder / "weights") != path.parent
-    assert kept_weights(other, folder / "weights") is None
+    assert run_of(other, kept_folder(other, folder / "weights")) is None
 
 
 @pytest.mark.parametrize("ending", [".eval.log", ".lock", ""])
@@ -294,7 +292,7 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remed
     assert score_of(known, "class-coverage@mnist-cnn")
     assert sentences == [
         f"Cannot score kid@mnist-cnn: the weights were not kept (no such run in {run}). "
-        "Train it again with --force, or point --work to the run folders."
+        "Point --work to where they are, or train again with --force."
     ]
     assert not run.exists()
 
@@ -319,9 +317,9 @@ def test_a_folder_reused_by_another_run_is_not_scored_for_the_record(finished):
     folder, run = finished
     ledger = Ledger(folder / "results")
     (known,) = [one for one in ledger.runs if one.record.recipe == "vanilla-mnist"]
-    assert kept_run(known.record, folder / "work").path == run
+    assert run_of(known.record, run).path == run
     RunFolder.open(run).update(started="2020-01-01T00:00:00+00:00")
-    assert kept_run(known.record, folder / "work") is None
+    assert run_of(known.record, run) is None
 
 
 @pytest.mark.full  # test_records.py has the record of a folder that cannot be opened
@@ -335,21 +333,6 @@ def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
     # If it was recorded before it was damaged, the record stands.
     (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(jobs)
     assert known.record.status == "done"
-
-
-@pytest.mark.parametrize("begun", [None, '{"status": "interrupted"}', "{", "[]"])
-def test_a_starting_child_and_a_resuming_one_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
-    (job,) = jobs_of(zoo, ["vanilla-mnist"])
-    folder, options = tmp_path / "run", ("--data-dir", str(tmp_path / "data"), "--allow-code")
-    if begun:
-        folder.mkdir()
-        (folder / "run.json").write_text(begun)
-    monkeypatch.setattr(sys, "argv", ["worker", *Task(job).command(folder, options)])
-    monkeypatch.setattr(worker, "_exit_with_parent", lambda: None)
-    monkeypatch.setattr(worker.runpy, "run_module", lambda *given, **more: None)
-    worker.main()
-    words = ["--resume", str(folder)] if begun else [*job.arguments, "--out", str(folder)]
-    assert sys.argv == ["ganzoo", "run", *words, *options]
 
 
 class Interrupting(Watcher):
