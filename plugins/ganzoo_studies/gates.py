@@ -3,7 +3,8 @@
 - *room*: a reference, made to be better, is at least 20% better than the baseline, so the measure shows such effects;
 - *not at its limit*: the scores vary between seeds, and one of the claim's rows is at least 20% from real images;
 - *inside*: the best value of each range that was searched lies inside it;
-- *quiet*, if the study says so: the logs of a row's scores deviate less than a number between seeds;
+- *quiet*, if the study says so: the logs of a row's scores deviate less than a number between seeds; not asked of a
+  share, such as an accuracy, which is about something other than the quality of images;
 - *above*, if the study says so: the baseline exceeds a number by some measure.
 
 A failed gate changes the regime, never the rule: its claims stay open until the file describes another one.
@@ -83,7 +84,7 @@ def gates_of(
         f"{'' if varies else 'equal scores, '}{figure(worse)}",
         varies and (worse is None or worse >= WORTH_HAVING),
     )
-    for row in rows if rule.deviation else ():
+    for row in rows if rule.deviation and all(one.scale(zoo) != "share" for one in measures) else ():
         deviation = stdev(known[row]) if len(known[row]) > 2 else math.nan
         lost = VALIDATION_SEEDS - len(known[row])
         words = f"{figure(deviation)}{f', and {lost} collapsed' if lost else ''}"

@@ -36,7 +36,7 @@ def final():
 
 
 @pytest.mark.full  # reads twenty thousand scores
-@pytest.mark.parametrize("name", ["few-images-exploratory", "labels", "losses-exploratory", "regularizers-exploratory"])
+@pytest.mark.parametrize("name", ["few-images-exploratory", "labels-exploratory", "losses-exploratory", "regularizers-exploratory"])
 def test_intervals_are_scipy_s_from_the_raw_lines(name, final, zoo):
     study = load_study(name, zoo)
     found = find(study, Ledger(RECORDS), zoo)

@@ -77,14 +77,14 @@ def write(tmp_path, zoo):
 def prepared(zoo, ledger):
     """What is found once all runs on validation images have scores from a function, and the runs of each round."""
 
-    def _prepared(study, values=score):
+    def _prepared(study, values=score, **more):
         rounds = []
         while jobs := (found := find(study, ledger, zoo)).preparations:
             rounds.append(jobs)
             for job in jobs:
                 value = values(job)
                 error = "It diverged." if value is None else None
-                recorded(ledger, job, [value or 9.0], split="validation", error=error)
+                recorded(ledger, job, [value or 9.0], split="validation", error=error, **more)
         return found, rounds
 
     return _prepared
@@ -161,6 +161,13 @@ def test_a_gate_may_ask_for_a_measure_and_not_for_quiet_scores(write, prepared, 
     (failed,) = [gate for gate in found.all_gates if not gate.is_passed]
     assert (failed.where, failed.needs) == ("baseline", "fid@mnist-cnn above 50")
     assert 35 < float(failed.found) < 50
+
+
+def test_only_scores_of_image_quality_must_be_quiet(write, prepared):
+    study = write(("[fid@mnist-cnn]", "[recall@mnist-cnn]"), ("on: fid@mnist-cnn", "on: recall@mnist-cnn"))
+    found, _ = prepared(study, lambda job: 1 / score(job) / (1 + 0.3 * (-1) ** job.seed), metric="recall@mnist-cnn")
+    assert found.all_gates
+    assert [gate.in_words for gate in found.all_gates if not gate.is_passed] == []
 
 
 def test_a_setting_that_diverged_never_wins_and_a_row_whose_trials_all_did_is_named(write, prepared, zoo, ledger):
