@@ -4,6 +4,7 @@ import csv
 import math
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -193,6 +194,29 @@ def test_papers_get_every_score_the_tables_and_the_plot(made, zoo, tmp_path):
     claimless = study.model_copy(update={"claims": ()})
     with pytest.raises(GanzooError, match="makes no claims to plot"):
         write_file(claimless, ledger, zoo, again)
+
+
+def test_latex_takes_the_tables_whatever_the_names_hold(made, zoo, tmp_path):
+    if (
+        shutil.which("pdflatex") is None
+        or subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True).returncode
+    ):
+        pytest.skip("No LaTeX with booktabs is installed.")
+    study = made.found.study
+    named = study.claims[0].model_copy(update={"method": r"50% of $1 & a_b #2 {x} ~^ \x"})
+    write_file(study.model_copy(update={"claims": (named,)}), Ledger(made.path.parent), zoo, tmp_path / "tables.tex")
+    lines = (
+        r"\documentclass{article}",
+        r"\usepackage{booktabs}",
+        r"\begin{document}",
+        r"\input{tables}",
+        r"\end{document}",
+    )
+    (tmp_path / "paper.tex").write_text("\n".join(lines))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
 
 
 def test_training_times_are_those_of_runs_that_ended_well(written, unchanged, made):

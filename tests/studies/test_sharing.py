@@ -141,14 +141,25 @@ claims:
 @pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_workers_of_which_one_is_killed_tune_gate_and_judge_a_study_as_one_does(zoo, tmp_path):
+def test_a_study_whose_workers_are_killed_in_turn_ends_as_one_worker_alone_would_end_it(zoo, tmp_path):
+    """One is killed while it tunes, the other while it trains for the claims; a third begins in between."""
     (tmp_path / "penalty.yaml").write_text(RING)
+    started = []
 
     def worker(name):
         words = ["penalty.yaml", "--results", name, "--work", f"{name}/work", "--weights-dir", f"{name}/weights"]
         command = [sys.executable, "-m", "ganzoo", "study", "run", *words, "--seeds", "5"]
         with (tmp_path / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+            started.append(subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True))
+        return started[-1]
+
+    def killed(one, other, at):
+        """Kill one of two workers, both still at work, once a condition on the records holds."""
+        while not at(read_lines(tmp_path / "shared" / "runs.jsonl")):
+            assert (one.poll(), other.poll()) == (None, None)
+            time.sleep(0.1)
+        os.killpg(one.pid, signal.SIGKILL)
+        assert one.wait() == -signal.SIGKILL
 
     def outcome(name):
         ledger = Ledger(tmp_path / name)
@@ -157,22 +168,31 @@ def test_two_workers_of_which_one_is_killed_tune_gate_and_judge_a_study_as_one_d
         won = {place: one.winner.changes for place, one in found.tuned.items()}
         return scores, won, found.all_gates, found.verdicts
 
-    started = first, second = [worker("shared"), worker("shared")]
     try:
-        while len(read_lines(tmp_path / "shared" / "runs.jsonl")) < 6:
-            assert (first.poll(), second.poll()) == (None, None)
-            time.sleep(0.1)
-        os.killpg(first.pid, signal.SIGKILL)
-        assert second.wait() == 0
-        started.append(worker("alone"))
-        assert started[-1].wait() == 0
+        first, second = worker("shared"), worker("shared")
+        killed(first, second, at=lambda runs: len(runs) >= 6)
+        third = worker("shared")
+        killed(second, third, at=lambda runs: any(run["seed"] >= 100 for run in runs))
+        assert third.wait() == 0
+        assert worker("alone").wait() == 0
     finally:
         for one in started:
             with suppress(ProcessLookupError):
                 os.killpg(one.pid, signal.SIGKILL)
     shared = outcome("shared")
-    assert len({(digest, seed) for digest, seed, _ in shared[0]}) == len(shared[0])
-    assert len(read_lines(tmp_path / "shared" / "runs.jsonl")) == len(shared[0])
+    scores, _, gates, (verdict,) = shared
+    lines = read_lines(tmp_path / "shared" / "runs.jsonl")
+    assert len({(digest, seed) for digest, seed, _ in scores}) == len(scores) == len(lines)
     assert shared == outcome("alone")
-    assert [gate.is_passed for gate in shared[2]] == [True] * 2
-    assert shared[3][0].seeds == 5
+    assert [gate.is_passed for gate in gates] == [True] * 2
+    assert (verdict.seeds, verdict.interval is None) == (5, False)
+    page = (tmp_path / "shared" / "penalty.html").read_text()
+    assert all(part in page for part in ("Does a penalty help?", "R1 helps.", "<svg", 'id="claims"', 'id="tuning"'))
+    named = {"penalty.yaml", "shared", "shared.log", "alone", "alone.log"}
+    assert {
+        path.name for path in tmp_path.iterdir()
+    } == named  # all that a stranger's study writes is where it was told
+    for name in ("runs.jsonl", "scores.jsonl"):  # their order says who was faster
+        path = tmp_path / "shared" / name
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert outcome("shared") == shared
