@@ -49,6 +49,7 @@ from ganzoo.runs.records import (
     is_event,
     load_latest,
     own_protocol,
+    prune,
     read_checkpoint,
     read_description,
     read_scores,
@@ -355,8 +356,10 @@ class RunFolder:
         """All scores so far, in order, without those that a resumed run replaced; see ``read_scores``."""
         return read_scores(self.path / "scores.jsonl")
 
-    def forget_scores_after(self, images: int) -> None:
-        """Discard the scores of weights that a resumed run replaces, if its newest checkpoints are damaged."""
+    def forget_after(self, images: int) -> None:
+        """Discard what a resumed run replaces if its newest checkpoints are damaged, and what a kill left to remove."""
+        if images:
+            prune(self.path / "checkpoints" / f"{images:012d}.safetensors", good=self._good())
         if any(score["images"] > images for score in self.scores()):
             locked_append(self.path / "scores.jsonl", [{"resumed": images}], durable=True)
 

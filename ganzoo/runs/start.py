@@ -279,7 +279,7 @@ def resume(
                 processes=processes.size,
                 **choice,
             )
-            run.forget_scores_after(trainer.images)
+            run.forget_after(trainer.images)
             run.log(event)
             return _train(loop, run, zoo, callbacks, task.state.get("seconds", 0.0), allow_trackers=allow_trackers)
 

@@ -187,6 +187,16 @@ def test_a_run_whose_checkpoints_are_gone_does_not_start_over(run, zoo):
     assert resume(run, zoo).info["status"] == "done"
 
 
+def test_old_checkpoints_that_a_kill_left_to_remove_go_when_the_run_is_finished(run, zoo):
+    folder = run / "checkpoints"
+    kept = sorted(path.name for path in folder.iterdir())
+    for name in ("json", "safetensors"):  # the last checkpoint is complete, but the kill came before the older one went
+        shutil.copy(folder / f"000000000032.{name}", folder / f"000000000016.{name}")
+    RunFolder.open(run).update(status="running")
+    assert resume(run, zoo).info["status"] == "done"
+    assert sorted(path.name for path in folder.iterdir()) == kept
+
+
 def test_a_name_that_is_too_long_is_one_message(tmp_path, call):
     code, _, err = call("run", "vanilla-ring", *(f"--set={one}" for one in TINY), "--out", tmp_path / ("a" * 300))
     assert (code, err.strip().endswith("run.json: File name too long.")) == (2, True), err
