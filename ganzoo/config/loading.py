@@ -82,6 +82,13 @@ def takes_path(dataset: Any, zoo: Zoo) -> bool:
     return dataset in zoo.datasets and "path" in zoo.datasets.get(dataset).options.types
 
 
+def needs_pictures(recipe: str, zoo: Zoo) -> bool:
+    """Whether a registered recipe is for the user's own pictures, which it cannot name."""
+    data = strict.read_mapping(zoo.recipes.get(recipe).create())
+    options = data["dataset"] if isinstance(data.get("dataset"), dict) else {}
+    return takes_path(_dataset_name(data), zoo) and not options.get("path")
+
+
 def instead_of(made_for: Any, dataset: str, zoo: Zoo) -> str:
     """The override that gives a recipe another dataset, by name or path; a recipe for pictures keeps its options."""
     if not takes_path(made_for, zoo) or dataset in zoo.datasets:

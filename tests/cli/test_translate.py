@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +15,22 @@ from PIL import Image
 from ganzoo import GanzooError, load
 
 SHORT = ["train.images=64", "train.batch_size=16", "train.threads=1", "evaluate.every_images=null"]
-SMALL = ["networks.generator.width=4", "networks.discriminator.width=4", "dataset.count=64", "evaluate.samples=200"]
-METRICS = "evaluate.metrics=[fid@mnist-ae, target-distance, kept-class@mnist-cnn]"
+SMALL = ["networks.generator.width=4", "networks.discriminator.width=4", "dataset.validation=200", "dataset.count=64"]
+METRICS = ["evaluate.metrics=[fid@mnist-ae, target-distance, kept-class@mnist-cnn]", "evaluate.samples=200"]
 
 
-def trained(call, recipe: str, folder: Path, *settings: str, data: Path | None = None) -> Path:
+def trained(recipe: str, folder: Path, *settings: str, data: Path | None = None) -> Path:
     words = [word for setting in (*SHORT, *settings) for word in ("--set", setting)]
-    source = [] if data is None else ["--data", data]
-    code, _, err = call("run", recipe, "--out", folder, "--device", "cpu", *source, *words)
-    assert code == 0, err
+    words += [] if data is None else ["--data", str(data)]
+    command = [sys.executable, "-m", "ganzoo", "run", recipe, "--out", str(folder), "--device", "cpu", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
-@pytest.fixture
-def run(call, tmp_path: Path) -> Path:
-    return trained(call, "pix2pix-edges-to-digits", tmp_path / "run", *SMALL, METRICS)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return trained("pix2pix-edges-to-digits", tmp_path_factory.mktemp("runs") / "run", *SMALL, *METRICS)
 
 
 def picture(path: Path, size: tuple[int, int], mode: str = "L") -> Path:
@@ -54,9 +57,9 @@ def test_a_run_shows_source_result_and_target_and_is_scored(run: Path, call) -> 
     first = load(run, device="cpu")._sources(None)["source"][0, 0].numpy()
     assert np.array_equal(tiles[0], first)
     assert (tiles[2] > 200).any()  # a digit of the test split
-    code, out, err = call("eval", run, "--metric", "target-distance", "--weights", "ema", "--json")
+    code, out, err = call("eval", run, "--metric", "target-distance", "--weights", "raw", "--json", "--device", "cpu")
     assert code == 0, err
-    assert json.loads(out)["scores"][0]["value"] == pytest.approx(scores["target-distance"]["value"], abs=0.02)
+    assert json.loads(out)["scores"][0]["value"] == pytest.approx(scores["target-distance"]["value"])
 
 
 def test_pictures_of_any_size_are_translated(run: Path, call, tmp_path: Path) -> None:
@@ -115,10 +118,10 @@ def test_own_pairs_and_own_sets_train_by_data_alone(call, tmp_path: Path) -> Non
         "train.batch_size=4",
         "evaluate.metrics=[]",
     ]
-    pairs = trained(call, "pix2pix", tmp_path / "pairs", *small, data=tmp_path / "mine")
+    pairs = trained("pix2pix", tmp_path / "pairs", *small, data=tmp_path / "mine")
     assert load(pairs, device="cpu").translate(torch.zeros(2, 3, 16, 20, dtype=torch.uint8)).shape == (2, 3, 16, 20)
     both = [*small, "networks.source_generator.width=4", "networks.source_discriminator.width=4", "loss.pool=3"]
-    sets = trained(call, "cyclegan", tmp_path / "sets", *both, data=tmp_path / "mine")
+    sets = trained("cyclegan", tmp_path / "sets", *both, data=tmp_path / "mine")
     photo = picture(tmp_path / "photo.png", (33, 21), "RGB")
     assert call("translate", sets, photo, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
     assert pixels(tmp_path / "out" / "photo.png").shape == (21, 33, 3)

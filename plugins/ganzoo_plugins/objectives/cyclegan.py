@@ -257,4 +257,4 @@ def register_losses(register: Register[Objective]) -> None:
     register("cyclegan", CycleGAN, summary="Between two sets of pictures, without pairs", paper=PAPER)
 
 
-register_recipes = beside(__file__, "cyclegan-printed-to-handwritten", "cyclegan-faces-to-characters")
+register_recipes = beside(__file__, "cyclegan-printed-to-handwritten")

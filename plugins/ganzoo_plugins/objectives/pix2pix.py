@@ -155,6 +155,7 @@ class PatchGAN(nn.Module):
         super().__init__()
         self.shape = source_shape(spec) if sees_source else None
         self.least = 3 * 2**layers  # what leaves a patch
+        self.per_image = norm != "batch"
         widths = [width * min(8, 2**level) for level in range(layers + 1)]
         inputs = spec.channels + (self.shape[0] if self.shape else 0)
         modules: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2)]
