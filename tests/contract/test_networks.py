@@ -21,6 +21,9 @@ WITHOUT_LABELS = {
     ("discriminator", "semi-supervised"),
     ("discriminator", "pac-dcgan"),
     ("discriminator", "pac-mlp"),
+    ("generator", "unet"),
+    ("generator", "resnet-translator"),
+    ("discriminator", "patchgan"),
 }
 WITHOUT_FEATURES = {"autoencoder-dcgan", "autoencoder-mlp", "patchgan"}
 networks = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")

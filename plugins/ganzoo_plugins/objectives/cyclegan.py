@@ -55,7 +55,7 @@ from ganzoo import (
 )
 from ganzoo.layers import Depth, ImageTanh, Width
 from ganzoo_plugins.networks.dcgan import initialise
-from ganzoo_plugins.objectives.pix2pix import Translating, judged, padded, source_shape
+from ganzoo_plugins.objectives.pix2pix import Translating, judged, padded, source_shape, stand_in
 
 PAPER = "Zhu et al. 2017, Unpaired Image-to-Image Translation using Cycle-Consistent Networks, arXiv:1703.10593"
 LEAST = 8  # pixels: what leaves two after halving twice, which mirrored borders and instance normalisation need
@@ -112,9 +112,9 @@ class ResNet(nn.Module):
         self.apply(initialise)
 
     def forward(self, z: Tensor, *, source: Tensor | None = None) -> Tensor:
-        """Images for sources (n, c, h, w) in [-1, 1], grey if None; codes (n, latent) only say how many."""
+        """Images for sources (n, c, h, w) in [-1, 1]; codes (n, latent) only stand in where there are none."""
         if source is None:
-            source = z.new_zeros(len(z), *self.shape)
+            source = stand_in(z, self.shape)
         whole, (rows, columns) = padded(source, 4, LEAST)
         images: Tensor = self.layers(whole)
         return images[..., rows, columns]

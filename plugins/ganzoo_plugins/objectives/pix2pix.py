@@ -25,6 +25,7 @@ Differences from the paper:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,12 @@ def source_shape(spec: Spec) -> tuple[int, int, int]:
             "Give images that are a whole number of times as large as their sources.",
         )
     return channels, height, width
+
+
+def stand_in(z: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Pictures (n, *shape) of the numbers of codes (n, latent), in turn: where there is no source."""
+    pixels = prod(shape)
+    return z.repeat(1, -(-pixels // z.shape[1]))[:, :pixels].view(-1, *shape)
 
 
 def repeated(images: Tensor, factor: int) -> Tensor:
@@ -122,9 +129,9 @@ class UNet(nn.Module):
         self.apply(initialise)
 
     def forward(self, z: Tensor, *, source: Tensor | None = None) -> Tensor:
-        """Images for sources (n, c, h, w) in [-1, 1], grey if None; codes (n, latent) only say how many."""
+        """Images for sources (n, c, h, w) in [-1, 1]; codes (n, latent) only stand in where there are none."""
         if source is None:
-            source = z.new_zeros(len(z), *self.shape)
+            source = stand_in(z, self.shape)
         maps, (rows, columns) = padded(repeated(source, self.factor), self.multiple)
         skipped: list[Tensor] = []
         for down in self.down:
