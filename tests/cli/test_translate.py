@@ -103,7 +103,7 @@ def test_mistakes_are_told_in_a_sentence(run: Path, call, tmp_path: Path) -> Non
 
 def test_a_run_that_draws_from_codes_translates_nothing(call, tmp_path: Path) -> None:
     drawing = picture(tmp_path / "a.png", (28, 28))
-    code, _, err = call("translate", "zoo:dcgan-mnist", drawing, "--out", tmp_path, "--device", "cpu")
+    code, _, err = call("translate", "zoo:dcgan-mnist", drawing, "--out", tmp_path / "out", "--device", "cpu")
     assert code == 2
     assert "does not start from a source" in err.replace("\n", " ")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -86,16 +86,7 @@ def characters(fonts: Sequence[str], split: Split) -> list[str]:
     ]
 
 
-def _in_two_fonts(
-    name: str,
-    families: Sequence[tuple[str, str]],
-    split: Split,
-    folder: Path | None,
-    *,
-    train_images: Count = 10_000,
-    test_images: Count = 2_000,
-) -> Dataset:
-    n = train_images if split == "train" else test_images
+def _in_two_fonts(name: str, families: Sequence[tuple[str, str]], split: Split, n: int) -> Dataset:
     known = [characters(fonts, split) for fonts in families]
     generator = torch.Generator().manual_seed(SEEDS[split])
     numbers = torch.randint(2**31, (n, 3), generator=generator).tolist()
@@ -107,6 +98,34 @@ def _in_two_fonts(
             image.copy_(drawn(character, font, SIZES[size % len(SIZES)], SIDE, (SIDE // 2, BASELINE), "ms"))
     source, images = 255 - pairs
     return Dataset(name, split, images, columns={"source": source})
+
+
+def regular_to_bold(
+    split: Split, folder: Path | None, *, train_images: Count = 10_000, test_images: Count = 2_000
+) -> Dataset:
+    """Letters in bold, and the same in regular type.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        folder: Not needed.
+        train_images: How many to draw for training.
+        test_images: How many to draw as the reference.
+    """
+    return _in_two_fonts("regular-to-bold", BOLD, split, train_images if split == "train" else test_images)
+
+
+def sans_to_serif(
+    split: Split, folder: Path | None, *, train_images: Count = 10_000, test_images: Count = 2_000
+) -> Dataset:
+    """Letters with serifs, and the same without.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        folder: Not needed.
+        train_images: How many to draw for training.
+        test_images: How many to draw as the reference.
+    """
+    return _in_two_fonts("sans-to-serif", SERIF, split, train_images if split == "train" else test_images)
 
 
 def printed_digits(split: Split, n: int) -> tuple[Tensor, Tensor]:
@@ -152,14 +171,9 @@ def printed_to_handwritten(
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    for name, families, summary in (
-        (
-            "regular-to-bold",
-            BOLD,
-            "letters of matplotlib's fonts in bold, and in regular type as their source, 64x64 grey",
-        ),
-        ("sans-to-serif", SERIF, "letters of matplotlib's fonts with serifs, and without as their source, 64x64 grey"),
-    ):
-        register(name, partial(_in_two_fonts, name, families), summary=summary)
+    summary = "letters of matplotlib's fonts in bold, and in regular type as their source, 64x64 grey"
+    register("regular-to-bold", regular_to_bold, summary=summary)
+    summary = "letters of matplotlib's fonts with serifs, and without as their source, 64x64 grey"
+    register("sans-to-serif", sans_to_serif, summary=summary)
     summary = "MNIST, and as sources printed digits, which are not paired with it"
     register("printed-to-handwritten", printed_to_handwritten, summary=summary)

@@ -11,7 +11,6 @@ not, so lines run around the ink, one pixel wide. A drawn outline looks like tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -45,20 +44,29 @@ def small(images: Tensor) -> Tensor:
     return avg_pool2d(images.float(), SMALL).round().to(torch.uint8)
 
 
-SOURCES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "edges-to-digits": (edges, "MNIST, and the outline of each digit as its source"),
-    "half-to-whole": (left_half, "MNIST, and the left half of each digit as its source"),
-    "small-to-large": (small, "MNIST, and each digit in 7x7 pixels as its source"),
-}
-
-
-def _pairs(name: str, split: Split, folder: Path | None) -> Dataset:
+def _pairs(name: str, split: Split, folder: Path | None, source: Callable[[Tensor], Tensor]) -> Dataset:
     digits = mnist(split, folder)
-    source = SOURCES[name][0](digits.images)
-    return Dataset(name, split, digits.images, digits.labels, digits.classes, {"source": source}, domain="mnist")
+    columns = {"source": source(digits.images)}
+    return Dataset(name, split, digits.images, digits.labels, digits.classes, columns, domain="mnist")
+
+
+def edges_to_digits(split: Split, folder: Path | None) -> Dataset:
+    """MNIST, and the outline of each digit."""
+    return _pairs("edges-to-digits", split, folder, edges)
+
+
+def half_to_whole(split: Split, folder: Path | None) -> Dataset:
+    """MNIST, and the left half of each digit."""
+    return _pairs("half-to-whole", split, folder, left_half)
+
+
+def small_to_large(split: Split, folder: Path | None) -> Dataset:
+    """MNIST, and each digit in 7x7 pixels."""
+    return _pairs("small-to-large", split, folder, small)
 
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    for name, (_, summary) in SOURCES.items():
-        register(name, partial(_pairs, name), summary=summary)
+    register("edges-to-digits", edges_to_digits, summary="MNIST, and the outline of each digit as its source")
+    register("half-to-whole", half_to_whole, summary="MNIST, and the left half of each digit as its source")
+    register("small-to-large", small_to_large, summary="MNIST, and each digit in 7x7 pixels as its source")
