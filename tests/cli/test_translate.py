@@ -19,18 +19,17 @@ SMALL = ["networks.generator.width=4", "networks.discriminator.width=4", "datase
 METRICS = ["evaluate.metrics=[fid@mnist-ae, target-distance, kept-class@mnist-cnn]", "evaluate.samples=200"]
 
 
-def trained(recipe: str, folder: Path, *settings: str, data: Path | None = None) -> Path:
-    words = [word for setting in (*SHORT, *settings) for word in ("--set", setting)]
-    words += [] if data is None else ["--data", str(data)]
-    command = [sys.executable, "-m", "ganzoo", "run", recipe, "--out", str(folder), "--device", "cpu", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    return folder
+def words(*settings: str) -> list[str]:
+    return ["--device", "cpu", *(word for setting in (*SHORT, *settings) for word in ("--set", setting))]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    return trained("pix2pix-edges-to-digits", tmp_path_factory.mktemp("runs") / "run", *SMALL, *METRICS)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    command = [sys.executable, "-m", "ganzoo", "run", "pix2pix-edges-to-digits", "--out", folder]
+    done = subprocess.run([*command, *words(*SMALL, *METRICS)], capture_output=True, text=True, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 def picture(path: Path, size: tuple[int, int], mode: str = "L") -> Path:
@@ -108,22 +107,31 @@ def test_a_run_that_draws_from_codes_translates_nothing(call, tmp_path: Path) ->
     assert "does not start from a source" in err.replace("\n", " ")
 
 
-def test_own_pairs_and_own_sets_train_by_data_alone(call, tmp_path: Path) -> None:
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
     for number in range(12):
         for side in "AB":
             picture(tmp_path / "mine" / side / f"{number}.png", (20, 16), "RGB")
-    small = [
-        "networks.generator.width=4",
-        "networks.discriminator.width=4",
-        "train.batch_size=4",
-        "evaluate.metrics=[]",
-    ]
-    pairs = trained("pix2pix", tmp_path / "pairs", *small, data=tmp_path / "mine")
-    assert load(pairs, device="cpu").translate(torch.zeros(2, 3, 16, 20, dtype=torch.uint8)).shape == (2, 3, 16, 20)
-    both = [*small, "networks.source_generator.width=4", "networks.source_discriminator.width=4", "loss.pool=3"]
-    sets = trained("cyclegan", tmp_path / "sets", *both, data=tmp_path / "mine")
-    photo = picture(tmp_path / "photo.png", (33, 21), "RGB")
-    assert call("translate", sets, photo, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "roles"),
+    [
+        ("pix2pix", ("generator", "discriminator")),
+        ("cyclegan", ("generator", "discriminator", "source_generator", "source_discriminator")),
+    ],
+)
+def test_own_pictures_train_by_data_alone(
+    mine: Path, call, tmp_path: Path, recipe: str, roles: tuple[str, ...]
+) -> None:
+    small = [f"networks.{role}.width=4" for role in roles]
+    run, photo = tmp_path / "run", picture(tmp_path / "photo.png", (33, 21), "RGB")
+    settings = words(*small, "train.batch_size=4", "train.images=16", "evaluate.metrics=[]")
+    code, _, err = call("run", recipe, "--data", mine, "--out", run, *settings)
+    assert code == 0, err
+    assert "Training on 11 images, 16x20 RGB; 1 is held out." in err
+    assert call("translate", run, photo, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
     assert pixels(tmp_path / "out" / "photo.png").shape == (21, 33, 3)
-    tensors = load(sets, device="cpu").checkpoint.tensors
-    assert tensors["objective.targets.filled"] == 3
+    if recipe == "cyclegan":
+        assert load(run, device="cpu").checkpoint.tensors["objective.targets.filled"] == 16

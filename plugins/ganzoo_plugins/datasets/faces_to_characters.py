@@ -32,5 +32,5 @@ def faces_to_characters(
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    summary = "pixel-art characters, and as sources cartoon faces, which are not paired with them"
+    summary = "pixel-art characters, and unpaired cartoon faces as sources"
     register("faces-to-characters", faces_to_characters, summary=summary)

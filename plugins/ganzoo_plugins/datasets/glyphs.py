@@ -171,9 +171,9 @@ def printed_to_handwritten(
 
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
-    summary = "letters of matplotlib's fonts in bold, and in regular type as their source, 64x64 grey"
+    summary = "letters in bold, and in regular type as their source, 64x64 grey"
     register("regular-to-bold", regular_to_bold, summary=summary)
-    summary = "letters of matplotlib's fonts with serifs, and without as their source, 64x64 grey"
+    summary = "letters with serifs, and without as their source, 64x64 grey"
     register("sans-to-serif", sans_to_serif, summary=summary)
-    summary = "MNIST, and as sources printed digits, which are not paired with it"
+    summary = "MNIST, and unpaired printed digits as sources"
     register("printed-to-handwritten", printed_to_handwritten, summary=summary)

@@ -98,7 +98,7 @@ class UNet(nn.Module):
 
     Args:
         spec: Image sizes, and those of the column ``source``.
-        width: Channels of the first layer; later layers have twice as many as the one before, up to 8 times as many.
+        width: Channels of the first layer; each later layer has twice as many as the one before, at most ``8 * width``.
         dropout: Probability in the first three layers of the decoder.
         norm: Normalisation of all layers but the first, the innermost and the last.
     """
@@ -150,7 +150,7 @@ class PatchGAN(nn.Module):
 
     Args:
         spec: Image sizes, and those of the column ``source``.
-        width: Channels of the first layer; each later layer has twice as many as the one before, up to 8 times as many.
+        width: Channels of the first layer; each later layer has twice as many as the one before, at most ``8 * width``.
         layers: Strided convolutions.
         sees_source: Whether it also sees the source.
         norm: Normalisation of every layer but the first and the last.
