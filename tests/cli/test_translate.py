@@ -130,7 +130,7 @@ def test_own_pictures_train_by_data_alone(
     settings = words(*small, "train.batch_size=4", "train.images=16", "evaluate.metrics=[]")
     code, _, err = call("run", recipe, "--data", mine, "--out", run, *settings)
     assert code == 0, err
-    assert "Training on 11 images, 16x20 RGB; 1 is held out." in err
+    assert "Training on 10 images, 16x20 RGB; 2 are held out." in err
     assert call("translate", run, photo, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
     assert pixels(tmp_path / "out" / "photo.png").shape == (21, 33, 3)
     if recipe == "cyclegan":
