@@ -141,7 +141,7 @@ def translate(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Translate pictures by a run whose generator starts from one, such as pix2pix's.
+    """Translate pictures by a run whose generator starts from a picture.
 
     An existing file is overwritten if ganzoo made it, or with --force.
     """

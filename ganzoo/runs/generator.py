@@ -254,7 +254,7 @@ class TrainedGenerator:
         if "source" not in self.assembly.objective.generates_from:
             raise GanzooError(
                 f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
-                "Leave the source out; to translate pictures, train a recipe such as pix2pix.",
+                "Leave the source out. To translate pictures, use a run that was trained to.",
             )
 
     def class_number(self, label: int | str) -> int:
