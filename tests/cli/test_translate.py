@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ganzoo import GanzooError, load
+from ganzoo_reports.run_figures import interpolation
 
 SHORT = ["train.images=64", "train.batch_size=16", "train.threads=1", "evaluate.every_images=null"]
 SMALL = ["networks.generator.width=4", "networks.discriminator.width=4", "dataset.validation=200", "dataset.count=64"]
@@ -56,6 +57,7 @@ def test_a_run_shows_source_result_and_target_and_is_scored(run: Path, call) -> 
     first = load(run, device="cpu")._sources(None)["source"][0, 0].numpy()
     assert np.array_equal(tiles[0], first)
     assert (tiles[2] > 200).any()  # a digit of the test split
+    assert "translates pictures" in interpolation(load(run, device="cpu")).why  # a report has no rows of codes
     code, out, err = call("eval", run, "--metric", "target-distance", "--weights", "raw", "--json", "--device", "cpu")
     assert code == 0, err
     assert json.loads(out)["scores"][0]["value"] == pytest.approx(scores["target-distance"]["value"])

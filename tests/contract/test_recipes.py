@@ -35,6 +35,7 @@ OTHER_LOSSES = (
         "sngan-mnist",
         "stylegan2-mnist",
     ),
+    *("pix2pix", "pix2pix-[hrs]*", "cyclegan"),
 )
 
 
