@@ -238,6 +238,14 @@ class Pix2Pix(Translating):
         super().__init__()
         self.l1, self.adversarial = l1, adversarial
 
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Refuse sources without targets."""
+        if "unpaired" in dict(spec.columns):
+            raise GanzooError(
+                "pix2pix learns from pairs, and these sources have no targets.", "Use cyclegan's recipes."
+            )
+        return super().bind(spec, networks)
+
     def phases(self) -> list[Phase]:
         generator = Phase("generator", ("generator",), self.generator_loss)
         if not self.adversarial:

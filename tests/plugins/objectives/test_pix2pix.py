@@ -55,6 +55,12 @@ def test_a_discriminator_of_whole_images_is_refused() -> None:
         Pix2Pix().bind(SPEC, {"generator": UNet(SPEC, width=2), "discriminator": mlp.Discriminator(SPEC)})
 
 
+def test_sources_without_targets_are_refused() -> None:
+    spec = replace(SPEC, columns=(*SPEC.columns, ("unpaired", ())))
+    with pytest.raises(GanzooError, match="learns from pairs, and these sources have no targets"):
+        Pix2Pix().bind(spec, {"generator": Half(), "discriminator": Half()})
+
+
 def test_the_networks_have_as_many_weights_as_the_authors() -> None:
     """Their code prints 54.414 M and 2.769 M for the U-Net of 256 pixels and the PatchGAN of 70."""
     spec = Spec((3, 256, 256), GaussianPrior(dim=1), columns=(("source", (3, 256, 256)),))
