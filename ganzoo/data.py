@@ -9,15 +9,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from ganzoo.api.dataset import Dataset, Part, Split
+from ganzoo.api.dataset import Dataset, Part, Split, to_pil
+from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 
@@ -132,11 +133,11 @@ def as_dataset(data: Any) -> Dataset:
     )
 
 
-def _image(picture: Any) -> Tensor:
+def _image(picture: Any, who: str = "The dataset returns") -> Tensor:
     """uint8 (c, h, w); PIL images are laid on white where they are transparent."""
     if isinstance(picture, Image.Image):
         if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-            raise GanzooError(f"The dataset returns PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
+            raise GanzooError(f"{who} PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
         mode = "L" if picture.mode in ("1", "L", "LA") else "RGB"
         if picture.has_transparency_data:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
@@ -159,6 +160,17 @@ def _image(picture: Any) -> Tensor:
             remedy,
         )
     return image
+
+
+def read_picture(path: Path, mode: Literal["L", "RGB"]) -> Tensor:
+    """A picture file as uint8 (c, h, w), upright, in grey or in colour; what is transparent becomes white.
+
+    Raises:
+        GanzooError: It cannot be read, or does not have 8 bits per channel.
+    """
+    with open_picture(path) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _image(to_pil(_image(picture, f"The file {path} holds")).convert(mode))
 
 
 def _levels(images: Tensor) -> Tensor:
@@ -230,7 +242,8 @@ class Sampler:
     def next(self) -> dict[str, Tensor]:
         """The next batch, in new memory on the device, which is not waited for.
 
-        ``image`` is float32 in [-1, 1]; ``label`` is int64, zeros if the dataset has none; other columns are unchanged.
+        ``image``, and a ``source`` that is stored like it, are float32 in [-1, 1]; ``label`` is int64, zeros if the
+        dataset has none; other columns are unchanged.
         """
         chosen = self._order_in_place[self._cursor : self._cursor + self._batch_size]
         self._cursor += self._batch_size
@@ -246,7 +259,7 @@ class Sampler:
                 gathered = torch.empty(len(chosen), *column.shape[1:], dtype=column.dtype, pin_memory=True)
             rows = torch.index_select(column, 0, chosen, out=gathered)
             batch[name] = rows.to(self._device, non_blocking=True)
-        return batch | {"image": self._modality.to_network(batch["image"])}
+        return batch | {name: self._modality.inputs(batch[name]) for name in ("image", "source") if name in batch}
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Everything that the next batches depend on: tensors that are never changed in place, and integers."""

@@ -77,6 +77,10 @@ class Modality(ABC):
         The caller must refuse NaN.
         """
 
+    def inputs(self, column: Tensor) -> Tensor:
+        """A column (n, ...) as networks see it: one that is stored like samples, in any size; others are unchanged."""
+        return self.to_network(column) if column.dtype == self.stored else column
+
     def check(self, samples: Tensor) -> str | None:
         """What is wrong with stored samples, apart from type and shape, as a phrase; None if nothing is wrong."""
         return None
@@ -360,8 +364,9 @@ class Dataset:
         labels: int64 (n,), or None.
         classes: Names of the classes, in the order of the labels; empty if there are none. Default: the numbers from 0
             to the highest label. Name them if the other split may lack that one.
-        columns: Additional columns by name, each (n, ...): ``source`` is the input of a translating generator.
-            Batches contain them unchanged.
+        columns: Additional columns by name, each (n, ...): ``source`` is the input of a translating generator. If it is
+            stored like the samples, as uint8 for images, networks see it in [-1, 1] too. Batches contain all others
+            unchanged.
         modality: What a sample is. Default: images or points, inferred from type and shape.
         domain: The dataset that the samples come from, as named in extractors' ``domains``: ``mnist`` for a thousand
             MNIST digits, for instance. Default: the dataset's own name.

@@ -104,7 +104,7 @@ class Batch:
         label: Their classes (n,), int64; zeros if the dataset has none. Fakes get the same labels, so that real and
             fake samples can be compared pair by pair.
         z: Latent codes (n, latent), drawn separately for each phase, or once for all phases that share fakes.
-        source: The input of a translating generator (n, ...), if the dataset has such a column.
+        source: The input of a translating generator (n, ...), if the dataset has such a column; images are in [-1, 1].
         fake: The samples (n, *shape) that the generator made from ``z``, with its graph, if phases share them; None if
             the phase generates its own.
         extra: The dataset's additional columns, by name.
@@ -173,7 +173,8 @@ class Objective(nn.Module, ABC):
             gets an exponential moving average.
         generates_from: Columns of the dataset that ``generate`` takes as keyword arguments, in addition to codes and
             labels: ``("source",)`` for a translating generator.
-        views: How many samples ``overview`` draws from each code: 2 for pairs from two domains.
+        views: How many samples ``overview`` shows for each code: 2 for pairs from two domains.
+        shows: Columns that ``overview`` gets in addition to those of ``generates_from``; ``image`` is the real samples.
         processes: Number of processes that train together, each on its share of every batch; ganzoo sets it before it
             calls ``phases``.
     """
@@ -185,6 +186,7 @@ class Objective(nn.Module, ABC):
     samples_with: ClassVar[tuple[str, ...]] = ("generator",)
     generates_from: ClassVar[tuple[str, ...]] = ()
     views: ClassVar[int] = 1
+    shows: ClassVar[tuple[str, ...]] = ()
     processes: int = 1
     spec: Spec
 

@@ -25,7 +25,7 @@ from typer.core import TyperCommand, TyperGroup
 from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.run import run
 from ganzoo.cli.terminal import LogHandler, discard, say
-from ganzoo.cli.trained import doctor, download, evaluate, sample
+from ganzoo.cli.trained import doctor, download, evaluate, sample, translate
 from ganzoo.errors import (
     BESIDE,
     NO_SPACE,
@@ -76,6 +76,7 @@ OWN: dict[str, Callable[..., None]] = {
     "show": show,
     "plugins": plugins,
     "sample": sample,
+    "translate": translate,
     "eval": evaluate,
     "doctor": doctor,
     "download": download,

@@ -124,6 +124,53 @@ def sample(
             say(f"Columns: {', '.join(generator.class_names)}", err=True)
 
 
+def translate(
+    run: RunPath,
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures of any size.", metavar="PICTURE...")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, which are PNGs of the same names.")] = Path(
+        "translated"
+    ),
+    invert: Annotated[
+        bool,
+        typer.Option("--invert", help="Swap black and white first: for dark lines on paper, if the run's are light."),
+    ] = False,
+    weights: WhichWeights = None,
+    checkpoint: WhichCheckpoint = "last",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    allow_code: AllowCode = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Translate pictures by a run whose generator starts from a picture.
+
+    An existing file is overwritten if ganzoo made it, or with --force.
+    """
+    from ganzoo.api.dataset import png
+    from ganzoo.data import read_picture
+    from ganzoo.files import MADE, begins_like, refuse_to_overwrite, write_atomically
+    from ganzoo.runs.generator import load
+
+    results = {picture: out / f"{picture.stem}.png" for picture in pictures}
+    if len({*results.values()}) < len(pictures):
+        raise GanzooError("Two of the pictures have the same name.", "Translate them one by one, with another --out.")
+    for result in results.values():
+        ours = force or begins_like(result, MADE)
+        refuse_to_overwrite(result, ours=ours, command="translate", remedy="Give another --out, or add --force.")
+    generator = load(run, checkpoint=checkpoint, device=device)
+    channels = generator.source_shape[0]
+    for picture, result in results.items():
+        image = read_picture(picture, "L" if channels == 1 else "RGB")[None]
+        translated = generator.translate(255 - image if invert else image, weights)[0]
+        with writing(f"Could not write {result}", "Give another --out."):
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomically(result, png(translated))
+    if as_json:
+        print_json({"out": [str(result) for result in results.values()], "weights": weights or generator.weights[0]})
+    else:
+        many = "picture" if len(results) == 1 else "pictures"
+        say(f"Translated {len(results):,} {many}: {', '.join(map(str, results.values()))}", err=True)
+
+
 def evaluate(
     what: Annotated[
         str,

@@ -61,7 +61,7 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     source = best[0] if best else named[0] if len(named) == 1 else method
     made_for = _dataset_name(strict.read_mapping(_find(source, zoo)))
     recipe = load_recipe(source, zoo, [instead_of(made_for, str(place), zoo), *overrides])
-    if made_for != OWN_PICTURES:
+    if not takes_path(made_for, zoo):
         logger.warning(
             "The settings of the recipe '%s' were chosen on the dataset '%s' and may fail on other pictures. `ganzoo "
             "run --data %s` takes settings for any pictures.",
@@ -77,9 +77,21 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     )
 
 
+def takes_path(dataset: Any, zoo: Zoo) -> bool:
+    """Whether a dataset, given by name, consists of the user's own pictures: it has an option ``path``."""
+    return dataset in zoo.datasets and "path" in zoo.datasets.get(dataset).options.types
+
+
+def needs_pictures(recipe: str, zoo: Zoo) -> bool:
+    """Whether a registered recipe is for the user's own pictures, which it cannot name."""
+    data = strict.read_mapping(zoo.recipes.get(recipe).create())
+    options = data["dataset"] if isinstance(data.get("dataset"), dict) else {}
+    return takes_path(_dataset_name(data), zoo) and not options.get("path")
+
+
 def instead_of(made_for: Any, dataset: str, zoo: Zoo) -> str:
     """The override that gives a recipe another dataset, by name or path; a recipe for pictures keeps its options."""
-    if made_for != OWN_PICTURES or dataset in zoo.datasets:
+    if not takes_path(made_for, zoo) or dataset in zoo.datasets:
         return f"dataset={strict.quoted(dataset)}"
     return f"dataset.path={strict.quoted(os.path.abspath(os.path.expanduser(dataset)))}"  # noqa: PTH100, PTH111
 

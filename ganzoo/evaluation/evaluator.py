@@ -221,6 +221,8 @@ class Evaluator:
             obstacle: str | None = f"'{self.dataset.name}' has no other split"
         elif isinstance(request.metric, ModelMetric):
             obstacle = request.metric.obstacle_in_model(self._objective, self.dataset)
+            if obstacle is None and request.extractor:
+                obstacle = request.metric.obstacle(self.extractors[request.extractor], self.dataset)
         else:
             obstacle = request.metric.obstacle(self.extractors[request.extractor], self.dataset)
         return _refusal(request, obstacle) if obstacle else None

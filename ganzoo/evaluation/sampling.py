@@ -31,7 +31,8 @@ def draw(
     classes: int = 0,  # 0 if unconditional
     codes: Tensor | None = None,  # (n, latent), instead of drawing them
     truncation: float = 1.0,  # from 1, none, to 0: all codes (or w, if the generator has it) in the middle
-    sources: Mapping[str, Tensor] | None = None,  # columns of `generates_from`, cycled
+    sources: Mapping[str, Tensor] | None = None,  # columns of `generates_from`, and of `shows` for overviews, cycled
+    shape: tuple[int, ...] | None = None,  # of one sample, if its source has another size than the dataset's
     batch_size: int = BATCH,
     part: tuple[int, int] = WHOLE,  # (k, m): every m-th batch from the k-th; others stay zero, so that parts add up
     overview: bool = False,  # the objective's `views` of each code, those of one code together
@@ -61,15 +62,16 @@ def draw(
     condition = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
     modality = objective.spec.modality
     views, generate = (objective.views, objective.overview) if overview else (1, objective.generate_from)
-    images = torch.zeros(n, views, *modality.shape, dtype=modality.stored)
+    images = torch.zeros(n, views, *(shape or modality.shape), dtype=modality.stored)
     sources = sources or {}
-    for name in objective.generates_from:
+    names = (*objective.generates_from, *(objective.shows if overview else ()))
+    for name in names:
         if not len(sources.get(name, ())):
             raise GanzooError(
                 f"This generator starts from '{name}', which was not given.",
                 f"Pass {name}=..., a tensor with one row for each sample.",
             )
-    columns = {name: sources[name][torch.arange(n) % len(sources[name])] for name in objective.generates_from}
+    columns = {name: sources[name][torch.arange(n) % len(sources[name])] for name in names}
     with (
         torch.no_grad(),
         full_precision(device),
@@ -81,7 +83,7 @@ def draw(
             # Each batch has its own seed, so that it does not depend on who draws the batches before it; and a seed
             # other than that of the codes.
             with seeded(derive_seed(seed + start, "noise"), device):
-                starts = {name: column[rows].to(device) for name, column in columns.items()}
+                starts = {name: modality.inputs(column[rows].to(device)) for name, column in columns.items()}
                 outputs = generate(networks, codes[rows].to(device), condition[rows].to(device), starts)
             if not outputs.isfinite().all():
                 raise Diverged(

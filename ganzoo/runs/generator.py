@@ -17,7 +17,7 @@ from ganzoo.api.dataset import recorded
 from ganzoo.api.metric import TrainedModel, allowing_code
 from ganzoo.build import Assembly, assemble
 from ganzoo.config.schema import InitFrom, Recipe
-from ganzoo.errors import GanzooError, one_line, unknown
+from ganzoo.errors import GanzooError, foreign_code, one_line, unknown
 from ganzoo.evaluation.evaluate import as_labels
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
@@ -170,6 +170,44 @@ class TrainedGenerator:
                 self.class_number(label)
         return self._draw(len(codes), 0, labels, weights, source, codes=codes)[0]
 
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """The shape of one of the sources that it translates: (channels, height, width) of pictures.
+
+        Raises:
+            GanzooError: It does not translate.
+        """
+        self._refuse_a_source_unless_it_takes_one()
+        return dict(self.assembly.spec.columns)["source"]
+
+    def translate(self, images: Tensor, weights: Weights | None = None, *, seed: int = 0) -> Tensor:
+        """Translate pictures; the same arguments give the same results.
+
+        Args:
+            images: uint8 (n, c, h, w), with the channels of the run's sources, in any size that its generator accepts.
+            weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
+            seed: Seed of the latent codes, for a generator that uses them.
+
+        Returns:
+            uint8 (n, c, h, w) on the CPU, larger than the pictures if the run's images are larger than its sources.
+
+        Raises:
+            GanzooError: The run does not translate images, the pictures have another type or other channels, or the
+                generator does not accept their size.
+        """
+        spec, (channels, *sides) = self.assembly.spec, self.source_shape
+        if images.dim() != 4 or images.dtype != spec.modality.stored or images.shape[1] != channels:
+            kind = str(images.dtype).removeprefix("torch.")
+            raise GanzooError(
+                f"Pictures of type {kind} and shape {tuple(images.shape)} cannot be translated.",
+                f"Give uint8 (n, {channels}, height, width), like the run's sources.",
+            )
+        sizes = zip(images.shape[2:], spec.shape[1:], sides, strict=True)
+        shape = (spec.channels, *(size * large // small for size, large, small in sizes))
+        size = "x".join(map(str, images.shape[2:]))
+        with foreign_code(f"The generator does not accept pictures of {size}", "Give a size like the run's sources."):
+            return self._draw(len(images), seed, None, weights, images, shape=shape)[0]
+
     def _draw(
         self, n: int, seed: int, labels: Tensor | None, weights: Weights | None, source: Tensor | None, **how: Any
     ) -> tuple[Tensor, Tensor | None]:
@@ -196,11 +234,8 @@ class TrainedGenerator:
 
     def _sources(self, source: Tensor | None) -> dict[str, Tensor]:
         names = self.assembly.objective.generates_from
-        if source is not None and "source" not in names:
-            raise GanzooError(
-                f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
-                "Leave the source out.",
-            )
+        if source is not None:
+            self._refuse_a_source_unless_it_takes_one()
         if source is not None and not isinstance(source, Tensor):
             raise GanzooError(
                 f"The source is of type {type(source).__name__}, not a tensor.",
@@ -214,6 +249,13 @@ class TrainedGenerator:
                 columns = self.run.dataset(self.recipe, self.zoo, "train").columns
             sources |= {name: columns[name] for name in missing if name in columns}
         return sources
+
+    def _refuse_a_source_unless_it_takes_one(self) -> None:
+        if "source" not in self.assembly.objective.generates_from:
+            raise GanzooError(
+                f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
+                "Leave the source out. To translate pictures, use a run that was trained to.",
+            )
 
     def class_number(self, label: int | str) -> int:
         """The number of a class given by its name or number; if classes are named by numbers, the name wins.

@@ -91,7 +91,7 @@ class TrainingLoop:
     """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption."""
 
     dataset: Dataset  # the training images
-    sources: Mapping[str, Tensor]  # the objective's inputs for samples besides latent codes, by column
+    sources: Mapping[str, Tensor]  # the objective's inputs for samples and overviews besides latent codes, by column
     evaluator: Evaluator
     trainer: Trainer  # at its first step, or restored from a checkpoint
     threads: ThreadTuner  # chooses the number of CPU threads
@@ -282,10 +282,11 @@ class TrainingLoop:
         self._drawn_at = self.seconds
         if self.run is None:
             return
-        columns = min(self.trainer.objective.spec.classes, GRID_CLASSES) or GRID_ROWS
-        modality = self.trainer.objective.spec.modality
-        shown = modality.overview_size(columns, GRID_ROWS) // self.trainer.objective.views
-        labels = torch.arange(shown) % columns if self.trainer.objective.spec.classes else None
+        modality, views = self.trainer.objective.spec.modality, self.trainer.objective.views
+        classes = min(self.trainer.objective.spec.classes, GRID_CLASSES)
+        columns = max(1, (classes or GRID_ROWS) // views) * views  # so that a code's views share a row
+        shown = modality.overview_size(columns, GRID_ROWS) // views
+        labels = torch.arange(shown) % classes if classes else None
         images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, labels=labels, overview=True)
         self.callbacks.on_samples(self.trainer.images, images)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"

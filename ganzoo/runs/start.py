@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
-from ganzoo.config.loading import OWN_PICTURES, parse_recipe
+from ganzoo.config.loading import parse_recipe, takes_path
 from ganzoo.config.schema import DESCRIPTIVE, Recipe, same_training
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
@@ -153,7 +153,7 @@ def start(
     with preserved_random_state(processes.device(recipe.train)):
         loop, choice = _prepared(Task(recipe, data_dir, {}, weights), zoo, dataset, callbacks, processes)
         train, trainer = loop.dataset, loop.trainer
-        if dataset is None and recipe.dataset.name == OWN_PICTURES:
+        if dataset is None and takes_path(recipe.dataset.name, zoo):
             callbacks.log(_pictures_in_words(recipe, zoo, data_dir, train))
         code, parts = handed_over(recipe, zoo)
         # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
@@ -227,7 +227,7 @@ def resume(
             )
         recipe = run.recipe(zoo, overrides)
         if pictures is not None:
-            if recipe.dataset.name != OWN_PICTURES:
+            if not takes_path(recipe.dataset.name, zoo):
                 raise GanzooError(
                     f"The run {run.path} trains on '{recipe.dataset.name}', not on pictures from a folder.",
                     "Leave --data out.",
@@ -359,9 +359,11 @@ def _prepared(
         if metric and metric not in scored:
             reason = next(one for one in sentences if f"{metric}," in one or f"{metric}:" in one)
             raise GanzooError(f"{what} '{metric}'. {reason}", "Choose another score.")
-    starts_from = trainer.objective.generates_from
-    columns = part(recipe.dataset.scored_split).columns if starts_from else {}
-    sources = {name: columns[name] for name in starts_from}
+    sources = {}
+    if starts_from := (*trainer.objective.generates_from, *trainer.objective.shows):
+        reference = part(recipe.dataset.scored_split)
+        columns = {"image": reference.images, **reference.columns}
+        sources = {name: columns[name] for name in starts_from}
     if task.state:
         trainer.restore(task.tensors, task.state)
     elif (source := recipe.train.init_from) is not None:
@@ -400,7 +402,7 @@ def _initialise(
                 here = written(trainer.assembly.spec.modality.shape)
                 sentence = f"{source} was trained on {written(shape)} images, and its {role} does not fit {here} ones."
                 remedy = "Start from a run on images of this shape, or from random weights, without --init-from."
-                if trainer.recipe.dataset.name == OWN_PICTURES and shape[-1] == shape[-2]:
+                if takes_path(trainer.recipe.dataset.name, zoo) and shape[-1] == shape[-2]:
                     alike = f"--set dataset.size={shape[-1]} --set dataset.channels={shape[0]}"
                     remedy = f"Convert the pictures: {alike}. Or start from random weights, without --init-from."
             raise GanzooError(sentence, remedy) from error

@@ -233,7 +233,7 @@ class Trainer:
                     averaged[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
-            sources = {name: real[name] for name in objective.generates_from}
+            sources = {name: spec.modality.inputs(real[name]) for name in objective.generates_from}
             objective.generate_from(networks, codes, label.to(self.device), sources)
 
         with seeded(derive_seed(0, "statistics"), self.device), full_precision(self.device):

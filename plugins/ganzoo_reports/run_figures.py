@@ -262,6 +262,8 @@ def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
         return Absent(NO_PICTURES.format(spec.modality))
+    if generator.assembly.objective.generates_from:
+        return Absent("This generator translates pictures, which latent codes do not change.")
     ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
     codes = torch.cat([between(spec.prior, a, b, STEPS) for a, b in ends.view(ROWS, 2, -1)])
     labels = torch.arange(ROWS).remainder(spec.classes).repeat_interleave(STEPS) if spec.classes else None

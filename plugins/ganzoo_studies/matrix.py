@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
-from ganzoo.config.loading import FOR_PICTURES, Override, load_recipe
+from ganzoo.config.loading import Override, load_recipe, needs_pictures
 from ganzoo.config.schema import Recipe, training_digest
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.files import without_folders
@@ -133,7 +133,7 @@ def jobs_of(
 def _sources(pattern: str, zoo: Zoo, exclude: Sequence[str], made_for: Sequence[str]) -> Iterable[str]:
     if not set(pattern) & set("*?["):
         return [pattern]
-    names = [entry.name for entry in zoo.recipes if entry.name != FOR_PICTURES]  # it has no dataset
+    names = [entry.name for entry in zoo.recipes if not needs_pictures(entry.name, zoo)]
     matching = [name for name in names if fnmatchcase(name, pattern)]
     if not matching:
         raise GanzooError(

@@ -21,8 +21,11 @@ WITHOUT_LABELS = {
     ("discriminator", "semi-supervised"),
     ("discriminator", "pac-dcgan"),
     ("discriminator", "pac-mlp"),
+    ("generator", "unet"),
+    ("generator", "resnet-translator"),
+    ("discriminator", "patchgan"),
 }
-WITHOUT_FEATURES = {"autoencoder-dcgan", "autoencoder-mlp"}
+WITHOUT_FEATURES = {"autoencoder-dcgan", "autoencoder-mlp", "patchgan"}
 networks = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")
 narrow = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}", indirect=True)
 
@@ -99,6 +102,8 @@ def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry:
         ("pac-mlp", {}, False),
         ("pac-dcgan", {"norm": "none"}, False),
         ("semi-supervised", {}, True),
+        ("patchgan", {}, False),
+        ("patchgan", {"norm": "instance"}, True),
     ],
 )
 def test_per_image_is_set_exactly_if_nothing_mixes_images(

@@ -15,7 +15,7 @@ import pytest
 
 import ganzoo_plugins
 from ganzoo import Objective
-from ganzoo.config.loading import OWN_PICTURES, load_recipe
+from ganzoo.config.loading import load_recipe, takes_path
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo_checks import training as checks
@@ -35,6 +35,7 @@ OTHER_LOSSES = (
         "sngan-mnist",
         "stylegan2-mnist",
     ),
+    *("pix2pix", "pix2pix-[hrs]*", "cyclegan"),
 )
 
 
@@ -90,7 +91,7 @@ def test_all_are_named_after_their_dataset_scored_during_training_and_cite_their
 ) -> None:
     for name, recipe in loaded.items():
         assert recipe.name == name
-        assert name.removesuffix("-gpu").endswith(f"-{recipe.dataset.name}") or recipe.dataset.name == OWN_PICTURES
+        assert name.removesuffix("-gpu").endswith(f"-{recipe.dataset.name}") or takes_path(recipe.dataset.name, ZOO)
         assert recipe.evaluate.metrics, name
         assert recipe.evaluate.every_images is not None, name
         assert recipe.evaluate.every_images < recipe.train.images, name

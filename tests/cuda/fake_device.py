@@ -316,11 +316,11 @@ def lazily_twice(name: str, zoo: Any) -> list[str]:
 
 
 def first_rows(recipe: Any, zoo: Any, known: dict[str, Any]) -> Any:
-    """The first rows of a recipe's dataset; digits, if it trains on the user's own pictures."""
+    """The first rows of a recipe's dataset; digits, with outlines as sources, if they are the user's own pictures."""
     key = repr(recipe.dataset)
     if key not in known:
         own = recipe.dataset.options.get("path") == ""
-        name, options = ("mnist", {}) if own else (recipe.dataset.name, recipe.dataset.options)
+        name, options = ("edges-to-digits", {}) if own else (recipe.dataset.name, recipe.dataset.options)
         whole = zoo.datasets.get(name).create("train", None, **options)
         known[key] = whole.rows(torch.arange(min(ROWS, len(whole))))
     return known[key]

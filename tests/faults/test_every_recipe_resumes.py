@@ -23,7 +23,7 @@ TRAINED_BY_OTHERS = (
     *("feature-matching-mnist", "geometric-mnist", "zero-centred-penalty-mnist", "lipschitz-penalty-mnist"),
     *("wgan-div-mnist", "orthogonal-mnist", "balanced-consistency-mnist", "latent-consistency-mnist"),
     *("ali-mnist", "consistency-mnist", "dragan-mnist", "f-gan-kl-mnist", "reacgan-mnist", "unrolled-mnist"),
-    *("js-regularizer-mnist", "minibatch-discrimination-mnist"),
+    *("js-regularizer-mnist", "minibatch-discrimination-mnist", "pix2pix", "pix2pix-[hrs]*", "cyclegan"),
     *("cdcgan-mnist", "dcgan-mnist", "diffaugment-mnist", "r3gan-mnist", "sngan-mnist", "weight-clipping-mnist"),
 )
 """Recipes whose parts with a state other recipes have too; those without one are in tests/contract/test_losses.py."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 LOSSES = Path(__file__).with_name("losses.json")
 EVALUATE = ("evaluate.every_images=null", "evaluate.every=null")
 """Today's name, and the one of checkouts before it."""
+OWN_PICTURES = ("pictures", "pix2pix", "cyclegan")
 ELSEWHERE = ("vanilla-mnist", "wgan-gp-mnist", "cgan-mnist", "stylegan2-mnist", "vae-gan-mnist")
 """Recipes that also train with two processes and on the simulated device."""
 BATCHES = (8, 16, 32, 64)
@@ -72,9 +73,9 @@ def command(*words: str) -> tuple[int, str, str]:
 
 
 def names() -> list[str]:
-    """Every registered recipe that ganzoo brings itself, but the one for the user's own pictures."""
+    """Every registered recipe that ganzoo brings itself, but those for the user's own pictures."""
     found = json.loads(command("list", "recipes", "--json")[1])
-    return [entry["name"] for entry in found if entry["name"] != "pictures"]
+    return [entry["name"] for entry in found if entry["name"] not in OWN_PICTURES]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo.config.loading import load_recipe
+from ganzoo.config.loading import load_recipe, needs_pictures
 from ganzoo.errors import GanzooError
 from ganzoo_studies.matrix import jobs_of
 
@@ -37,7 +37,12 @@ def test_a_pattern_means_every_name_that_fits_it_once(zoo):
     assert names(zoo, "wgan-*") == expected
     assert names(zoo, "wgan-gp-mnist", "wgan-*")[0] == "wgan-gp-mnist"
     assert sorted(names(zoo, "wgan-gp-mnist", "wgan-*")) == expected
-    assert names(zoo, "*") == [entry.name for entry in zoo.recipes if entry.name != "pictures"]
+    assert names(zoo, "*") == [entry.name for entry in zoo.recipes if not needs_pictures(entry.name, zoo)]
+    assert [entry.name for entry in zoo.recipes if needs_pictures(entry.name, zoo)] == [
+        "cyclegan",
+        "pictures",
+        "pix2pix",
+    ]
 
 
 def test_excluded_recipes_and_those_for_another_dataset_are_left_out_unless_named_in_full(zoo):

@@ -5,7 +5,7 @@ import torch
 
 from ganzoo import AdversarialGame, AdversarialLoss
 from ganzoo.build import build_objective
-from ganzoo.config.loading import load_recipe
+from ganzoo.config.loading import load_recipe, needs_pictures
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.distributed import Processes
@@ -13,7 +13,9 @@ from ganzoo.training.engines import WARM_UP
 from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()
-RECIPES = [entry.name for entry in ZOO.recipes if not entry.name.endswith("-gpu")]
+RECIPES = [
+    entry.name for entry in ZOO.recipes if not entry.name.endswith("-gpu") and not needs_pictures(entry.name, ZOO)
+]
 ALWAYS = ("ada-mnist", "vanilla-mnist", "vq-vae-mnist", "wgan-gp-mnist")
 """Captured in every test run; more recipes are captured on the device without values (tests/cuda)."""
 LR = 2.0**-12  # the same number in single and double precision

@@ -131,17 +131,17 @@ def image_folder(
         shape = (size, size) if isinstance(size, int) else None
         if size == "auto" or channels == "auto":
             everything = [file for pictures, _, _ in parts.values() for file in pictures]  # both splits alike
-            common, grey = _common(root, everything, largest, warn=size == "auto")
+            common, grey = common_size(root, everything, largest, warn=size == "auto")
             shape = common if size == "auto" else shape
             channels = (1 if grey else 3) if channels == "auto" else channels
-        chosen = range(len(files)) if divided else _share(labels or [0] * len(files), split)
+        chosen = range(len(files)) if divided else share_of(labels or [0] * len(files), split)
         if not chosen:
             raise GanzooError(
                 f"{root} has no pictures for '{split}'.",
                 f"It has {len(files)}; a training and a test split need at least two.",
             )
         at_most = len(files) // 10
-        images, left_out = _stack(root, [files[index] for index in chosen], shape, channels, split, at_most)
+        images, left_out = decode_all(root, [files[index] for index in chosen], shape, channels, split, at_most)
     kept = [index for place, index in enumerate(chosen) if place not in left_out]
     known = torch.tensor([labels[index] for index in kept]) if classes else None
     return Dataset("image-folder", split, images, known, classes)
@@ -197,7 +197,7 @@ def _without_outer_folder(archive: ZippedFiles, others: Counter[str]) -> dict[tu
     named = {PurePosixPath(name.replace("\\", "/")).parts: name for name in archive.names}
     if any(".." in parts for parts in named):
         raise GanzooError(f"{archive.path} has files with '..' in their paths.", "Pack the folder of pictures itself.")
-    named = {parts: name for parts, name in named.items() if not any(map(_is_hidden, parts))}
+    named = {parts: name for parts, name in named.items() if not any(map(is_hidden, parts))}
     others.update(_ending(name) for name in named.values() if not name.lower().endswith(ENDINGS))
     named = {parts: name for parts, name in named.items() if name.lower().endswith(ENDINGS)}
     # The outermost folder may hold the pictures themselves; one inside it would then be their class.
@@ -223,7 +223,7 @@ def _zipped(
     return files, [numbers[parts[0]] for parts in named] if classes else [], tuple(classes)
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a name belongs to the files and folders that systems and tools leave next to pictures."""
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
@@ -236,7 +236,7 @@ def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
     )
 
 
-def _common(
+def common_size(
     root: Path, files: Sequence[Picture], largest: int | None, *, warn: bool
 ) -> tuple[tuple[int, int] | None, bool]:
     """The width and height that suit all pictures (None: their own), and whether none has colour. Reads only headers.
@@ -322,8 +322,8 @@ def _pictures(folder: Path, others: Counter[str]) -> tuple[list[Picture], list[i
     The order is that of torchvision's ImageFolder, whose own search follows links in circles.
     """
     try:
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
-        loose = _files(folder, others, into_subfolders=False)
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+        loose = files_below(folder, others, into_subfolders=False)
         if not classes:
             return loose, [], ()
         if loose:
@@ -332,7 +332,7 @@ def _pictures(folder: Path, others: Counter[str]) -> tuple[list[Picture], list[i
         labels: list[int] = []
         for label, name in enumerate(classes):
             inside = Counter[str]()
-            pictures = _files(folder / name, inside)
+            pictures = files_below(folder / name, inside)
             if not pictures:
                 raise GanzooError(
                     f"The folder {folder / name} is a class without pictures{_but(inside)}.",
@@ -346,7 +346,7 @@ def _pictures(folder: Path, others: Counter[str]) -> tuple[list[Picture], list[i
     return files, labels, tuple(classes)
 
 
-def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) -> list[Picture]:
+def files_below(folder: Path, others: Counter[str], *, into_subfolders: bool = True) -> list[Picture]:
     """All files below a folder that have a picture's ending, folder by folder. ``others`` counts the other endings."""
     pictures: list[tuple[str, str]] = []
     waiting = [str(folder)]
@@ -354,7 +354,7 @@ def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) 
         inside = waiting.pop()
         with os.scandir(inside) as entries:
             for entry in entries:
-                if _is_hidden(entry.name):
+                if is_hidden(entry.name):
                     continue
                 if into_subfolders and entry.is_dir():
                     if entry.is_symlink():
@@ -370,7 +370,7 @@ def _files(folder: Path, others: Counter[str], *, into_subfolders: bool = True) 
     return [Path(inside, name) for inside, name in sorted(pictures)]
 
 
-def _share(labels: Sequence[int], split: Split) -> list[int]:
+def share_of(labels: Sequence[int], split: Split) -> list[int]:
     """Nine tenths for training and the rest, at least two of four, for testing, the same on every call.
 
     The test split takes the last picture of a class only if all other pictures are taken.
@@ -385,7 +385,7 @@ def _share(labels: Sequence[int], split: Split) -> list[int]:
     return sorted(order[held_out:] if split == "train" else order[:held_out])
 
 
-def _stack(
+def decode_all(
     root: Path,
     files: Sequence[Picture],
     size: Size | None,
