@@ -90,7 +90,7 @@ class Diffusion(nn.Module):
 
 
 def unet(
-    spec: Spec, *, width: Width = 32, blocks: Depth = 1, patch: Patch = 1, steps: Steps = 50, eta: Share = 0.0
+    spec: Spec, *, width: Width = 32, blocks: Depth = 1, patch: Patch = 1, steps: Steps = 20, eta: Share = 0.0
 ) -> Diffusion:
     """A diffusion model whose ε is a U-Net.
 
@@ -105,7 +105,7 @@ def unet(
     return Diffusion(spec, UNet(spec, width, blocks, patch), steps, eta)
 
 
-def mlp(spec: Spec, *, width: Width = 1024, blocks: Depth = 3, steps: Steps = 50, eta: Share = 0.0) -> Diffusion:
+def mlp(spec: Spec, *, width: Width = 512, blocks: Depth = 3, steps: Steps = 20, eta: Share = 0.0) -> Diffusion:
     """A diffusion model whose ε is a fully connected network.
 
     Args:

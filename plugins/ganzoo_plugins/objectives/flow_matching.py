@@ -98,7 +98,7 @@ def unet(
     width: Width = 32,
     blocks: Depth = 1,
     patch: Patch = 1,
-    steps: Steps = 20,
+    steps: Steps = 10,
     solver: Solver = "heun",
 ) -> Flow:
     """A flow whose velocity is a U-Net.
@@ -114,7 +114,7 @@ def unet(
     return Flow(spec, UNet(spec, width, blocks, patch), steps, solver)
 
 
-def mlp(spec: Spec, *, width: Width = 1024, blocks: Depth = 3, steps: Steps = 20, solver: Solver = "heun") -> Flow:
+def mlp(spec: Spec, *, width: Width = 512, blocks: Depth = 3, steps: Steps = 10, solver: Solver = "heun") -> Flow:
     """A flow whose velocity is a fully connected network.
 
     Args:
