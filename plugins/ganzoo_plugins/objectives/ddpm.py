@@ -7,7 +7,7 @@ learns the noise, by equation 14,
     x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε        L_simple = E ‖ε - ε(x_t, t)‖²        ε ~ N(0, I), t uniform from 1 to T
 
 Images are drawn as in Song, Meng & Ermon 2021, "Denoising Diffusion Implicit Models", arXiv:2010.02502, equations 12
-and 16, from x_T ~ N(0, I) in N steps between evenly spaced times, each from t to s < t:
+and 16, from x_T ~ N(0, I) in N steps, each from t to s < t, at evenly spaced times from T to 1 and then to 0:
 
     x̂_0 = (x_t - √(1 - ᾱ_t) ε(x_t, t)) / √ᾱ_t
     x_s = √ᾱ_s x̂_0 + √(1 - ᾱ_s - σ²) ε(x_t, t) + σ ε'        σ² = η² (1 - ᾱ_s) / (1 - ᾱ_t) · (1 - ᾱ_t / ᾱ_s)
@@ -20,7 +20,7 @@ Differences from the papers:
 - L is a mean over pixels. The network is that of the module denoisers.
 - x̂_0 is clipped to [-1, 1], as in DDPM's code but not in DDIM's, and ε(x_t, t) follows it, so that x_s has the right
   scale.
-- The last time is T, whatever N is; in DDIM's code it is one stride before it.
+- The first time is T, whatever N is; in DDIM's code it is one stride before it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ class Diffusion(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Samples (n, *shape) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         x = as_noise(z, self.spec)
-        times = [TIMES * step // self.steps for step in range(self.steps, -1, -1)]
-        for t, s in pairwise(times):
+        stride = (TIMES - 1) / max(1, self.steps - 1)
+        times = [round(TIMES - stride * step) for step in range(self.steps)]
+        for t, s in pairwise([*times, 0]):
             x = self.step(x, t, s, label)
         return x
 
