@@ -271,8 +271,7 @@ class MetricInputs:
             CPU.
         model: The trained model, for a ``ModelMetric``; None if only its samples are available.
         see: Returns the features of any images, given in their modality's stored form.
-        samples: Returns the samples themselves, (n, *shape) in their modality's stored form; None for a ``ModelMetric``
-            and in ``settings``.
+        samples: Returns the samples themselves, (n, *shape) in their modality's stored form; None in ``settings``.
     """
 
     n: int

@@ -32,11 +32,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ganzoo import Batch, GanzooError, Losses, Networks, Objective, Phase, Register, Share, Spec, beside, hookimpl
+from ganzoo import (
+    Batch,
+    GanzooError,
+    GaussianPrior,
+    Losses,
+    Networks,
+    Objective,
+    Phase,
+    Register,
+    Share,
+    Spec,
+    beside,
+    hookimpl,
+)
 from ganzoo.layers import Depth, Width
 from ganzoo_plugins.networks.denoisers import MLP, UNet
 from ganzoo_plugins.objectives.flow_matching import Patch, Steps, as_noise, require_noise
-from ganzoo_plugins.objectives.vae import gaussian_prior
 
 PAPER = "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, arXiv:2006.11239"
 TIMES = 1000
@@ -132,7 +144,11 @@ class DDPM(Objective):
                 f"'{type(networks['generator']).__module__}' is none.",
                 "Use e.g. generator: {name: ddpm-unet}.",
             )
-        gaussian_prior(spec, "DDPM")
+        if not isinstance(spec.prior, GaussianPrior):
+            raise GanzooError(
+                f"DDPM starts from N(0, I), but the prior is '{spec.prior.name}'.",
+                f"Use prior: {{name: gaussian, dim: {spec.pixels}}}.",
+            )
         require_noise(spec, "DDPM")
         return super().bind(spec, networks)
 
