@@ -38,7 +38,7 @@ WIDEST = 4
 
 
 def waves(t: Tensor, width: int) -> Tensor:
-    """Sines and cosines (n, width) of times t (n,) in [0, 1], of periods from a thousandth to ten times the range."""
+    """Sines and cosines (n, width) of times (n,) in [0, 1] multiplied by frequencies from 1000 down to 0.1."""
     half = -(-width // 2)
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / max(1, half - 1)))
     angles = 1000 * t[:, None] * frequencies
