@@ -94,7 +94,7 @@ class Diffusion(nn.Module):
     def step(self, x: Tensor, t: int, s: int, label: Tensor | None = None) -> Tensor:
         """x_s (n, *shape) from x_t (n, *shape)."""
         now, then = self.kept[t], self.kept[s]
-        noise = self.noise(x, torch.full((len(x),), t, device=x.device), label)
+        noise = self.noise(x, x.new_full(x.shape[:1], t), label)
         clean = ((x - (1 - now).sqrt() * noise) / now.sqrt()).clamp(-1, 1)
         noise = (x - now.sqrt() * clean) / (1 - now).sqrt()
         variance = self.eta**2 * (1 - then) / (1 - now) * (1 - now / then)

@@ -84,9 +84,9 @@ class Flow(nn.Module):
         """Samples (n, *shape) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         x = as_noise(z, self.spec)
         for step in range(self.steps):
-            velocity = self.velocity(x, x.new_full((len(x),), step / self.steps), label)
+            velocity = self.velocity(x, x.new_full(x.shape[:1], step / self.steps), label)
             if self.solver == "heun":
-                later = x.new_full((len(x),), (step + 1) / self.steps)
+                later = x.new_full(x.shape[:1], (step + 1) / self.steps)
                 velocity = (velocity + self.velocity(x + velocity / self.steps, later, label)) / 2
             x = x + velocity / self.steps
         return x.clamp(-1, 1)
