@@ -28,8 +28,8 @@ from ganzoo import Dataset, Extractor, Images, Metric, MetricInputs, Register, h
 
 PAPER = "Ravuri & Vinyals 2019, Classification Accuracy Score for Conditional Generative Models, arXiv:1905.10887"
 STEPS: Final = 400
-BATCH: Final = 128
-RATE: Final = 2e-3
+BATCH: Final = 64
+RATE: Final = 4e-3
 
 
 def classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:
