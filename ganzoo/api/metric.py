@@ -271,6 +271,7 @@ class MetricInputs:
             CPU.
         model: The trained model, for a ``ModelMetric``; None if only its samples are available.
         see: Returns the features of any images, given in their modality's stored form.
+        samples: Returns the samples themselves, (n, *shape) in their modality's stored form; None in ``settings``.
     """
 
     n: int
@@ -281,6 +282,7 @@ class MetricInputs:
     device: torch.device = CPU
     model: TrainedModel | None = None
     see: Callable[[Tensor], Features] | None = None
+    samples: Callable[[], Tensor] | None = None
     _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -309,8 +311,8 @@ class Metric(ABC):
         rejecting: How it treats an extractor that may assign an image to no class (``Extractor.rejects``): it
             ``refuses`` such an extractor, also ``takes`` it, or ``needs`` one.
         alone: Whether it is computed without the reference's features.
-        needs_features: Whether it is computed from an extractor's features. Only a ``ModelMetric`` may do without; it
-            is then requested by its name alone: ``test-error``.
+        needs_features: Whether it is computed from an extractor's features. One that does without, such as a metric of
+            ``inputs.samples``, is requested by its name alone: ``test-error``.
         scale: How studies compare two of its values: by their ``ratio``; as a ``count``, by the ratio too, with
             rounding treated as noise; as a ``share`` from 0 to 1, by the ratio of odds, because near 1 plain ratios
             hardly differ.
@@ -353,8 +355,13 @@ class Metric(ABC):
         """
         return None
 
-    def obstacle(self, extractor: Extractor, dataset: Dataset) -> str | None:
-        """Why it cannot be computed with this extractor on this dataset, as a phrase; None if it can."""
+    def obstacle(self, extractor: Extractor | None, dataset: Dataset) -> str | None:
+        """Why it cannot be computed with this extractor on this dataset, as a phrase; None if it can.
+
+        ``extractor`` is None if it needs no features.
+        """
+        if extractor is None:
+            return f"'{dataset.name}' has no labels" if self.needs_labels and dataset.labels is None else None
         if self.needs_logits and not extractor.classes:
             return "its extractor is not a classifier"
         if self.needs_logits and extractor.rejects and self.rejecting == "refuses":

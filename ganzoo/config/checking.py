@@ -185,7 +185,7 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     for index, name in enumerate(metrics):
         if error := wrong_metric(name, zoo):
             yield ValidationIssue.of(error, "evaluate", "metrics", index)
-        elif "@" in name and zoo.metric(name.partition("@")[0]).needs_labels and not recipe.conditional:
+        elif zoo.metric(name.partition("@")[0]).needs_labels and not recipe.conditional:
             yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
     judged = [
         ("until", f"waits for '{one.metric}'", one.metric, one.below, one.above) for one in recipe.train.conditions

@@ -139,9 +139,11 @@ class Evaluator:
         # A metric's random choices must not depend on the order of the samples.
         order = canonical_order(images)
         labels = None if labels is None else labels[order]
-        by_extractor = {"": self._inputs(self.real(""), n, _no_samples, labels, model)}
+        samples = partial(images.__getitem__, order)
+        by_extractor = {"": self._inputs(self.real(""), n, _no_samples, labels, model, samples)}
         for name, some in features.items():
-            by_extractor[name] = self._inputs(self.real(name), n, partial(some.__getitem__, order), labels, model)
+            drawn = partial(some.__getitem__, order)
+            by_extractor[name] = self._inputs(self.real(name), n, drawn, labels, model, samples)
         scores = []
         for request in chosen:
             inputs, metric = by_extractor[request.extractor], request.metric
@@ -224,7 +226,7 @@ class Evaluator:
             if obstacle is None and request.extractor:
                 obstacle = request.metric.obstacle(self.extractors[request.extractor], self.dataset)
         else:
-            obstacle = request.metric.obstacle(self.extractors[request.extractor], self.dataset)
+            obstacle = request.metric.obstacle(self.extractors.get(request.extractor), self.dataset)
         return _refusal(request, obstacle) if obstacle else None
 
     def _least(self, request: MetricRequest) -> int:
@@ -261,7 +263,8 @@ class Evaluator:
                 f"'{request.name}' needs to know which class each image was meant to be, but these have no labels.",
                 "Score a conditional run or an .npz file with `labels`, or leave this metric out.",
             )
-        classes = self.extractors[request.extractor].classes
+        extractor = self.extractors.get(request.extractor)
+        classes = len(self.dataset.classes) if extractor is None else extractor.classes
         if labels.shape == (n,) and labels.min() >= 0 and labels.max() < classes:
             return None
         raise GanzooError(
@@ -277,6 +280,7 @@ class Evaluator:
         features: Callable[[], Features],
         labels: Tensor | None,
         model: TrainedModel | None = None,
+        samples: Callable[[], Tensor] | None = None,
     ) -> MetricInputs:
         return MetricInputs(
             n,
@@ -287,6 +291,7 @@ class Evaluator:
             self.device,
             model,
             real.see if real.name else None,
+            samples,
         )
 
     def _score_real(self, request: MetricRequest, n: int) -> tuple[float, float | None]:
@@ -343,7 +348,11 @@ class Evaluator:
         """A set of real images to score as samples. Sets are disjoint; only the first may have fewer than ``n``."""
         images = self._seen(extractor, self._floor_part(held_out), n, number)
         real = self._seen(extractor, OTHER_HALF, 0, 0) if self._alone else self.real(extractor)
-        return self._inputs(real, len(images.dataset), lambda: images.features, images.dataset.labels), images
+        dataset = images.dataset
+        inputs = self._inputs(
+            real, len(dataset), lambda: images.features, dataset.labels, samples=lambda: dataset.images
+        )
+        return inputs, images
 
     def _floor(self, request: MetricRequest, n: int) -> MetricInputs:
         return self.draw(request.extractor, request.metric.held_out, n, 0)[0]

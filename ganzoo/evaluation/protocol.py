@@ -75,9 +75,9 @@ def describe(protocol: Protocol) -> str:
             return reference
         parts = [
             f"{protocol['n_fake']:,} against {reference}" if "n_fake" in protocol else reference,
-            f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
+            *([f"{protocol['extractor']} {protocol['extractor_digest'][:8]}"] if "extractor" in protocol else []),
             "not quantised" if protocol["quantised"] == "none" else protocol["quantised"],
-            "native size" if protocol["resizing"] == "none" else protocol["resizing"],
+            "native size" if protocol.get("resizing", "none") == "none" else protocol["resizing"],
         ]
         if protocol.get("anyway"):
             parts.append("in an extractor of another dataset")

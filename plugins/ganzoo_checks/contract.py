@@ -226,14 +226,18 @@ def score(entry: Entry[Metric], zoo: Zoo) -> None:
     extractor.classes = 8 if metric.needs_logits else 0  # type: ignore[misc]
     extractor.rejects = metric.rejecting != "refuses"  # type: ignore[misc]
     samples, real, train = (_reference(split, n, extractor) for split in ("train", "test", "train"))
-    if isinstance(metric, ModelMetric) or metric.obstacle(extractor, real.dataset) is not None:
+    seen = extractor if metric.needs_features else None
+    if isinstance(metric, ModelMetric) or metric.obstacle(seen, real.dataset) is not None:
         return  # the check does not know which model it needs
     tensors = [x for one in (samples, real, train) for x in (one.features.values, one.features.logits) if x is not None]
     before = [tensor.clone() for tensor in tensors]
 
     def inputs() -> MetricInputs:
         labels = samples.dataset.labels if metric.needs_labels else None
-        return MetricInputs(n, lambda: samples.features, labels, real, lambda: train, see=real.see)
+        images = samples.dataset.images
+        return MetricInputs(
+            n, lambda: samples.features, labels, real, lambda: train, see=real.see, samples=lambda: images
+        )
 
     value = float(metric.compute(inputs()))
     assert all(map(torch.equal, tensors, before)), (

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-FEW: dict[str, Any] = {"width": 8, "hidden": [16, 16], "style": 16, "mapping_layers": 2, "blocks": 1, "kernels": 8}
+FEW: dict[str, Any] = {
+    "width": 8,
+    "hidden": [16, 16],
+    "style": 16,
+    "mapping_layers": 2,
+    "blocks": 1,
+    "steps": 2,
+    "kernels": 8,
+}
 """By the name of an option of a network."""
 
 

@@ -11,10 +11,13 @@ from ganzoo import AdversarialGame, CodesPrior, GanzooError, GaussianPrior, Prio
 from ganzoo_plugins.losses.vanilla import NonSaturating
 from ganzoo_plugins.networks import cdcgan, mlp, pacgan
 from ganzoo_plugins.networks.encoders import deviation_layer, fully_connected
+from ganzoo_plugins.objectives import ddpm, flow_matching
 from ganzoo_plugins.objectives.began import BEGAN
 from ganzoo_plugins.objectives.bigan import BiGAN
 from ganzoo_plugins.objectives.cluster_gan import ClusterGAN
+from ganzoo_plugins.objectives.ddpm import DDPM
 from ganzoo_plugins.objectives.ebgan import PullingAway
+from ganzoo_plugins.objectives.flow_matching import FlowMatching
 from ganzoo_plugins.objectives.infogan import InfoGAN
 from ganzoo_plugins.objectives.semi_supervised import SemiSupervised
 from ganzoo_plugins.objectives.vae import VAE
@@ -52,6 +55,7 @@ NO_HEAD = mlp.Discriminator(spec())
 NO_HEAD.head = nn.Flatten(0)
 PACKED = {role: pacgan.perceptron(spec()) for role in ("generator", "discriminator", "alone")}
 NO_FEATURES = {"discriminator": WithoutFeatures(), "encoder": fully_connected(spec())}
+FLOW, DIFFUSION = flow_matching.mlp(spec(), width=4), ddpm.mlp(spec(), width=4)
 ONE, CODES = spec(CodesPrior(dim=4, categorical=(2,), continuous=0)), spec(CodesPrior())
 
 
@@ -82,6 +86,23 @@ ONE, CODES = spec(CodesPrior(dim=4, categorical=(2,), continuous=0)), spec(Codes
         *(
             (VQVAE(code_width=2), at, {"generator": nn.Identity()}, r"multiple of 2, but.*{name: uniform, dim: 32}")
             for at in (spec(UniformPrior(dim=7)), ONE)
+        ),
+        *(
+            (part, spec(GaussianPrior(dim=16)), {"generator": mlp.Generator(spec())}, rf"{what}.*name: {named}-unet")
+            for part, what, named in (
+                (FlowMatching(), "a generator with a velocity", "flow"),
+                (DDPM(), "a generator that is a diffusion model", "ddpm"),
+            )
+        ),
+        *(
+            (part, spec(), {"generator": model}, r"noise of the samples' own size, 16.*prior has 6\. Set prior.dim: 16")
+            for part, model in ((FlowMatching(), FLOW), (DDPM(), DIFFUSION))
+        ),
+        (
+            DDPM(),
+            spec(UniformPrior(dim=16)),
+            {"generator": DIFFUSION},
+            r"N\(0, I\).*'uniform'.*{name: gaussian, dim: 16}",
         ),
         (VQVAE(), spec(Exponential()), {"generator": nn.Identity()}, "needs a gaussian or uniform prior"),
         (SemiSupervised(), LABELLED, {"discriminator": mlp.Discriminator(LABELLED)}, "conditional: false"),
