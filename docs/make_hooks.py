@@ -26,7 +26,7 @@ def page() -> str:
     """The page's text."""
     files = ("RegisterRecipe", "RegisterStudy", "RegisterPretrained")
     parts = [INTRODUCTION, callback("Register"), callback(*files)]
-    parts += [hook(kind, f"register_{plural}") for kind, plural in KINDS.items()]
+    parts += [hook(f"register_{plural}") for plural in KINDS.values()]
     return "\n".join(parts)
 
 
@@ -39,15 +39,14 @@ def callback(*called: str) -> str:
     return f"## {names}\n\n{inspect.getdoc(protocol)}\n\n```text\nregister{signature}\n\n{inspect.getdoc(call)}\n```\n"
 
 
-def hook(kind: str, name: str) -> str:
-    """One hook: the kind it adds, its exact signature, and its docstring."""
-    function = getattr(hookspecs, name)
-    return f"## {kind}: `{name}`\n\n```python\n{signature(name)}: ...\n```\n\n{inspect.getdoc(function)}\n"
+def hook(name: str) -> str:
+    """One hook: its exact signature, and its docstring."""
+    return f"## `{signature(name)}`\n\n{inspect.getdoc(getattr(hookspecs, name))}\n"
 
 
 def signature(name: str) -> str:
-    """A hook as a plugin writes it."""
-    return f"def {name}{inspect.signature(getattr(hookspecs, name))}".replace("'", "")
+    """A hook as a plugin writes it, after ``def``."""
+    return f"{name}{inspect.signature(getattr(hookspecs, name))}".replace("'", "")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def page() -> str:
     cards = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
     if not cards:
         return INTRODUCTION + "There are none yet.\n"
-    headings = dict.fromkeys(("name", "FID (real vs real)", "size"), "left")
+    headings = dict.fromkeys(("name", "FID (real vs real)"), "left")
     rows = []
     for name, card in cards.items():
         scores = "<br>".join(
@@ -83,7 +83,7 @@ def page() -> str:
             for score in card["scores"]
             if score["metric"].startswith("fid@")
         )
-        rows.append([code(f"zoo:{name}"), scores, f"{card['weights']['bytes'] / 2**20:.2f} MiB"])
+        rows.append([code(f"zoo:{name}"), scores])
     return INTRODUCTION + markdown_table(headings, rows) + "\n"
 
 

@@ -52,7 +52,7 @@ def test_every_hook_is_documented_with_its_exact_signature() -> None:
     page = (DOCS / "hooks.md").read_text(encoding="utf-8")
     assert specified()
     for name in specified():
-        assert f"```python\n{signature(name)}: ...\n```" in page, name
+        assert f"\n## `{signature(name)}`\n" in page, name
 
 
 @pytest.mark.parametrize("name", ["hooks", "keys"])
