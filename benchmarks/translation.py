@@ -1,0 +1,179 @@
+"""How well do trained translations do beside rivals that are not trained? Nearest neighbours, bicubic and dilation.
+
+    python benchmarks/translation.py [RUN...]
+
+scores what each rival makes of a dataset's test sources, and adds the last scores of run folders, as `ganzoo run
+pix2pix-edges-to-digits` makes them. It writes results/translation.json and results/translation.md; runs that an earlier
+call added stay until others of the same recipe take their place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d, pad
+
+import ganzoo
+from ganzoo import Dataset, Run
+from ganzoo.files import write_atomically
+from ganzoo.registry.loading import load_zoo
+from ganzoo.reproducibility import resolve_device
+from ganzoo.runs.provenance import environment
+from ganzoo_reports.templates import markdown_table
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+OUTCOME, PAGE = RESULTS / "translation.json", RESULTS / "translation.md"
+DIGITS = ("fid@mnist-ae", "fid@mnist-cnn", "coverage@mnist-cnn")
+PICTURES = ("fid@pictures-ae", "coverage@pictures-ae")
+KEPT, DISTANCE = "kept-class@mnist-cnn", "target-distance"
+INTRODUCTION = """# Translation beside rivals that are not trained
+
+Made by `python benchmarks/translation.py RUN...` with torch {torch} on {cpu}. Scores are of the test
+sources, one seed; real vs real in brackets. The [study](studies/translation.html) has more seeds, and L1 without a
+discriminator.
+"""
+
+Rival = Callable[[Dataset, Dataset], Tensor]
+
+
+def nearest(train: Dataset, test: Dataset) -> Tensor:
+    """For each test source, the target of the training source with the smallest squared distance."""
+    known, asked = (dataset.columns["source"].flatten(1).float() for dataset in (train, test))
+    squares = known.square().sum(1)
+    rows = [(squares - 2 * some @ known.T).argmin(1) for some in torch.split(asked, 500)]
+    return train.images[torch.cat(rows)]
+
+
+def bicubic(train: Dataset, test: Dataset) -> Tensor:
+    """Sources enlarged to the size of images."""
+    larger = interpolate(test.columns["source"].float(), test.shape[1:], mode="bicubic", align_corners=False)
+    return larger.round().clamp(0, 255).to(torch.uint8)
+
+
+def mirrored(train: Dataset, test: Dataset) -> Tensor:
+    """The left half, and its mirror image on the right."""
+    left = test.columns["source"][..., : test.shape[2] // 2]
+    return torch.cat([left, left.flip(3)], dim=3)
+
+
+def filled(train: Dataset, test: Dataset) -> Tensor:
+    """Outlines whose inside is white: what a flood of black from the border does not reach, without the lines."""
+    source = test.columns["source"]
+    line = pad(source > 0, (1, 1, 1, 1))
+    outside = torch.zeros_like(line)
+    outside[..., 0, :] = outside[..., -1, :] = outside[..., :, 0] = outside[..., :, -1] = True
+    for _ in range(sum(test.shape[1:]) * 2):
+        wet = outside.float()
+        spread = torch.maximum(max_pool2d(wet, (1, 3), 1, (0, 1)), max_pool2d(wet, (3, 1), 1, (1, 0)))
+        outside = (spread > 0) & ~line | outside
+    return (~outside & ~line)[..., 1:-1, 1:-1].to(torch.uint8) * 255
+
+
+def dilated(train: Dataset, test: Dataset) -> Tensor:
+    """Black letters on white, with strokes wider by the number of pixels that comes closest to training targets."""
+
+    def wider(source: Tensor, pixels: int) -> Tensor:
+        return (
+            255
+            - max_pool2d(255 - source.float(), 1 + pixels, stride=1, padding=(1 + pixels) // 2)[
+                ..., : source.shape[2], : source.shape[3]
+            ]
+        )
+
+    source, images = train.columns["source"][:2000], train.images[:2000].float()
+    best = min(range(5), key=lambda pixels: float((wider(source, pixels) - images).abs().mean()))
+    return wider(test.columns["source"], best).to(torch.uint8)
+
+
+def unchanged(train: Dataset, test: Dataset) -> Tensor:
+    """The source itself."""
+    return test.columns["source"]
+
+
+RIVALS: dict[str, dict[str, Rival]] = {
+    "edges-to-digits": {"filled outlines": filled, "nearest neighbour": nearest},
+    "half-to-whole": {"mirrored half": mirrored, "nearest neighbour": nearest},
+    "small-to-large": {"bicubic": bicubic, "nearest neighbour": nearest},
+    "regular-to-bold": {"dilation": dilated, "nearest neighbour": nearest, "source": unchanged},
+    "sans-to-serif": {"nearest neighbour": nearest, "source": unchanged},
+    "printed-to-handwritten": {"source": unchanged},
+}
+
+
+def scores_of(images: Tensor, name: str, test: Dataset) -> dict[str, Any]:
+    """Value and real vs real of each measure for images in the order of the test sources."""
+    labels = test.columns.get("source_label", test.labels)
+    metrics = PICTURES if labels is None else (*DIGITS, "accuracy@mnist-cnn")
+    scores = ganzoo.evaluate(images, metrics, name, labels=labels, interval=False)
+    values = {score.metric: [score.value, score.floor] for score in scores}
+    if labels is not None:  # meant classes are those of the sources
+        values[KEPT] = [values.pop("accuracy@mnist-cnn")[0], None]
+    if "unpaired" not in test.columns:
+        values[DISTANCE] = [float((images.double() - test.images.double()).abs().mean()) / 255, None]
+    return values
+
+
+def run_scores(run: Run) -> dict[str, Any]:
+    """The same of a finished run's averaged weights, with what it took."""
+    records = [record for record in run.scores if record.get("weights") == "ema"]
+    last = {record["metric"]: [record["value"], record.get("floor")] for record in records}
+    wanted = (*DIGITS, *PICTURES, KEPT, DISTANCE)
+    facts = {"images": run.info["images"], "seconds": run.info["seconds"], "environment": run.info["environment"]}
+    return {**facts, "scores": {name: last[name] for name in wanted if name in last}}
+
+
+def table(name: str, outcome: dict[str, Any]) -> str:
+    """One dataset's rivals and runs in Markdown."""
+    rows = outcome["rivals"][name] | {
+        recipe: run["scores"] for recipe, run in outcome["runs"].items() if run["dataset"] == name
+    }
+    measures = list(dict.fromkeys(measure for scores in rows.values() for measure in scores))
+    headings = {"": "left", **dict.fromkeys(measures, "right")}
+    lines = [[row, *(written(scores.get(measure)) for measure in measures)] for row, scores in rows.items()]
+    return f"## {name}\n\n{markdown_table(headings, lines)}\n"
+
+
+def written(score: list[float | None] | None) -> str:
+    """Three digits, and real vs real in brackets."""
+    if score is None:
+        return ""
+    value, floor = score
+    return f"{value:.3g}" if floor is None else f"{value:.3g} ({floor:.3g})"
+
+
+def main() -> None:
+    """Score the rivals, add runs, and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN")
+    zoo, here = load_zoo(), environment(resolve_device("cpu"))
+    outcome: dict[str, Any] = {
+        "command": "python benchmarks/translation.py",
+        "environment": here,
+        "rivals": {},
+        "runs": {},
+    }
+    if OUTCOME.exists():
+        outcome["runs"] = json.loads(OUTCOME.read_text("utf-8"))["runs"]
+    for path in parser.parse_args().runs:
+        run = Run.open(path)
+        recipe = run.info["recipe"]
+        outcome["runs"][recipe] = {"dataset": run.folder.recipe(zoo).dataset.name, **run_scores(run)}
+    for name, rivals in RIVALS.items():
+        entry = zoo.datasets.get(name)
+        train, test = entry.create("train", None), entry.create("test", None)
+        outcome["rivals"][name] = {rival: scores_of(make(train, test), name, test) for rival, make in rivals.items()}
+        print(table(name, outcome), flush=True)
+    write_atomically(OUTCOME, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
+    tables = "\n".join(table(name, outcome) for name in RIVALS)
+    introduction = INTRODUCTION.format(**here["versions"], cpu=here["cpu"])
+    write_atomically(PAGE, f"{introduction}\n{tables}".encode())
+
+
+if __name__ == "__main__":
+    main()
