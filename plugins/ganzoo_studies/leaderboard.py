@@ -206,20 +206,23 @@ SIDE = 96
 """Largest side of a thumbnail of a plot of points, in pixels."""
 
 
-def samples_of(folder: Path, samples: str | None) -> Picture | None:
-    """A record's picture, as small as pages show it; None if missing, unreadable or outside the results folder."""
+def samples_of(folder: Path, samples: str | None, across: int = ACROSS) -> Picture | None:
+    """A record's picture, as small as pages show it, ``across`` images wide.
+
+    None if it is missing, unreadable or outside the results folder.
+    """
     with suppress(GanzooError, OSError, ValueError):
         path = (folder / (samples or "")).resolve()
         if path.is_relative_to(folder.resolve()):
             with open_picture(path, ("PNG",)) as image:
-                return Picture.of(thumbnail(image))
+                return Picture.of(thumbnail(image, across))
     return None
 
 
-def thumbnail(image: Image.Image) -> Image.Image:
-    """A grid cropped to four by two images, pixel for pixel; a plot of points is scaled down instead."""
+def thumbnail(image: Image.Image, across: int = ACROSS) -> Image.Image:
+    """A grid cropped to two rows of images, pixel for pixel; a plot of points is scaled down instead."""
     pitch, rest = divmod(image.height - GAP, ROWS)
     if rest or pitch > SIDE:
         image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
         return image
-    return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))
+    return image.crop((0, 0, min(across * pitch + GAP, image.width), DOWN * pitch + GAP))
