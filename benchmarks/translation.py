@@ -3,8 +3,8 @@
     python benchmarks/translation.py [RUN...]
 
 scores what each rival makes of a dataset's test sources, and adds the last scores of run folders, as `ganzoo run
-pix2pix-edges-to-digits` makes them. It writes results/translation.json and results/translation.md; runs that an earlier
-call added stay until others of the same recipe take their place.
+pix2pix-edges-to-digits` makes them. It writes results/translation.json, where what an earlier call found stays (runs
+until others of the same recipe take their place), and results/translation.md.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ KEPT, DISTANCE = "kept-class@mnist-cnn", "target-distance"
 INTRODUCTION = """# Translation beside rivals that are not trained
 
 Made by `python benchmarks/translation.py RUN...` with torch {torch} on {cpu}. Scores are of the test
-sources, one seed; real vs real in brackets. The [study](studies/translation.html) has more seeds, and L1 without a
-discriminator.
+sources, one seed; real vs real in brackets. A nearest neighbour is the target of the most similar training source: a
+real image, so its FID is hard to beat, but rarely the right one. The study `translation` has more seeds, and L1 without
+a discriminator.
 """
 
 Rival = Callable[[Dataset, Dataset], Tensor]
@@ -159,19 +160,21 @@ def main() -> None:
         "runs": {},
     }
     if OUTCOME.exists():
-        outcome["runs"] = json.loads(OUTCOME.read_text("utf-8"))["runs"]
+        outcome = json.loads(OUTCOME.read_text("utf-8"))
     for path in parser.parse_args().runs:
         run = Run.open(path)
         recipe = run.info["recipe"]
         outcome["runs"][recipe] = {"dataset": run.folder.recipe(zoo).dataset.name, **run_scores(run)}
-    for name, rivals in RIVALS.items():
+    for name in RIVALS.keys() - outcome["rivals"].keys():
         entry = zoo.datasets.get(name)
         train, test = entry.create("train", None), entry.create("test", None)
-        outcome["rivals"][name] = {rival: scores_of(make(train, test), name, test) for rival, make in rivals.items()}
+        outcome["rivals"][name] = {
+            rival: scores_of(make(train, test), name, test) for rival, make in RIVALS[name].items()
+        }
         print(table(name, outcome), flush=True)
     write_atomically(OUTCOME, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
     tables = "\n".join(table(name, outcome) for name in RIVALS)
-    introduction = INTRODUCTION.format(**here["versions"], cpu=here["cpu"])
+    introduction = INTRODUCTION.format(**outcome["environment"]["versions"], cpu=outcome["environment"]["cpu"])
     write_atomically(PAGE, f"{introduction}\n{tables}".encode())
 
 
