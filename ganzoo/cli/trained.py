@@ -126,7 +126,9 @@ def sample(
 
 def translate(
     run: RunPath,
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures of any size.", metavar="PICTURE...")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="Pictures of any size.", metavar="PICTURE...", exists=True, dir_okay=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results, which are PNGs of the same names.")] = Path(
         "translated"
     ),
