@@ -99,7 +99,7 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
     if references:
         rows[REFERENCE] = references[0].jobs[0].recipe
     given = study.threads, zoo, data_dir
-    per_image = {row: _seconds_per_image(recipe, *given) for row, recipe in rows.items() if timed}
+    per_image = {row: seconds_per_image(recipe, *given) for row, recipe in rows.items() if timed}
     per_scoring = _seconds_per_scoring(rows[BASELINE], *given) if timed else None
 
     def stage(runs: Sequence[Planned]) -> Stage:
@@ -131,7 +131,7 @@ def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path 
         return clock() - began
 
 
-def _seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
+def seconds_per_image(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:
     """Seconds of training per image, see ``_clock``."""
     section, entry = recipe.dataset, zoo.datasets.get(recipe.dataset.name)
     dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)

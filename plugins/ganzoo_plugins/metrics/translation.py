@@ -84,9 +84,9 @@ class KeptClass(Translation):
     scale = "share"
     needs_features = needs_logits = True
 
-    def obstacle(self, extractor: Extractor, dataset: Dataset) -> str | None:
+    def obstacle(self, extractor: Extractor | None, dataset: Dataset) -> str | None:
         """Refuse a classifier of other classes."""
-        if extractor.classes and extractor.classes != len(dataset.classes):
+        if extractor is not None and extractor.classes and extractor.classes != len(dataset.classes):
             return f"its extractor's classes are not those of '{dataset.name}'"
         return super().obstacle(extractor, dataset)
 
