@@ -119,12 +119,13 @@ def said(studies: Sequence[Found]) -> dict[str, Any]:
     """What templates say of studies: which claims are decided, which are open, and how many of each outcome there are.
 
     Of the decided ones, those that help come first, and of these the largest effects. Of a claim that is tested anew
-    with fresh seeds, nothing exploratory is said.
+    with fresh seeds, nothing exploratory is said, and until it has some, nothing else.
     """
     order = list(Outcome)
     findings = [one for found in studies for one in found.findings]
     anew = {one.label for one in findings if one.verdict.seeds and not one.study.is_exploratory}
-    findings = [one for one in findings if not (one.study.is_exploratory and one.label in anew)]
+    before = {one.label for one in findings if one.study.is_exploratory} - anew
+    findings = [one for one in findings if one.label not in (anew if one.study.is_exploratory else before)]
     studies = [replace(found, findings=tuple(one for one in findings if one.study is found.study)) for found in studies]
     decided = [one for one in findings if one.is_decided]
     counted = Counter(one.verdict.outcome for one in findings)

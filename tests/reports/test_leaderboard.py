@@ -160,7 +160,10 @@ def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_n
     assert "Of 2 claims from papers, 2 hold." in page
     assert text.count("| **h") == 3
     # As long as no run of the new study is there, the old one stands.
-    assert html(made, results, tested(0)).count(">X 0<") == 2
+    page = html(made, results, tested(0))
+    assert page.count(">X 0<") == 1
+    assert "X exploratory</a>: Use x-exploratory 1 (3.00 times better). Do without x 0" in page
+    assert "Of 2 claims from papers, 1 holds and 1 turns out the other way." in page
 
 
 def test_the_plot_for_the_readme_is_black_on_white_and_the_same_each_time(results, tmp_path):
