@@ -52,11 +52,7 @@ async function frame() {
 }
 
 function download(name, blob) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name }).click();
 }
 
 buttons.forEach((button, k) => button.addEventListener("click", () => { label = k; update(); }));

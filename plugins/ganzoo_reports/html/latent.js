@@ -31,8 +31,7 @@ async function render() {
 function update() {
   stop();
   shown = null;
-  at("dot").style.left = `${50 + 50 * along[0] / REACH}%`;
-  at("dot").style.top = `${50 + 50 * (along[1] || 0) / REACH}%`;
+  at("dot").style.inset = `${50 + 50 * (along[1] || 0) / REACH}% auto auto ${50 + 50 * along[0] / REACH}%`;
   sliders.forEach((slider, k) => { slider.value = along[k]; });
   return frame();
 }
