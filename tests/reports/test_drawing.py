@@ -92,7 +92,6 @@ class Fingers:
 
     def __init__(self, page: Any) -> None:
         self.page, self.session = page, page.context.new_cdp_session(page)
-        self.session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
 
     def draw(self, *spots: tuple[int, int]) -> None:
         """One stroke, which does not move the page."""
@@ -110,6 +109,12 @@ class Fingers:
         self.session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         assert self.page.evaluate("scrollY") == before
 
+    def tap(self, button: str) -> None:
+        box = self.page.get_by_role("button", name=button).bounding_box()
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        self.session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [place]})
+        self.session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
 
 def shown(page: Any, name: str) -> torch.Tensor:
     """The pixels of a canvas: uint8 (3, height, width)."""
@@ -122,7 +127,7 @@ def opened(visit, tmp_path):
     def _opened(generator: TrainedGenerator, **how: Any) -> Any:
         path = tmp_path / "page.html"
         path.write_text(to_html(generator))
-        page = visit(path, **how).page
+        page = visit(path, touch=True, **how).page
         page.wait_for_selector("body[data-ready=true]", timeout=120_000)
         return page
 
@@ -160,13 +165,16 @@ def test_digits_are_drawn_with_a_finger(trained, opened, tmp_path) -> None:
     wanted[19:22, 2:12] = 100
     assert torch.equal(translated(page, generator)[0], wanted.to(torch.uint8))
 
-    page.get_by_role("button", name="Undo").click()
+    fingers.tap("Undo")
     wanted[19:22, 2:12] = 0
+    fingers.draw((2, 2), (2, 20), (20, 20))
+    fingers.tap("Undo")  # at once after a swift stroke
+    assert torch.equal(translated(page, generator)[0], wanted.to(torch.uint8))
     page.get_by_label("Brush size").fill("1")
     page.locator("#source").focus()
     for key in ("ArrowDown", "Space", "Shift+ArrowRight"):
         page.keyboard.press(key)
-    wanted[21, 10:12] = 100
+    wanted[21, 20:22] = 100
     assert torch.equal(translated(page, generator)[0], wanted.to(torch.uint8))
     with page.expect_download() as saving:
         page.get_by_role("button", name="Save PNG").click()

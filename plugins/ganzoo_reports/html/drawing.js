@@ -32,6 +32,7 @@ function stroke(to) {
   update();
 }
 
+sheet.ontouchstart = (event) => event.preventDefault(); // or a browser takes the next tap for the end of a swipe
 sheet.onpointerdown = sheet.onpointermove = (event) => {
   if (!event.isPrimary || !event.buttons) return;
   const to = within(event).map((part, k) => Math.floor(part * sides[k]));
