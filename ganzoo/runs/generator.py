@@ -220,7 +220,7 @@ class TrainedGenerator:
                 device=self.device,
                 labels=labels,
                 classes=self.classes,
-                sources=self._sources(source),
+                sources=self.sources(source),
                 **how,
             )
 
@@ -232,7 +232,8 @@ class TrainedGenerator:
         """
         return TrainedModel(self.assembly.objective, self._networks(weights), self.device)
 
-    def _sources(self, source: Tensor | None) -> dict[str, Tensor]:
+    def sources(self, source: Tensor | None = None) -> dict[str, Tensor]:
+        """The columns that it starts from, of the images that it is scored against, or else of the training images."""
         names = self.assembly.objective.generates_from
         if source is not None:
             self._refuse_a_source_unless_it_takes_one()

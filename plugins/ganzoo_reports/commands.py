@@ -145,8 +145,9 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; NAME.safetensors, a "
-            "pretrained generator in half precision, with its card; or, with --format hub, a folder."
+            help="FILE.onnx; FILE.html, a page that draws samples, or translates what one draws on it, offline in any "
+            "browser; NAME.safetensors, a pretrained generator in half precision, with its card; or, with --format "
+            "hub, a folder."
         ),
     ],
     format_: Annotated[

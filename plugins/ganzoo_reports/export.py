@@ -1,8 +1,8 @@
 """Files made from runs: a trained generator as ONNX, as a page, or as a pretrained one; and animations.
 
-A page draws samples offline. A pretrained generator consists of weights and their card (docs/pretrained.md): files
-that a plugin can register, or a folder for the Hugging Face Hub, with pages for people. An animation shows a run's
-sample grids, or a walk through its latent space.
+A page draws samples offline, or translates what one draws on it. A pretrained generator consists of weights and their
+card (docs/pretrained.md): files that a plugin can register, or a folder for the Hugging Face Hub, with pages for
+people. An animation shows a run's sample grids, or a walk through its latent space.
 """
 
 from __future__ import annotations
@@ -63,30 +63,34 @@ CHECKED = 16
 CODES = 256
 """Number of latent codes in the page that samples can start from."""
 DIRECTIONS, MEASURED = 6, 512
-"""Number of latent directions that the page can move along, and of samples that they are computed from."""
+"""Number of latent directions that the page can move along, and of samples, or sources, that are looked at for it."""
+EXAMPLES = 6
+"""Number of sources in the page that a drawing can start from."""
 
 
 class _Graph(nn.Module):
-    """The exported function: from codes, and labels if the recipe is conditional, to samples in [-1, 1]."""
+    """The exported function: from codes, and labels and sources if the recipe needs them, to samples in [-1, 1]."""
 
     def __init__(self, objective: Objective, networks: dict[str, nn.Module]) -> None:
         super().__init__()
         self.objective = objective
         self.networks = nn.ModuleDict(networks)
 
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None, source: Tensor | None = None) -> Tensor:
         asked = torch.zeros_like(z[:, 0], dtype=torch.int64) if label is None else label
-        return self.objective.generate_from(dict(self.networks.items()), z, asked, {})
+        columns = {} if source is None else {"source": source}
+        return self.objective.generate_from(dict(self.networks.items()), z, asked, columns)
 
 
 def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> bytes:
     """A generator as an ONNX graph, checked against torch.
 
-    Its inputs are ``z`` (n, latent), float32, and ``label`` (n,), int64, for a conditional recipe; its output is
-    ``sample`` (n, *shape) in [-1, 1].
+    Its inputs are ``z`` (n, latent), float32, ``label`` (n,), int64, for a conditional recipe, and ``source``
+    (n, channels, height, width), float32 in [-1, 1], for a translating one; those that the generator ignores are left
+    out. Its output is ``sample`` (n, *shape) in [-1, 1].
 
     Raises:
-        GanzooError: onnx or onnxruntime is not installed, or the generator starts from images.
+        GanzooError: onnx or onnxruntime is not installed, or the generator starts from other columns.
         RunError: Its operations cannot be exported, or the graph's samples differ from torch's.
     """
     try:
@@ -98,16 +102,18 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
             f"Exporting needs the package '{error.name}'.", "Install it: pip install 'ganzoo-bench[export]'."
         ) from error
     objective, spec = generator.assembly.objective, generator.assembly.spec
-    if objective.generates_from:
+    if others := [name for name in objective.generates_from if name != "source"]:
         raise GanzooError(
-            f"The recipe '{generator.recipe.name}' generates from images, not from codes alone.",
-            "Export a run whose generator starts from codes.",
+            f"The recipe '{generator.recipe.name}' generates from the column '{others[0]}'.",
+            "Export a run whose generator starts from codes, labels or sources.",
         )
     graph = _Graph(objective, dict(generator.model(weights).networks)).cpu().eval()
-    codes = spec.prior.sample(CHECKED, torch.Generator().manual_seed(0), torch.device("cpu"))
-    labels = torch.arange(CHECKED) % spec.classes if spec.classes else None
-    inputs = (codes,) if labels is None else (codes, labels)
-    names = ["z", "label"][: len(inputs)]
+    random = torch.Generator().manual_seed(0)
+    inputs = {"z": spec.prior.sample(CHECKED, random, torch.device("cpu"))}
+    if spec.classes:
+        inputs["label"] = torch.arange(CHECKED) % spec.classes
+    if objective.generates_from:
+        inputs["source"] = torch.rand(CHECKED, *generator.source_shape, generator=random) * 2 - 1
     remedy = (
         "Its networks use an operation that ONNX lacks, draw their own random numbers, or fix the batch size: "
         "x.shape[0] is exported as a variable, len(x) as a constant."
@@ -116,27 +122,31 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
         warnings.simplefilter("ignore")  # from torch's exporter: the comparison below catches what it warns about
         program: Any = torch.onnx.export(
             graph,
-            inputs,
+            kwargs=inputs,
             dynamo=True,
             opset_version=OPSET,
-            input_names=names,
+            input_names=list(inputs),
             output_names=["sample"],
-            dynamic_shapes=tuple({0: torch.export.Dim("n")} for _ in inputs),
+            dynamic_shapes={name: {0: torch.export.Dim("n")} for name in inputs},
             verbose=False,
         )
+    described = _described(generator, weights)
+    for ignored in [one for one in program.model.graph.inputs if not one.uses()]:
+        program.model.graph.inputs.remove(ignored)
+        described[ignored.name] = "none"
     ClearMetadataAndDocStringPass()(program.model)  # each operation names the file and line that it comes from
-    program.model.metadata_props.update(_described(generator, weights))
+    program.model.metadata_props.update(described)
     program.model.producer_name = MADE
     model: bytes = program.model_proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are reported below
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     for n in (CHECKED, 1):
-        batch = [one[:n] for one in inputs]
+        batch = {name: one[:n] for name, one in inputs.items()}
         with torch.no_grad():
-            ours = graph(*batch)
+            ours = graph(**batch)
         with foreign_code("The exported generator cannot be run", remedy):
-            (theirs,) = session.run(None, {name: one.numpy() for name, one in zip(names, batch, strict=True)})
+            (theirs,) = session.run(None, {one.name: batch[one.name].numpy() for one in session.get_inputs()})
         apart = float((ours - torch.from_numpy(theirs)).abs().max())
         if not apart <= TOLERANCE:
             raise RunError(
@@ -149,9 +159,11 @@ def _described(generator: TrainedGenerator, weights: Weights | None) -> dict[str
     """What a program that reads the graph must know: its inputs and output, the classes, and where it comes from."""
     spec, recipe, kind = generator.assembly.spec, generator.recipe, weights or generator.weights[0]
     prior = json.dumps(recipe.prior.model_dump(mode="json"))
+    source = ", ".join(map(str, dict(spec.columns).get("source", ())))
     return {
         "z": f"float32 (n, {spec.prior.width}), drawn from the prior {prior}",
         "label": f"int64 (n,), from 0 to {spec.classes - 1}" if spec.classes else "none",
+        "source": f"float32 (n, {source}), pixels / 127.5 - 1" if source else "none",
         "sample": f"float32 (n, {', '.join(map(str, spec.modality.shape))}), nominally in [-1, 1]",
         "classes": json.dumps(generator.class_names, ensure_ascii=False),
         "recipe": json.dumps({"name": recipe.name, **without_folders(recipe.plain())}, ensure_ascii=False),
@@ -161,23 +173,22 @@ def _described(generator: TrainedGenerator, weights: Weights | None) -> dict[str
 
 
 def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
-    """A self-contained page that draws a generator's samples in the browser.
+    """A self-contained page that draws a generator's samples, or translates drawings, in the browser.
 
     Raises:
-        GanzooError: As for ``to_onnx``, or its samples are not images.
+        GanzooError: As for ``to_onnx``, or its samples or sources are not images, or the sources cannot be read.
     """
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
         raise GanzooError(f"The page shows images, but this run draws {spec.modality}.", "Export FILE.onnx instead.")
-    model = to_onnx(generator, weights)
-    codes = spec.prior.sample(CODES, torch.Generator().manual_seed(0), torch.device("cpu"))
-    directions = _directions(generator, weights).tolist()
+    model, drawing = to_onnx(generator, weights), bool(generator.assembly.objective.generates_from)
+    shown = _drawing(generator) if drawing else {"directions": _directions(generator, weights).tolist()}
+    codes = spec.prior.sample(1 if drawing else CODES, torch.Generator().manual_seed(0), torch.device("cpu"))
     facts: dict[str, Any] = {
         "shape": list(spec.modality.shape),
         "latent": codes.shape[1],
         "sphere": generator.recipe.prior.name == "gaussian",
         "codes": as_base64(codes.float().numpy().tobytes()),
-        "directions": directions,
         "model": as_base64(model),
         "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
@@ -187,12 +198,29 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
         "summary": generator.recipe.summary,
         "classes": generator.class_names,
-        "directions": directions,
+        "drawing": drawing,
         "module": True,  # whose script may await
         "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
-        "facts": facts,
+        "facts": {**facts, **shown},
     }
-    return page("explorer.html", ("onnxruntime.js", "explorer.js"), context)
+    return page("explorer.html", ("onnxruntime.js", "explorer.js", "drawing.js" if drawing else "latent.js"), context)
+
+
+def _drawing(generator: TrainedGenerator) -> dict[str, Any]:
+    """What one draws on: a blank sheet, which has each pixel's commonest level, and examples after it."""
+    sources = generator.sources()["source"]
+    if sources.dtype != torch.uint8 or sources.dim() != 4 or sources.shape[1] not in (1, 3):
+        raise GanzooError(
+            "The page translates pictures, but this run starts from something else.", "Export FILE.onnx instead."
+        )
+    blank = sources[:MEASURED].mode(0).values
+    black, white = (0, 255) if len(blank) == 1 else ("#000000", "#ffffff")
+    return {
+        "source": list(blank.shape),
+        "pictures": as_base64(torch.cat([blank[None], sources[:EXAMPLES]]).numpy().tobytes()),
+        "examples": len(sources[:EXAMPLES]),
+        "ink": white if blank.float().mean() < 128 else black,
+    }
 
 
 def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:

@@ -54,7 +54,7 @@ def test_a_run_shows_source_result_and_target_and_is_scored(run: Path, call) -> 
     assert shown.shape == (8 * 30 + 2, 6 * 30 + 2)
     tiles = [shown[2:30, 2 + 30 * column : 30 + 30 * column] for column in range(3)]
     assert set(np.unique(tiles[0])) == {0, 255}
-    first = load(run, device="cpu")._sources(None)["source"][0, 0].numpy()
+    first = load(run, device="cpu").sources()["source"][0, 0].numpy()
     assert np.array_equal(tiles[0], first)
     assert (tiles[2] > 200).any()  # a digit of the test split
     assert "translates pictures" in interpolation(load(run, device="cpu")).why  # a report has no rows of codes

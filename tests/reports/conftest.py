@@ -268,10 +268,9 @@ def visit(browser):
     """Opens a file. It may neither complain nor ask for anything but itself, which is refused."""
     contexts, visits = [], []
 
-    def _visit(path, *, width=1280, scheme="light", scripts=True):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
-        )
+    def _visit(path, *, width=1280, scheme="light", scripts=True, touch=False):
+        size = {"width": width, "height": 900}
+        context = browser.new_context(viewport=size, color_scheme=scheme, java_script_enabled=scripts, has_touch=touch)
         contexts.append(context)
         page, url = context.new_page(), Path(path).resolve().as_uri()
         seen = Visit(page)
