@@ -251,6 +251,7 @@ def test_commands_that_train_do_so(block, tmp_path):
         Image.new("RGB", (40, 30), (number, 2 * number, 0)).save(
             tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
         )
+    Image.new("L", (28, 28)).save(tmp_path / "drawing.png")
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     short = " ".join(f"--set {setting}" for setting in SHORT)

@@ -126,9 +126,7 @@ def sample(
 
 def translate(
     run: RunPath,
-    pictures: Annotated[
-        list[Path], typer.Argument(help="Pictures of any size.", metavar="PICTURE...", exists=True, dir_okay=False)
-    ],
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures of any size.", metavar="PICTURE...")],
     out: Annotated[Path, typer.Option(help="Folder for the results, which are PNGs of the same names.")] = Path(
         "translated"
     ),
@@ -152,6 +150,8 @@ def translate(
     from ganzoo.files import MADE, begins_like, refuse_to_overwrite, write_atomically
     from ganzoo.runs.generator import load
 
+    if missing := next((picture for picture in pictures if not picture.exists()), None):
+        raise GanzooError(f"There is no picture {missing}.", "Check its name.")
     results = {picture: out / f"{picture.stem}.png" for picture in pictures}
     if len({*results.values()}) < len(pictures):
         raise GanzooError("Two of the pictures have the same name.", "Translate them one by one, with another --out.")

@@ -89,7 +89,7 @@ def test_mistakes_are_told_in_a_sentence(run: Path, call, tmp_path: Path) -> Non
         assert code == 2
         assert words in err.replace("\n", " ")
 
-    refused("does not exist", tmp_path / "none.png")
+    refused("There is no picture", tmp_path / "none.png")
     refused("Two of the pictures have the same name.", drawing, picture(tmp_path / "b" / "a.jpg", (9, 9)))
     (tmp_path / "text.png").write_text("no picture")
     refused("is not a PNG", tmp_path / "text.png")
