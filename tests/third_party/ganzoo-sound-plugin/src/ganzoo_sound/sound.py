@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from io import BytesIO
+from struct import pack
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ ROWS, COLUMNS, WAVEFORM = 48, 64, 18
 """Size of a spectrogram, and height of the waveform above it, in pixels."""
 FLOOR = -6.0
 """The power, as a decimal logarithm, that counts as silence: 60 dB below 1."""
+MADE = b"LIST" + pack("<I", 28) + b"INFOISFT" + pack("<I", 16) + b"made by ganzoo".ljust(16, b"\0")
+"""The end of a WAV file, by which ganzoo knows that it may be overwritten."""
 
 
 class Sound(Modality):
@@ -52,6 +55,11 @@ class Sound(Modality):
         """The sample rate."""
         return {"rate": self.rate}
 
+    @classmethod
+    def examples(cls) -> tuple[Sound, Sound]:
+        """The lengths of this package's sounds."""
+        return cls(1, 4096), cls(1, 8192)
+
     def to_network(self, samples: Tensor) -> Tensor:
         """The waves, unchanged."""
         return samples
@@ -83,7 +91,8 @@ class Sound(Modality):
         with wave.open(buffer, "wb") as file:
             file.setparams((1, 2, self.rate, 0, "NONE", "not compressed"))  # one channel of two bytes
             file.writeframes((samples.flatten() * LEVELS).round().numpy().astype("<i2").tobytes())
-        return buffer.getvalue()
+        content = buffer.getvalue() + MADE
+        return content[:4] + pack("<I", len(content) - 8) + content[8:]  # the file's size is in its header
 
 
 def waveforms(waves: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ def louder(waves: Tensor, generator: torch.Generator) -> Tensor:
 class Tuning(Metric):
     """Mean distance of tones from the nearest note of equal temperament, in cents, a hundredth of a semitone.
 
-    A tone's pitch is where its spectrum peaks between B3 and C5, found to a fraction of a cent. Pitches at random are 25
-    cents away; a musician hears about 5.
+    A tone's pitch is where its spectrum peaks between B3 and C5, found to a fraction of a cent. Pitches drawn at random
+    are 25 cents away; a trained ear hears about 5.
     """
 
     better = "lower"

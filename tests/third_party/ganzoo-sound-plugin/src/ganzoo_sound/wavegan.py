@@ -11,7 +11,7 @@ Differences from the paper:
 
 - The paper's sounds have 16,384 samples at 16 kHz, from 16 by five layers. Here the number of layers follows from the
   length: 4,096 are 16 by four.
-- The width is an option; 64 in the paper.
+- The width is an option; 64 in the paper. So is G's batch normalisation, as in the authors' code; the paper has none.
 - Phase shuffle shifts each sound by its own k; in the authors' code, a batch shares one. Like dropout, it does nothing
   in evaluation mode.
 - In a conditional recipe the label is appended to the code, and D's features are projected onto it (Miyato & Koyama
@@ -57,9 +57,10 @@ class Generator(nn.Module):
     Args:
         spec: Lengths, latent and class sizes.
         width: Channels of the last hidden layer; each earlier layer has twice as many as the next.
+        batch_norm: Whether to normalise every layer but the last.
     """
 
-    def __init__(self, spec: Spec, *, width: Width = 64) -> None:
+    def __init__(self, spec: Spec, *, width: Width = 64, batch_norm: bool = False) -> None:
         super().__init__()
         self.label_inputs = spec.classes
         start, *sizes = lengths(spec)
@@ -70,6 +71,7 @@ class Generator(nn.Module):
         ]
         for size in sizes:
             fewer = channels // 2 if size < sizes[-1] else 1
+            layers += [nn.BatchNorm1d(channels)] if batch_norm else []
             layers += [nn.ReLU(), nn.ConvTranspose1d(channels, fewer, KERNEL, STRIDE, padding=11, output_padding=1)]
             channels = fewer
         self.layers = nn.Sequential(*layers, ImageTanh())
