@@ -278,6 +278,18 @@ def test_its_sounds_play_in_the_report(sounding):
     assert complaints == []
 
 
+def test_its_metric_hears_how_far_a_tone_is_from_a_note(with_sound):
+    code = """
+        import math, torch
+        from ganzoo_sound.tones import C4, TIME, pitches
+        cents = torch.tensor([0.0, 31.0, 1085.0])  # above C4, in hundredths of a semitone
+        waves = torch.sin(2 * math.pi * C4 * 2 ** (cents[:, None] / 1200) * TIME) * torch.exp(-3 * TIME)
+        heard = 1200 * (pitches(waves, 8000) / C4).log2()
+        print((heard - cents).abs().max().item())
+        """
+    assert float(with_sound.call("-c", dedent(code)).stdout) < 0.5
+
+
 def test_spoken_digits_say_what_they_need(with_sound, tmp_path):
     without = f"import os; os.environ.update(PATH='', GANZOO_CACHE={str(tmp_path)!r}); "
     done = with_sound.call("-c", without + "import ganzoo_sound.spoken_digits as d; d.spoken_digits('train', None)")

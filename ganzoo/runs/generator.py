@@ -102,7 +102,7 @@ class TrainedGenerator:
                 cycled. None means those of the images that it is scored against, or else of the training images.
 
         Returns:
-            uint8 (n, c, h, w) for images, on the CPU; float32 for points and sound.
+            As their modality stores them, on the CPU: uint8 (n, c, h, w) for images, float32 for points.
 
         Raises:
             GanzooError: ``n`` or the seed is not a whole number or out of range, the class or the weights are unknown,

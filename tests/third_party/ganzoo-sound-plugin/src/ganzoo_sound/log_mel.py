@@ -34,7 +34,7 @@ class LogMel(Extractor):
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         """Features (n, 256) of sounds (n, 1, length) in [-1, 1]."""
-        # Bands depend on the rate, but only by a factor that is the same for samples and real sounds.
+        # Bands as at 8 kHz, whatever the rate: an extractor sees the samples, and not their modality.
         return log_mel(images.float().flatten(1), 8000, BANDS, MOMENTS).flatten(1), None
 
 
