@@ -296,5 +296,6 @@ def test_spoken_digits_say_what_they_need(with_sound, tmp_path):
     assert "Spoken digits need eSpeak NG, which is not installed. Run `apt install espeak-ng`." in done.stderr
 
 
+@pytest.mark.timeout(900)  # its networks are large by default, and every digit has to be spoken
 def test_it_passes_every_check(with_sound):
     assert with_sound.json("check", "ganzoo-sound-plugin")["failures"] == []

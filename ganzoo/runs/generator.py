@@ -359,7 +359,7 @@ def load(
     with torch.random.fork_rng(devices=[]):
         info = folder.info
         modality = recorded(info.get("modality", "images"), info["shape"], info.get("modality_options", {}))
-        modality = modality or folder.dataset(recipe, zoo).modality  # a plugin's
+        modality = modality or folder.dataset(recipe, zoo).modality
         columns = tuple((name, tuple(shape)) for name, shape in info.get("columns", {}).items())
         assembly = assemble(recipe, zoo, modality, info["classes"], columns)
     with _described_by_its_recipe("objective", folder):

@@ -90,7 +90,7 @@ class Tuning(Metric):
     """Mean distance of tones from the nearest note of equal temperament, in cents, a hundredth of a semitone.
 
     A tone's pitch is where its spectrum peaks between B3 and C5, found to a fraction of a cent. Pitches drawn at random
-    are 25 cents away; a trained ear hears about 5. Tones that all have the same note are in tune too: coverage sees that.
+    are 25 cents away; a trained ear hears about 5. Tones that all have one note are in tune too, which coverage sees.
     """
 
     better = "lower"
