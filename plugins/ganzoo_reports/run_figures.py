@@ -353,6 +353,5 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
 def _shown(sample: Tensor, modality: Modality) -> tuple[Picture, Player | None]:
     """A sample's picture and, if its modality has any, its player."""
     alone, suffix = sample[None], modality.playable
-    return Picture.of(to_pil(modality.picture(alone))), Player.of(
-        suffix, modality.encoded(suffix, alone)
-    ) if suffix else None
+    player = Player.of(suffix, modality.encoded(suffix, alone)) if media_type(suffix) else None
+    return Picture.of(to_pil(modality.picture(alone))), player
