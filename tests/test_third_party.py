@@ -246,9 +246,10 @@ def test_a_modality_of_its_own_is_trained_scored_and_written_in_its_own_format(w
     info = json.loads((sounding / "run.json").read_text())
     assert (info["modality"], info["modality_options"], info["shape"]) == ("sound", {"rate": 8000}, [1, 4096])
     scores = [json.loads(line) for line in (sounding / "scores.jsonl").read_text().splitlines()]
-    assert {score["metric"] for score in scores} == {"fid@log-mel", "coverage@log-mel", "tuning"}
+    assert {score["metric"] for score in scores} == {"fid@log-mel", "coverage@log-mel", "tuning", "notes"}
     assert {score["protocol"]["quantised"] for score in scores} == {"int16"}
-    assert all(score["floor"] < 1 for score in scores if score["metric"] == "tuning")  # real tones are in tune
+    floors = {score["metric"]: score["floor"] for score in scores}
+    assert (floors["tuning"] < 1, floors["notes"]) == (True, 36)  # real tones are in tune, and all there
     for _ in range(2):  # its own file may be overwritten
         sampled = with_sound.ganzoo("sample", sounding, "--class", "kick", "--n", "4", "--out", tmp_path / "four.wav")
         assert sampled.returncode == 0, sampled.stderr

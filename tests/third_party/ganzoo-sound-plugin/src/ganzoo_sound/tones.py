@@ -1,4 +1,4 @@
-"""Tones and drums of half a second, synthesised by seed, and a metric that hears whether tones are in tune.
+"""Tones and drums of half a second, synthesised by seed, and two metrics of tones: are they in tune, and all there?
 
 Tones (sine, saw, square) have one of the twelve notes from C4 to B4 of equal temperament, the partials up to half the
 sample rate, and fade out. A kick is a sine that falls from 120-200 Hz to 40-60 Hz, a snare a short tone with noise, a
@@ -86,15 +86,9 @@ def louder(waves: Tensor, generator: torch.Generator) -> Tensor:
     return waves / waves.abs().amax(1, keepdim=True) * uniform(0.5, 0.9, len(waves), generator)
 
 
-class Tuning(Metric):
-    """Mean distance of tones from the nearest note of equal temperament, in cents, a hundredth of a semitone.
+class OfTones(Metric):
+    """A metric of the classes that have a pitch, in a conditional recipe."""
 
-    A tone's pitch is where its spectrum peaks between B3 and C5, found to a fraction of a cent. Pitches drawn at random
-    are 25 cents away; a trained ear hears about 5. Tones that all have one note are in tune too, which coverage sees.
-    """
-
-    better = "lower"
-    range = "0 to 50 cents"
     needs_labels = True
     needs_features = False
     alone = True
@@ -104,18 +98,51 @@ class Tuning(Metric):
             return f"'{dataset.name}' has no classes called {', '.join(PITCHED)}"
         return super().obstacle(extractor, dataset)
 
-    def compute(self, inputs: MetricInputs) -> float:
+    def heard(self, inputs: MetricInputs) -> tuple[Tensor, Tensor]:
+        """Pitches (m,) in semitones above C4, and labels (m,), of the samples that should have a pitch."""
         assert inputs.samples is not None
         assert inputs.labels is not None
         modality, classes = inputs.real.dataset.modality, inputs.real.dataset.classes
         assert isinstance(modality, Sound)
         pitched = torch.tensor([name in PITCHED for name in classes])[inputs.labels]
-        notes = 12 * (pitches(inputs.samples()[pitched].flatten(1), modality.rate) / C4).log2()
-        return float(100 * (notes - notes.round()).abs().mean())
+        waves = inputs.samples()[pitched].flatten(1)
+        return 12 * (pitches(waves, modality.rate) / C4).log2(), inputs.labels[pitched]
+
+
+class Tuning(OfTones):
+    """Mean distance of tones from the nearest note of equal temperament, in cents, a hundredth of a semitone.
+
+    Pitches drawn at random are 25 cents away; a trained ear hears about 5. Tones that all have one note are in tune
+    too: see ``notes``.
+    """
+
+    better = "lower"
+    range = "0 to 50 cents"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        semitones, _ = self.heard(inputs)
+        return float(100 * (semitones - semitones.round()).abs().mean())
+
+
+class Notes(OfTones):
+    """How many of the 36 tones, 12 notes of 3 classes, at least one sample has, within 10 cents."""
+
+    better = "higher"
+    range = "0 to 36"
+    scale = "count"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        semitones, labels = self.heard(inputs)
+        notes = semitones.round()
+        is_note = ((semitones - notes).abs() < 0.1) & (notes >= 0) & (notes < 12)
+        return float(len(set((12 * labels + notes)[is_note].tolist())))
 
 
 def pitches(waves: Tensor, rate: int) -> Tensor:
-    """The frequency of the strongest partial between B3 and C5, in Hz, (n,), from waves (n, length)."""
+    """The frequency of the strongest partial between B3 and C5, in Hz, (n,), from waves (n, length).
+
+    It is found to a fraction of a cent, if the pitch is steady.
+    """
     length = waves.shape[1]
     window = torch.hann_window(length, dtype=torch.float64)
     spectrum = torch.fft.rfft(waves.double() * window).abs().clamp(min=1e-12).log()
@@ -136,3 +163,4 @@ def register_datasets(register: Register[Dataset]) -> None:
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
     register("tuning", Tuning, summary="How far tones are from the nearest note, in cents")
+    register("notes", Notes, summary="How many of the 36 tones are there")
