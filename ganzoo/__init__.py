@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
-    from ganzoo.api.dataset import Audio, Dataset, Images, Modality, Points, Split, cache_folder
+    from ganzoo.api.dataset import Dataset, Images, Modality, Points, Split, cache_folder
     from ganzoo.api.hookspecs import Register, RegisterPretrained, RegisterRecipe, RegisterStudy, beside, hookimpl
     from ganzoo.api.metric import (
         Extractor,
@@ -56,7 +56,7 @@ _HOME = {
     for module, names in {
         "ganzoo.api.adversarial": "AdversarialGame AdversarialLoss Augmentation Regularizer RegularizerContext",
         "ganzoo.api.bounds": "EverySteps ImageCount Scale Share Shift Weight",
-        "ganzoo.api.dataset": "Audio Dataset Images Modality Points Split cache_folder",
+        "ganzoo.api.dataset": "Dataset Images Modality Points Split cache_folder",
         "ganzoo.api.hookspecs": "Register RegisterPretrained RegisterRecipe RegisterStudy beside hookimpl",
         "ganzoo.api.metric": "Extractor Features Metric MetricInputs ModelMetric TrainedModel check_code_allowed",
         "ganzoo.api.objective": "Batch Losses Networks Objective Phase Spec",
@@ -82,7 +82,6 @@ _HOME = {
 __all__ = [
     "AdversarialGame",
     "AdversarialLoss",
-    "Audio",
     "Augmentation",
     "Batch",
     "CodesPrior",

@@ -1,8 +1,10 @@
 """Plugins of other people, installed by pip for real. How they can be broken is in test_plugins.py, without pip."""
 
 import json
+import shutil
 import subprocess
 import sys
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -14,6 +16,7 @@ from PIL import Image
 pytestmark = pytest.mark.full
 DEMO = Path(__file__).parent / "third_party" / "ganzoo-demo-plugin"
 TRANSLATION = DEMO.with_name("ganzoo-translation-plugin")
+SOUND = DEMO.with_name("ganzoo-sound-plugin")
 SHORT = ["train.images=2560", "train.batch_size=128", "evaluate.samples=256"]
 
 
@@ -220,3 +223,80 @@ def test_one_that_adds_a_metric_a_prior_a_loss_and_a_dataset_with_sources_trains
     assert_four_images(tmp_path / "four.png", 16)
     checked = environment.json("check", "ganzoo-translation-plugin")
     assert checked["failures"] == []
+
+
+@pytest.fixture(scope="module")
+def with_sound(tmp_path_factory):
+    environment = new_environment(tmp_path_factory.mktemp("sound") / "environment")
+    environment.install(SOUND)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def sounding(with_sound, tmp_path_factory):
+    """A run of a few steps, and its report."""
+    run = tmp_path_factory.mktemp("sounding") / "run"
+    done = with_sound.run("wavegan-tones", run, ["train.images=256", "train.batch_size=32", "evaluate.samples=600"])
+    assert done.returncode == 0, done.stderr
+    with_sound.json("report", run)
+    return run
+
+
+def test_a_modality_of_its_own_is_trained_scored_and_written_in_its_own_format(with_sound, sounding, tmp_path):
+    info = json.loads((sounding / "run.json").read_text())
+    assert (info["modality"], info["modality_options"], info["shape"]) == ("sound", {"rate": 8000}, [1, 4096])
+    scores = [json.loads(line) for line in (sounding / "scores.jsonl").read_text().splitlines()]
+    assert {score["metric"] for score in scores} == {"fid@log-mel", "coverage@log-mel", "tuning", "notes"}
+    assert {score["protocol"]["quantised"] for score in scores} == {"int16"}
+    floors = {score["metric"]: score["floor"] for score in scores}
+    assert (floors["tuning"] < 1, floors["notes"]) == (True, 36)  # real tones are in tune, and all there
+    for _ in range(2):  # its own file may be overwritten
+        sampled = with_sound.ganzoo("sample", sounding, "--class", "kick", "--n", "4", "--out", tmp_path / "four.wav")
+        assert sampled.returncode == 0, sampled.stderr
+    with wave.open(str(tmp_path / "four.wav")) as file:
+        assert file.getparams()[:4] == (1, 2, 8000, 4 * 4096)
+        assert len(set(file.readframes(4096))) > 1
+
+
+def test_its_sounds_play_in_the_report(sounding):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium.")
+    with sync_api.sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
+        complaints = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto((sounding / "report.html").as_uri())
+        lengths = page.evaluate("""() => Promise.all([...document.querySelectorAll("audio")].map((audio) =>
+          new Promise((resolve, reject) => {
+            audio.onloadedmetadata = () => resolve(audio.duration);
+            audio.onerror = () => reject(audio.error.message);
+            audio.preload = "metadata";
+          })))""")
+    # A sound of each class beside each of two pictures, and 16 samples with their nearest training sounds.
+    assert lengths == pytest.approx([6 * 4096 / 8000] * 2 + [4096 / 8000] * 32)
+    assert complaints == []
+
+
+def test_its_metric_hears_how_far_a_tone_is_from_a_note(with_sound):
+    code = """
+        import math, torch
+        from ganzoo_sound.tones import C4, TIME, pitches
+        cents = torch.tensor([0.0, 31.0, 1085.0])  # above C4, in hundredths of a semitone
+        waves = torch.sin(2 * math.pi * C4 * 2 ** (cents[:, None] / 1200) * TIME) * torch.exp(-3 * TIME)
+        heard = 1200 * (pitches(waves, 8000) / C4).log2()
+        print((heard - cents).abs().max().item())
+        """
+    assert float(with_sound.call("-c", dedent(code)).stdout) < 0.5
+
+
+def test_spoken_digits_say_what_they_need(with_sound, tmp_path):
+    without = f"import os; os.environ.update(PATH='', GANZOO_CACHE={str(tmp_path)!r}); "
+    done = with_sound.call("-c", without + "import ganzoo_sound.spoken_digits as d; d.spoken_digits('train', None)")
+    assert "Spoken digits need eSpeak NG, which is not installed. Run `apt install espeak-ng`." in done.stderr
+
+
+@pytest.mark.timeout(900)  # its networks are large by default, and every digit has to be spoken
+def test_it_passes_every_check(with_sound):
+    assert with_sound.json("check", "ganzoo-sound-plugin")["failures"] == []

@@ -22,14 +22,14 @@ from ganzoo.errors import GanzooError, writing
 from ganzoo.files import MADE, refuse_links, write_atomically
 
 GAP = 2  # black pixels between the images of a grid
-MAX_HERTZ = 1_000_000  # the highest sample rate of sound: higher than that of any recording
-PLOT = 384  # width and height of a plot of points or sound, in pixels
+PLOT = 384  # width and height of a plot of points, in pixels
 
 
 class Modality(ABC):
     """One kind of sample. Networks see float32 in [-1, 1]; datasets and files hold the stored form.
 
-    Two modalities are equal if their class and shape are equal.
+    Two modalities are equal if their class, shape and options are equal. A subclass with a ``name`` of its own is all
+    that a plugin needs to bring one: runs on it are reopened by that name.
 
     Args:
         shape: Shape of one sample, for networks and in datasets, without the batch dimension.
@@ -39,18 +39,23 @@ class Modality(ABC):
         stored: The type that datasets hold and sampling returns.
         quantisation: How samples are quantised, as a score's protocol records it; ``none`` if they are not.
         suffixes: The file suffixes that ``write`` supports.
+        playable: The one of ``suffixes`` that browsers play, such as ``.wav``: pages then have players. Empty if
+            pictures are enough.
+        pictured: Whether the picture of a single sample shows what it is, so that reports show samples one by one.
     """
 
     name: ClassVar[str]
     stored: ClassVar[torch.dtype]
     quantisation: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".npz")
+    playable: ClassVar[str] = ""
+    pictured: ClassVar[bool] = True
 
     def __init__(self, *shape: int) -> None:
         self.shape = tuple(shape)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.shape == self.shape
+        return type(other) is type(self) and other.shape == self.shape and other.options() == self.options()
 
     def __hash__(self) -> int:
         return hash((type(self), self.shape))
@@ -65,6 +70,11 @@ class Modality(ABC):
     def options(self) -> dict[str, int]:
         """The constructor's keyword arguments, without the shape, for run.json."""
         return {}
+
+    @classmethod
+    def examples(cls) -> tuple[Modality, ...]:
+        """Two sizes that ``ganzoo check`` builds networks for; none if it should only build those of recipes."""
+        return ()
 
     @abstractmethod
     def to_network(self, samples: Tensor) -> Tensor:
@@ -102,32 +112,38 @@ class Modality(ABC):
         """
 
     def write(self, path: Path, samples: Tensor, labels: Tensor | None = None) -> None:
-        """Write samples to one file, atomically.
+        """Write samples to one file, atomically; its suffix decides the format. Otherwise as ``encoded``."""
+        write_atomically(path, self.encoded(path.suffix, samples, labels))
+
+    def encoded(self, suffix: str, samples: Tensor, labels: Tensor | None = None) -> bytes:
+        """The content of a file of samples.
+
+        Commands overwrite an existing file only if its first 4,000 or last 200 bytes contain ``made by ganzoo``, as
+        these formats' metadata do.
 
         Args:
-            path: Its suffix, one of ``suffixes``, decides the format: ``.png`` is a picture of all samples, ``.npz``
-                holds the arrays ``images`` and, if they are known, ``labels``.
+            suffix: One of ``suffixes``. ``.png`` is a picture of all samples; ``.npz`` holds the arrays ``images`` and,
+                if they are known, ``labels``. A subclass adds others.
             samples: Stored samples (n, *shape), on the CPU.
             labels: int64 (n,), or None.
 
         Raises:
             GanzooError: The suffix is another.
         """
-        if path.suffix == ".png":
-            write_atomically(path, png(self.picture(samples)))
-        elif path.suffix != ".npz":
-            raise GanzooError(f"Samples cannot be written to {path}.", f"Use {' or '.join(self.suffixes)}.")
-        else:
-            import numpy as np
+        if suffix == ".png":
+            return png(self.picture(samples))
+        if suffix != ".npz":
+            raise GanzooError(f"Samples cannot be written as a '{suffix}' file.", f"Use {' or '.join(self.suffixes)}.")
+        import numpy as np
 
-            arrays: dict[str, Any] = {"images": self.array(samples).numpy()}
-            if labels is not None:
-                arrays["labels"] = labels.numpy()
-            buffer = BytesIO()
-            np.savez_compressed(buffer, **arrays)
-            with ZipFile(buffer, "a") as file:
-                file.comment = MADE.encode()
-            write_atomically(path, buffer.getvalue())
+        arrays: dict[str, Any] = {"images": self.array(samples).numpy()}
+        if labels is not None:
+            arrays["labels"] = labels.numpy()
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        with ZipFile(buffer, "a") as file:
+            file.comment = MADE.encode()
+        return buffer.getvalue()
 
     def array(self, samples: Tensor) -> Tensor:
         """Stored samples as the array of an .npz file."""
@@ -193,20 +209,7 @@ class Images(Modality):
         return samples[:, 0] if samples.shape[1] == 1 else samples.permute(0, 2, 3, 1).contiguous()
 
 
-class _Continuous(Modality):
-    """Samples that are never quantised."""
-
-    stored = torch.float32
-    quantisation = "none"
-
-    def to_network(self, samples: Tensor) -> Tensor:
-        return samples
-
-    def check(self, samples: Tensor) -> str | None:
-        return None if bool((samples.abs() <= 1).all()) else f"{self.name} outside of [-1, 1], or NaN"
-
-
-class Points(_Continuous):
+class Points(Modality):
     """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images also accept.
 
     Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
@@ -216,6 +219,9 @@ class Points(_Continuous):
     """
 
     name = "points"
+    stored = torch.float32
+    quantisation = "none"
+    pictured = False
 
     def __init__(self, *shape: int) -> None:
         if len(shape) != 3 or shape[:2] != (1, 1):
@@ -224,6 +230,14 @@ class Points(_Continuous):
 
     def __str__(self) -> str:
         return f"points of {self.shape[-1]} dimensions"
+
+    def to_network(self, samples: Tensor) -> Tensor:
+        """The points, unchanged."""
+        return samples
+
+    def check(self, samples: Tensor) -> str | None:
+        """Points beyond [-1, 1], or NaN, are wrong."""
+        return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
 
     def from_network(self, outputs: Tensor) -> Tensor:
         """The points as float32."""
@@ -254,73 +268,21 @@ class Points(_Continuous):
         return samples[:, 0]
 
 
-class Audio(_Continuous):
-    """Mono sound: ``Audio(1, length)``, stored as float32 in [-1, 1] and written as 16-bit WAV.
-
-    Args:
-        shape: (1, length).
-        rate: Samples per second.
-
-    Raises:
-        GanzooError: It is another shape, or no rate of sound.
-    """
-
-    name = "audio"
-    suffixes = (".wav", ".png", ".npz")
-
-    def __init__(self, *shape: int, rate: int = 16_000) -> None:
-        if len(shape) != 2 or shape[0] != 1:
-            raise GanzooError(f"Mono sound has the shape (1, length), not {shape}.", "Give 1 and the length.")
-        super().__init__(*shape)
-        if not 1 <= rate <= MAX_HERTZ:
-            raise GanzooError(f"Sound has 1 to {MAX_HERTZ:,} samples per second, not {rate}.")
-        self.rate = rate
-
-    def options(self) -> dict[str, int]:
-        """The sample rate."""
-        return {"rate": self.rate}
-
-    def __str__(self) -> str:
-        return f"sounds of {self.shape[-1]:,} samples at {self.rate:,} Hz"
-
-    def from_network(self, outputs: Tensor) -> Tensor:
-        """The waves as float32, clamped to [-1, 1]."""
-        return outputs.float().clamp(-1, 1)
-
-    def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
-        """Waveforms on black, one above the other; each column of pixels spans the range of the values it covers."""
-        height = 48
-        canvas = torch.zeros(1, len(samples) * (height + GAP) + GAP, PLOT, dtype=torch.uint8)
-        level = torch.linspace(1, -1, height)[:, None]
-        for index, wave in enumerate(samples.flatten(1)):
-            spans = [part for part in torch.tensor_split(wave, PLOT) if len(part)]
-            low, high = torch.stack([p.min() for p in spans]), torch.stack([p.max() for p in spans])
-            inside = (level >= low - 1 / height) & (level <= high + 1 / height)
-            top = GAP + index * (height + GAP)
-            canvas[0, top : top + height, : len(spans)] = inside.to(torch.uint8) * 255
-        return canvas
-
-    def write(self, path: Path, samples: Tensor, labels: Tensor | None = None) -> None:
-        """As ``Modality.write``; ``.wav`` holds the sounds one after another."""
-        if path.suffix != ".wav":
-            super().write(path, samples, labels)
-            return
-        import wave
-
-        buffer = BytesIO()
-        with wave.open(buffer, "wb") as file:
-            file.setparams((1, 2, self.rate, 0, "NONE", "not compressed"))  # one channel of two bytes
-            file.writeframes((samples.flatten() * 32767).round().to(torch.int16).numpy().astype("<i2").tobytes())
-        write_atomically(path, buffer.getvalue())
+def modalities() -> list[type[Modality]]:
+    """Every modality that is imported: ours, and those of plugins."""
+    kinds: list[Any] = [Modality]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return kinds[1:]
 
 
 def recorded(name: str, shape: Sequence[int], options: Mapping[str, int]) -> Modality | None:
-    """The built-in modality that a run recorded; None for a plugin's modality, which only its dataset knows."""
-    kind = {one.name: one for one in (Images, Points, Audio)}.get(name)
-    if kind is None:
+    """The modality that a run recorded; None if not exactly one has this name, so that only the dataset knows it."""
+    named = [kind for kind in modalities() if vars(kind).get("name") == name]
+    if len(named) != 1:
         return None
     try:
-        return kind(*shape, **options)
+        return named[0](*shape, **options)
     except TypeError as error:
         raise GanzooError(f"The modality '{name}' does not accept the options {dict(options)}.") from error
 

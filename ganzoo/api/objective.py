@@ -20,7 +20,7 @@ class Spec:
     """Sizes that come from the dataset and the prior, so that networks never hard-code them.
 
     Attributes:
-        shape: Shape of one sample: (channels, height, width) for images, (1, 1, d) for points, (1, length) for sound.
+        shape: Shape of one sample: (channels, height, width) for images, (1, 1, d) for points.
         prior: The distribution of latent codes.
         classes: Number of classes that networks are conditioned on; 0 if the recipe is unconditional.
         modality: What a sample is. Default: images of ``shape``.

@@ -177,7 +177,7 @@ def train(
         on_step: Called after each step with the number of images shown, and the mean losses by name since the last log
             point: at each log point (``train.log_every`` images) and after the last step; ``{}`` at other steps.
         on_samples: Called before the first step, about every minute and at each evaluation with the number of images
-            shown, and samples: uint8 (n, c, h, w) for images, float32 for points and sound; those that the run folder's
+            shown, and samples as their modality stores them, uint8 (n, c, h, w) for images; those that the run folder's
             pictures show.
         on_evaluation: Called after each evaluation with the number of images shown, and the scores by metric; of the
             averaged weights, if there are any.

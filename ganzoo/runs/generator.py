@@ -102,7 +102,7 @@ class TrainedGenerator:
                 cycled. None means those of the images that it is scored against, or else of the training images.
 
         Returns:
-            uint8 (n, c, h, w) for images, on the CPU; float32 for points and sound.
+            As their modality stores them, on the CPU: uint8 (n, c, h, w) for images, float32 for points.
 
         Raises:
             GanzooError: ``n`` or the seed is not a whole number or out of range, the class or the weights are unknown,
@@ -360,7 +360,7 @@ def load(
     with torch.random.fork_rng(devices=[]):
         info = folder.info
         modality = recorded(info.get("modality", "images"), info["shape"], info.get("modality_options", {}))
-        modality = modality or folder.dataset(recipe, zoo).modality  # a plugin's
+        modality = modality or folder.dataset(recipe, zoo).modality
         columns = tuple((name, tuple(shape)) for name, shape in info.get("columns", {}).items())
         assembly = assemble(recipe, zoo, modality, info["classes"], columns)
     with _described_by_its_recipe("objective", folder):

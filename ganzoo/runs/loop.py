@@ -291,6 +291,8 @@ class TrainingLoop:
         self.callbacks.on_samples(self.trainer.images, images)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
+        if modality.playable:
+            modality.write(path.with_suffix(modality.playable), images[:columns])  # the first row
         for tracker in self.trackers:
             tracker.call("picture", self.trainer.images, path)
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from ganzoo import (
     AdversarialLoss,
-    Audio,
     GanzooError,
     GaussianPrior,
     Images,
@@ -33,6 +32,7 @@ from ganzoo import (
     Spec,
     load,
 )
+from ganzoo.api.dataset import modalities
 from ganzoo.build import assemble, build_objective, needs_label, takes_label
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
@@ -61,12 +61,12 @@ from ganzoo_studies.study import load_study
 Network = Entry[nn.Module]
 CLASSES = 10
 IMAGES: tuple[Modality, ...] = (Images(1, 28, 28), Images(3, 32, 32))
-FAMILIES: tuple[tuple[Modality, ...], ...] = (
-    IMAGES,
-    (Audio(1, 4096), Audio(1, 16384)),
-    (Points(1, 1, 2), Points(1, 1, 3)),
-)
-"""Modalities of two sizes."""
+POINTS: tuple[Modality, ...] = (Points(1, 1, 2), Points(1, 1, 3))
+
+
+def families() -> list[tuple[Modality, ...]]:
+    """Modalities of two sizes each: images, points, and those of plugins."""
+    return [IMAGES, POINTS, *(sizes for kind in modalities() if (sizes := kind.examples()))]
 
 
 def build(entry: Network, modality: Modality, classes: int) -> tuple[nn.Module, Spec]:
@@ -79,7 +79,7 @@ def build(entry: Network, modality: Modality, classes: int) -> tuple[nn.Module, 
 def cases(entry: Network, size: int = 0) -> Iterator[tuple[nn.Module, Spec]]:
     """The network and its spec without classes, unless it needs labels, and with classes if it takes labels.
 
-    ``size`` is one of the two in ``FAMILIES``.
+    ``size`` is 0 or 1: one of the two in each of ``families``.
     """
     family, network = _accepted(entry)
     for classes in (0, CLASSES):
@@ -89,7 +89,7 @@ def cases(entry: Network, size: int = 0) -> Iterator[tuple[nn.Module, Spec]]:
 
 def _accepted(entry: Network) -> tuple[tuple[Modality, ...], nn.Module]:
     """The first family of which the network accepts some size, and the network."""
-    for family in FAMILIES:
+    for family in families():
         for modality in family:
             with suppress(GanzooError):
                 network, spec = build(entry, modality, CLASSES)
@@ -108,7 +108,7 @@ def inputs(entry: Network, network: nn.Module, spec: Spec, n: int = 2) -> tuple[
 @check("shape", *NETWORK_KINDS)
 def shape(entry: Network, zoo: Zoo) -> None:
     """Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes. A network for anything
-    other than images must refuse images with a GanzooError when it is built.
+    other than images must refuse images with a GanzooError when it is built; your modality's examples() are tried too.
     """
     for network, spec in (*cases(entry), *cases(entry, size=1)):
         arguments = inputs(entry, network, spec)
@@ -344,7 +344,7 @@ def games(entry: Entry[Any], zoo: Zoo) -> Iterator[Game]:
 
 def recipe_game(recipe: Recipe, zoo: Zoo) -> Game:
     """A recipe's networks and objective, for the first modality that they accept."""
-    others = [family[0] for family in FAMILIES[1:]]
+    others = [family[0] for family in families()[1:]]
     with suppress(GanzooError):
         return _assembled(recipe, zoo, IMAGES[0])
     with suppress(Exception), TemporaryDirectory() as folder:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganzoo.api.dataset import Images, to_pil
+from ganzoo.api.dataset import Modality, to_pil
 from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior
-from ganzoo.api.reading import open_picture
+from ganzoo.api.reading import open_picture, open_regular
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import RealImages
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
@@ -25,7 +25,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator
 from ganzoo_reports.plots import Line, curves, spread_out
 from ganzoo_reports.scores import MetricKey, Records, by_protocol, last_at_each
-from ganzoo_reports.templates import Absent, Picture, as_base64
+from ganzoo_reports.templates import Absent, Picture, Player, as_base64, media_type
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
 FEWEST = 2
@@ -138,6 +138,8 @@ def _shares(event: Mapping[str, Any]) -> dict[str, float]:
 
 
 MAX_FRAMES = 60
+MAX_PLAYED = 2**22
+"""Bytes of sound or video beside one picture: a page holds up to ``MAX_FRAMES`` of them."""
 NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
@@ -146,7 +148,7 @@ NO_PICTURES = "This run draws {}, not pictures."
 
 
 def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Shown]:
-    """Pictures of samples in a run folder, in order; ``linked`` ones are not inside the page.
+    """Pictures of samples in a run folder, in order, with players of them; ``linked`` ones are not inside the page.
 
     Each has the real images shown and the seconds of training so far, None if they were not logged.
     """
@@ -158,9 +160,27 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
             link = Picture(f"samples/{path.name}?{changed}", *size)
             picture = link if linked else Picture.encoded(path.read_bytes(), *size)
             shown.append(
-                {"images": images, "seconds": seconds.get(images, None if images else 0.0), "picture": picture}
+                {
+                    "images": images,
+                    "seconds": seconds.get(images, None if images else 0.0),
+                    "picture": picture,
+                    "player": _player(path, linked),
+                }
             )
     return shown
+
+
+def _player(picture: Path, linked: bool) -> Player | None:
+    """What plays the samples of a picture: a file beside it, if their modality has any."""
+    for path in picture.parent.glob(f"{picture.stem}.*"):
+        kind = media_type(path.suffix)
+        if not kind:
+            continue
+        if linked:
+            return Player(f"samples/{path.name}?{path.stat().st_mtime_ns}", kind.partition("/")[0])
+        with suppress(GanzooError, OSError), open_regular(path, MAX_PLAYED) as file:
+            return Player.of(path.suffix, file.read())
+    return None
 
 
 @lru_cache(maxsize=2 * MAX_FRAMES)
@@ -260,7 +280,7 @@ def _sixteen_bits(points: Tensor) -> str:
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     """Rows of images, each from one code to another; a conditional generator draws one class in each row."""
     spec = generator.assembly.spec
-    if not isinstance(spec.modality, Images):
+    if not spec.modality.pictured:
         return Absent(NO_PICTURES.format(spec.modality))
     if generator.assembly.objective.generates_from:
         return Absent("This generator translates pictures, which latent codes do not change.")
@@ -303,7 +323,7 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
     A pair is ``near`` if it is no farther apart than the training image is from the nearest other training image.
     """
     recipe, modality = generator.recipe, generator.assembly.spec.modality
-    if not isinstance(modality, Images):
+    if not modality.pictured:
         return Absent(NO_PICTURES.format(modality))
     named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
     if not named:
@@ -318,8 +338,8 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
     others = radii(real.features.values, 1, of=indices)
     pairs = [
         {
-            "sample": Picture.of(to_pil(sample)),
-            "real": Picture.of(to_pil(dataset.images[index])),
+            "sample": _shown(sample, modality),
+            "real": _shown(dataset.images[index], modality),
             "distance": distance,
             "near": distance <= other,
         }
@@ -328,3 +348,10 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
         )
     ]
     return {"pairs": pairs, "extractor": name, "among": len(dataset)}
+
+
+def _shown(sample: Tensor, modality: Modality) -> tuple[Picture, Player | None]:
+    """A sample's picture and, if its modality has any, its player."""
+    alone, suffix = sample[None], modality.playable
+    player = Player.of(suffix, modality.encoded(suffix, alone)) if media_type(suffix) else None
+    return Picture.of(to_pil(modality.picture(alone))), player

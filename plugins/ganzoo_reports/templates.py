@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from mimetypes import guess_type
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -103,6 +104,26 @@ class Picture:
     def encoded(cls, png: bytes, width: int, height: int) -> Picture:
         """A picture from a PNG file's bytes."""
         return cls(f"data:image/png;base64,{as_base64(png)}", width, height)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Sound or video inside a page."""
+
+    uri: str  # ``data:audio/…;base64,…``
+    element: str  # ``audio`` or ``video``
+
+    @classmethod
+    def of(cls, suffix: str, content: bytes) -> Player:
+        """A player of a file's bytes."""
+        kind = media_type(suffix)
+        return cls(f"data:{kind};base64,{as_base64(content)}", kind.partition("/")[0])
+
+
+def media_type(suffix: str) -> str:
+    """The MIME type of sound and video, by the suffix of their files; empty for all others."""
+    kind = guess_type(f"file{suffix}")[0] or ""
+    return kind if kind.startswith(("audio/", "video/")) else ""
 
 
 @cache  # a page that follows a run is rendered again and again, and compiling its templates takes longest

@@ -22,7 +22,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.folder import RunFolder, is_locked
 from ganzoo_reports.run_pages import SCRIPTS, facts
-from ganzoo_reports.templates import page
+from ganzoo_reports.templates import media_type, page
 
 SHARE = 0.008
 """The largest share of a core that making the page may take while the training runs, and again that curves may take."""
@@ -30,7 +30,7 @@ WATCHED = ("run.json", "events.jsonl", "scores.jsonl", "samples")
 THIS_MACHINE = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 """What the browser may have asked for, at any port, since it may be a forwarded one. Under any other name, a site that
 leads its own name to this machine would read the page (DNS rebinding)."""
-PICTURE = re.compile(r"/samples/(\d+\.png)\?\d+")
+SAMPLES = re.compile(r"/samples/(\d+(\.\w+))\?\d+")
 LAST_SECONDS = 3.0
 """How long the last page can still be asked for once the training that started it has ended."""
 
@@ -112,18 +112,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         shown = self.server.shown
-        picture = PICTURE.fullmatch(self.path)
+        samples = SAMPLES.fullmatch(self.path)
         if not THIS_MACHINE.fullmatch(self.headers.get("Host", "")):
             self.send_error(403, "Open this page as localhost")
         elif self.path == "/":
             content, version = shown.latest()
             self._send(content, {"ETag": f'"{version}"', "Cache-Control": "no-cache"}, "text/html")
         elif (
-            picture
-            and (file := shown.run.path.resolve() / "samples" / picture[1]).is_file()
+            samples
+            and (kind := "image/png" if samples[2] == ".png" else media_type(samples[2]))
+            and (file := shown.run.path.resolve() / "samples" / samples[1]).is_file()
             and file.resolve() == file  # a stranger's link may lead to the reader's own files
         ):
-            self._send(file.read_bytes(), {"Cache-Control": "max-age=86400"}, "image/png")
+            self._send(file.read_bytes(), {"Cache-Control": "max-age=86400"}, kind)
         else:
             self.send_error(404)
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from typer import Exit
 
-from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, GaussianPrior, Images, Objective, Phase, Points
+from ganzoo import AdversarialLoss, Dataset, GanzooError, GaussianPrior, Images, Modality, Objective, Phase, Points
 from ganzoo.config.loading import load_recipe
 from ganzoo.layers import ConditionalBatchNorm
 from ganzoo.registry.loading import PluginInfo, Zoo, load_zoo
@@ -22,10 +22,31 @@ from ganzoo_checks import contract, training
 from ganzoo_checks.checking import CHECKS, Check, Function
 
 
+class Sound(Modality):
+    """A plugin's own modality."""
+
+    name = "a-right-plugin-s-sound"
+    stored = torch.float32
+    quantisation = "none"
+
+    @classmethod
+    def examples(cls):
+        return cls(1, 4096), cls(1, 16384)
+
+    def to_network(self, samples):
+        return samples
+
+    def from_network(self, outputs):
+        return outputs.float()
+
+    def picture(self, samples, columns=None):
+        return samples.flatten(1)[None].mul(255).to(torch.uint8)
+
+
 class Sized(nn.Module):
     """For sounds and points: takes what ``spec.modality`` is of one kind."""
 
-    modality: type = Audio
+    modality: type = Sound
 
     def __init__(self, spec):
         super().__init__()
@@ -168,7 +189,7 @@ def six_options(*, a: int, b: int, c: int, d: int, e: int, f: int) -> Adversaria
 def sounds(split: str, folder: Path | None) -> Dataset:
     """Noise, drawn."""
     samples = torch.rand(16, 1, 64, generator=torch.Generator().manual_seed(len(split))) * 2 - 1
-    return Dataset("sounds", split, samples, modality=Audio(1, 64))
+    return Dataset("sounds", split, samples, modality=Sound(1, 64))
 
 
 def recordings(split: str, folder: Path | None) -> Dataset:
@@ -247,7 +268,7 @@ def test_it_passes_every_check(zoo: Zoo, kind: str, name: str) -> None:
 def test_a_recipe_is_built_for_what_its_dataset_has_or_else_its_networks_take(zoo: Zoo) -> None:
     names = ("sounds", "recordings", "vanilla-mnist")
     built = [training.recipe_game(load_recipe(name, zoo), zoo).spec.modality for name in names]
-    assert built == [Audio(1, 64), Audio(1, 4096), Images(1, 28, 28)]
+    assert built == [Sound(1, 64), Sound(1, 4096), Images(1, 28, 28)]
 
 
 def test_a_network_that_takes_images_of_some_size_is_checked_with_images_alone(zoo: Zoo) -> None:

@@ -17,6 +17,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo_reports.run_figures import (
     MAX_FRAMES,
+    MAX_PLAYED,
     between,
     frames,
     health_plots,
@@ -81,6 +82,18 @@ def test_a_run_of_points_shows_its_plots_and_says_why_there_are_no_neighbours(tr
     assert 'width="384" height="384"' in page
 
 
+def test_sound_beside_a_picture_is_played_and_other_files_are_not(copy, toy_zoo):
+    picture = pictures(copy / "samples")[-1]
+    picture.with_suffix(".wav").write_bytes(b"a sound")
+    picture.with_suffix(".html").write_text("<script>")
+    with picture.with_name(f"{int(picture.stem) - 160:012d}.wav").open("wb") as file:
+        file.truncate(MAX_PLAYED + 1)  # beside the picture before
+    players = re.findall("<(?:audio|video) [^>]*", text_of(copy, toy_zoo, draw=False))
+    assert [re.findall("preload=.none. src=.data:audio/[a-z-]+;base64,(YSBzb3VuZA==). ", one) for one in players] == [
+        ["YSBzb3VuZA=="]
+    ]
+
+
 def test_the_columns_of_a_conditional_recipe_are_named(copy, toy_zoo):
     recipe = (copy / "recipe.yaml").read_text()
     (copy / "recipe.yaml").write_text(recipe.replace("conditional: false", "conditional: true"))
@@ -118,7 +131,8 @@ def test_neighbours_are_the_nearest_by_brute_force(run, toy_zoo):
     apart = (among[:, None] - among[None]).norm(dim=2).fill_diagonal_(math.inf).min(1).values
     assert [pair["distance"] for pair in found] == pytest.approx(distances.tolist(), rel=1e-5)
     assert [pair["near"] for pair in found] == (distances <= apart[index]).tolist()
-    assert [pair["real"] for pair in found] == [Picture.of(to_pil(real[one])) for one in index]
+    picture = generator.assembly.spec.modality.picture
+    assert [pair["real"] for pair in found] == [(Picture.of(to_pil(picture(real[one][None]))), None) for one in index]
 
 
 def test_given_codes_are_drawn_as_the_seed_draws_them(run, toy_zoo):

@@ -64,6 +64,10 @@ def test_only_this_machine_is_answered_and_only_with_the_page(copy, toy_zoo):
         picture = next((copy / "samples").glob("*.png")).name
         assert ask(f"/samples/{picture}?1").status == 200
         assert ask(f"/samples/{picture}?1", Host="rebound.example").status == 403
+        for suffix, status in ((".wav", 200), (".svg", 404), (".html", 404), ("", 404)):
+            (copy / "samples" / f"7{suffix}").write_bytes(b"a sound")
+            assert ask(f"/samples/7{suffix}?1").status == status
+        assert ask("/samples/7.wav?1").headers["Content-Type"].startswith("audio/")
         for what in ("/run.json", "/samples/../run.json", "/samples/7.png?1", f"/{picture}?1", "/x"):
             assert ask(what).status == 404
         assert ask(method="POST").status == 501

@@ -30,7 +30,8 @@
     }
   };
   const ask = async () => {
-    const play = document.querySelector(".scrubber button"), playing = play && play.textContent === "Pause";
+    const play = document.querySelector(".scrubber button"), media = [...document.querySelectorAll("audio, video")];
+    const playing = (play && play.textContent === "Pause") || media.some((one) => !one.paused);
     const connection = document.getElementById("connection");
     try {
       const answer = document.hidden || playing ? null : await fetch("/", { cache: "no-cache" });
