@@ -266,8 +266,8 @@ RECORDED = (
 )
 """The keys of run.json that a card repeats."""
 SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
-TASK = "unconditional-image-generation"
-"""The Hub's name for what a GAN does; it has none for generators that are told a class."""
+TASKS = ("unconditional-image-generation", "image-to-image")
+"""The Hub's names for what a GAN does, and one that translates; it has none for generators that are told a class."""
 
 
 def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
@@ -348,9 +348,10 @@ def publish_folder(
 def _readme(generator: TrainedGenerator, card: Mapping[str, Any]) -> str:
     """The Hub's model card: facts for machines above, for people below."""
     recipe, training = generator.recipe, card["training"]
+    task = TASKS[bool(generator.assembly.objective.generates_from)]
     results = [
         {
-            "task": {"type": TASK},
+            "task": {"type": task},
             "dataset": dict.fromkeys(("type", "name"), score["protocol"].get("dataset", recipe.dataset.name)),
             "metrics": [{"type": score["metric"].partition("@")[0], "name": score["metric"], "value": score["value"]}],
         }
@@ -358,7 +359,7 @@ def _readme(generator: TrainedGenerator, card: Mapping[str, Any]) -> str:
     ]
     facts: dict[str, Any] = {"license": "unknown", "library_name": "ganzoo", "tags": ["gan", "ganzoo", recipe.name]}
     if isinstance(generator.assembly.spec.modality, Images):
-        facts["pipeline_tag"] = TASK
+        facts["pipeline_tag"] = task
     if "path" not in recipe.dataset.options:  # one that others can have
         facts["datasets"] = [recipe.dataset.name]
     if results:
@@ -568,11 +569,13 @@ def walk(
     seconds for which to show each.
 
     Raises:
-        GanzooError: The generator draws no images.
+        GanzooError: The generator draws no images, or translates them.
     """
     spec = generator.assembly.spec
-    if not isinstance(spec.modality, Images):
-        raise GanzooError(f"A walk shows images, but this run draws {spec.modality}.", "Leave --walk out.")
+    translates = bool(generator.assembly.objective.generates_from)
+    if translates or not isinstance(spec.modality, Images):
+        does = "translates pictures" if translates else f"draws {spec.modality}"
+        raise GanzooError(f"A walk shows images of latent codes, but this run {does}.", "Leave --walk out.")
     columns = min(spec.classes, MAX_COLUMNS) or COLUMNS
     random = torch.Generator().manual_seed(seed)
     stops = spec.prior.sample(STOPS * ROWS * columns, random, torch.device("cpu")).view(STOPS, ROWS * columns, -1)

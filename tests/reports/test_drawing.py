@@ -77,6 +77,8 @@ def test_the_graph_translates_any_number_of_sources_as_torch_does(trained, name:
 
 def test_what_cannot_be_exported_is_refused_in_a_sentence(trained, monkeypatch) -> None:
     generator = trained(EDGES)
+    with pytest.raises(GanzooError, match="this run translates pictures"):
+        export.walk(generator)
     with monkeypatch.context() as patch:
         patch.setattr(TrainedGenerator, "sources", lambda _: {"source": torch.zeros(9, 2)})
         patch.setattr(export, "to_onnx", lambda *_: b"")

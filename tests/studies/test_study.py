@@ -219,7 +219,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
     ticks = itertools.count()  # each look at the clock is a second later: a step of 128 images takes one
     monkeypatch.setattr(cost.time, "process_time", lambda: float(next(ticks)))
     recipe = study.cells(zoo)[0].jobs[0].recipe
-    assert cost._seconds_per_image(recipe, 1, zoo, None) == pytest.approx(1 / 128)
+    assert cost.seconds_per_image(recipe, 1, zoo, None) == pytest.approx(1 / 128)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ class Targets:
             fit.sort(key=lambda name: (recipes[name].networks[entry.kind].name != entry.name, name != BASE))
             settings = (f"{path}.name={entry.name}",)
             return next(name for name in fit if self._assembles(name, settings)), settings, path
-        for name, recipe in recipes.items():
+        for name, recipe in (recipes | self.recipes).items():
             for path, kind, component in recipe.components():
                 if (kind, component.name) == (entry.kind, entry.name):
                     return name, (), ".".join(map(str, path))
