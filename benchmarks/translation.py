@@ -1,15 +1,13 @@
 """How well do trained translations do beside rivals that are not trained? Nearest neighbours, bicubic and dilation.
 
-    python benchmarks/translation.py [RUN...]
+    python benchmarks/translation.py
 
-scores what each rival makes of a dataset's test sources, and adds the last scores of run folders, as `ganzoo run
-pix2pix-edges-to-digits` makes them. It writes results/translation.json, where what an earlier call found stays (runs
-until others of the same recipe take their place), and results/translation.md.
+scores what each rival makes of a dataset's test sources, unless results/translation.json has that already, and writes
+results/translation.md: the rivals, and the runs of `ganzoo bench` in results/.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,22 +18,25 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d, pad
 
 import ganzoo
-from ganzoo import Dataset, Run
+from ganzoo import Dataset
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment
 from ganzoo_reports.templates import markdown_table
+from ganzoo_studies.records import read_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 OUTCOME, PAGE = RESULTS / "translation.json", RESULTS / "translation.md"
 DIGITS = ("fid@mnist-ae", "fid@mnist-cnn", "coverage@mnist-cnn")
 PICTURES = ("fid@pictures-ae", "coverage@pictures-ae")
 KEPT, DISTANCE = "kept-class@mnist-cnn", "target-distance"
+MEASURES = (*DIGITS, *PICTURES, KEPT, DISTANCE)
+COMMAND = "python benchmarks/translation.py"
 INTRODUCTION = """# Translation beside rivals that are not trained
 
-Made by `python benchmarks/translation.py RUN...` with torch {torch} on {cpu}. Scores are of the test
-sources, one seed; real vs real in brackets. A nearest neighbour is the target of the most similar training source: a
+Made by `python benchmarks/translation.py` with torch {torch} on {cpu}. Scores are of the test sources, one
+seed; real vs real in brackets. Minutes are of one core beside other programs. A nearest neighbour is the target of the most similar training source: a
 real image, so its FID is hard to beat, but rarely the right one. The study `translation` has more seeds, and L1 without
 a discriminator.
 """
@@ -120,20 +121,15 @@ def scores_of(images: Tensor, name: str, test: Dataset) -> dict[str, Any]:
     return values
 
 
-def run_scores(run: Run) -> dict[str, Any]:
-    """The same of a finished run's averaged weights, with what it took."""
-    records = [record for record in run.scores if record.get("weights") == "ema"]
-    last = {record["metric"]: [record["value"], record.get("floor")] for record in records}
-    wanted = (*DIGITS, *PICTURES, KEPT, DISTANCE)
-    facts = {"images": run.info["images"], "seconds": run.info["seconds"], "environment": run.info["environment"]}
-    return {**facts, "scores": {name: last[name] for name in wanted if name in last}}
-
-
 def table(name: str, outcome: dict[str, Any]) -> str:
     """One dataset's rivals and runs in Markdown."""
-    rows = outcome["rivals"][name] | {
-        recipe: run["scores"] for recipe, run in outcome["runs"].items() if run["dataset"] == name
-    }
+    rows = dict(outcome["rivals"][name])
+    for run in read_runs(RESULTS):
+        if run.record.dataset == name and run.record.status == "done":
+            averaged = [score for score in run.scores if score["weights"] == "ema"]
+            scores = {score["metric"]: [score["value"], score["floor"]] for score in averaged}
+            took = "" if run.record.seconds is None else f", {run.record.seconds / 60:.1f} min"
+            rows[f"{run.record.recipe}{took}"] = {one: scores[one] for one in MEASURES if one in scores}
     measures = list(dict.fromkeys(measure for scores in rows.values() for measure in scores))
     headings = {"": "left", **dict.fromkeys(measures, "right")}
     lines = [[row, *(written(scores.get(measure)) for measure in measures)] for row, scores in rows.items()]
@@ -149,22 +145,11 @@ def written(score: list[float | None] | None) -> str:
 
 
 def main() -> None:
-    """Score the rivals, add runs, and write both files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN")
-    zoo, here = load_zoo(), environment(resolve_device("cpu"))
-    outcome: dict[str, Any] = {
-        "command": "python benchmarks/translation.py",
-        "environment": here,
-        "rivals": {},
-        "runs": {},
-    }
+    """Score the rivals that have no score yet, and write both files."""
+    zoo = load_zoo()
+    outcome: dict[str, Any] = {"command": COMMAND, "environment": environment(resolve_device("cpu")), "rivals": {}}
     if OUTCOME.exists():
         outcome = json.loads(OUTCOME.read_text("utf-8"))
-    for path in parser.parse_args().runs:
-        run = Run.open(path)
-        recipe = run.info["recipe"]
-        outcome["runs"][recipe] = {"dataset": run.folder.recipe(zoo).dataset.name, **run_scores(run)}
     for name in RIVALS.keys() - outcome["rivals"].keys():
         entry = zoo.datasets.get(name)
         train, test = entry.create("train", None), entry.create("test", None)

@@ -47,7 +47,7 @@ PAGES = {
     "results/README.md": "results/tables.md",
     **{
         f"results/{name}.md": f"results/{name}.md"
-        for name in ("peers", "profile", "time-to-fid", "truth", "ruler/mnist", "ruler/fashion-mnist")
+        for name in ("peers", "profile", "time-to-fid", "translation", "truth", "ruler/mnist", "ruler/fashion-mnist")
     },
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
