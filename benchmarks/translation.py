@@ -1,14 +1,16 @@
 """How well do trained translations do beside rivals that are not trained? Nearest neighbours, bicubic and dilation.
 
-    python benchmarks/translation.py
+    python benchmarks/translation.py [RUN]
 
 scores what each rival makes of a dataset's test sources, unless results/translation.json has that already, and writes
-results/translation.md: the rivals, and the runs of `ganzoo bench` in results/.
+results/translation.md: the rivals, and the runs of `ganzoo bench` in results/. Given the folder of a run without pairs,
+it also counts which digit becomes which.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 
 import ganzoo
 from ganzoo import Dataset
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.reproducibility import resolve_device
@@ -133,7 +136,29 @@ def table(name: str, outcome: dict[str, Any]) -> str:
     measures = list(dict.fromkeys(measure for scores in rows.values() for measure in scores))
     headings = {"": "left", **dict.fromkeys(measures, "right")}
     lines = [[row, *(written(scores.get(measure)) for measure in measures)] for row, scores in rows.items()]
-    return f"## {name}\n\n{markdown_table(headings, lines)}\n"
+    classes = [
+        sentences(recipe, found) for recipe, found in outcome.get("classes", {}).items() if recipe.endswith(name)
+    ]
+    return "\n".join([f"## {name}\n\n{markdown_table(headings, lines)}\n", *classes])
+
+
+def becomes(made: Tensor, labels: Tensor) -> list[list[int]]:
+    """How many pictures, made of sources of each class (row), show each class (column), according to mnist-cnn."""
+    see = find_extractor("mnist-cnn", load_zoo())
+    with torch.inference_mode():
+        seen = torch.cat([see(some)[1].argmax(1) for some in torch.split(made, 500)])
+    counts: list[list[int]] = torch.bincount(10 * labels + seen, minlength=100).view(10, 10).tolist()
+    return counts
+
+
+def sentences(recipe: str, classes: list[list[int]]) -> str:
+    """What becomes of each digit, the commonest first, with shares of at least a tenth."""
+    parts = []
+    for digit, counts in enumerate(classes):
+        shares = sorted(((count / sum(counts), other) for other, count in enumerate(counts)), reverse=True)
+        named = ", ".join(f"{other} in {share:.0%}" for share, other in shares if share >= 0.1)
+        parts.append(f"- {digit}: {named}")
+    return f"What digits become, by `{recipe}`, according to mnist-cnn:\n\n" + "\n".join(parts) + "\n"
 
 
 def written(score: list[float | None] | None) -> str:
@@ -157,6 +182,13 @@ def main() -> None:
             rival: scores_of(make(train, test), name, test) for rival, make in RIVALS[name].items()
         }
         print(table(name, outcome), flush=True)
+    if sys.argv[1:]:
+        generator = ganzoo.load(sys.argv[1], device="cpu")
+        name = generator.recipe.dataset.name
+        test = zoo.datasets.get(name).create("test", None)
+        made = generator.translate(test.columns["source"])
+        known = outcome.setdefault("classes", {}).setdefault(name, {})
+        known[generator.recipe.name] = becomes(made, test.columns["source_label"])
     write_atomically(OUTCOME, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
     tables = "\n".join(table(name, outcome) for name in RIVALS)
     introduction = INTRODUCTION.format(**outcome["environment"]["versions"], cpu=outcome["environment"]["cpu"])
