@@ -1,0 +1,152 @@
+"""What do recipes that translate or remove noise cost? Memory, minutes, and pictures a second in torch and in a page.
+
+    python benchmarks/costs.py [RECIPE ...]
+
+trains recipes, by default those that have no figures yet, for a few steps and scores them, each in a process of its own
+whose largest memory is measured; then it times the run's generator, one picture at a time on one core, in torch and on
+the exported page in Chromium. Weights make no difference to that. It writes results/costs.json and results/costs.md;
+minutes are those of the runs of `ganzoo bench` in results/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from playwright.sync_api import Browser, sync_playwright
+from torch.utils.benchmark import Timer
+
+import ganzoo
+from ganzoo import TrainedGenerator
+from ganzoo.config.loading import load_recipe
+from ganzoo.files import write_atomically
+from ganzoo.registry.loading import load_zoo
+from ganzoo.runs.provenance import environment, hardware_in_words
+from ganzoo_reports.export import to_html
+from ganzoo_reports.templates import markdown_table
+from ganzoo_studies.records import ScoredRun, read_runs
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+OUTCOME, PAGE = RESULTS / "costs.json", RESULTS / "costs.md"
+PAIRS = ("edges-to-digits", "half-to-whole", "small-to-large", "regular-to-bold", "sans-to-serif")
+TRANSLATION = (*(f"pix2pix-{name}" for name in PAIRS), "cyclegan-printed-to-handwritten")
+DENOISERS = ("flow-matching-mnist", "flow-matching-mlp-mnist", "ddpm-mnist", "ddpm-mlp-mnist")
+RECIPES = (*TRANSLATION, *DENOISERS, "dcgan-mnist", "vanilla-mnist")  # the last two for comparison
+STEPS = 20
+DRAWS = 15
+INTRODUCTION = """# What translating and removing noise cost
+
+Made by `python benchmarks/costs.py` with {where}. Parameters
+are the generator's. Memory is the most that a process held which trained for 20 steps and scored the run. Minutes of
+training are those of the runs of `ganzoo bench` in this folder. The last three columns are of one picture at a time.
+DCGAN and a perceptron stand below for comparison.
+"""
+IN_PAGE = """async (draws) => {
+    const facts = JSON.parse(document.getElementById("facts").textContent), times = [];
+    const code = new Float32Array(facts.latent).fill(0.1);
+    const picture = new Float32Array((facts.source ?? []).reduce((one, other) => one * other, 1));
+    for (let k = 0; k < draws; k++) {
+        const began = performance.now();
+        await explorer.draw(code, [0], picture);
+        times.push(performance.now() - began);
+    }
+    return times;
+}"""
+
+
+def peak_memory(recipe: str, folder: Path) -> int:
+    """The most bytes of memory that a process held which trained a recipe for 20 steps and scored it."""
+    batch = load_recipe(recipe, load_zoo()).train.batch_size
+    settings = [f"train.images={STEPS * batch}", "evaluate.every_images=null", "train.threads=1", "train.device=cpu"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "ganzoo", "run", recipe, *words, "--out", str(folder)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{recipe} failed.")
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def seconds_in_torch(generator: TrainedGenerator) -> float:
+    """Median time of one picture."""
+    known: dict[str, object] = {"generator": generator}
+    if generator.assembly.objective.generates_from:
+        known["source"] = generator.sources()["source"][:1]
+        return Timer("generator.translate(source)", globals=known).blocked_autorange().median
+    return Timer("generator.sample(1)", globals=known).blocked_autorange().median
+
+
+def seconds_in_page(generator: TrainedGenerator, browser: Browser, folder: Path) -> float:
+    """Median time of one picture on its page, after the first few, which compile."""
+    path = folder / "page.html"
+    path.write_text(to_html(generator), "utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready=true]", timeout=120_000)
+    times: list[float] = page.evaluate(IN_PAGE, DRAWS)
+    page.close()
+    return statistics.median(times[DRAWS // 3 :]) / 1000
+
+
+def table(outcome: dict[str, Any], runs: list[ScoredRun]) -> str:
+    """The figures in Markdown, a line a recipe."""
+    minutes = {run.record.recipe: run.record.seconds / 60 for run in runs if run.record.status == "done"}
+    headings = ("recipe", "parameters", "memory, MB", "training, minutes", "in torch, ms", "in a page, ms", "frames/s")
+    lines = [
+        [
+            recipe,
+            f"{cost['parameters']:,}",
+            f"{cost['memory'] / 1e6:,.0f}",
+            f"{minutes[recipe]:.1f}" if recipe in minutes else "",
+            f"{1000 * cost['torch']:.1f}",
+            f"{1000 * cost['page']:.1f}",
+            f"{1 / cost['page']:,.0f}",
+        ]
+        for recipe, cost in outcome["recipes"].items()
+    ]
+    return markdown_table({heading: "right" if k else "left" for k, heading in enumerate(headings)}, lines)
+
+
+def page(outcome: dict[str, Any]) -> str:
+    """The page in Markdown."""
+    made_on = outcome["environment"]
+    versions, hardware = made_on["versions"], hardware_in_words(made_on)
+    where = f"torch {versions['torch']} and Chromium {versions['chromium']} on one core of\n{hardware}"
+    return f"{INTRODUCTION.format(where=where)}\n{table(outcome, read_runs(RESULTS))}"
+
+
+def main() -> None:
+    """Measure, and write both files."""
+    torch.set_num_threads(1)
+    outcome = json.loads(OUTCOME.read_text("utf-8")) if OUTCOME.exists() else {"recipes": {}}
+    outcome["environment"] = environment(torch.device("cpu"))
+    with sync_playwright() as playwright, TemporaryDirectory() as place:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        outcome["environment"]["versions"]["chromium"] = browser.version
+        for recipe in sys.argv[1:] or [name for name in RECIPES if name not in outcome["recipes"]]:
+            folder = Path(place) / recipe
+            memory = peak_memory(recipe, folder)
+            generator = ganzoo.load(folder, device="cpu")
+            outcome["recipes"][recipe] = {
+                "parameters": generator.run.info["parameters"]["generator"],
+                "memory": memory,
+                "torch": seconds_in_torch(generator),
+                "page": seconds_in_page(generator, browser, folder),
+            }
+            print(recipe, outcome["recipes"][recipe], flush=True)
+        browser.close()
+    outcome["recipes"] = {name: outcome["recipes"][name] for name in RECIPES if name in outcome["recipes"]}
+    write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
+    write_atomically(PAGE, page(outcome).encode())
+
+
+if __name__ == "__main__":
+    main()
