@@ -4,8 +4,8 @@
 
 draws records of results/studies whose row has five seeds or more and that took under three minutes, trains each again
 by its command, checks that the recipe still has the record's digest, and compares the scores with those of the row's
-other seeds. It writes results/retrained.json. On another kind of CPU, a run is not the same to the last bit: it may be as
-far from the record as another seed.
+other seeds. It writes results/retrained.json. On another kind of CPU, a run is not the same to the last bit: it may be
+as far from the record as another seed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def again(run: ScoredRun, row: list[ScoredRun]) -> dict[str, Any]:
     with TemporaryDirectory() as place:
         folder = Path(place) / "run"
         command = [sys.executable, "-m", *shlex.split(run.record.command), "--out", str(folder)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, cwd=RESULTS / "studies", check=True, stdout=subprocess.DEVNULL)
         made = RunFolder.open(folder)
         recipe = made.recipe(load_zoo())
         score = score_of(tuple(final_scores(made.scores(), own_protocol(recipe))))
