@@ -24,7 +24,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator
 from ganzoo_reports.plots import Line, curves, spread_out
-from ganzoo_reports.scores import MetricKey, Records, by_protocol, last_at_each
+from ganzoo_reports.scores import KINDS, MetricKey, Records, by_protocol
 from ganzoo_reports.templates import Absent, Picture, Player, as_base64, media_type
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
@@ -77,8 +77,8 @@ def loss_lines(events: Records, along: str = "images") -> list[Line]:
 
 def loss_plots(events: Records) -> list[Shown]:
     """Each phase's loss; none if fewer than two were logged."""
-    lines = {along: loss_lines(events, along) for along in AXES}
-    return plotted("Losses", "Each point is the mean since the previous log point.", lines, name="losses", y="loss")
+    note = "Each point is the mean since the previous log point."
+    return plotted("Losses", note, {along: loss_lines(events, along) for along in AXES}, name="losses", y="loss")
 
 
 def replayed_losses(events: Records, moments: Sequence[int]) -> list[Shown]:
@@ -91,7 +91,8 @@ def score_plots(scores: Mapping[str, Records]) -> list[Shown]:
     by_metric: dict[Any, dict[str, Records]] = {}
     for name, records in scores.items():
         for key, some in by_protocol(records).items():
-            by_metric.setdefault(key, {})[name] = last_at_each(some)
+            latest = {one["images"]: one for one in some}  # `ganzoo eval` may have measured some again
+            by_metric.setdefault(key, {})[name] = [latest[images] for images in sorted(latest)]
     return [plot for number, some in enumerate(by_metric.values()) for plot in _metric_plots(number, some)]
 
 
@@ -158,12 +159,11 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
         images, changed = int(path.stem), path.stat().st_mtime_ns
         if size := _size(path, changed):
             link = Picture(f"samples/{path.name}?{changed}", *size)
-            picture = link if linked else Picture.encoded(path.read_bytes(), *size)
             shown.append(
                 {
                     "images": images,
                     "seconds": seconds.get(images, None if images else 0.0),
-                    "picture": picture,
+                    "picture": link if linked else Picture.encoded(path.read_bytes(), *size),
                     "player": _player(path, linked),
                 }
             )
@@ -173,13 +173,11 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
 def _player(picture: Path, linked: bool) -> Player | None:
     """What plays the samples of a picture: a file beside it, if their modality has any."""
     for path in picture.parent.glob(f"{picture.stem}.*"):
-        kind = media_type(path.suffix)
-        if not kind:
-            continue
-        if linked:
-            return Player(f"samples/{path.name}?{path.stat().st_mtime_ns}", kind.partition("/")[0])
-        with suppress(GanzooError, OSError), open_regular(path, MAX_PLAYED) as file:
-            return Player.of(path.suffix, file.read())
+        if kind := media_type(path.suffix):
+            if linked:
+                return Player(f"samples/{path.name}?{path.stat().st_mtime_ns}", kind.partition("/")[0])
+            with suppress(GanzooError, OSError), open_regular(path, MAX_PLAYED) as file:
+                return Player.of(path.suffix, file.read())
     return None
 
 
@@ -204,8 +202,7 @@ def pictures(samples: Path) -> list[Path]:
 
 def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` items, evenly spaced, including the first and the last."""
-    most = min(len(items), most)
-    return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
+    return [items[round(index)] for index in np.linspace(0, len(items) - 1, min(len(items), most))]
 
 
 REPLAYED, REAL_POINTS, MAX_MODES = 80, 400, 100
@@ -300,14 +297,13 @@ def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
         Codes (steps, latent), from a to b, both (latent,) and included.
     """
     along = torch.linspace(0, 1, steps).unsqueeze(1)
-    straight = a + along * (b - a)
-    if isinstance(prior, GaussianPrior):
-        return _around(a, b, along)
+    codes = a + along * (b - a)
+    if isinstance(prior, GaussianPrior | CodesPrior):
+        codes[:, : prior.dim] = _around(a[: prior.dim], b[: prior.dim], along)
     if isinstance(prior, CodesPrior):
         kept = slice(prior.dim, prior.width - prior.continuous)
-        straight[:, : prior.dim] = _around(a[: prior.dim], b[: prior.dim], along)
-        straight[:, kept] = a[kept]
-    return straight
+        codes[:, kept] = a[kept]
+    return codes
 
 
 def _around(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
@@ -347,7 +343,13 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
             samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
         )
     ]
-    return {"pairs": pairs, "extractor": name, "among": len(dataset)}
+    return {
+        "pairs": pairs,
+        "extractor": name,
+        "among": len(dataset),
+        "weights": KINDS[generator.weights[0]],
+        "age": generator.checkpoint.state.get("images"),
+    }
 
 
 def _shown(sample: Tensor, modality: Modality) -> tuple[Picture, Player | None]:

@@ -69,8 +69,7 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     run = RunFolder.open(path)
     target = run.path / "report.html"
     refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
-    made = page("report.html", SCRIPTS, facts(run, zoo, device=device, draw=draw))
-    write_atomically(target, made.encode())
+    write_atomically(target, page("report.html", SCRIPTS, facts(run, zoo, device=device, draw=draw)).encode())
     return target
 
 
@@ -94,6 +93,8 @@ def facts(
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
     moments = planes(run)
+    not_drawn = Absent("This report was made without drawing samples (`--no-draw`).")
+    generator = _attempt(load, run, zoo=zoo, device=device) if draw else not_drawn
     made = {
         "run": run.info,
         "live": live,
@@ -116,7 +117,8 @@ def facts(
         "health": drawn(health_plots, events),
         "diagnosis": diagnose(events),
         "environment": _environment(run.info),
-        **_drawn(run, zoo, device, draw),
+        "neighbours": generator if isinstance(generator, Absent) else _attempt(neighbours, generator, zoo),
+        "interpolation": generator if isinstance(generator, Absent) else _attempt(interpolation, generator),
     }
     for key, part in made.items():
         for place in places if isinstance(part, Absent) else ():
@@ -131,25 +133,7 @@ def state(run: RunFolder) -> str:
 
 def _recipe(run: RunFolder) -> dict[str, Any]:
     """A run's recipe as its file has it, without its maker's folders."""
-    found: dict[str, Any] = without_folders(strict.read_mapping(run.path / "recipe.yaml"))
-    return found
-
-
-def _drawn(run: RunFolder, zoo: Zoo, device: torch.device | None, draw: bool) -> dict[str, Any]:
-    """The figures drawn from the newest checkpoint."""
-    generator = (
-        _attempt(load, run, zoo=zoo, device=device)
-        if draw
-        else Absent("This report was made without drawing samples (`--no-draw`).")
-    )
-    if isinstance(generator, Absent):
-        return {"age": None, "weights": None, "neighbours": generator, "interpolation": generator}
-    return {
-        "age": generator.checkpoint.state.get("images"),
-        "weights": KINDS[generator.weights[0]],
-        "neighbours": _attempt(neighbours, generator, zoo),
-        "interpolation": _attempt(interpolation, generator),
-    }
+    return dict(without_folders(strict.read_mapping(run.path / "recipe.yaml")))
 
 
 def _attempt(make: Callable[..., T], *given: Any, **named: Any) -> T | Absent:
@@ -217,16 +201,17 @@ def _compared(runs: Mapping[str, RunFolder]) -> Shown:
     sides: list[Shown] = []
     for name, run in runs.items():
         grids = frames(run.path / "samples", events[name])
-        side: Shown = {
-            "name": name,
-            "info": run.info,
-            "state": state(run),
-            "images": max((event["images"] for event in events[name]), default=0),
-            "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
-            "grid": grids[-1] if grids else None,
-            "settings": _settings(run),
-        }
-        sides.append(side)
+        sides.append(
+            {
+                "name": name,
+                "info": run.info,
+                "state": state(run),
+                "images": max((event["images"] for event in events[name]), default=0),
+                "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
+                "grid": grids[-1] if grids else None,
+                "settings": _settings(run),
+            }
+        )
     keys = dict.fromkeys(key for side in sides for key in side["settings"])
     settings = [(key, [side["settings"].get(key, "–") for side in sides]) for key in keys]
     return {

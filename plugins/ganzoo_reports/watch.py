@@ -75,8 +75,8 @@ class RunPage:
             self.run.info = RunFolder.open(self.run.path).info
             return page("report.html", ("watch.js", *SCRIPTS), facts(self.run, self._zoo, live=True, drawn=self._drawn))
         except (GanzooError, OSError) as error:
-            begun = (self.run.path / "run.json").exists()
-            why = str(error) if begun else f"Waiting for {self.run.path}: no training has begun there yet."
+            waiting = f"Waiting for {self.run.path}: no training has begun there yet."
+            why = str(error) if (self.run.path / "run.json").exists() else waiting
             return page("waiting.html", ("watch.js",), {"live": True, "why": why})
 
     def _drawn(self, draw: Callable[..., Any], *given: Any) -> Any:

@@ -1,4 +1,3 @@
-"use strict";
 const showReplay = () => {
   const plane = document.getElementById("plane");
   if (!plane) return;

@@ -1,4 +1,3 @@
-"use strict";
 const showFrames = () => {
   const frames = [...document.querySelectorAll(".frames li")];
   if (!frames.length) return;

@@ -5,7 +5,7 @@
 
   // Of elements that only hold others, the changed ones are replaced, so that the rest keeps its place, focus and state.
   const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-  const isBox = (element) => element.children.length && !element.matches(".grids, svg") && !hasText(element);
+  const isBox = (element) => element.children.length && !element.matches("svg") && !hasText(element);
   const replace = (shown, old, fresh) => {
     if (old.isEqualNode(fresh)) return;
     const alike = old.nodeName === fresh.nodeName && old.children.length === fresh.children.length;
@@ -15,19 +15,12 @@
   const show = (fresh) => {
     const script = (root) => root.querySelector("script").textContent;
     if (script(fresh) !== script(before)) return location.reload();  // the run has begun
-    const grids = document.querySelector(".grids"), step = document.querySelector(".scrubber input");
-    const at = step && step.value !== step.max ? step.value : null, focused = step && step === document.activeElement;
+    const [old, now] = [before, fresh].map((root) => root.querySelector(".grids"));
     replace(document.body, before, fresh);
     before = fresh;
-    if (!grids || grids.isConnected) return;
+    if (!old || old.isEqualNode(now)) return;
     showFrames();
     showReplay();
-    const again = document.querySelector(".scrubber input");
-    if (again && focused) again.focus();
-    if (again && at !== null) {
-      again.value = at;
-      again.dispatchEvent(new Event("input"));
-    }
   };
   const ask = async () => {
     const play = document.querySelector(".scrubber button"), media = [...document.querySelectorAll("audio, video")];
