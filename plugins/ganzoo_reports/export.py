@@ -199,7 +199,6 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "summary": generator.recipe.summary,
         "classes": generator.class_names,
         "drawing": drawing,
-        "module": True,  # whose script may await
         "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
         "facts": {**facts, **shown},
     }
@@ -227,8 +226,7 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     """Unit directions (k, latent) that change samples the most: principal components, regressed on the codes."""
     spec = generator.assembly.spec
     codes = spec.prior.sample(MEASURED, torch.Generator().manual_seed(1), torch.device("cpu"))
-    labels = torch.arange(MEASURED) % spec.classes if spec.classes else None
-    drawn = generator.decode(codes, labels, weights).flatten(1).float()
+    drawn = generator.decode(codes, weights=weights).flatten(1).float()  # cycles through the classes
     for label in range(spec.classes):  # remove the class, which has its own buttons
         drawn[label :: spec.classes] -= drawn[label :: spec.classes].mean(0)
     drawn -= drawn.mean(0)

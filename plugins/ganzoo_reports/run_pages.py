@@ -50,8 +50,6 @@ STATES: Mapping[str, str] = {
     "failed": "Failed",
 }
 SCRIPTS = ("player.js", "report.js", "replay.js")
-MARKS = ("script-src 'sha256-", ": report</title>")
-"""Strings at the beginning of every report."""
 MAX_NAMED = 40
 """Largest number of classes whose names are shown above the columns of a grid; a grid has no more columns."""
 T = TypeVar("T")
@@ -68,7 +66,8 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     """
     run = RunFolder.open(path)
     target = run.path / "report.html"
-    refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
+    ours = begins_like(target, "script-src 'sha256-", ": report</title>")
+    refuse_to_overwrite(target, ours=ours, command="report", remedy="Move it, then try again.")
     write_atomically(target, page("report.html", SCRIPTS, facts(run, zoo, device=device, draw=draw)).encode())
     return target
 
@@ -165,7 +164,6 @@ def _environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
 
 
-COMPARISON_MARK = "<title>ganzoo: comparison</title>"
 MAX_RUNS = 12
 """With more, the curves could not be told apart."""
 
@@ -184,7 +182,8 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     resolved = [path.resolve() for path in paths]
     if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
         raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
-    refuse_to_overwrite(out, ours=begins_like(out, COMPARISON_MARK), command="compare", remedy="Give another --out.")
+    ours = begins_like(out, "<title>ganzoo: comparison</title>")
+    refuse_to_overwrite(out, ours=ours, command="compare", remedy="Give another --out.")
     parts = 1  # of each path's end, enough to distinguish it from the others
     while len({path.parts[-parts:] for path in resolved}) < len(resolved):
         parts += 1

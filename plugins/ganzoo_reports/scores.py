@@ -103,8 +103,14 @@ def _final(scores: Records) -> FinalScore:
         metric = replace(metric, protocol=f"{metric.protocol}, sample seed {seed}")
     values = {str(one["weights"]): float(one["value"]) for one in scores}
     floor = scores[-1].get("floor")
-    above = excess(values[score["weights"]], floor, scores[-1].get("sd"))
-    return FinalScore(metric, values, floor, above, score.get("interval"), metric.name in _headlines(score))
+    return FinalScore(
+        metric,
+        values,
+        floor,
+        excess(values[score["weights"]], floor, scores[-1].get("sd")),
+        score.get("interval"),
+        metric.name in _headlines(score),
+    )
 
 
 def by_protocol(records: Records) -> dict[tuple[MetricKey, Any], list[Mapping[str, Any]]]:

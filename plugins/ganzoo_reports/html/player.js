@@ -1,4 +1,3 @@
-"use strict";
 // Steps through frames with a slider and a button, which plays all of them in so many seconds at most; draw(index) shows
 // one. Returns a function that draws the current frame again. When frames were added, it is called again, and stays at
 // the frame that the reader chose, if any.
