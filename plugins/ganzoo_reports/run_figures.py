@@ -145,7 +145,6 @@ NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
 """Differs from the seed of grids and scores, so that other codes are drawn."""
-NO_PICTURES = "This run draws {}, not pictures."
 
 
 def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Shown]:
@@ -277,8 +276,6 @@ def _sixteen_bits(points: Tensor) -> str:
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     """Rows of images, each from one code to another; a conditional generator draws one class in each row."""
     spec = generator.assembly.spec
-    if not spec.modality.pictured:
-        return Absent(NO_PICTURES.format(spec.modality))
     if generator.assembly.objective.generates_from:
         return Absent("This generator translates pictures, which latent codes do not change.")
     ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
@@ -319,8 +316,6 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
     A pair is ``near`` if it is no farther apart than the training image is from the nearest other training image.
     """
     recipe, modality = generator.recipe, generator.assembly.spec.modality
-    if not modality.pictured:
-        return Absent(NO_PICTURES.format(modality))
     named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
     if not named:
         return Absent("None of the recipe's metrics has an extractor, so there are no features to compare.")

@@ -94,6 +94,8 @@ def facts(
     moments = planes(run)
     not_drawn = Absent("This report was made without drawing samples (`--no-draw`).")
     generator = _attempt(load, run, zoo=zoo, device=device) if draw else not_drawn
+    if not isinstance(generator, Absent) and not (modality := generator.assembly.spec.modality).pictured:
+        generator = Absent(f"This run draws {modality}, not pictures.")
     made = {
         "run": run.info,
         "live": live,
