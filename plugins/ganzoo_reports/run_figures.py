@@ -208,15 +208,11 @@ REPLAYED, REAL_POINTS, MAX_MODES = 80, 400, 100
 """Largest numbers of moments replayed from a run in the plane, and of real points and modes shown with them."""
 
 
-Surroundings = tuple[Tensor, Tensor]
-"""Real points (n, 2) of a run in the plane, and the means (k, 2) of their modes; none if they cannot be read."""
+NOTHING = (torch.zeros(0, 2), torch.zeros(0, 2))
 
 
-NOTHING: Surroundings = (torch.zeros(0, 2), torch.zeros(0, 2))
-
-
-def surroundings(run: RunFolder, zoo: Zoo) -> Surroundings:
-    """What the samples of a run in the plane are shown with."""
+def surroundings(run: RunFolder, zoo: Zoo) -> tuple[Tensor, Tensor]:
+    """Real points (n, 2) of a run in the plane, and the means (k, 2) of their modes; none if they cannot be read."""
     try:
         dataset = run.dataset(run.recipe(zoo), zoo)
     except GanzooError:
@@ -238,7 +234,7 @@ def planes(run: RunFolder) -> Planes:
     return shown if len(shown) >= FEWEST else []
 
 
-def replay(moments: Planes, around: Surroundings) -> Shown:
+def replay(moments: Planes, around: tuple[Tensor, Tensor]) -> Shown:
     """The data from which the page replays a run in the plane.
 
     Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of ``levels``.

@@ -2,9 +2,8 @@
 // one. Returns a function that draws the current frame again. When frames were added, it is called again, and stays at
 // the frame that the reader chose, if any.
 let timer = null;
-const player = (scrubber, captions, draw, seconds) => {
-  const play = scrubber.querySelector("button"), step = scrubber.querySelector("input");
-  const stage = scrubber.querySelector("output"), last = captions.length - 1;
+const player = (captions, draw, seconds) => {
+  const [play, step, stage] = document.querySelector(".scrubber").children, last = captions.length - 1;
   const chosen = step.oninput && step.value !== step.max ? Number(step.value) : last;
 
   const show = (index) => {
