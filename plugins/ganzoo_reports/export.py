@@ -194,15 +194,18 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
     }
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     card = generator.run.path
-    context = {
-        "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
-        "summary": generator.recipe.summary,
-        "classes": generator.class_names,
-        "drawing": drawing,
-        "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
-        "facts": {**facts, **shown},
-    }
-    return page("explorer.html", ("onnxruntime.js", "explorer.js", "drawing.js" if drawing else "latent.js"), context)
+    return page(
+        "explorer.html",
+        ("onnxruntime.js", "explorer.js", "drawing.js" if drawing else "latent.js"),
+        {
+            "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
+            "summary": generator.recipe.summary,
+            "classes": generator.class_names,
+            "drawing": drawing,
+            "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
+            "facts": {**facts, **shown},
+        },
+    )
 
 
 def _drawing(generator: TrainedGenerator) -> dict[str, Any]:

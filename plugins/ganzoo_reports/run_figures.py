@@ -239,16 +239,20 @@ def replay(moments: Planes, around: tuple[Tensor, Tensor]) -> Shown:
 
     Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of ``levels``.
     """
-    frames = [
-        {
-            "images": images,
-            "samples": _sixteen_bits(kept["samples"]),
-            "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
-        }
-        for images, kept in moments
-    ]
-    real, modes = map(_sixteen_bits, around)
-    return {"frames": frames, "real": real, "modes": modes, "drawn": len(moments[0][1]["samples"])}
+    real, modes = around
+    return {
+        "frames": [
+            {
+                "images": images,
+                "samples": _sixteen_bits(kept["samples"]),
+                "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
+            }
+            for images, kept in moments
+        ],
+        "real": _sixteen_bits(real),
+        "modes": _sixteen_bits(modes),
+        "drawn": len(moments[0][1]["samples"]),
+    }
 
 
 def _is_plane(kept: Mapping[str, Tensor]) -> bool:  # has valid contents
@@ -323,19 +327,18 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
     real = RealImages(dataset, recipe.dataset.options, name, extractor, generator.device, code_of(name, zoo))
     distances, indices = nearest_neighbours(real.see(samples).values, real.features.values)
     others = radii(real.features.values, 1, of=indices)
-    pairs = [
-        {
-            "sample": _shown(sample, modality),
-            "real": _shown(dataset.images[index], modality),
-            "distance": distance,
-            "near": distance <= other,
-        }
-        for sample, index, distance, other in zip(
-            samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
-        )
-    ]
     return {
-        "pairs": pairs,
+        "pairs": [
+            {
+                "sample": _shown(sample, modality),
+                "real": _shown(dataset.images[index], modality),
+                "distance": distance,
+                "near": distance <= other,
+            }
+            for sample, index, distance, other in zip(
+                samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
+            )
+        ],
         "extractor": name,
         "among": len(dataset),
         "weights": KINDS[generator.weights[0]],
