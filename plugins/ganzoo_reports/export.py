@@ -585,10 +585,8 @@ def walk(
         for start, end in zip(stops, stops.roll(-1, 0), strict=True)
     ]
     labels = torch.arange(columns).repeat(ROWS) if spec.classes else None
-    frames = []
-    for moment in torch.cat(ways):
-        grid = spec.modality.picture(generator.decode(moment, labels, weights), columns)
-        frames.append(_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]))
+    grids = (spec.modality.picture(generator.decode(moment, labels, weights), columns) for moment in torch.cat(ways))
+    frames = [_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]) for grid in grids]
     return frames, [STEP_SECONDS] * len(frames)
 
 

@@ -199,20 +199,18 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
 def _compared(runs: Mapping[str, RunFolder]) -> Shown:
     """Everything the template shows."""
     events = {name: run.events() for name, run in runs.items()}
-    sides: list[Shown] = []
-    for name, run in runs.items():
-        grids = frames(run.path / "samples", events[name])
-        sides.append(
-            {
-                "name": name,
-                "info": run.info,
-                "state": state(run),
-                "images": max((event["images"] for event in events[name]), default=0),
-                "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
-                "grid": grids[-1] if grids else None,
-                "settings": _settings(run),
-            }
-        )
+    sides: list[Shown] = [
+        {
+            "name": name,
+            "info": run.info,
+            "state": state(run),
+            "images": max((event["images"] for event in events[name]), default=0),
+            "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
+            "last": frames(run.path / "samples", events[name])[-1:],
+            "settings": _settings(run),
+        }
+        for name, run in runs.items()
+    ]
     keys = dict.fromkeys(key for side in sides for key in side["settings"])
     settings = [(key, [side["settings"].get(key, "–") for side in sides]) for key in keys]
     return {
