@@ -75,9 +75,10 @@ class RunPage:
             self.run.info = RunFolder.open(self.run.path).info
             return page("report.html", ("watch.js", *SCRIPTS), facts(self.run, self._zoo, live=True, drawn=self._drawn))
         except (GanzooError, OSError) as error:
-            waiting = f"Waiting for {self.run.path}: no training has begun there yet."
-            why = str(error) if (self.run.path / "run.json").exists() else waiting
-            return page("waiting.html", ("watch.js",), {"live": True, "why": why})
+            begun = (self.run.path / "run.json").exists()
+            return page(
+                "waiting.html", ("watch.js",), {"live": True, "run": self.run.path, "begun": begun, "why": error}
+            )
 
     def _drawn(self, draw: Callable[..., Any], *given: Any) -> Any:
         """What a function returns; while the training runs, what it returned before until its next call is due."""
