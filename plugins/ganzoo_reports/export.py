@@ -192,7 +192,6 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "model": as_base64(model),
         "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
-    kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     card = generator.run.path
     return page(
         "explorer.html",
@@ -202,7 +201,8 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
             "summary": generator.recipe.summary,
             "classes": generator.class_names,
             "drawing": drawing,
-            "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
+            "weights": weights or generator.weights[0],
+            "images": generator.checkpoint.state["images"],
             "facts": {**facts, **shown},
         },
     )
