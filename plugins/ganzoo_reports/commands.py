@@ -178,8 +178,10 @@ def export(
     else:
         refuse_out(out, "export", force=force)
         if out.suffix not in (".onnx", ".html", ".safetensors"):
-            known = "Give --out FILE.onnx, FILE.html or NAME.safetensors, or --format hub for a folder."
-            raise GanzooError(f"Cannot export to {out.name}.", known)
+            raise GanzooError(
+                f"Cannot export to {out.name}.",
+                "Give --out FILE.onnx, FILE.html or NAME.safetensors, or --format hub for a folder.",
+            )
     from ganzoo.files import as_argument
     from ganzoo.runs.generator import load
     from ganzoo_reports import export as exporting

@@ -192,18 +192,20 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "model": as_base64(model),
         "wasm": as_base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
-    kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     card = generator.run.path
-    context = {
-        "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
-        "summary": generator.recipe.summary,
-        "classes": generator.class_names,
-        "drawing": drawing,
-        "module": True,  # whose script may await
-        "about": f"{kind} weights after {generator.checkpoint.state['images']:,} training images",
-        "facts": {**facts, **shown},
-    }
-    return page("explorer.html", ("onnxruntime.js", "explorer.js", "drawing.js" if drawing else "latent.js"), context)
+    return page(
+        "explorer.html",
+        ("onnxruntime.js", "explorer.js", "drawing.js" if drawing else "latent.js"),
+        {
+            "name": card.stem if card.is_file() and card.name != CONFIG else generator.recipe.name,
+            "summary": generator.recipe.summary,
+            "classes": generator.class_names,
+            "drawing": drawing,
+            "weights": weights or generator.weights[0],
+            "images": generator.checkpoint.state["images"],
+            "facts": {**facts, **shown},
+        },
+    )
 
 
 def _drawing(generator: TrainedGenerator) -> dict[str, Any]:
@@ -227,8 +229,7 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     """Unit directions (k, latent) that change samples the most: principal components, regressed on the codes."""
     spec = generator.assembly.spec
     codes = spec.prior.sample(MEASURED, torch.Generator().manual_seed(1), torch.device("cpu"))
-    labels = torch.arange(MEASURED) % spec.classes if spec.classes else None
-    drawn = generator.decode(codes, labels, weights).flatten(1).float()
+    drawn = generator.decode(codes, weights=weights).flatten(1).float()  # cycles through the classes
     for label in range(spec.classes):  # remove the class, which has its own buttons
         drawn[label :: spec.classes] -= drawn[label :: spec.classes].mean(0)
     drawn -= drawn.mean(0)
@@ -584,10 +585,8 @@ def walk(
         for start, end in zip(stops, stops.roll(-1, 0), strict=True)
     ]
     labels = torch.arange(columns).repeat(ROWS) if spec.classes else None
-    frames = []
-    for moment in torch.cat(ways):
-        grid = spec.modality.picture(generator.decode(moment, labels, weights), columns)
-        frames.append(_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]))
+    grids = (spec.modality.picture(generator.decode(moment, labels, weights), columns) for moment in torch.cat(ways))
+    frames = [_headed(_enlarged(to_pil(grid)), generator.class_names[:columns]) for grid in grids]
     return frames, [STEP_SECONDS] * len(frames)
 
 

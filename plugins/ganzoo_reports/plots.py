@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
@@ -18,18 +18,12 @@ from markupsafe import Markup
 
 # On import, matplotlib reads a ``matplotlibrc`` in the working folder, which may be untrusted. So it is first imported
 # here, from another folder. Other modules import what they need through this one, or import matplotlib when they draw.
-try:
-    _here: Path | None = Path.cwd()
-    os.chdir(sys.prefix)
-except FileNotFoundError:  # the working folder was deleted, so nothing is in it
-    _here = None
-try:
-    import matplotlib
-finally:
-    if _here is not None:
-        os.chdir(_here)
+with ExitStack() as _back:
+    with suppress(FileNotFoundError):  # the working folder was deleted, so nothing is in it
+        _back.callback(os.chdir, Path.cwd())
+        os.chdir(sys.prefix)
+    from matplotlib import style, ticker
 
-from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -85,9 +79,7 @@ class Line:
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the pages' style, with its size in inches; whatever a ``matplotlibrc`` says, LaTeX never starts."""
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
+    with style.context(SETTINGS, after_reset=True), warnings.catch_warnings():
         # Matplotlib warns about characters that its own font lacks; the reader's font may have them.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -115,8 +107,7 @@ def curves(
     columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
     width, height = (3.3, 1.3) if moments else (4.9, 2.3)
     with drawing(width, height + 0.16 * -(-len(lines) // columns)) as (figure, axes):
-        along = axes.get_xaxis_transform()
-        axes.vlines(moments, 0, 1, color=INK, linewidth=1, transform=along, gid="moments")
+        axes.vlines(moments, 0, 1, color=INK, linewidth=1, transform=axes.get_xaxis_transform(), gid="moments")
         for index, line in enumerate(lines):
             colour, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
             mark = MARKERS[index % len(MARKERS)] if len(line.x) < 30 else None
@@ -160,14 +151,12 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
     The title is for screen readers, the name distinguishes its ids from those of other plots on the page, and tooltips
     are named by the ``gid`` of their elements.
     """
-    with StringIO() as file:
-        figure.savefig(file, format="svg", transparent=True, metadata={"Title": title, "Date": None, "Creator": None})
-        drawn = file.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    file = StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Title": title, "Date": None, "Creator": None})
+    unused = r'^.*?(?=<svg)|<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>| font-family: [^;"]*;'
+    drawn = re.sub(unused, "", file.getvalue(), flags=re.DOTALL)
     for colour in NAMES:
         drawn = drawn.replace(LIGHT[colour], f"var(--{colour})")
-    drawn = re.sub(r" font-family: [^;\"]*;|<style.*?</style>", "", drawn)
     drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", drawn)
     for gid, sentence in (tooltips or {}).items():
         drawn = drawn.replace(f'<g id="{name}-{gid}">', f'<g id="{name}-{gid}"><title>{escape(sentence)}</title>')

@@ -24,7 +24,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator
 from ganzoo_reports.plots import Line, curves, spread_out
-from ganzoo_reports.scores import MetricKey, Records, by_protocol, last_at_each
+from ganzoo_reports.scores import KINDS, MetricKey, Records, by_protocol
 from ganzoo_reports.templates import Absent, Picture, Player, as_base64, media_type
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
@@ -77,8 +77,8 @@ def loss_lines(events: Records, along: str = "images") -> list[Line]:
 
 def loss_plots(events: Records) -> list[Shown]:
     """Each phase's loss; none if fewer than two were logged."""
-    lines = {along: loss_lines(events, along) for along in AXES}
-    return plotted("Losses", "Each point is the mean since the previous log point.", lines, name="losses", y="loss")
+    note = "Each point is the mean since the previous log point."
+    return plotted("Losses", note, {along: loss_lines(events, along) for along in AXES}, name="losses", y="loss")
 
 
 def replayed_losses(events: Records, moments: Sequence[int]) -> list[Shown]:
@@ -91,7 +91,8 @@ def score_plots(scores: Mapping[str, Records]) -> list[Shown]:
     by_metric: dict[Any, dict[str, Records]] = {}
     for name, records in scores.items():
         for key, some in by_protocol(records).items():
-            by_metric.setdefault(key, {})[name] = last_at_each(some)
+            latest = {one["images"]: one for one in some}  # `ganzoo eval` may have measured some again
+            by_metric.setdefault(key, {})[name] = [latest[images] for images in sorted(latest)]
     return [plot for number, some in enumerate(by_metric.values()) for plot in _metric_plots(number, some)]
 
 
@@ -144,7 +145,6 @@ NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
 """Differs from the seed of grids and scores, so that other codes are drawn."""
-NO_PICTURES = "This run draws {}, not pictures."
 
 
 def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Shown]:
@@ -158,12 +158,11 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
         images, changed = int(path.stem), path.stat().st_mtime_ns
         if size := _size(path, changed):
             link = Picture(f"samples/{path.name}?{changed}", *size)
-            picture = link if linked else Picture.encoded(path.read_bytes(), *size)
             shown.append(
                 {
                     "images": images,
                     "seconds": seconds.get(images, None if images else 0.0),
-                    "picture": picture,
+                    "picture": link if linked else Picture.encoded(path.read_bytes(), *size),
                     "player": _player(path, linked),
                 }
             )
@@ -173,13 +172,11 @@ def frames(samples: Path, events: Records, *, linked: bool = False) -> list[Show
 def _player(picture: Path, linked: bool) -> Player | None:
     """What plays the samples of a picture: a file beside it, if their modality has any."""
     for path in picture.parent.glob(f"{picture.stem}.*"):
-        kind = media_type(path.suffix)
-        if not kind:
-            continue
-        if linked:
-            return Player(f"samples/{path.name}?{path.stat().st_mtime_ns}", kind.partition("/")[0])
-        with suppress(GanzooError, OSError), open_regular(path, MAX_PLAYED) as file:
-            return Player.of(path.suffix, file.read())
+        if kind := media_type(path.suffix):
+            if linked:
+                return Player(f"samples/{path.name}?{path.stat().st_mtime_ns}", kind.partition("/")[0])
+            with suppress(GanzooError, OSError), open_regular(path, MAX_PLAYED) as file:
+                return Player.of(path.suffix, file.read())
     return None
 
 
@@ -204,23 +201,18 @@ def pictures(samples: Path) -> list[Path]:
 
 def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` items, evenly spaced, including the first and the last."""
-    most = min(len(items), most)
-    return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
+    return [items[round(index)] for index in np.linspace(0, len(items) - 1, min(len(items), most))]
 
 
 REPLAYED, REAL_POINTS, MAX_MODES = 80, 400, 100
 """Largest numbers of moments replayed from a run in the plane, and of real points and modes shown with them."""
 
 
-Surroundings = tuple[Tensor, Tensor]
-"""Real points (n, 2) of a run in the plane, and the means (k, 2) of their modes; none if they cannot be read."""
+NOTHING = (torch.zeros(0, 2), torch.zeros(0, 2))
 
 
-NOTHING: Surroundings = (torch.zeros(0, 2), torch.zeros(0, 2))
-
-
-def surroundings(run: RunFolder, zoo: Zoo) -> Surroundings:
-    """What the samples of a run in the plane are shown with."""
+def surroundings(run: RunFolder, zoo: Zoo) -> tuple[Tensor, Tensor]:
+    """Real points (n, 2) of a run in the plane, and the means (k, 2) of their modes; none if they cannot be read."""
     try:
         dataset = run.dataset(run.recipe(zoo), zoo)
     except GanzooError:
@@ -242,21 +234,25 @@ def planes(run: RunFolder) -> Planes:
     return shown if len(shown) >= FEWEST else []
 
 
-def replay(moments: Planes, around: Surroundings) -> Shown:
+def replay(moments: Planes, around: tuple[Tensor, Tensor]) -> Shown:
     """The data from which the page replays a run in the plane.
 
     Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of ``levels``.
     """
-    frames = [
-        {
-            "images": images,
-            "samples": _sixteen_bits(kept["samples"]),
-            "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
-        }
-        for images, kept in moments
-    ]
-    real, modes = map(_sixteen_bits, around)
-    return {"frames": frames, "real": real, "modes": modes, "drawn": len(moments[0][1]["samples"])}
+    real, modes = around
+    return {
+        "frames": [
+            {
+                "images": images,
+                "samples": _sixteen_bits(kept["samples"]),
+                "field": as_base64(levels(kept["field"]).tobytes()) if "field" in kept else None,
+            }
+            for images, kept in moments
+        ],
+        "real": _sixteen_bits(real),
+        "modes": _sixteen_bits(modes),
+        "drawn": len(moments[0][1]["samples"]),
+    }
 
 
 def _is_plane(kept: Mapping[str, Tensor]) -> bool:  # has valid contents
@@ -280,8 +276,6 @@ def _sixteen_bits(points: Tensor) -> str:
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     """Rows of images, each from one code to another; a conditional generator draws one class in each row."""
     spec = generator.assembly.spec
-    if not spec.modality.pictured:
-        return Absent(NO_PICTURES.format(spec.modality))
     if generator.assembly.objective.generates_from:
         return Absent("This generator translates pictures, which latent codes do not change.")
     ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
@@ -300,14 +294,13 @@ def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
         Codes (steps, latent), from a to b, both (latent,) and included.
     """
     along = torch.linspace(0, 1, steps).unsqueeze(1)
-    straight = a + along * (b - a)
-    if isinstance(prior, GaussianPrior):
-        return _around(a, b, along)
+    codes = a + along * (b - a)
+    if isinstance(prior, GaussianPrior | CodesPrior):
+        codes[:, : prior.dim] = _around(a[: prior.dim], b[: prior.dim], along)
     if isinstance(prior, CodesPrior):
         kept = slice(prior.dim, prior.width - prior.continuous)
-        straight[:, : prior.dim] = _around(a[: prior.dim], b[: prior.dim], along)
-        straight[:, kept] = a[kept]
-    return straight
+        codes[:, kept] = a[kept]
+    return codes
 
 
 def _around(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
@@ -323,8 +316,6 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
     A pair is ``near`` if it is no farther apart than the training image is from the nearest other training image.
     """
     recipe, modality = generator.recipe, generator.assembly.spec.modality
-    if not modality.pictured:
-        return Absent(NO_PICTURES.format(modality))
     named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
     if not named:
         return Absent("None of the recipe's metrics has an extractor, so there are no features to compare.")
@@ -336,18 +327,23 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Shown | Absent:
     real = RealImages(dataset, recipe.dataset.options, name, extractor, generator.device, code_of(name, zoo))
     distances, indices = nearest_neighbours(real.see(samples).values, real.features.values)
     others = radii(real.features.values, 1, of=indices)
-    pairs = [
-        {
-            "sample": _shown(sample, modality),
-            "real": _shown(dataset.images[index], modality),
-            "distance": distance,
-            "near": distance <= other,
-        }
-        for sample, index, distance, other in zip(
-            samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
-        )
-    ]
-    return {"pairs": pairs, "extractor": name, "among": len(dataset)}
+    return {
+        "pairs": [
+            {
+                "sample": _shown(sample, modality),
+                "real": _shown(dataset.images[index], modality),
+                "distance": distance,
+                "near": distance <= other,
+            }
+            for sample, index, distance, other in zip(
+                samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
+            )
+        ],
+        "extractor": name,
+        "among": len(dataset),
+        "weights": KINDS[generator.weights[0]],
+        "age": generator.checkpoint.state.get("images"),
+    }
 
 
 def _shown(sample: Tensor, modality: Modality) -> tuple[Picture, Player | None]:

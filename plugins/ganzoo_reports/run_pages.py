@@ -50,8 +50,6 @@ STATES: Mapping[str, str] = {
     "failed": "Failed",
 }
 SCRIPTS = ("player.js", "report.js", "replay.js")
-MARKS = ("script-src 'sha256-", ": report</title>")
-"""Strings at the beginning of every report."""
 MAX_NAMED = 40
 """Largest number of classes whose names are shown above the columns of a grid; a grid has no more columns."""
 T = TypeVar("T")
@@ -68,9 +66,9 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     """
     run = RunFolder.open(path)
     target = run.path / "report.html"
-    refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
-    made = page("report.html", SCRIPTS, facts(run, zoo, device=device, draw=draw))
-    write_atomically(target, made.encode())
+    ours = begins_like(target, "script-src 'sha256-", ": report</title>")
+    refuse_to_overwrite(target, ours=ours, command="report", remedy="Move it, then try again.")
+    write_atomically(target, page("report.html", SCRIPTS, facts(run, zoo, device=device, draw=draw)).encode())
     return target
 
 
@@ -94,6 +92,10 @@ def facts(
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
     moments = planes(run)
+    not_drawn = Absent("This report was made without drawing samples (`--no-draw`).")
+    generator = _attempt(load, run, zoo=zoo, device=device) if draw else not_drawn
+    if not isinstance(generator, Absent) and not (modality := generator.assembly.spec.modality).pictured:
+        generator = Absent(f"This run draws {modality}, not pictures.")
     made = {
         "run": run.info,
         "live": live,
@@ -116,7 +118,8 @@ def facts(
         "health": drawn(health_plots, events),
         "diagnosis": diagnose(events),
         "environment": _environment(run.info),
-        **_drawn(run, zoo, device, draw),
+        "neighbours": generator if isinstance(generator, Absent) else _attempt(neighbours, generator, zoo),
+        "interpolation": generator if isinstance(generator, Absent) else _attempt(interpolation, generator),
     }
     for key, part in made.items():
         for place in places if isinstance(part, Absent) else ():
@@ -131,25 +134,7 @@ def state(run: RunFolder) -> str:
 
 def _recipe(run: RunFolder) -> dict[str, Any]:
     """A run's recipe as its file has it, without its maker's folders."""
-    found: dict[str, Any] = without_folders(strict.read_mapping(run.path / "recipe.yaml"))
-    return found
-
-
-def _drawn(run: RunFolder, zoo: Zoo, device: torch.device | None, draw: bool) -> dict[str, Any]:
-    """The figures drawn from the newest checkpoint."""
-    generator = (
-        _attempt(load, run, zoo=zoo, device=device)
-        if draw
-        else Absent("This report was made without drawing samples (`--no-draw`).")
-    )
-    if isinstance(generator, Absent):
-        return {"age": None, "weights": None, "neighbours": generator, "interpolation": generator}
-    return {
-        "age": generator.checkpoint.state.get("images"),
-        "weights": KINDS[generator.weights[0]],
-        "neighbours": _attempt(neighbours, generator, zoo),
-        "interpolation": _attempt(interpolation, generator),
-    }
+    return dict(without_folders(strict.read_mapping(run.path / "recipe.yaml")))
 
 
 def _attempt(make: Callable[..., T], *given: Any, **named: Any) -> T | Absent:
@@ -181,7 +166,6 @@ def _environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
 
 
-COMPARISON_MARK = "<title>ganzoo: comparison</title>"
 MAX_RUNS = 12
 """With more, the curves could not be told apart."""
 
@@ -200,7 +184,8 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     resolved = [path.resolve() for path in paths]
     if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
         raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
-    refuse_to_overwrite(out, ours=begins_like(out, COMPARISON_MARK), command="compare", remedy="Give another --out.")
+    ours = begins_like(out, "<title>ganzoo: comparison</title>")
+    refuse_to_overwrite(out, ours=ours, command="compare", remedy="Give another --out.")
     parts = 1  # of each path's end, enough to distinguish it from the others
     while len({path.parts[-parts:] for path in resolved}) < len(resolved):
         parts += 1
@@ -214,19 +199,18 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
 def _compared(runs: Mapping[str, RunFolder]) -> Shown:
     """Everything the template shows."""
     events = {name: run.events() for name, run in runs.items()}
-    sides: list[Shown] = []
-    for name, run in runs.items():
-        grids = frames(run.path / "samples", events[name])
-        side: Shown = {
+    sides: list[Shown] = [
+        {
             "name": name,
             "info": run.info,
             "state": state(run),
             "images": max((event["images"] for event in events[name]), default=0),
             "hardware": hardware_in_words(machine) if (machine := run.info.get("environment")) else "",
-            "grid": grids[-1] if grids else None,
+            "last": frames(run.path / "samples", events[name])[-1:],
             "settings": _settings(run),
         }
-        sides.append(side)
+        for name, run in runs.items()
+    ]
     keys = dict.fromkeys(key for side in sides for key in side["settings"])
     settings = [(key, [side["settings"].get(key, "–") for side in sides]) for key in keys]
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,8 +83,11 @@ def final_table(scores: Records) -> list[FinalScore]:
     The headline metrics by the recipe's own protocol come first, in their order; the other rows keep theirs.
     """
     rows = [_final(some) for some in by_protocol(scores).values()]
-    headlines = [row for row in rows if row.headline and row.metric.reference == rows[0].metric.reference]
-    own = {row.metric.name: row for row in reversed(headlines)}  # the first of several sample seeds
+    own = {
+        row.metric.name: row
+        for row in reversed(rows)  # the first of several sample seeds
+        if row.headline and row.metric.reference == rows[0].metric.reference
+    }
     first = [own[name] for score in scores[:1] for name in _headlines(score) if name in own]
     return [*first, *(row for row in rows if row not in first)]
 
@@ -100,8 +103,14 @@ def _final(scores: Records) -> FinalScore:
         metric = replace(metric, protocol=f"{metric.protocol}, sample seed {seed}")
     values = {str(one["weights"]): float(one["value"]) for one in scores}
     floor = scores[-1].get("floor")
-    above = excess(values[score["weights"]], floor, scores[-1].get("sd"))
-    return FinalScore(metric, values, floor, above, score.get("interval"), metric.name in _headlines(score))
+    return FinalScore(
+        metric,
+        values,
+        floor,
+        excess(values[score["weights"]], floor, scores[-1].get("sd")),
+        score.get("interval"),
+        metric.name in _headlines(score),
+    )
 
 
 def by_protocol(records: Records) -> dict[tuple[MetricKey, Any], list[Mapping[str, Any]]]:
@@ -110,9 +119,3 @@ def by_protocol(records: Records) -> dict[tuple[MetricKey, Any], list[Mapping[st
     for record in records:
         groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
     return groups
-
-
-def last_at_each(records: Iterable[Mapping[str, Any]]) -> Records:
-    """The newest score at each point: `ganzoo eval` may have measured some again."""
-    latest = {record["images"]: record for record in records}
-    return [latest[images] for images in sorted(latest)]

@@ -169,6 +169,9 @@ def page(
     environment, loader = _environment(package)
     sources = {name: loader.get_source(environment, name)[0] for name in ("style.css", *scripts)}
     script = "".join(sources[name] for name in scripts)
-    digest = as_base64(hashlib.sha256(script.encode()).digest())
-    own = {"style": Markup(sources["style.css"]), "script": Markup(script)}  # noqa: S704 - files of a package
-    return visible(environment.get_template(template).render({**context, **own, "script_digest": digest})) + "\n"
+    own = {
+        "style": Markup(sources["style.css"]),  # noqa: S704 - a file of a package
+        "script": Markup(script),  # noqa: S704 - files of a package
+        "script_digest": as_base64(hashlib.sha256(script.encode()).digest()),
+    }
+    return visible(environment.get_template(template).render({**context, **own})) + "\n"

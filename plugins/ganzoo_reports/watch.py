@@ -76,8 +76,9 @@ class RunPage:
             return page("report.html", ("watch.js", *SCRIPTS), facts(self.run, self._zoo, live=True, drawn=self._drawn))
         except (GanzooError, OSError) as error:
             begun = (self.run.path / "run.json").exists()
-            why = str(error) if begun else f"Waiting for {self.run.path}: no training has begun there yet."
-            return page("waiting.html", ("watch.js",), {"live": True, "why": why})
+            return page(
+                "waiting.html", ("watch.js",), {"live": True, "run": self.run.path, "begun": begun, "why": error}
+            )
 
     def _drawn(self, draw: Callable[..., Any], *given: Any) -> Any:
         """What a function returns; while the training runs, what it returned before until its next call is due."""

@@ -24,7 +24,7 @@ function around() {
 
 async function render() {
   const one = shown || current();
-  paint(at("image"), facts.shape, await draw(Float32Array.from(one.z), [one.label]));
+  paint(at("image"), facts.shape, await draw(one.z, [one.label]));
   if (!shown) paint(at("grid"), facts.shape, await draw(around(), new Array(SIDE * SIDE).fill(label)), SIDE, GAP);
 }
 
@@ -76,9 +76,8 @@ async function walk() {
 }
 
 function pin(which) {
-  const one = shown || current();
-  pins[which] = { z: Float32Array.from(one.z), label: one.label };
-  draw(pins[which].z, [one.label]).then((pixels) => paint(at(which ? "b" : "a"), facts.shape, pixels));
+  pins[which] = shown || current();
+  draw(pins[which].z, [pins[which].label]).then((pixels) => paint(at(which ? "b" : "a"), facts.shape, pixels));
   const ready = pins.every(Boolean);
   for (const id of ["between", "play", "gif"]) at(id).disabled = !ready;
 }

@@ -1,10 +1,10 @@
-"use strict";
 // Steps through frames with a slider and a button, which plays all of them in so many seconds at most; draw(index) shows
-// one. Returns a function that draws the current frame again.
-const player = (scrubber, captions, draw, seconds) => {
-  const play = scrubber.querySelector("button"), step = scrubber.querySelector("input");
-  const stage = scrubber.querySelector("output"), last = captions.length - 1;
-  let timer = null;
+// one. Returns a function that draws the current frame again. When frames were added, it is called again, and stays at
+// the frame that the reader chose, if any.
+let timer = null;
+const player = (captions, draw, seconds) => {
+  const [play, step, stage] = document.querySelector(".scrubber").children, last = captions.length - 1;
+  const chosen = step.oninput && step.value !== step.max ? Number(step.value) : last;
 
   const show = (index) => {
     draw(index);
@@ -25,15 +25,16 @@ const player = (scrubber, captions, draw, seconds) => {
   };
 
   step.max = last;
-  step.addEventListener("input", () => { stop(); show(Number(step.value)); });
-  play.addEventListener("click", () => {
+  step.oninput = () => { stop(); show(Number(step.value)); };
+  play.onclick = () => {
     if (timer !== null) return stop();
     if (Number(step.value) >= last) show(0);
     play.textContent = "Pause";
     stage.setAttribute("aria-live", "off");  // or every frame is read aloud
     timer = setInterval(advance, Math.min(600, 1000 * seconds / captions.length));
-  });
+  };
   document.documentElement.classList.add("live");
-  show(last);
+  stop();
+  show(chosen);
   return () => show(Number(step.value));
 };
