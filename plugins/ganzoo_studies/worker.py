@@ -132,14 +132,11 @@ class Watcher:
     def ended(self, job: Job, run: ScoredRun | None) -> None:
         """A job's training ended, its missing scores were added, or it failed; None if it was stopped and has saved."""
 
-    def waits(self, jobs: int) -> None:
-        """Nothing is left to do here; other workers are doing this many jobs."""
-
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Another worker has recorded a job that was also planned here."""
 
-    def unscored(self, job: Job, reason: str) -> None:
-        """A job's kept weights could not be scored, for the reason given in a sentence."""
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """A sentence for a person, in a style of rich."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +245,8 @@ class Bench:
                 left = [job for job in pool.imap_unordered(partial(self._do, runs=runs), left) if job is not None]
                 if left:
                     if len(left) != waited_for:
-                        self.watcher.waits(len(left))
+                        last = f"other workers with the last {len(left)} jobs" if len(left) > 1 else "another worker"
+                        self.watcher.say(f"Waiting for {last}")
                     waited_for = len(left)
                     time.sleep(WAIT_SECONDS)
         if self._stop.received:
@@ -321,7 +319,7 @@ class Bench:
 
     def _give_up(self, job: Job, reason: str) -> None:
         self.unscored.append(job)
-        self.watcher.unscored(job, reason)
+        self.watcher.say(f"{job.label}: {reason}", "red")
 
     def _child(self, verb: Literal["run", "eval"], job: Job, folder: Path, command: Sequence[str]) -> Outcome | None:
         """Train or score in a run folder, in a process of its own; returns None if that was stopped, and has saved.
