@@ -18,6 +18,7 @@ from ganzoo.formatting import duration, figure, short
 from ganzoo_reports.plots import (
     INK,
     LINE,
+    MARKERS,
     REAL,
     SERIES,
     drawing,
@@ -111,9 +112,6 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
         axes.set_xlabel("← times worse · times better →")
         axes.grid(visible=False)
         yield canvas
-
-
-MARKERS = "osD^vP"
 
 
 @dataclass(frozen=True)

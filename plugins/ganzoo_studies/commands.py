@@ -271,8 +271,10 @@ def run_studies(
     from ganzoo_studies.worker import Bench, Settings
 
     if launcher is None and (workers is not None or slurm):
-        sentence = "--workers and --slurm need --launcher slurm."
-        raise GanzooError(sentence, "Add that, or start the command several times to share its work.")
+        raise GanzooError(
+            "--workers and --slurm need --launcher slurm.",
+            "Add that, or start the command several times to share its work.",
+        )
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
@@ -311,8 +313,10 @@ def run_studies(
                 mine |= further
                 runs += worker.run(list(further.values()))
             if found.preparations:
-                sentence = f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score."
-                raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
+                raise RunError(
+                    f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score.",
+                    "Run the same command again, with --retry for crashed runs.",
+                )
         progress.summarise(list(mine.values()), runs, results)
     show_pages(write_pages(studies, Ledger(results), zoo), as_json)
     if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):

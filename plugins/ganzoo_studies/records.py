@@ -56,7 +56,6 @@ Score = dict[str, Any]
 LARGEST: Final = 1e39
 """Just above the largest number in single precision, which is what everything here was measured in."""
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
 class _Line(BaseModel):
@@ -67,7 +66,8 @@ class _Line(BaseModel):
     recipe: Name
     dataset: Name
     seed: int
-    digest: Digest  # of the settings, see ``training_digest``; the same for all seeds
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
+    """Of the settings, see ``training_digest``; the same for all seeds."""
     precision: str | None  # None if the run failed before that was decided
     started: str | None  # as in ``run.json``; it distinguishes a run from an earlier one with the same key
 
@@ -121,9 +121,8 @@ class RunRecord(_Line):
     @property
     def where(self) -> str:
         """Precision, engine, threads and hardware, as far as they are known, in one line."""
-        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        on_gpu = bool(self.environment.get("gpu"))
-        return ", ".join(filter(None, (self.precision, self.engine, None if on_gpu else threads, self.hardware)))
+        on_cpu = "" if self.environment.get("gpu") else f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return ", ".join(filter(None, (self.precision, self.engine, on_cpu, self.hardware)))
 
     @property
     def key(self) -> Key:

@@ -197,8 +197,7 @@ class Study(Section):
     @property
     def rows(self) -> dict[str, Variant]:
         """The baseline first, then the variants."""
-        baseline = Variant.model_validate({"overrides": self.baseline_overrides})
-        return {BASELINE: baseline, **self.variants}
+        return {BASELINE: Variant(overrides=self.baseline_overrides), **self.variants}
 
     @property
     def setting_names(self) -> tuple[str, ...]:
@@ -308,8 +307,8 @@ class Study(Section):
         cell = self._cell(row, setting, changes, zoo, held_out=(f"dataset.validation={self.validation}",))
         scored_by = cell.jobs[0].recipe.evaluate.metrics
         if lacking := [one.name for one in self.deciding if one.metric not in scored_by]:
-            sentence = f"The study '{self.name}', {_place(row, setting)}: the measure '{lacking[0]}' of the first claim"
-            raise GanzooError(f"{sentence} tunes all rows, but does not apply to this one.", "Put another claim first.")
+            sentence = f"the measure '{lacking[0]}' of the first claim tunes all rows, but does not apply to this one."
+            raise self._error(row, setting, sentence, "Put another claim first.")
         return cell
 
     def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
@@ -338,8 +337,7 @@ class Study(Section):
             dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
             _, reasons, _ = fitting_metrics(doubtful, zoo, dataset, anyway=recipe.evaluate.anyway)
             if reasons:
-                sentence = f"The study '{self.name}', {_place(cell.row, cell.setting)}: {reasons[0]}"
-                raise GanzooError(sentence, how_to_score(dataset.domain, zoo))
+                raise self._error(*cell.place, reasons[0], how_to_score(dataset.domain, zoo))
 
     def _cell(
         self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, held_out: tuple[str, ...] = ()
@@ -361,15 +359,19 @@ class Study(Section):
             metrics = [name for name in names if _fits(name, recipe, zoo)]
             first = job_of(source, zoo, [*overrides, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
-            sentence = f"The study '{self.name}', {_place(row, setting)}: {error.sentence}"
-            raise GanzooError(sentence, error.remedy) from error
+            raise self._error(row, setting, error.sentence, error.remedy) from error
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
         start, n = self.first_seed, 2 if self.is_quick else LOOKS[-1]
         if held_out:
             start, n, title = 0, VALIDATION_SEEDS, f"{title}, {' '.join((*changes, *held_out))}"
-        first, *others = (replace(first, title=title, pictured="").with_seed(start + i) for i in range(n))
         picture = "" if held_out else f"{self.name} {row} {setting}".strip()
-        return Cell(row, setting, (replace(first, pictured=picture), *others), tuple(changes))
+        jobs = [replace(first, title=title, pictured="" if i else picture).with_seed(start + i) for i in range(n)]
+        return Cell(row, setting, tuple(jobs), tuple(changes))
+
+    def _error(self, row: str, setting: str, sentence: str, remedy: str) -> GanzooError:
+        """An error about a row in a setting."""
+        place = f"row '{row}'" + (f" in '{setting}'" if setting else "")
+        return GanzooError(f"The study '{self.name}', {place}: {sentence}", remedy)
 
 
 def combinations(ranges: Ranges) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -378,17 +380,12 @@ def combinations(ranges: Ranges) -> dict[tuple[str, ...], dict[str, Any]]:
     return {tuple(f"{key}={strict.quoted(value)}" for key, value in point.items()): point for point in points}
 
 
-def _place(row: str, setting: str) -> str:
-    return f"row '{row}'" + (f" in '{setting}'" if setting else "")
-
-
 def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
     """Whether a metric applies to a recipe."""
     metric = zoo.metric(metric_name.partition("@")[0])
     if isinstance(metric, ModelMetric):
-        gets_labels = metric.needs_unconditional and recipe.conditional
         objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
-        return hasattr(objective, metric.calls) and not gets_labels
+        return hasattr(objective, metric.calls) and not (metric.needs_unconditional and recipe.conditional)
     return recipe.conditional or not metric.needs_labels
 
 
@@ -421,7 +418,9 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     check_file_name("study", path)
     own = {"name": path.stem, "source": path.name if Path(source).is_absolute() else str(source), "is_quick": False}
     if taken := [key for key in own if key in data]:
-        raise GanzooError(f"{path}: the study has no key '{taken[0]}'.", "A study takes its name from its file.")
+        raise GanzooError(
+            f"{path}: the study has no key '{taken[0]}'.", "Leave it out: the file or the command sets it."
+        )
     named = {**data, **own}
     try:
         study = Study.model_validate(named)

@@ -83,8 +83,9 @@ def refuse_pages(studies: Sequence[Study], folder: Path) -> list[Path]:
     """Refuse studies whose pages could not be written; to be called before they are trained. Returns the paths."""
     counts = Counter(study.name for study in studies)
     if twice := [name for name, n in counts.items() if n > 1]:
-        sentence = f"Two of these studies are called '{twice[0]}', so they would share a page."
-        raise GanzooError(sentence, "Rename one of the files.")
+        raise GanzooError(
+            f"Two of these studies are called '{twice[0]}', so they would share a page.", "Rename one of the files."
+        )
     paths = [refuse_links(folder / f"{name}.html", folder) for name in counts]
     for path in paths:
         remedy = "Move it, or keep the results of studies in a separate folder."

@@ -195,13 +195,15 @@ class Bench:
             for name, now in changed_plugins({"plugins": plugins}, job.recipe, self.zoo).items():
                 changed.setdefault((plugins.get(name, "none"), now), {})[job.label] = None
         for (then, now), labels in changed.items():
-            sentence = "Trained with %s, but %s is installed (--force trains again): %s"
-            logger.warning(sentence, then, now, "; ".join(labels))
+            logger.warning(
+                "Trained with %s, but %s is installed (--force trains again): %s", then, now, "; ".join(labels)
+            )
         todo = [job for job in jobs if job not in known]
         lacking = [job for job, run in known.items() if _missing(job, run)]
         self.watcher.planned(todo, list(known.values()), lacking)
         runs = dict(known)
         self._work([*todo, *lacking], runs)
+        self.unscored += [job for job, run in runs.items() if _missing(job, run)]
         return [runs[job] for job in jobs if job in runs]
 
     def _recorded(self, job: Job) -> ScoredRun | None:
@@ -297,9 +299,11 @@ class Bench:
         kept, places = self._kept(run.record), [*filter(None, (self.settings.weights, self.settings.work))]
         if kept is None:
             option = "--work" if self.settings.weights is None else "--weights-dir"
-            where = f"no such run in {job.folder(self.settings.work)}"
-            sentence = f"Cannot score {', '.join(missing)}: the weights were not kept ({where})."
-            self._give_up(job, f"{sentence} Point {option} to where they are, or train again with --force.")
+            self.watcher.say(
+                f"{job.label}: Cannot score {', '.join(missing)}: the weights were not kept (no such run in "
+                f"{job.folder(self.settings.work)}). Point {option} to where they are, or train again with --force.",
+                "red",
+            )
             return run
         _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
         command = [str(kept.path), *(word for name in missing for word in ("--metric", name))]
@@ -312,14 +316,11 @@ class Bench:
         with self._records:
             run = self._up_to_date(run)
         if outcome.error or (missing := _missing(job, run)):
-            self._give_up(job, outcome.error or f"No finite score of {', '.join(missing)}.")
+            reason = outcome.error or f"No finite score of {', '.join(missing)}."
+            self.watcher.say(f"{job.label}: {reason}", "red")
         else:
             self.watcher.ended(job, run)
         return run
-
-    def _give_up(self, job: Job, reason: str) -> None:
-        self.unscored.append(job)
-        self.watcher.say(f"{job.label}: {reason}", "red")
 
     def _child(self, verb: Literal["run", "eval"], job: Job, folder: Path, command: Sequence[str]) -> Outcome | None:
         """Train or score in a run folder, in a process of its own; returns None if that was stopped, and has saved.
