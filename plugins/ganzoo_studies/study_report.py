@@ -166,7 +166,7 @@ def html(found: Found, folder: Path, zoo: Zoo) -> str:
         "study": study,
         "found": found,
         "tone": {Outcome.HELPS: "good", Outcome.HURTS: "bad"},
-        "forest": forest(found.findings),
+        "forest": forest,
         **TEXTS,
         "level": f"{5 / len(study.claims) / len(LOOKS):.2g}%" if study.claims else "",
         "settings": [

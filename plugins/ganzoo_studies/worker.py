@@ -212,7 +212,7 @@ class Bench:
         if (run is None or run.record.has_crashed) and (other := self.ledger.find(*job.key)) is not None:
             # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
             counts = self.settings.any_hardware and not other.record.has_crashed
-            return other if counts or (run is None and self._kept(other.record)) else run
+            return other if counts or (run is None and self._folders(other.record)) else run
         return run
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
@@ -221,23 +221,21 @@ class Bench:
         if record.status != "done":
             return run
         try:
-            if (trained := run_of(record, record.folder(self.settings.work))) is not None:
-                run = self.ledger.add_scores(run, trained.scores())
-                if weights is not None and run_of(record, kept_folder(record, weights)) is None:
-                    keep_weights(trained, record, weights)
-            if (kept := self._kept(record)) is not None:
-                run = self.ledger.add_scores(run, kept.scores())
+            for folder in (folders := self._folders(record)):
+                run = self.ledger.add_scores(run, folder.scores())
+            if folders and weights is not None and folders[0].path == record.folder(self.settings.work):
+                keep_weights(folders[0], record, weights)
         except (GanzooError, OSError) as error:  # the record is intact, and other jobs are not affected
             logger.warning(
                 "%s, seed %s, is recorded, but not all of it was kept: %s", record.recipe, record.seed, error
             )
         return run
 
-    def _kept(self, record: RunRecord) -> RunFolder | None:
-        """The folder with a run's weights: the kept copy, or else the folder that it was trained in; or None."""
-        weights = self.settings.weights
-        kept = None if weights is None else run_of(record, kept_folder(record, weights))
-        return kept or run_of(record, record.folder(self.settings.work))
+    def _folders(self, record: RunRecord) -> list[RunFolder]:
+        """The folders with a run's weights, as far as they exist: the kept copy, then the one it was trained in."""
+        weights, work = self.settings.weights, self.settings.work
+        places = [*([kept_folder(record, weights)] if weights else ()), record.folder(work)]
+        return [folder for place in places if (folder := run_of(record, place)) is not None]
 
     def _work(self, jobs: Sequence[Job], runs: dict[Job, ScoredRun]) -> None:
         """Add the runs of jobs, each made by a thread; of those that other workers have claimed, once they are done."""
@@ -296,7 +294,7 @@ class Bench:
 
     def _score(self, job: Job, run: ScoredRun, missing: Sequence[str]) -> ScoredRun | None:
         """Score a run's kept weights by the metrics that it lacks; returns None if that was stopped."""
-        kept, places = self._kept(run.record), [*filter(None, (self.settings.weights, self.settings.work))]
+        kept = next(iter(self._folders(run.record)), None)
         if kept is None:
             option = "--work" if self.settings.weights is None else "--weights-dir"
             self.watcher.say(
@@ -305,6 +303,7 @@ class Bench:
                 "red",
             )
             return run
+        places = [*filter(None, (self.settings.weights, self.settings.work))]
         _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
         command = [str(kept.path), *(word for name in missing for word in ("--metric", name))]
         command += ["--samples", str(job.recipe.evaluate.samples), "--device", job.recipe.train.device, "--json"]
