@@ -379,15 +379,11 @@ def _launch(workers: int, parameters: list[str], results: Path, work: Path, weig
     _, command = replaced.parse_known_args(sys.argv[1:])
     for name, place in places.items():
         command += [name, str(place.resolve())] if place is not None else []
-    settings: dict[str, Any] = {}
-    for parameter in parameters:
-        key, equals, value = parameter.partition("=")
-        if not equals:
-            raise GanzooError(
-                f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
-            )
-        # A value with a leading zero is a name, such as an account's.
-        settings[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
+    if wrong := [one for one in parameters if "=" not in one]:
+        raise GanzooError(f"--slurm {wrong[0]} must have the form KEY=VALUE.", "For example: --slurm partition=gpu.")
+    pairs = [one.split("=", 1) for one in parameters]
+    # A value with a leading zero is a name, such as an account's.
+    settings = {key: int(text) if text.isdecimal() and str(int(text)) == text else text for key, text in pairs}
     numbers = submit(command, workers, settings, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
     say(f"When they are done: ganzoo study report --results {results}", err=True)
