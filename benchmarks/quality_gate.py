@@ -201,9 +201,9 @@ class Sayer(Watcher):
         outcome = f"{run.scores[0]['value']:.3f}" if run and run.scores else (run.record.error if run else "stopped")
         print(f"{job.recipe.name}, seed {job.seed}: {outcome}", flush=True)
 
-    def unscored(self, job: Job, reason: str) -> None:
-        """Print why a run has no scores."""
-        print(f"{job.recipe.name}, seed {job.seed}: {reason}", flush=True)
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """Print a sentence, such as why a run has no scores."""
+        print(sentence, flush=True)
 
 
 def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:

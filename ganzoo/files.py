@@ -137,11 +137,11 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
                     temporary.unlink()
 
 
-def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> tuple[int, int]:
+def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
     """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
 
-    Returns the file's size in bytes before and after. Other processes may append as well: a lock, the hidden
-    ``.NAME.lock`` next to it, prevents losing lines. With ``durable``, the lines are on the disk on return.
+    Other processes may append as well: a lock, the hidden ``.NAME.lock`` next to it, prevents losing lines. With
+    ``durable``, the lines are on the disk on return.
     """
     lock = FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent))
     refuse_links(path, path.parent)
@@ -161,7 +161,6 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
             with suppress(OSError):
                 os.ftruncate(file.fileno(), before)
             raise
-    return before, before + len(content)
 
 
 def read_lines(path: Path, is_complete: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:

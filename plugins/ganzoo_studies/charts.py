@@ -18,6 +18,7 @@ from ganzoo.formatting import duration, figure, short
 from ganzoo_reports.plots import (
     INK,
     LINE,
+    MARKERS,
     REAL,
     SERIES,
     drawing,
@@ -48,13 +49,11 @@ TICKS = ((2.0, 1.5), (4.0, 2.0), (10.0, 3.0))
 """A forest plot's axis reaches to one of these factors, with a tick between; what lies beyond is drawn at its edge."""
 
 
-def forest(findings: Sequence[Finding], name: str = "effects", folder: str = "") -> Markup | None:
+def forest(findings: Sequence[Finding], name: str = "effects", folder: str = "") -> Markup:
     """Every claim in a few words, with its effect, the interval that decides and, as small marks, its two views.
 
-    Each links to its study's page in ``folder``, unless that is empty. None if there are no claims.
+    Each links to its study's page in ``folder``, unless that is empty.
     """
-    if not findings:
-        return None
     with _forest(findings, folder) as drawn:
         return svg(drawn, "The effect of each claim, with the interval that decides", name)
 
@@ -111,9 +110,6 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
         axes.set_xlabel("← times worse · times better →")
         axes.grid(visible=False)
         yield canvas
-
-
-MARKERS = "osD^vP"
 
 
 @dataclass(frozen=True)

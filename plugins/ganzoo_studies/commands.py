@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from argparse import ArgumentParser
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.listing import list_, show_yaml
 from ganzoo.cli.terminal import AllowCode, AllowTrackers, AsJson, Force, load_zoo_and_warn, print_json, refuse_out, say
 from ganzoo.errors import GanzooError, RunError
+from ganzoo.files import default_folder, refuse_links
 
 Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Training runs at a time.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Resume runs that failed.")]
@@ -75,7 +79,6 @@ def bench(
     if not patterns:
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.config.loading import names_trackers
-    from ganzoo.files import default_folder
     from ganzoo.training.device import available_cores
     from ganzoo_studies.matrix import jobs_of
     from ganzoo_studies.progress import BenchProgress
@@ -149,7 +152,6 @@ def leaderboard(
     as_json: AsJson = False,
 ) -> None:
     """Make the front page of results: what studies say, samples, and the leaderboard of `ganzoo bench`."""
-    from ganzoo.files import default_folder
     from ganzoo_studies.leaderboard import write_leaderboard
     from ganzoo_studies.study_report import studies_of
 
@@ -178,8 +180,6 @@ Quick = Annotated[
 @study.command("list")
 def list_studies(as_json: AsJson = False) -> None:
     """List the studies of all plugins."""
-    from ganzoo.cli.listing import list_
-
     list_(["studies"], as_json=as_json)
 
 
@@ -197,7 +197,6 @@ def show_study(
 
     With `--json`, every row includes the command of its first run.
     """
-    from ganzoo.cli.listing import show_yaml
     from ganzoo_studies.cost import cost_of
     from ganzoo_studies.study import load_studies
 
@@ -263,7 +262,6 @@ def run_studies(
     Any number of these commands can share the work of one results folder, on one machine or on many.
     """
     from ganzoo.api.dataset import cache_folder
-    from ganzoo.files import default_folder
     from ganzoo_studies.findings import find
     from ganzoo_studies.matrix import Job
     from ganzoo_studies.progress import BenchProgress
@@ -273,8 +271,10 @@ def run_studies(
     from ganzoo_studies.worker import Bench, Settings
 
     if launcher is None and (workers is not None or slurm):
-        sentence = "--workers and --slurm need --launcher slurm."
-        raise GanzooError(sentence, "Add that, or start the command several times to share its work.")
+        raise GanzooError(
+            "--workers and --slurm need --launcher slurm.",
+            "Add that, or start the command several times to share its work.",
+        )
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
@@ -313,10 +313,12 @@ def run_studies(
                 mine |= further
                 runs += worker.run(list(further.values()))
             if found.preparations:
-                sentence = f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score."
-                raise RunError(sentence, "Run the same command again, with --retry for crashed runs.")
+                raise RunError(
+                    f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score.",
+                    "Run the same command again, with --retry for crashed runs.",
+                )
         progress.summarise(list(mine.values()), runs, results)
-    show_pages(write_pages(studies, Ledger(results), zoo, quick=quick), as_json, quick=quick)
+    show_pages(write_pages(studies, Ledger(results), zoo), as_json)
     if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
@@ -339,7 +341,6 @@ def report_studies(
     as_json: AsJson = False,
 ) -> None:
     """Make the pages of studies from existing records: answer, verdicts, tuning, gates, table, pictures."""
-    from ganzoo.files import default_folder
     from ganzoo_studies.records import Ledger
     from ganzoo_studies.study import load_studies
     from ganzoo_studies.study_report import FILES, show_pages, started, write_file, write_pages
@@ -363,19 +364,12 @@ def report_studies(
             f"{results} has no run of any installed study.",
             "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
-    if out is None:
-        pages = write_pages(studies, ledger, zoo, quick=quick)
-    else:
-        pages = {out: write_file(studies[0], ledger, zoo, out)}
-    show_pages(pages, as_json, quick=quick)
+    pages = write_pages(studies, ledger, zoo) if out is None else {out: write_file(studies[0], ledger, zoo, out)}
+    show_pages(pages, as_json)
 
 
 def _launch(workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None) -> list[str]:
     """Submit workers that run this command without ``--launcher``; returns the jobs' IDs."""
-    import sys
-    from argparse import ArgumentParser
-
-    from ganzoo.files import refuse_links
     from ganzoo_studies.slurm import submit
 
     places = {"--results": results, "--work": work, "--weights-dir": weights_dir}
@@ -385,15 +379,11 @@ def _launch(workers: int, parameters: list[str], results: Path, work: Path, weig
     _, command = replaced.parse_known_args(sys.argv[1:])
     for name, place in places.items():
         command += [name, str(place.resolve())] if place is not None else []
-    settings: dict[str, Any] = {}
-    for parameter in parameters:
-        key, equals, value = parameter.partition("=")
-        if not equals:
-            raise GanzooError(
-                f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
-            )
-        # A value with a leading zero is a name, such as an account's.
-        settings[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
+    if wrong := [one for one in parameters if "=" not in one]:
+        raise GanzooError(f"--slurm {wrong[0]} must have the form KEY=VALUE.", "For example: --slurm partition=gpu.")
+    pairs = [one.split("=", 1) for one in parameters]
+    # A value with a leading zero is a name, such as an account's.
+    settings = {key: int(text) if text.isdecimal() and str(int(text)) == text else text for key, text in pairs}
     numbers = submit(command, workers, settings, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
     say(f"When they are done: ganzoo study report --results {results}", err=True)

@@ -90,11 +90,12 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
         tuning += [planned] * 2 * max(0, seeds - 1)
         if study.gates is not None and study.first_seeds(*one.place) == LOOKS[0]:
             gates += [planned] * (VALIDATION_SEEDS - seeds)
-    looks: list[dict[tuple[str, str, int], Planned]] = [{}, {}]  # rows or settings may share a run
-    for cell in cells:
-        first = study.first_seeds(*cell.place)
-        for look, seeds in zip(looks, (first, LOOKS[-1] if first == LOOKS[0] else first), strict=True):
-            look |= {job.key: (cell.row, job.recipe) for job in cell.jobs[:seeds]}
+    first = {cell: study.first_seeds(*cell.place) for cell in cells}
+    most = {cell: LOOKS[-1] if seeds == LOOKS[0] else seeds for cell, seeds in first.items()}
+    looks = [  # rows or settings may share a run
+        {job.key: (cell.row, job.recipe) for cell, n in seeds.items() for job in cell.jobs[:n]}
+        for seeds in (first, most)
+    ]
     rows = {one.row: one.jobs[0].recipe for one in cells if one.setting == cells[0].setting}
     if references:
         rows[REFERENCE] = references[0].jobs[0].recipe

@@ -138,17 +138,10 @@ class Found:
         return mode([run.record.hardware for run in self.runs] or [""])
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """The verdicts on its claims, in order."""
-        return [one.verdict for one in self.findings]
-
-    @property
     def advice(self) -> str:
         """What the decided claims say: what to use, and what to do without; empty if none is decided."""
         said: dict[str, list[str]] = {}
-        for one in self.findings:
-            if not one.is_decided:
-                continue
+        for one in (finding for finding in self.findings if finding.is_decided):
             ours, theirs, effect = one.method, one.rival, one.verdict.effect or 1.0
             start = STARTS[one.verdict.outcome]
             if one.verdict.outcome is Outcome.HURTS and theirs:
@@ -236,54 +229,47 @@ def listed(words: Sequence[str]) -> str:
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     """Look up a study's runs, and judge its claims."""
-    places = [(row, setting) for setting in study.setting_names for row in study.rows] if study.is_tuned else []
-    tuned = {place: tune(study, place, ledger, zoo) for place in places}
+    tuned = {place: tune(study, place, ledger, zoo) for place in (study.places if study.is_tuned else ())}
     winners = {place: one.winner for place, one in tuned.items() if one.winner is not None}
-    cells = study.cells(zoo, {place: winner.changes for place, winner in winners.items()})
-    ready = tuple(recorded(cell, ledger) for cell in cells if not tuned or cell.place in winners)
-    references = (
-        {}
-        if study.gates is None
-        else {
-            setting: recorded(
-                study.on_validation(BASELINE, setting, (*one.changes, *study.gates.reference), zoo), ledger
-            )
-            for (row, setting), one in winners.items()
-            if row == BASELINE
-        }
-    )
-    found = Found(study, ready, tuned)
-    for claim in study.claims:
-        found = _with_gates(found, claim, references, zoo)
-    judged = tuple(replace(one, verdict=_verdict(found, one, zoo)) for one in found.findings)
-    return replace(found, findings=judged, regimes=tuple(find(one, ledger, zoo) for one in study.regimes))
+    changes = {place: winner.changes for place, winner in winners.items()}
+    ready = [recorded(cell, ledger) for cell in study.cells(zoo, changes) if not tuned or cell.place in winners]
+    references = {cell.setting: recorded(cell, ledger) for cell in study.references(zoo, changes)}
+    prepared = [_gates(study, claim, tuned, references, zoo) for claim in study.claims]
+    gated = dict.fromkeys(cell for needed, _ in prepared for cell in needed)
+    found = Found(study, tuple(ready), tuned, tuple(gated), (), tuple(find(one, ledger, zoo) for one in study.regimes))
+    findings = [
+        Finding(study, claim, _verdict(found, claim, gates, zoo), tuple(gates))
+        for claim, (_, gates) in zip(study.claims, prepared, strict=True)
+    ]
+    return replace(found, findings=tuple(findings))
 
 
-def _with_gates(found: Found, claim: Claim, references: Mapping[str, CellFound], zoo: Zoo) -> Found:
-    """What was found with a further claim, its gates as far as they are measured, and the cells that they need."""
-    study, needed, gates = found.study, list[CellFound](), list[Gate]()
+def _gates(
+    study: Study, claim: Claim, tuned: Mapping[Place, Tuned], references: Mapping[str, CellFound], zoo: Zoo
+) -> tuple[list[CellFound], list[Gate]]:
+    """The cells that a claim's gates need, and the gates as far as those are complete."""
+    needed, gates = list[CellFound](), list[Gate]()
     for setting in study.settings_of(claim) if references and not claim.withdrawn else ():
-        searches = {row: found.tuned[row, setting] for row in (BASELINE, claim.better, claim.than)}
+        searches = {row: tuned[row, setting] for row in (BASELINE, claim.better, claim.than)}
         winners = [one.winner for one in searches.values() if one.winner is not None]
         if len(winners) == len(searches):
             cells = [*winners, references[setting]]
             needed += cells
             if all(cell.in_order(study.measures) == VALIDATION_SEEDS for cell in cells):
                 gates += gates_of(claim, study, setting, searches, references[setting], zoo)
-    finding = Finding(study, claim, Verdict(Outcome.OPEN), tuple(gates))
-    return replace(found, gated=tuple(dict.fromkeys((*found.gated, *needed))), findings=(*found.findings, finding))
+    return needed, gates
 
 
-def _verdict(found: Found, finding: Finding, zoo: Zoo) -> Verdict:
+def _verdict(found: Found, claim: Claim, gates: Sequence[Gate], zoo: Zoo) -> Verdict:
     """The verdict on a claim at the last look that its seeds reach in order, so never on those that happened to end."""
-    study, claim = found.study, finding.claim
-    settings = study.settings_of(claim)
+    study, settings = found.study, found.study.settings_of(claim)
     if claim.withdrawn:
         return Verdict(Outcome.OPEN, f"Withdrawn: {claim.withdrawn}")
     if found.preparations:
         return Verdict(Outcome.OPEN, "Its rows are not tuned, or its gates not measured yet.")
-    if failed := [gate for gate in finding.gates if not gate.is_passed]:
-        return Verdict(Outcome.OPEN, f"Not tested, since a gate failed: {failed[0].in_words}.")
+    if failed := [gate for gate in gates if not gate.is_passed]:
+        where, needs, has = failed[0].where, failed[0].needs, failed[0].found
+        return Verdict(Outcome.OPEN, f"Not tested, since a gate failed: {where} needs {needs}, and has {has}.")
     rows = (BASELINE, claim.better, claim.than)
     if lost := [row for row in rows for at in settings if (row, at) in found.without_winner]:
         return Verdict(Outcome.OPEN, f"All trials of {lost[0]} failed.")

@@ -37,11 +37,6 @@ class Gate:
     found: str  # in words
     is_passed: bool
 
-    @property
-    def in_words(self) -> str:
-        """What it needs and what was found."""
-        return f"{self.where} needs {self.needs}, and has {self.found}"
-
 
 def gates_of(
     claim: Claim, study: Study, setting: str, tuned: Mapping[str, Tuned], reference: CellFound, zoo: Zoo

@@ -84,16 +84,15 @@ def write_leaderboard(
     """
     made = read_rankings(results, work)
     if not made and not studies:
-        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
         raise GanzooError(
-            f"{results} has no runs of `ganzoo bench`, and {results / 'studies'} none of a study.", remedy
+            f"{results} has no runs of `ganzoo bench`, and {results / 'studies'} none of a study.",
+            "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`.",
         )
+    remedy = "Move it, or keep the results in a separate folder."
     for path, mark in ((results / name, mark) for name, mark in MARKS.items()):
-        if not (
-            readme and path.exists() and readme.exists() and path.samefile(readme)
-        ):  # only a part of it is replaced
-            remedy = "Move it, or keep the results in a separate folder."
-            refuse_to_overwrite(path, ours=begins_like(path, mark), command="leaderboard", remedy=remedy)
+        is_readme = readme and path.exists() and readme.exists() and path.samefile(readme)
+        ours = is_readme or begins_like(path, mark)  # of the README, only a part is replaced
+        refuse_to_overwrite(path, ours=ours, command="leaderboard", remedy=remedy)
     contents = {
         results / "index.html": html(made, results, studies).encode(),
         results / "README.md": whole_page(made, studies).encode(),

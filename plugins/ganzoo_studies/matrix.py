@@ -123,11 +123,8 @@ def jobs_of(
         )
     on: list[list[str]] = [[f"dataset.name={name}"] for name in datasets] or [[]]
     seeded: list[list[str]] = [[f"train.seed={number}"] for number in seeds] or [[]]
-    jobs: dict[tuple[str, str, int], Job] = {}
-    for source, dataset, seed in product(sources, on, seeded):
-        job = job_of(source, zoo, [*overrides, *dataset, *seed])
-        jobs[job.recipe.name, job.digest, job.seed] = job
-    return list(jobs.values())
+    jobs = [job_of(source, zoo, [*overrides, *more, *seed]) for source, more, seed in product(sources, on, seeded)]
+    return list({(job.recipe.name, job.digest, job.seed): job for job in jobs}.values())
 
 
 def _sources(pattern: str, zoo: Zoo, exclude: Sequence[str], made_for: Sequence[str]) -> Iterable[str]:

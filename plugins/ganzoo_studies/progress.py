@@ -58,18 +58,10 @@ class BenchProgress(Bars, Watcher):
             self._move_whole(job, job.recipe.train.images)
         self.say(f"{job.label}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
 
-    def waits(self, jobs: int) -> None:
-        """Print one line."""
-        self.say(f"Waiting for other workers with the last {jobs} jobs" if jobs > 1 else "Waiting for another worker")
-
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Print one line."""
         self._move_whole(job, job.recipe.train.images)
         self.say(f"{job.label}, by another worker: {_outcome(run)}")
-
-    def unscored(self, job: Job, reason: str) -> None:
-        """Print one line."""
-        self.say(f"{job.label}: {reason}", "red")
 
     def summarise(self, planned: Sequence[Job], runs: Sequence[ScoredRun], results: Path) -> None:
         """Print the closing line."""

@@ -56,11 +56,20 @@ Score = dict[str, Any]
 LARGEST: Final = 1e39
 """Just above the largest number in single precision, which is what everything here was measured in."""
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
 class _Line(BaseModel):
+    """A line about a training run, which these fields tell from others; the hardware does too."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    recipe: Name
+    dataset: Name
+    seed: int
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
+    """Of the settings, see ``training_digest``; the same for all seeds."""
+    precision: str | None  # None if the run failed before that was decided
+    started: str | None  # as in ``run.json``; it distinguishes a run from an earlier one with the same key
 
     def plain(self) -> dict[str, Any]:
         """The line in the file."""
@@ -71,10 +80,6 @@ class RunRecord(_Line):
     """A training run: its settings, its cost, and the environment it ran in. Its scores are separate rows."""
 
     schema_version: Annotated[Literal[3], Field(alias="schema")] = 3
-    recipe: Name
-    dataset: Name
-    seed: int
-    digest: Digest  # of the settings, see ``training_digest``; the same for all seeds
     plugin: str | None  # the entry point that provides the recipe; None if it is a file
     summary: str  # of the recipe
     paper: str | None
@@ -89,13 +94,11 @@ class RunRecord(_Line):
     parameters: dict[str, Count]  # number of trainable parameters of each network, by role
     flops_per_image: Number | None  # see ``flops_per_image``; None if the run failed or they could not be counted
     engine: str | None
-    precision: str | None  # None if the run failed before that was decided
     threads: int
     environment: dict[str, Any]  # hardware and versions, as in ``run.json``
     samples: str | None  # path of the final grid of samples, relative to the file; None if there is none
     finished: str  # ISO time, UTC
     command: str  # repeats the training
-    started: str | None  # as in ``run.json``; it distinguishes a run from an earlier one with the same key
     protocol: dict[str, Any]  # by which the run scored itself, see ``own_protocol``
     diverged: bool = False  # whether it failed because a loss, a weight, a sample or a score was not finite
     plugins: dict[str, str] = {}  # of other packages that it was trained with, each with its package and version
@@ -118,9 +121,8 @@ class RunRecord(_Line):
     @property
     def where(self) -> str:
         """Precision, engine, threads and hardware, as far as they are known, in one line."""
-        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
-        on_gpu = bool(self.environment.get("gpu"))
-        return ", ".join(filter(None, (self.precision, self.engine, None if on_gpu else threads, self.hardware)))
+        on_cpu = "" if self.environment.get("gpu") else f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return ", ".join(filter(None, (self.precision, self.engine, on_cpu, self.hardware)))
 
     @property
     def key(self) -> Key:
@@ -141,13 +143,7 @@ class ScoreRow(_Line):
     """A score of a run: the run that it belongs to, and the score as in the run's own ``scores.jsonl``."""
 
     schema_version: Annotated[Literal[2], Field(alias="schema")] = 2
-    digest: str  # of the run, as in its record, like the next six
-    recipe: str
-    dataset: str
-    seed: int
-    hardware: str
-    precision: str | None
-    started: str | None
+    hardware: str  # as ``RunRecord.hardware``
     images: Count  # real images shown before the score was measured
     seconds: Seconds | None = None  # of training before that
     weights: str  # ema or raw
@@ -161,7 +157,7 @@ class ScoreRow(_Line):
     @classmethod
     def of(cls, record: RunRecord, score: Mapping[str, Any]) -> ScoreRow:
         """The row for a score from a run folder."""
-        training = {name: getattr(record, name) for name in _OF_TRAINING}
+        training = {name: getattr(record, name) for name in (*_Line.model_fields, "hardware")}
         return cls.model_validate({**training, **{name: score[name] for name in _OF_SCORE if name in score}})
 
     @property
@@ -176,7 +172,6 @@ class ScoreRow(_Line):
         return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
 
 
-_OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
 _OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "sd", "protocol")
 
 
@@ -250,15 +245,15 @@ class Ledger:
         with writing(f"{folder} cannot be created", "Give another results folder."):
             for name in ("samples", RECIPES, CLAIMS):
                 (folder / name).mkdir(parents=True, exist_ok=True)
-        self._seen: dict[str, int] = {}
+        self._seen: list[int] = []
         self.aside: set[Training] = set()  # runs that are not found any more, see ``set_aside``
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the records again if other processes have written to them."""
+        """Read the records again if they have been written to."""
         files = [self.folder / name for name in (RUNS, SCORES)]
         # By reading them, since a network file system may cache older sizes.
-        sizes = {path.name: len(path.read_bytes()) if path.exists() else 0 for path in files}
+        sizes = [len(path.read_bytes()) if path.exists() else 0 for path in files]
         if sizes != self._seen:
             self._runs: dict[tuple[str, str, int], dict[Key, ScoredRun]] = {}
             for run in read_runs(self.folder):
@@ -283,7 +278,7 @@ class Ledger:
     def set_aside(self, runs: Iterable[ScoredRun]) -> None:
         """From now on, find none of these runs: they are to be made again."""
         self.aside |= {run.record.training for run in runs}
-        self._seen = {}
+        self._seen = []
         self.refresh()
 
     def claim(self, digest: str, seed: int) -> FileLock:
@@ -307,7 +302,7 @@ class Ledger:
         if picture is not None and record.samples is not None:
             write_atomically(self.folder / record.samples, picture.read_bytes())  # never follows a link
         run = self.add_scores(ScoredRun(record, ()), scores)
-        self._append(RUNS, [record])
+        locked_append(self.folder / RUNS, [record.plain()], durable=True)
         return run
 
     def add_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
@@ -315,15 +310,10 @@ class Ledger:
         rows = [ScoreRow.of(run.record, score) for score in scores if math.isfinite(score["value"])]
         new = [row for row in rows if row.score not in run.curve]
         if new:
-            self._append(SCORES, new)
+            locked_append(self.folder / SCORES, [row.plain() for row in new], durable=True)
         run = ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
         self._remember(run)
         return run
-
-    def _append(self, name: str, lines: Iterable[_Line]) -> None:
-        before, after = locked_append(self.folder / name, [line.plain() for line in lines], durable=True)
-        if self._seen[name] == before:  # no other process has written anything that is still to be read
-            self._seen[name] = after
 
     def _remember(self, run: ScoredRun) -> None:
         runs = self._runs.setdefault(run.record.key[:3], {})

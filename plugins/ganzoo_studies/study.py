@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
 from ganzoo.config.checking import how_to_score, wrong_metric, wrong_threshold
@@ -166,7 +166,7 @@ class Study(Section):
     baseline_overrides: Overrides = ()
     """Changes to the baseline's own row. No variant inherits them."""
     settings: dict[Label, Overrides] = Field(default_factory=dict)  # in which every row is trained, by name
-    variants: dict[Label, Variant] = Field(default_factory=dict)  # the other rows, by name
+    variants: Annotated[dict[Label, Variant], Field(min_length=1)]  # the other rows, by name
     first_seed: Annotated[int, Field(ge=0, le=10**9)] = FRESH  # of every row; the next follow in order
     collapse: Annotated[float, Field(gt=1)] | None = BEYOND
     """A run has collapsed if it has no score, or one this many times worse than the median of the baseline's first five
@@ -182,13 +182,12 @@ class Study(Section):
     gates: Gates | None = None
     tried: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     """Regimes that were tried before, each as the keys of the file that it had differently."""
-    _source: str = PrivateAttr(default="")
-    _is_quick: bool = PrivateAttr(default=False)
+    source: str = Field(default="", exclude=True)
+    """What ``ganzoo study run`` takes: the path that was given or, if that was absolute, the file's name alone."""
+    is_quick: bool = Field(default=False, exclude=True)  # whether it is the small version of a study
 
     @model_validator(mode="after")
     def _rows(self) -> Study:
-        if not self.variants:
-            raise combination("needs the key 'variants'")
         if self.is_tuned and not self.claims:
             raise combination("has a search or gates, but no claim whose measures decide them")
         if BASELINE in self.variants:
@@ -196,20 +195,19 @@ class Study(Section):
         return self
 
     @property
-    def source(self) -> str:
-        """What ``ganzoo study run`` takes: the path that was given or, if that was absolute, the file's name alone."""
-        return self._source or self.name
-
-    @property
     def rows(self) -> dict[str, Variant]:
         """The baseline first, then the variants."""
-        baseline = Variant.model_validate({"overrides": self.baseline_overrides})
-        return {BASELINE: baseline, **self.variants}
+        return {BASELINE: Variant(overrides=self.baseline_overrides), **self.variants}
 
     @property
     def setting_names(self) -> tuple[str, ...]:
         """Names of the settings, at least one."""
         return tuple(self.settings) or (EVERYWHERE,)
+
+    @property
+    def places(self) -> list[Place]:
+        """Every row in every setting."""
+        return [(row, setting) for setting in self.setting_names for row in self.rows]
 
     def settings_of(self, claim: Claim) -> tuple[str, ...]:
         """The settings that a claim is about."""
@@ -219,11 +217,6 @@ class Study(Section):
     def is_tuned(self) -> bool:
         """Whether validation images decide something before claims are tested."""
         return self.gates is not None or bool(self.search) or any(one.search for one in self.variants.values())
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether it is the small version of a study."""
-        return self._is_quick
 
     @property
     def deciding(self) -> list[Measure]:
@@ -240,7 +233,7 @@ class Study(Section):
 
         ``claims`` are those that are tested; by default, all that are not withdrawn. A row of others gets none.
         """
-        if self._is_quick:
+        if self.is_quick:
             return 2
         claimed = [one for one in self.claims if not one.withdrawn]
         for some, seeds in ((claimed if claims is None else claims, LOOKS[0]), (claimed, 0)):
@@ -263,7 +256,7 @@ class Study(Section):
             for row, variant in self.variants.items()
         }
         claims = tuple(claim for claim in self.claims if claim.at is None or claim.at in first)
-        small = self.model_copy(
+        return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
                 "settings": {name: (*changes, *QUICK) for name, changes in first.items()},
@@ -272,10 +265,9 @@ class Study(Section):
                 "search": {key: values[:2] for key, values in list(self.search.items())[:1] if claims},
                 "gates": None,
                 "tried": (),
+                "is_quick": True,
             }
         )
-        small._is_quick = True
-        return small
 
     def measure(self, name: str) -> Measure:
         """The measure with this name, which must exist."""
@@ -286,12 +278,7 @@ class Study(Section):
 
         ``found`` holds the overrides that tuning found, by row and setting; other rows stay unchanged.
         """
-        cells = []
-        for setting in self.setting_names:
-            for row in self.rows:
-                changes = tuple((found or {}).get((row, setting), ()))
-                cells.append(Cell(row, setting, self._jobs(row, setting, changes, zoo), changes))
-        return cells
+        return [self._cell(*place, (found or {}).get(place, ()), zoo) for place in self.places]
 
     def ranges(self, row: str) -> Ranges:
         """The values to try for a row, by key."""
@@ -299,27 +286,30 @@ class Study(Section):
 
     def trials(self, zoo: Zoo) -> list[Cell]:
         """The first trials of every row; none if nothing is decided on validation images."""
-        places = itertools.product(self.setting_names, self.rows if self.is_tuned else ())
         return [
             self.on_validation(row, setting, changes, zoo)
-            for setting, row in places
+            for row, setting in (self.places if self.is_tuned else ())
             for changes in combinations(self.ranges(row))
         ]
 
-    def references(self, zoo: Zoo) -> list[Cell]:
-        """The untuned reference of the gates in each setting; none if there are no gates."""
+    def references(self, zoo: Zoo, found: Mapping[Place, Sequence[str]] | None = None) -> list[Cell]:
+        """The reference of the gates in each setting, with what tuning found as for ``cells``; none without gates."""
         if self.gates is None:
             return []
-        return [self.on_validation(BASELINE, setting, self.gates.reference, zoo) for setting in self.setting_names]
+        baselines = {setting: (found or {}).get((BASELINE, setting), ()) for setting in self.setting_names}
+        return [
+            self.on_validation(BASELINE, setting, (*changes, *self.gates.reference), zoo)
+            for setting, changes in baselines.items()
+        ]
 
     def on_validation(self, row: str, setting: str, changes: Sequence[str], zoo: Zoo) -> Cell:
         """A row in a setting with further changes, scored on validation images."""
-        # Last, so that no override of the whole dataset moves it to the test images.
-        jobs = self._jobs(row, setting, (*changes, f"dataset.validation={self.validation}"), zoo, on_validation=True)
-        if lacking := [one.name for one in self.deciding if one.metric not in jobs[0].recipe.evaluate.metrics]:
-            sentence = f"The study '{self.name}', {_place(row, setting)}: the measure '{lacking[0]}' of the first claim"
-            raise GanzooError(f"{sentence} tunes all rows, but does not apply to this one.", "Put another claim first.")
-        return Cell(row, setting, jobs, tuple(changes))
+        cell = self._cell(row, setting, changes, zoo, held_out=(f"dataset.validation={self.validation}",))
+        scored_by = cell.jobs[0].recipe.evaluate.metrics
+        if lacking := [one.name for one in self.deciding if one.metric not in scored_by]:
+            sentence = f"the measure '{lacking[0]}' of the first claim tunes all rows, but does not apply to this one."
+            raise self._error(row, setting, sentence, "Put another claim first.")
+        return cell
 
     def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
         """Refuse a measure whose extractor does not fit a row's images; to be called before anything is trained.
@@ -347,16 +337,17 @@ class Study(Section):
             dataset = load_part(entry, section.options, data_dir, "train", section.validation, section.count)
             _, reasons, _ = fitting_metrics(doubtful, zoo, dataset, anyway=recipe.evaluate.anyway)
             if reasons:
-                sentence = f"The study '{self.name}', {_place(cell.row, cell.setting)}: {reasons[0]}"
-                raise GanzooError(sentence, how_to_score(dataset.domain, zoo))
+                raise self._error(*cell.place, reasons[0], how_to_score(dataset.domain, zoo))
 
-    def _jobs(
-        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, on_validation: bool = False
-    ) -> tuple[Job, ...]:
+    def _cell(
+        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, held_out: tuple[str, ...] = ()
+    ) -> Cell:
+        """A row in a setting with further changes; ``held_out`` is the one that scores it on validation images."""
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
-        overrides = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
+        # What is held out comes last, so that no override of the whole dataset moves it to the test images.
+        overrides = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes, *held_out]
         source = variant.recipe or self.baseline
         try:
             for change in (*self.overrides, *variant.overrides, *in_setting, *changes):
@@ -368,15 +359,19 @@ class Study(Section):
             metrics = [name for name in names if _fits(name, recipe, zoo)]
             first = job_of(source, zoo, [*overrides, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
-            sentence = f"The study '{self.name}', {_place(row, setting)}: {error.sentence}"
-            raise GanzooError(sentence, error.remedy) from error
+            raise self._error(row, setting, error.sentence, error.remedy) from error
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
-        start, n = self.first_seed, 2 if self._is_quick else LOOKS[-1]
-        if on_validation:
-            start, n, title = 0, VALIDATION_SEEDS, f"{title}, {' '.join(changes)}"
-        first, *others = (replace(first, title=title, pictured="").with_seed(start + i) for i in range(n))
-        picture = "" if on_validation else f"{self.name} {row} {setting}".strip()
-        return (replace(first, pictured=picture), *others)
+        start, n = self.first_seed, 2 if self.is_quick else LOOKS[-1]
+        if held_out:
+            start, n, title = 0, VALIDATION_SEEDS, f"{title}, {' '.join((*changes, *held_out))}"
+        picture = "" if held_out else f"{self.name} {row} {setting}".strip()
+        jobs = [replace(first, title=title, pictured="" if i else picture).with_seed(start + i) for i in range(n)]
+        return Cell(row, setting, tuple(jobs), tuple(changes))
+
+    def _error(self, row: str, setting: str, sentence: str, remedy: str) -> GanzooError:
+        """An error about a row in a setting."""
+        place = f"row '{row}'" + (f" in '{setting}'" if setting else "")
+        return GanzooError(f"The study '{self.name}', {place}: {sentence}", remedy)
 
 
 def combinations(ranges: Ranges) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -385,17 +380,12 @@ def combinations(ranges: Ranges) -> dict[tuple[str, ...], dict[str, Any]]:
     return {tuple(f"{key}={strict.quoted(value)}" for key, value in point.items()): point for point in points}
 
 
-def _place(row: str, setting: str) -> str:
-    return f"row '{row}'" + (f" in '{setting}'" if setting else "")
-
-
 def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
     """Whether a metric applies to a recipe."""
     metric = zoo.metric(metric_name.partition("@")[0])
     if isinstance(metric, ModelMetric):
-        gets_labels = metric.needs_unconditional and recipe.conditional
         objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
-        return hasattr(objective, metric.calls) and not gets_labels
+        return hasattr(objective, metric.calls) and not (metric.needs_unconditional and recipe.conditional)
     return recipe.conditional or not metric.needs_labels
 
 
@@ -426,14 +416,17 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         path = zoo.studies.get(str(source)).create()
     data = strict.read_mapping(path)
     check_file_name("study", path)
-    if "name" in data:
-        raise GanzooError(f"{path}: the study has no key 'name'.", "A study takes its name from its file.")
-    named = {**data, "name": path.stem}
+    own = {"name": path.stem, "source": path.name if Path(source).is_absolute() else str(source), "is_quick": False}
+    if taken := [key for key in own if key in data]:
+        raise GanzooError(
+            f"{path}: the study has no key '{taken[0]}'.", "Leave it out: the file or the command sets it."
+        )
+    named = {**data, **own}
     try:
         study = Study.model_validate(named)
         _ = study.regimes  # refuses a wrong one
     except ValidationError as error:
-        raise _refusal(strict.issues(error, Study, named, filled_in=("name",)), path) from error
+        raise _refusal(strict.issues(error, Study, named, filled_in=own.keys()), path) from error
     wrong = [
         strict.ValidationIssue.of(fault, "measures", index)
         for index, measure in enumerate(study.measures)
@@ -448,7 +441,6 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         raise _refusal(wrong, path)
     for sentence, remedy in _wrong_names(study, zoo):
         raise GanzooError(f"{path}: {sentence}", remedy)
-    study._source = path.name if Path(source).is_absolute() else str(source)
     return study
 
 

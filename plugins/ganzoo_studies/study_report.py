@@ -37,14 +37,14 @@ FILES = (".csv", ".tex", ".pdf")
 """What ``write_file`` writes."""
 
 
-def show_pages(pages: Mapping[Path, Found], as_json: bool, *, quick: bool) -> None:
-    """Print verdicts, and where the pages are; of ``quick`` studies, that they answer nothing."""
+def show_pages(pages: Mapping[Path, Found], as_json: bool) -> None:
+    """Print verdicts, and where the pages are; of small versions of studies, that they answer nothing."""
     if as_json:
         print_json({"claims": [one.plain() for found in pages.values() for one in found.findings]})
         return
     for path, found in pages.items():
         say(f"{found.study.name}: {found.study.question}")
-        if quick:
+        if found.study.is_quick:
             say("  Quick version: it only shows that the study runs; it does not answer the question.")
         for one in found.findings:
             say(f"  {one.verdict.outcome.value}: {one.claim.says} {one.effect[:1].upper()}{one.effect[1:]}")
@@ -66,7 +66,7 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Found]:
     return begun
 
 
-def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> dict[Path, Found]:
+def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo) -> dict[Path, Found]:
     """Make ``<study>.html`` of each study; returns what was found, by the page.
 
     Raises:
@@ -75,7 +75,7 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
     paths = refuse_pages(studies, ledger.folder)
     pages = {path: find(study, ledger, zoo) for path, study in zip(paths, studies, strict=True)}
     for path, found in pages.items():
-        write_atomically(path, html(found, ledger.folder, zoo, quick=quick).encode())
+        write_atomically(path, html(found, ledger.folder, zoo).encode())
     return pages
 
 
@@ -83,8 +83,9 @@ def refuse_pages(studies: Sequence[Study], folder: Path) -> list[Path]:
     """Refuse studies whose pages could not be written; to be called before they are trained. Returns the paths."""
     counts = Counter(study.name for study in studies)
     if twice := [name for name, n in counts.items() if n > 1]:
-        sentence = f"Two of these studies are called '{twice[0]}', so they would share a page."
-        raise GanzooError(sentence, "Rename one of the files.")
+        raise GanzooError(
+            f"Two of these studies are called '{twice[0]}', so they would share a page.", "Rename one of the files."
+        )
     paths = [refuse_links(folder / f"{name}.html", folder) for name in counts]
     for path in paths:
         remedy = "Move it, or keep the results of studies in a separate folder."
@@ -104,16 +105,18 @@ def write_file(study: Study, ledger: Ledger, zoo: Zoo, out: Path) -> Found:
             raise GanzooError(f"The study '{found.study.name}' makes no claims to plot.", "Give FILE.csv or FILE.tex.")
         content = forest_file(found.findings, "pdf")
     elif out.suffix == ".csv":
-        measures = found.study.measures
+        names = [one.name for one in study.measures]
+        rows = [
+            [*cell.place, seed, run.record.status]
+            + [cell.value(run, one) for one in study.measures]
+            + [run.record.seconds, run.record.hardware]
+            for cell in found.cells
+            for seed, run in sorted(cell.runs.items())
+        ]
         table = StringIO()
-        lines = csv.writer(table, lineterminator="\n")
-        lines.writerow(
-            ["row", "setting", "seed", "status", *(one.name for one in measures), "seconds", "hardware", MADE]
+        csv.writer(table, lineterminator="\n").writerows(
+            [["row", "setting", "seed", "status", *names, "seconds", "hardware", MADE], *rows]
         )
-        for cell in found.cells:
-            for seed, run in sorted(cell.runs.items()):
-                scores, record = [cell.value(run, one) for one in measures], run.record
-                lines.writerow([*cell.place, seed, record.status, *scores, record.seconds, record.hardware])
         content = table.getvalue().encode()
     else:
         content = text("study.tex.template", {"found": found, "made": MADE}, _tex, package=__package__).encode()
@@ -148,21 +151,24 @@ def _command(study: Study, folder: Path, zoo: Zoo) -> str:
     words = ["ganzoo", "study", "run", name if name in zoo.studies else study.source]
     if folder != Path("results", STUDIES) and not folder.is_absolute() and ".." not in folder.parts:
         words += ["--results", str(folder)]
+    if study.is_quick:
+        words.append("--quick")
     return shlex.join(words)
 
 
-def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
+def html(found: Found, folder: Path, zoo: Zoo) -> str:
     """The page of a study whose results are in ``folder``."""
     study, runs, missing = found.study, found.runs, found.missing()
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
+    recorded = [(cell, run) for cell in found.cells for run in cell.runs.values()]
+    scores = [cell.final_score(run, one.metric) for cell, run in recorded for one in study.measures]
     context = {
         "study": study,
         "found": found,
         "tone": {Outcome.HELPS: "good", Outcome.HURTS: "bad"},
-        "forest": forest(found.findings),
+        "forest": forest,
         **TEXTS,
         "level": f"{5 / len(study.claims) / len(LOOKS):.2g}%" if study.claims else "",
-        "quick": quick,
         "settings": [
             (setting, [cell for cell in found.cells if cell.setting == setting])
             for setting in study.setting_names
@@ -182,8 +188,8 @@ def html(found: Found, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({f"{where}, torch {known.get('torch', '?')}" for where, known in versions}),
-        "protocols": _protocols(found),
-        "command": f"{_command(study, folder, zoo)}{' --quick' if quick else ''}",
+        "protocols": sorted({f"{score['metric']}: {describe(score['protocol'])}" for score in scores if score}),
+        "command": _command(study, folder, zoo),
         "commands": [(one.row, one.setting, one.jobs[0].command) for one in found.cells],
     }
     return page("study.html", (), context, package=__package__)
@@ -201,10 +207,3 @@ def _values(found: Found, zoo: Zoo, cell: CellFound, measure: Measure) -> tuple[
     if cell.row == BASELINE or ours is None or theirs is None or better == "neither":
         return values[cell.place], None
     return values[cell.place], times(math.exp(ours - theirs if better == "higher" else theirs - ours))
-
-
-def _protocols(found: Found) -> list[str]:
-    """The protocols of the study's own final scores."""
-    cells = [(cell, run) for cell in found.cells for run in cell.runs.values()]
-    scores = [cell.final_score(run, one.metric) for cell, run in cells for one in found.study.measures]
-    return sorted({f"{score['metric']}: {describe(score['protocol'])}" for score in scores if score})

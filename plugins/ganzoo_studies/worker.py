@@ -132,14 +132,11 @@ class Watcher:
     def ended(self, job: Job, run: ScoredRun | None) -> None:
         """A job's training ended, its missing scores were added, or it failed; None if it was stopped and has saved."""
 
-    def waits(self, jobs: int) -> None:
-        """Nothing is left to do here; other workers are doing this many jobs."""
-
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Another worker has recorded a job that was also planned here."""
 
-    def unscored(self, job: Job, reason: str) -> None:
-        """A job's kept weights could not be scored, for the reason given in a sentence."""
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """A sentence for a person, in a style of rich."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +195,15 @@ class Bench:
             for name, now in changed_plugins({"plugins": plugins}, job.recipe, self.zoo).items():
                 changed.setdefault((plugins.get(name, "none"), now), {})[job.label] = None
         for (then, now), labels in changed.items():
-            sentence = "Trained with %s, but %s is installed (--force trains again): %s"
-            logger.warning(sentence, then, now, "; ".join(labels))
+            logger.warning(
+                "Trained with %s, but %s is installed (--force trains again): %s", then, now, "; ".join(labels)
+            )
         todo = [job for job in jobs if job not in known]
         lacking = [job for job, run in known.items() if _missing(job, run)]
         self.watcher.planned(todo, list(known.values()), lacking)
         runs = dict(known)
         self._work([*todo, *lacking], runs)
+        self.unscored += [job for job, run in runs.items() if _missing(job, run)]
         return [runs[job] for job in jobs if job in runs]
 
     def _recorded(self, job: Job) -> ScoredRun | None:
@@ -213,7 +212,7 @@ class Bench:
         if (run is None or run.record.has_crashed) and (other := self.ledger.find(*job.key)) is not None:
             # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
             counts = self.settings.any_hardware and not other.record.has_crashed
-            return other if counts or (run is None and self._kept(other.record)) else run
+            return other if counts or (run is None and self._folders(other.record)) else run
         return run
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
@@ -222,23 +221,21 @@ class Bench:
         if record.status != "done":
             return run
         try:
-            if (trained := run_of(record, record.folder(self.settings.work))) is not None:
-                run = self.ledger.add_scores(run, trained.scores())
-                if weights is not None and run_of(record, kept_folder(record, weights)) is None:
-                    keep_weights(trained, record, weights)
-            if (kept := self._kept(record)) is not None:
-                run = self.ledger.add_scores(run, kept.scores())
+            for folder in (folders := self._folders(record)):
+                run = self.ledger.add_scores(run, folder.scores())
+            if folders and weights is not None and folders[0].path == record.folder(self.settings.work):
+                keep_weights(folders[0], record, weights)
         except (GanzooError, OSError) as error:  # the record is intact, and other jobs are not affected
             logger.warning(
                 "%s, seed %s, is recorded, but not all of it was kept: %s", record.recipe, record.seed, error
             )
         return run
 
-    def _kept(self, record: RunRecord) -> RunFolder | None:
-        """The folder with a run's weights: the kept copy, or else the folder that it was trained in; or None."""
-        weights = self.settings.weights
-        kept = None if weights is None else run_of(record, kept_folder(record, weights))
-        return kept or run_of(record, record.folder(self.settings.work))
+    def _folders(self, record: RunRecord) -> list[RunFolder]:
+        """The folders with a run's weights, as far as they exist: the kept copy, then the one it was trained in."""
+        weights, work = self.settings.weights, self.settings.work
+        places = [*([kept_folder(record, weights)] if weights else ()), record.folder(work)]
+        return [folder for place in places if (folder := run_of(record, place)) is not None]
 
     def _work(self, jobs: Sequence[Job], runs: dict[Job, ScoredRun]) -> None:
         """Add the runs of jobs, each made by a thread; of those that other workers have claimed, once they are done."""
@@ -248,7 +245,8 @@ class Bench:
                 left = [job for job in pool.imap_unordered(partial(self._do, runs=runs), left) if job is not None]
                 if left:
                     if len(left) != waited_for:
-                        self.watcher.waits(len(left))
+                        last = f"other workers with the last {len(left)} jobs" if len(left) > 1 else "another worker"
+                        self.watcher.say(f"Waiting for {last}")
                     waited_for = len(left)
                     time.sleep(WAIT_SECONDS)
         if self._stop.received:
@@ -296,13 +294,16 @@ class Bench:
 
     def _score(self, job: Job, run: ScoredRun, missing: Sequence[str]) -> ScoredRun | None:
         """Score a run's kept weights by the metrics that it lacks; returns None if that was stopped."""
-        kept, places = self._kept(run.record), [*filter(None, (self.settings.weights, self.settings.work))]
+        kept = next(iter(self._folders(run.record)), None)
         if kept is None:
             option = "--work" if self.settings.weights is None else "--weights-dir"
-            where = f"no such run in {job.folder(self.settings.work)}"
-            sentence = f"Cannot score {', '.join(missing)}: the weights were not kept ({where})."
-            self._give_up(job, f"{sentence} Point {option} to where they are, or train again with --force.")
+            self.watcher.say(
+                f"{job.label}: Cannot score {', '.join(missing)}: the weights were not kept (no such run in "
+                f"{job.folder(self.settings.work)}). Point {option} to where they are, or train again with --force.",
+                "red",
+            )
             return run
+        places = [*filter(None, (self.settings.weights, self.settings.work))]
         _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
         command = [str(kept.path), *(word for name in missing for word in ("--metric", name))]
         command += ["--samples", str(job.recipe.evaluate.samples), "--device", job.recipe.train.device, "--json"]
@@ -314,14 +315,11 @@ class Bench:
         with self._records:
             run = self._up_to_date(run)
         if outcome.error or (missing := _missing(job, run)):
-            self._give_up(job, outcome.error or f"No finite score of {', '.join(missing)}.")
+            reason = outcome.error or f"No finite score of {', '.join(missing)}."
+            self.watcher.say(f"{job.label}: {reason}", "red")
         else:
             self.watcher.ended(job, run)
         return run
-
-    def _give_up(self, job: Job, reason: str) -> None:
-        self.unscored.append(job)
-        self.watcher.unscored(job, reason)
 
     def _child(self, verb: Literal["run", "eval"], job: Job, folder: Path, command: Sequence[str]) -> Outcome | None:
         """Train or score in a run folder, in a process of its own; returns None if that was stopped, and has saved.

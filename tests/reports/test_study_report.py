@@ -111,8 +111,8 @@ def changed(found, at, **facts):
 def written(made, zoo):
     """The page of what was found, with some of it changed."""
 
-    def _written(found, *, quick=False):
-        return html(found, made.path.parent, zoo, quick=quick)
+    def _written(found):
+        return html(found, made.path.parent, zoo)
 
     return _written
 
@@ -124,8 +124,8 @@ def unchanged(written, made):
 
 
 def test_notes_are_about_the_whole_study_and_the_pinned_settings_are_shown(written, made):
-    noted = restudied(made.found, notes=("Runs are short.",))
-    assert ["<p>Runs are short.</p>" in written(noted, quick=quick) for quick in (False, True)] == [True, False]
+    noted, quick = (restudied(made.found, notes=("Runs are short.",), is_quick=one) for one in (False, True))
+    assert ["<p>Runs are short.</p>" in written(one) for one in (noted, quick)] == [True, False]
     assert "train.precision=fp32 train.threads=1</code>" in written(noted)
 
 
@@ -167,7 +167,7 @@ def test_a_claim_is_a_line_of_the_plot_with_its_effect_and_its_two_views(visit, 
     page = visit(made.path, width=390).page
     texts = page.locator(".effects svg text").all_text_contents()
     effect = texts[texts.index("Hinge, few") + 1]
-    assert effect == f"{figure(made.found.verdicts[0].effect)} times better"
+    assert effect == f"{figure(made.found.findings[0].verdict.effect)} times better"
     assert "R1, few" in texts
     box = page.locator(".effects svg").bounding_box()
     assert 300 < box["width"] <= 390
@@ -184,7 +184,7 @@ def test_papers_get_every_score_the_tables_and_the_plot(made, zoo, tmp_path):
     assert (first["row"], first["setting"], first["seed"], first["status"]) == ("baseline", "few", "100", "done")
     assert float(first["fid@mnist-cnn"]) == run.scores[-2]["value"]
     tex = (tmp_path / "a.tex").read_text()
-    effect = figure(made.found.verdicts[0].effect)
+    effect = figure(made.found.findings[0].verdict.effect)
     assert f"hinge, few & depends on the measure & {effect} (" in tex
     assert re.search(r"^baseline & few & 5 & [34]\d\.\d \$\\pm\$ [\d.]+ & ", tex, re.MULTILINE)
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
@@ -241,7 +241,7 @@ def test_a_machine_is_told_without_what_is_not_known_of_it(written, made):
 
 def test_both_views_stand_beside_the_verdict_in_words(made):
     text = made.path.read_text()
-    first, second, _ = made.found.verdicts
+    first, second, _ = [one.verdict for one in made.found.findings]
     cnn, ae = first.views
     assert cnn.low > 1 > ae.high
     interval = f"({figure(cnn.low)} to {figure(cnn.high)} times better)"
@@ -252,7 +252,7 @@ def test_both_views_stand_beside_the_verdict_in_words(made):
 
 
 def test_the_outcomes_are_json(made):
-    verdict = made.found.verdicts[0]
+    verdict = made.found.findings[0].verdict
     assert made.found.findings[0].plain() == {
         "study": "helps",
         "says": MARKUP,

@@ -220,7 +220,7 @@ def outcomes_of(study, ledger, zoo):
     for one in found.tuned.values():
         if one.winner:
             assert one.winner.changes == won(one.trials, raw, study.claims[0].on)
-    for claim, verdict in zip(study.claims, found.verdicts, strict=True):
+    for claim, verdict in zip(study.claims, [one.verdict for one in found.findings], strict=True):
         outcomes[verdict.outcome.value] += 1
         tested = not claim.withdrawn and not found.preparations
         if tested and study.gates:

@@ -166,7 +166,7 @@ def test_a_study_whose_workers_are_killed_in_turn_ends_as_one_worker_alone_would
         found = find(load_study(tmp_path / "penalty.yaml", zoo), ledger, zoo)
         scores = sorted((run.record.digest, run.record.seed, run.scores[0]["value"]) for run in ledger.runs)
         won = {place: one.winner.changes for place, one in found.tuned.items()}
-        return scores, won, found.all_gates, found.verdicts
+        return scores, won, found.all_gates, [one.verdict for one in found.findings]
 
     try:
         first, second = worker("shared"), worker("shared")

@@ -73,7 +73,7 @@ def judged(zoo, ledger):
     """The verdicts on a study."""
 
     def _judged(study):
-        return find(study, ledger, zoo).verdicts
+        return [one.verdict for one in find(study, ledger, zoo).findings]
 
     return _judged
 
@@ -288,6 +288,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             ("measures:\n", "gates: {reference: [train.images=128000], above: {fud: 1}}\nmeasures:\n"),
             "gates.above is 'fud', but there is no such measure.",
         ),
+        (("measures:\n", "is_quick: true\nmeasures:\n"), "penalty.yaml: the study has no key 'is_quick'. Leave it out"),
         (("measures:\n", "tried: [{overrides: [a=b], variant: {}}]\nmeasures:\n"), "has no key 'variant'."),
     ],
 )
@@ -366,7 +367,7 @@ def test_records_become_values_and_verdicts(write, zoo, ledger):
     fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(means[cell.row], job)])
     found = find(study, ledger, zoo)
     assert [len(cell.runs) for cell in found.cells] == [5] * 6
-    told = found.verdicts
+    told = [one.verdict for one in found.findings]
     assert [one.outcome for one in told] == [Outcome.HELPS, Outcome.HURTS]
     assert [one.effect for one in told] == pytest.approx([2, 0.5], rel=0.05)
     assert [(one.seeds, one.runs) for one in told] == [(5, 5), (5, 10)]  # the second is about both settings
@@ -396,7 +397,8 @@ def test_seeds_count_in_order_and_only_rows_of_open_claims_get_more(write, zoo, 
         if job.seed == 103 and cell.row != "unclaimed":
             recorded(ledger, job, scores(cell, job))
     found = find(study, ledger, zoo)
-    assert [(one.outcome, one.seeds) for one in found.verdicts] == [(Outcome.HELPS, 5), (Outcome.OPEN, 5)]
+    verdicts = [one.verdict for one in found.findings]
+    assert [(one.outcome, one.seeds) for one in verdicts] == [(Outcome.HELPS, 5), (Outcome.OPEN, 5)]
     wanted = {cell.place: len(found.jobs(cell)) for cell in found.cells}
     assert wanted == {
         ("baseline", "few"): 5,
@@ -560,7 +562,7 @@ def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, ledger
     found = find(study, ledger, zoo)
     baseline, _, hinge = (one.values(accuracy) for one in found.cells[:3])
     assert (baseline.applies, baseline.failed, hinge.applies, hinge.failed) == (False, 0, True, 0)
-    told, _ = found.verdicts
+    told, _ = [one.verdict for one in found.findings]
     assert (told.outcome, "no such score" in told.why) == (Outcome.OPEN, True)
 
 
@@ -617,7 +619,8 @@ def test_a_rival_that_wins_is_what_to_use(write, zoo, ledger):
     fill(ledger, study, zoo, lambda cell, job: [100.0, noisy(means[cell.row], job)])
     found = find(study, ledger, zoo)
     assert [one.label for one in found.findings] == ["R1", "hinge over a penalty"]
-    better = [f"{factor:.2f} times better" for factor in (found.verdicts[0].effect, 1 / found.verdicts[1].effect)]
+    r1, hinge = [one.verdict.effect for one in found.findings]
+    better = [f"{factor:.2f} times better" for factor in (r1, 1 / hinge)]
     assert found.answer == f"Use R1 ({better[0]}) and a penalty rather than hinge ({better[1]})."
 
 
@@ -668,7 +671,7 @@ def test_shares_are_compared_by_their_odds(write, zoo, ledger):
     missed = {"baseline": 0.05, "r1": 0.025, "hinge": 0.0}
     fill(ledger, study, zoo, lambda cell, job: [1 - noisy(missed[cell.row], job)], metric="recall@mnist-cnn")
     found = find(study, ledger, zoo)
-    better, perfect = found.verdicts
+    better, perfect = [one.verdict for one in found.findings]
     assert better.outcome is Outcome.HELPS
     assert better.effect == pytest.approx((0.975 / 0.025) / (0.95 / 0.05), rel=0.05)
     # 10,000 of 10,000 correct counts as all but one.

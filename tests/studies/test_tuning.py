@@ -148,7 +148,7 @@ def test_rows_are_tuned_alike_at_full_length_on_validation_images(write, prepare
 )
 def test_a_claim_whose_regime_fails_a_gate_is_not_tested(write, prepared, changed, why):
     found, _ = prepared(write(), changed)
-    (verdict,) = found.verdicts
+    (verdict,) = [one.verdict for one in found.findings]
     assert verdict.outcome is Outcome.OPEN
     assert verdict.why.startswith("Not tested, since a gate failed: ")
     assert why in verdict.why
@@ -167,7 +167,7 @@ def test_only_scores_of_image_quality_must_be_quiet(write, prepared):
     study = write(("[fid@mnist-cnn]", "[recall@mnist-cnn]"), ("on: fid@mnist-cnn", "on: recall@mnist-cnn"))
     found, _ = prepared(study, lambda job: 1 / score(job) / (1 + 0.3 * (-1) ** job.seed), metric="recall@mnist-cnn")
     assert found.all_gates
-    assert [gate.in_words for gate in found.all_gates if not gate.is_passed] == []
+    assert [gate for gate in found.all_gates if not gate.is_passed] == []
 
 
 def test_a_setting_that_diverged_never_wins_and_a_row_whose_trials_all_did_is_named(write, prepared, zoo, ledger):
@@ -179,7 +179,7 @@ def test_a_setting_that_diverged_never_wins_and_a_row_whose_trials_all_did_is_na
     assert baseline.winner.changes == ("optimizers.default.lr=0.001",)
     assert r1.winner is None
     assert found.without_winner == [("r1", "")]
-    assert found.verdicts[0].why == "All trials of r1 failed."
+    assert found.findings[0].verdict.why == "All trials of r1 failed."
     (page,) = write_pages([study], ledger, zoo)
     assert "All trials of r1 failed" in page.read_text()
 
@@ -193,7 +193,7 @@ def test_a_trial_that_crashed_waits_to_be_resumed(write, zoo, ledger):
     found = find(study, ledger, zoo)
     assert first.key in [job.key for job in found.preparations]
     assert found.tuned["baseline", ""].winner is None
-    assert found.verdicts[0].why == "Its rows are not tuned, or its gates not measured yet."
+    assert found.findings[0].verdict.why == "Its rows are not tuned, or its gates not measured yet."
 
 
 def test_a_regime_that_was_tried_stands_on_the_page_with_its_gates(write, prepared, zoo, ledger):

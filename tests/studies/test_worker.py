@@ -285,7 +285,7 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remed
     folder, run = finished
     shutil.rmtree(run)
     sentences, watcher = [], Watcher()
-    watcher.unscored = lambda job, reason: sentences.append(reason)
+    watcher.say = lambda sentence, style: sentences.append(sentence.partition(": ")[2])
     more = "evaluate.metrics=[class-coverage@mnist-cnn, kid@mnist-cnn]"
     bench, (known,) = again(zoo, folder, more, watcher=watcher)
     assert [job.recipe.name for job in bench.unscored] == ["vanilla-mnist"]
