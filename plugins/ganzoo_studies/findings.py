@@ -31,7 +31,7 @@ from ganzoo_studies.verdicts import (
 STARTS: Mapping[Outcome, str] = {
     Outcome.HELPS: "Use",
     Outcome.HURTS: "Do without",
-    Outcome.NO_DIFFERENCE: "It makes no difference worth having to use",
+    Outcome.NO_DIFFERENCE: "No difference worth having:",
     Outcome.DEPENDS: "It depends on the measure whether to use",
 }
 """How an answer begins what it says of each outcome."""
@@ -129,8 +129,8 @@ class Found:
 
     @property
     def topic(self) -> str:
-        """The study's name as a heading."""
-        return self.study.name.replace("-", " ").capitalize()
+        """The study's name as a heading; whether it is exploratory is said after the answer."""
+        return self.study.name.removesuffix("-exploratory").replace("-", " ").capitalize()
 
     @property
     def usual_hardware(self) -> str:
@@ -141,14 +141,22 @@ class Found:
     def advice(self) -> str:
         """What the decided claims say: what to use, and what to do without; empty if none is decided."""
         said: dict[str, list[str]] = {}
+        same = STARTS[Outcome.NO_DIFFERENCE]
         for one in (finding for finding in self.findings if finding.is_decided):
             ours, theirs, effect = one.method, one.rival, one.verdict.effect or 1.0
             start = STARTS[one.verdict.outcome]
             if one.verdict.outcome is Outcome.HURTS and theirs:
                 ours, theirs, effect, start = theirs, ours, 1 / effect, STARTS[Outcome.HELPS]
             start = USELESS if one.verdict.is_far else start
-            said.setdefault(start, []).append(f"{ours}{f' rather than {theirs}' if theirs else ''} ({times(effect)})")
-        return " ".join(f"{start} {listed(said[start])}." for start in (*STARTS.values(), USELESS) if start in said)
+            text = f"{ours}{f' rather than {theirs}' if theirs else ''} ({times(effect)})"
+            if start == same:
+                text = f"{ours} or {theirs}" if theirs else f"with or without {ours}"
+            said.setdefault(start, []).append(text)
+        return " ".join(
+            f"{start} {'; '.join(said[start]) if start == same else listed(said[start])}."
+            for start in (*STARTS.values(), USELESS)
+            if start in said
+        )
 
     @property
     def answer(self) -> str:

@@ -156,13 +156,13 @@ def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_n
     page, text = html(made, results, tested(5)), whole_page(made, tested(5))
     assert (page.count(">X 0<"), page.count(">X-exploratory 1<")) == (1, 1)
     assert "X</a>: Use x 0 (2.00 times better)." in page
-    assert "X exploratory</a>: Use x-exploratory 1 (3.00 times better). (Exploratory.)" in page
+    assert "X</a>: Use x-exploratory 1 (3.00 times better). (Exploratory.)" in page
     assert "Of 2 claims from papers, 2 hold." in page
     assert text.count("| **h") == 3
     # As long as no run of the new study is there, the old one stands.
     page = html(made, results, tested(0))
     assert page.count(">X 0<") == 1
-    assert "X exploratory</a>: Use x-exploratory 1 (3.00 times better). Do without x 0" in page
+    assert "X</a>: Use x-exploratory 1 (3.00 times better). Do without x 0" in page
     assert "Of 2 claims from papers, 1 holds and 1 turns out the other way." in page
 
 

@@ -13,11 +13,11 @@ from recording import noisy, recorded
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo_studies import cost
-from ganzoo_studies.findings import find
+from ganzoo_studies.findings import Finding, Found, find
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import Measure, load_study
 from ganzoo_studies.study_report import started, studies_of, write_pages
-from ganzoo_studies.verdicts import Outcome
+from ganzoo_studies.verdicts import Outcome, Verdict
 from ganzoo_studies.worker import Bench
 
 STUDY = """\
@@ -752,3 +752,18 @@ def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_ag
     told = judged(study)
     assert told[0].outcome is Outcome.HELPS
     assert told[0].effect == pytest.approx(3, rel=0.05)
+
+
+def test_the_answer_says_each_outcome_in_plain_words(zoo):
+    """What was no better is named with its rival, or as with or without."""
+    study = load_study("labels", zoo)
+    alone = study.claims[0].model_copy(update={"method": "label smoothing", "rival": None})
+    outcomes = [Outcome.NO_DIFFERENCE, Outcome.HURTS, Outcome.HELPS, Outcome.OPEN]
+    verdicts = [Verdict(outcome, effect=2.0 if outcome is Outcome.HELPS else 0.5) for outcome in outcomes]
+    claims = [*zip(study.claims, verdicts, strict=True), (alone, verdicts[0])]
+    found = Found(study, (), {}, findings=tuple(Finding(study, claim, verdict) for claim, verdict in claims))
+    assert found.answer == (
+        "Use an auxiliary classifier rather than a projection (2.00 times better) and an auxiliary classifier for clear "
+        "classes (2.00 times better). No difference worth having: a projection or concatenated labels; with or without "
+        "label smoothing. 1 more claim is open."
+    )
