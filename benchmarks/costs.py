@@ -16,12 +16,12 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from playwright.sync_api import Browser, sync_playwright
 from torch.utils.benchmark import Timer
 
 import ganzoo
@@ -33,6 +33,9 @@ from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo_reports.export import to_html
 from ganzoo_reports.templates import markdown_table
 from ganzoo_studies.records import ScoredRun, read_runs
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 OUTCOME, PAGE = RESULTS / "costs.json", RESULTS / "costs.md"
@@ -123,15 +126,16 @@ def page(outcome: dict[str, Any]) -> str:
     return f"{INTRODUCTION.format(where=where)}\n{table(outcome, read_runs(RESULTS))}"
 
 
-def main() -> None:
-    """Measure, and write both files."""
+def measure(names: Sequence[str], outcome: dict[str, Any]) -> None:
+    """Add the figures of recipes to the outcome, and what they were measured on."""
+    from playwright.sync_api import sync_playwright  # not needed to write the page again
+
     torch.set_num_threads(1)
-    outcome = json.loads(OUTCOME.read_text("utf-8")) if OUTCOME.exists() else {"recipes": {}}
     outcome["environment"] = environment(torch.device("cpu"))
     with sync_playwright() as playwright, TemporaryDirectory() as place:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         outcome["environment"]["versions"]["chromium"] = browser.version
-        for recipe in sys.argv[1:] or [name for name in RECIPES if name not in outcome["recipes"]]:
+        for recipe in names:
             folder = Path(place) / recipe
             memory = peak_memory(recipe, folder)
             generator = ganzoo.load(folder, device="cpu")
@@ -143,6 +147,13 @@ def main() -> None:
             }
             print(recipe, outcome["recipes"][recipe], flush=True)
         browser.close()
+
+
+def main() -> None:
+    """Measure what has no figures yet, and write both files."""
+    outcome = json.loads(OUTCOME.read_text("utf-8")) if OUTCOME.exists() else {"recipes": {}}
+    if names := sys.argv[1:] or [name for name in RECIPES if name not in outcome["recipes"]]:
+        measure(names, outcome)
     outcome["recipes"] = {name: outcome["recipes"][name] for name in RECIPES if name in outcome["recipes"]}
     write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
     write_atomically(PAGE, page(outcome).encode())

@@ -175,6 +175,8 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
         n, spec = recipe.train.batch_size, assembly.spec
         z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
         columns = {name: torch.zeros(n, *one.shape[1:], dtype=one.dtype) for name, one in dataset.columns.items()}
+        if "source" in columns:
+            columns["source"] = spec.modality.inputs(columns["source"])  # as the sampler does
         images, label = torch.zeros(n, *spec.shape), torch.zeros(n, dtype=torch.int64)
         batch = Batch.of({"image": images, "label": label, **columns}, z)
         total = 0.0

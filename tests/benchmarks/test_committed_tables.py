@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import costs
 import ganzoo_plugins
+import retrain
 from fid_table import markdown as fid_table
 from ganzoo.config.loading import needs_pictures
 from ganzoo.files import read_lines
@@ -19,6 +21,17 @@ RESULTS = Path(__file__).parents[2] / "results"
 def test_peers(name):
     measured = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == peers_table(measured)
+
+
+def test_costs():
+    """Also of a run that has been recorded since: `python benchmarks/costs.py` writes the page again."""
+    assert costs.PAGE.read_text("utf-8") == costs.page(json.loads(costs.OUTCOME.read_text("utf-8")))
+
+
+def test_records_that_were_trained_again_came_out_as_another_seed_would():
+    again = json.loads(retrain.OUTCOME.read_text("utf-8"))["records"]
+    assert len(again) >= 3
+    assert all(one["same digest"] and abs(one["deviations from the row's mean"]) < 3 for one in again)
 
 
 @pytest.mark.parametrize(("name", "marks"), [("time-to-fid", [20, 10, 5, 2, 1]), ("tutorial-ten-minutes", [0.5])])

@@ -66,17 +66,28 @@ def test_a_penalty_on_gradients_counts_with_its_second_derivatives_and_a_lazy_on
     assert lazy - plain == pytest.approx(2 * (lazier - plain))
 
 
-def test_columns_have_the_dataset_s_types(zoo, mnist, monkeypatch):
+def test_columns_have_the_types_that_training_gives_them(zoo, mnist, monkeypatch):
     seen = []
     monkeypatch.setattr("ganzoo.training.step.StepGroup.forward_and_backward", lambda self, batch: seen.append(batch))
     words = torch.zeros(len(mnist), 3, dtype=torch.int64)  # an embedding does not accept floats
     counted(zoo, replace(mnist, columns={"words": words, "mask": words.bool(), "source": mnist.images}))
     kinds = {name: (tuple(column.shape), column.dtype) for name, column in seen[0].extra.items()}
     assert kinds == {"words": ((32, 3), torch.int64), "mask": ((32, 3), torch.bool)}
-    assert seen[0].source.dtype == mnist.images.dtype
+    assert seen[0].source.dtype == seen[0].real.dtype == torch.float32  # a source that is stored like images
 
 
 def test_random_state_is_unchanged(zoo, mnist):
     before = torch.get_rng_state()
     counted(zoo, mnist)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_translation_is_counted_too(zoo):
+    """Twice the channels are four times the work, apart from the layers at the pictures."""
+
+    def _counted(width):
+        widths = [f"networks.{role}.width={width}" for role in ("generator", "discriminator")]
+        dataset = zoo.datasets.get("edges-to-digits").create("test", None)
+        return flops_per_image(load_recipe("pix2pix-edges-to-digits", zoo, widths), zoo, dataset)
+
+    assert 3 < _counted(16) / _counted(8) < 4

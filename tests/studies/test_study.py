@@ -763,7 +763,7 @@ def test_the_answer_says_each_outcome_in_plain_words(zoo):
     claims = [*zip(study.claims, verdicts, strict=True), (alone, verdicts[0])]
     found = Found(study, (), {}, findings=tuple(Finding(study, claim, verdict) for claim, verdict in claims))
     assert found.answer == (
-        "Use an auxiliary classifier rather than a projection (2.00 times better) and an auxiliary classifier for clear "
-        "classes (2.00 times better). No difference worth having: a projection or concatenated labels; with or without "
-        "label smoothing. 1 more claim is open."
+        "Use an auxiliary classifier rather than a projection (2.00 times better) and an auxiliary classifier for "
+        "clear classes (2.00 times better). No difference worth having: a projection or concatenated labels; with or "
+        "without label smoothing. 1 more claim is open."
     )
