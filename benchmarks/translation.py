@@ -136,10 +136,8 @@ def table(name: str, outcome: dict[str, Any]) -> str:
     measures = list(dict.fromkeys(measure for scores in rows.values() for measure in scores))
     headings = {"": "left", **dict.fromkeys(measures, "right")}
     lines = [[row, *(written(scores.get(measure)) for measure in measures)] for row, scores in rows.items()]
-    classes = [
-        sentences(recipe, found) for recipe, found in outcome.get("classes", {}).items() if recipe.endswith(name)
-    ]
-    return "\n".join([f"## {name}\n\n{markdown_table(headings, lines)}\n", *classes])
+    below = [sentences(*found) for found in outcome.get("classes", {}).get(name, {}).items()]
+    return "\n".join([f"## {name}\n\n{markdown_table(headings, lines)}\n", *below])
 
 
 def becomes(made: Tensor, labels: Tensor) -> list[list[int]]:
