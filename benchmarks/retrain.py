@@ -60,7 +60,9 @@ def again(run: ScoredRun, row: list[ScoredRun]) -> dict[str, Any]:
     with TemporaryDirectory() as place:
         folder = Path(place) / "run"
         command = [sys.executable, "-m", *shlex.split(run.record.command), "--out", str(folder)]
-        subprocess.run(command, cwd=RESULTS / "studies", check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command, cwd=RESULTS / "studies", check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         made = RunFolder.open(folder)
         recipe = made.recipe(load_zoo())
         score = score_of(tuple(final_scores(made.scores(), own_protocol(recipe))))
