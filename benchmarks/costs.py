@@ -11,7 +11,6 @@ minutes are those of the runs of `ganzoo bench` in results/.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -52,6 +51,12 @@ are the generator's. Memory is the most that a process held which trained for 20
 training are those of the runs of `ganzoo bench` in this folder. The last three columns are of one picture at a time.
 DCGAN and a perceptron stand below for comparison.
 """
+MEASURED = """
+import atexit, re, runpy
+status = open("/proc/self/status")
+atexit.register(lambda: print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1]))
+runpy.run_module("ganzoo", run_name="__main__", alter_sys=True)
+"""  # of Linux: what the system tells a parent counts from before the child's program began
 IN_PAGE = """async (draws) => {
     const facts = JSON.parse(document.getElementById("facts").textContent), times = [];
     const code = new Float32Array(facts.latent).fill(0.1);
@@ -70,12 +75,9 @@ def peak_memory(recipe: str, folder: Path) -> int:
     batch = load_recipe(recipe, load_zoo()).train.batch_size
     settings = [f"train.images={STEPS * batch}", "evaluate.every_images=null", "train.threads=1", "train.device=cpu"]
     words = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, "-m", "ganzoo", "run", recipe, *words, "--out", str(folder)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"{recipe} failed.")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    command = [sys.executable, "-c", MEASURED, "run", recipe, *words, "--out", str(folder)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    return 1024 * int(said.split()[-1])
 
 
 def seconds_in_torch(generator: TrainedGenerator) -> float:
@@ -145,6 +147,7 @@ def measure(names: Sequence[str], outcome: dict[str, Any]) -> None:
                 "torch": seconds_in_torch(generator),
                 "page": seconds_in_page(generator, browser, folder),
             }
+            write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
             print(recipe, outcome["recipes"][recipe], flush=True)
         browser.close()
 
