@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import costs
 import ganzoo_plugins
 import retrain
 from fid_table import markdown as fid_table
@@ -20,6 +21,11 @@ RESULTS = Path(__file__).parents[2] / "results"
 def test_peers(name):
     measured = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == peers_table(measured)
+
+
+def test_costs():
+    """Also of a run that has been recorded since: `python benchmarks/costs.py` writes the page again."""
+    assert costs.PAGE.read_text("utf-8") == costs.page(json.loads(costs.OUTCOME.read_text("utf-8")))
 
 
 def test_records_that_were_trained_again_came_out_as_another_seed_would():
