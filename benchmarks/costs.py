@@ -152,11 +152,19 @@ def measure(names: Sequence[str], outcome: dict[str, Any]) -> None:
         browser.close()
 
 
+def _made_on(outcome: dict[str, Any]) -> tuple[str, str] | None:
+    made_on = outcome.get("environment")
+    return made_on and (hardware_in_words(made_on), made_on["versions"]["torch"])
+
+
 def main() -> None:
-    """Measure what has no figures yet, and write both files."""
+    """Measure what has no figures yet, all if they are of another machine or torch, and write both files."""
     outcome = json.loads(OUTCOME.read_text("utf-8")) if OUTCOME.exists() else {"recipes": {}}
-    if names := sys.argv[1:] or [name for name in RECIPES if name not in outcome["recipes"]]:
-        measure(names, outcome)
+    wanted = sys.argv[1:] or [name for name in RECIPES if name not in outcome["recipes"]]
+    if wanted and _made_on(outcome) != _made_on({"environment": environment(torch.device("cpu"))}):
+        outcome, wanted = {"recipes": {}}, list(RECIPES)
+    if wanted:
+        measure(wanted, outcome)
     outcome["recipes"] = {name: outcome["recipes"][name] for name in RECIPES if name in outcome["recipes"]}
     write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
     write_atomically(PAGE, page(outcome).encode())

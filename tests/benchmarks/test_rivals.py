@@ -19,7 +19,7 @@ def test_the_committed_study_follows_from_its_speeds():
 
 @pytest.mark.parametrize("row", rivals.ROWS)
 def test_every_row_sees_as_much_as_its_time_allows(zoo, row):
-    """Twice the speed is twice the images; what depends on a run's length goes with it, and all are valid recipes."""
+    """Images are in proportion to 2, 5 and 15 minutes."""
     study = load_study("rivals", zoo)
     cells = [cell for cell in study.cells(zoo) if cell.row == (row if row in study.rows else "baseline")]
     images = [cell.jobs[0].recipe.train.images for cell in cells]
