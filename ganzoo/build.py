@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
@@ -265,11 +265,12 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 "Set conditional: true, or choose another network.",
             ) from error
         if isinstance(objective, AdversarialGame) and objective.augmentation is not None and recipe.augmentation:
+            state = {name: buffer.clone() for name, buffer in objective.augmentation.named_buffers()}  # it may count
             _expect(
                 f"The augmentation '{recipe.augmentation.name}'",
                 "images",
                 tuple(fake.shape),
-                partial(deepcopy(objective.augmentation), fake),  # it may count its calls
+                partial(functional_call, objective.augmentation, state, fake),
                 "Return as many images of the same size.",
             )
         for role, kind in objective.roles.items():
