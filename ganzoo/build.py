@@ -265,12 +265,16 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 "Set conditional: true, or choose another network.",
             ) from error
         if isinstance(objective, AdversarialGame) and objective.augmentation is not None and recipe.augmentation:
-            state = {name: buffer.clone() for name, buffer in objective.augmentation.named_buffers()}  # it may count
             _expect(
                 f"The augmentation '{recipe.augmentation.name}'",
                 "images",
                 tuple(fake.shape),
-                partial(functional_call, objective.augmentation, state, fake),
+                partial(
+                    functional_call,
+                    objective.augmentation,
+                    {name: one.clone() for name, one in objective.augmentation.named_buffers()},  # it may count calls
+                    fake,
+                ),
                 "Return as many images of the same size.",
             )
         for role, kind in objective.roles.items():
