@@ -85,10 +85,10 @@ def main() -> None:
     parser.add_argument("count", nargs="?", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    drawn = random.Random(chosen.seed).sample(rows(read_runs(RESULTS / "studies")), chosen.count)
+    draw = random.Random(chosen.seed)
     outcome = []
-    for row in drawn:
-        outcome.append(again(random.Random(chosen.seed).choice(row), row))
+    for row in draw.sample(rows(read_runs(RESULTS / "studies")), chosen.count):
+        outcome.append(again(draw.choice(row), row))
         print(json.dumps(outcome[-1], indent=1), flush=True)
     made_on = environment(torch.device("cpu"))
     facts = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
@@ -269,7 +269,12 @@ def _probe(assembly: Assembly, recipe: Recipe) -> set[str]:
                 f"The augmentation '{recipe.augmentation.name}'",
                 "images",
                 tuple(fake.shape),
-                partial(deepcopy(objective.augmentation), fake),  # it may count its calls
+                partial(
+                    functional_call,
+                    objective.augmentation,
+                    {name: one.clone() for name, one in objective.augmentation.named_buffers()},  # it may count calls
+                    fake,
+                ),
                 "Return as many images of the same size.",
             )
         for role, kind in objective.roles.items():

@@ -223,7 +223,7 @@ def test_the_readmes_links_to_the_site_are_pages_of_it_on_the_site():
     explored = [f"explore/{name}.html" for name in site["EXPLORED"]]
     text = site["linked"]((ROOT / "README.md").read_text("utf-8"), "index.md", {"index.md", *explored})
     assert all(f"]({page})" in text for page in explored)
-    assert "[The site](index.md)" in text
+    assert "[the site](index.md)" in text
     assert "deployments" not in text
 
 

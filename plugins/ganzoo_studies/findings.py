@@ -143,14 +143,15 @@ class Found:
         said: dict[str, list[str]] = {}
         same = STARTS[Outcome.NO_DIFFERENCE]
         for one in (finding for finding in self.findings if finding.is_decided):
-            ours, theirs, effect = one.method, one.rival, one.verdict.effect or 1.0
-            start = STARTS[one.verdict.outcome]
-            if one.verdict.outcome is Outcome.HURTS and theirs:
-                ours, theirs, effect, start = theirs, ours, 1 / effect, STARTS[Outcome.HELPS]
+            names, start = [one.method, one.rival], STARTS[one.verdict.outcome]
+            failed, effect = one.verdict.failed, one.verdict.effect or 1.0
+            if one.verdict.outcome is Outcome.HURTS and one.rival:
+                names, failed, effect, start = names[::-1], failed[::-1], 1 / effect, STARTS[Outcome.HELPS]
             start = USELESS if one.verdict.is_far else start
-            text = f"{ours}{f' rather than {theirs}' if theirs else ''} ({times(effect)})"
-            if start == same:
-                text = f"{ours} or {theirs}" if theirs else f"with or without {ours}"
+            shares = f"{failed[0]} of {one.verdict.runs} runs failed, against {failed[1]}"
+            why = shares if one.claim.about == "failures" else times(effect)
+            either = " or ".join(filter(None, names)) if one.rival else f"with or without {one.method}"
+            text = either if start == same else f"{' rather than '.join(filter(None, names))} ({why})"
             said.setdefault(start, []).append(text)
         return " ".join(
             f"{start} {'; '.join(said[start]) if start == same else listed(said[start])}."
@@ -202,8 +203,12 @@ class Found:
 
         They come seed by seed, so that a study that is stopped early has results for every row.
         """
-        looks = zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
-        return self.preparations or [job for jobs in looks for job in jobs if job is not None]
+        return self.preparations or [
+            job
+            for jobs in zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
+            for job in jobs
+            if job is not None
+        ]
 
     def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
         """The number of runs that each cell still lacks of those, see ``jobs``."""

@@ -82,7 +82,9 @@ def gates_of(
     for row in rows if rule.deviation and all(one.scale(zoo) != "share" for one in measures) else ():
         deviation = stdev(known[row]) if len(known[row]) > 2 else math.nan
         lost = VALIDATION_SEEDS - len(known[row])
-        words = f"{figure(deviation)}{f', and {lost} collapsed' if lost else ''}"
+        words = ", and ".join(
+            [figure(deviation)] * (deviation >= 0) + [f"{lost} of {VALIDATION_SEEDS} collapsed"] * (lost > 0)
+        )
         yield Gate(f"{row}{at}", f"a deviation below {limit:g} of the logs of {by}", words, deviation < limit)
 
 

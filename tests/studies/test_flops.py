@@ -66,6 +66,10 @@ def test_a_penalty_on_gradients_counts_with_its_second_derivatives_and_a_lazy_on
     assert lazy - plain == pytest.approx(2 * (lazier - plain))
 
 
+def test_an_augmentation_that_counts_multiplies_no_matrices(zoo, mnist):
+    assert counted(zoo, mnist, "augmentation=ada") == counted(zoo, mnist)
+
+
 def test_columns_have_the_types_that_training_gives_them(zoo, mnist, monkeypatch):
     seen = []
     monkeypatch.setattr("ganzoo.training.step.StepGroup.forward_and_backward", lambda self, batch: seen.append(batch))
