@@ -87,8 +87,17 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
             label = axes.text(
                 0, at - 0.3, shortened(one.label[0].upper() + one.label[1:], 60), transform=beside, va="center"
             )
-            why = "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
-            why = "withdrawn" if one.claim.withdrawn else why if verdict.seeds else "not tested"
+            # Without an effect but with an interval, the odds of failing are infinitely worse, or better.
+            known = f"{verdict.failed[0]} of {verdict.runs} failed" if verdict.interval else "no interval"
+            why = (
+                "withdrawn"
+                if one.claim.withdrawn
+                else known
+                if verdict.seeds >= LOOKS[0]
+                else "too few seeds"
+                if verdict.seeds
+                else "not tested"
+            )
             words = times(verdict.effect) if verdict.effect and verdict.interval else why
             axes.text(1.04, at + 0.2, words, transform=beside, va="center", color=colour, size=7.5)
             if folder:

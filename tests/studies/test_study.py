@@ -13,6 +13,7 @@ from recording import noisy, recorded
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo_studies import cost
+from ganzoo_studies.charts import forest_file
 from ganzoo_studies.findings import Finding, Found, find
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import Measure, load_study
@@ -468,6 +469,7 @@ def test_a_claim_may_be_about_failures_or_be_withdrawn(write, zoo, ledger, judge
     failures, withdrawn = judged(study)
     assert (failures.outcome, failures.failed, failures.seeds) == (Outcome.HELPS, (0, 8), 20)
     assert find(study, ledger, zoo).advice.endswith(": r1, few (0 of 20 runs failed, against 8).")
+    assert b"0 of 20 failed" in forest_file(find(study, ledger, zoo).findings, "svg")
     assert (withdrawn.outcome, withdrawn.why, withdrawn.effect) == (Outcome.OPEN, "Withdrawn: It tests nothing.", None)
     without_bar = write(("measures:\n", "collapse: null\nmeasures:\n"))
     assert judged(without_bar)[0].failed == (0, 0)
