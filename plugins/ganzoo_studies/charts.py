@@ -30,7 +30,7 @@ from ganzoo_reports.plots import (
 from ganzoo_reports.templates import Absent
 from ganzoo_studies.findings import Finding
 from ganzoo_studies.ranking import Contender, Table
-from ganzoo_studies.verdicts import LOOKS, WORTH_HAVING, Outcome, times
+from ganzoo_studies.verdicts import LOOKS, WORTH_HAVING, Outcome, in_few_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,19 +87,10 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
             label = axes.text(
                 0, at - 0.3, shortened(one.label[0].upper() + one.label[1:], 60), transform=beside, va="center"
             )
-            # Without an effect but with an interval, the odds of failing are infinitely worse, or better.
-            known = f"{verdict.failed[0]} of {verdict.runs} failed" if verdict.interval else "no interval"
-            why = (
-                "withdrawn"
-                if one.claim.withdrawn
-                else known
-                if verdict.seeds >= LOOKS[0]
-                else "too few seeds"
-                if verdict.seeds
-                else "not tested"
-            )
-            words = times(verdict.effect) if verdict.effect and verdict.interval else why
-            axes.text(1.04, at + 0.2, words, transform=beside, va="center", color=colour, size=7.5)
+            why = "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
+            why = "withdrawn" if one.claim.withdrawn else why if verdict.seeds else "not tested"
+            why = in_few_words(verdict, failures=one.claim.about == "failures") if verdict.interval else why
+            axes.text(1.04, at + 0.2, why, transform=beside, va="center", color=colour, size=7.5)
             if folder:
                 label.set_url(f"{folder}{one.study.name}.html")
             axes.plot([1, 1], [at + 0.05, at + 0.42], color=INK, linewidth=0.8)

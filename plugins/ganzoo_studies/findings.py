@@ -23,9 +23,9 @@ from ganzoo_studies.verdicts import (
     LOOKS,
     Outcome,
     Verdict,
+    in_few_words,
     in_words,
     judge,
-    times,
 )
 
 STARTS: Mapping[Outcome, str] = {
@@ -143,13 +143,12 @@ class Found:
         said: dict[str, list[str]] = {}
         same = STARTS[Outcome.NO_DIFFERENCE]
         for one in (finding for finding in self.findings if finding.is_decided):
-            names, start = [one.method, one.rival], STARTS[one.verdict.outcome]
-            failed, effect = one.verdict.failed, one.verdict.effect or 1.0
-            if one.verdict.outcome is Outcome.HURTS and one.rival:
-                names, failed, effect, start = names[::-1], failed[::-1], 1 / effect, STARTS[Outcome.HELPS]
-            start = USELESS if one.verdict.is_far else start
-            shares = f"{failed[0]} of {one.verdict.runs} runs failed, against {failed[1]}"
-            why = shares if one.claim.about == "failures" else times(effect)
+            names, verdict = (one.method, one.rival), one.verdict
+            if verdict.outcome is Outcome.HURTS and one.rival:  # then the rival is what to use
+                names, effect = (one.rival, one.method), 1 / (verdict.effect or 1.0)
+                verdict = replace(verdict, outcome=Outcome.HELPS, effect=effect, failed=verdict.failed[::-1])
+            start = USELESS if verdict.is_far else STARTS[verdict.outcome]
+            why = in_few_words(verdict, failures=one.claim.about == "failures")
             either = " or ".join(filter(None, names)) if one.rival else f"with or without {one.method}"
             text = either if start == same else f"{' rather than '.join(filter(None, names))} ({why})"
             said.setdefault(start, []).append(text)
@@ -203,12 +202,8 @@ class Found:
 
         They come seed by seed, so that a study that is stopped early has results for every row.
         """
-        return self.preparations or [
-            job
-            for jobs in zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
-            for job in jobs
-            if job is not None
-        ]
+        looks = zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
+        return self.preparations or [job for jobs in looks for job in jobs if job is not None]
 
     def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
         """The number of runs that each cell still lacks of those, see ``jobs``."""

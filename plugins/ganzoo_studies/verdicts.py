@@ -264,6 +264,11 @@ def in_words(verdict: Verdict, measures: Sequence[str] = ()) -> str:
     return f"{'; '.join(parts)}. {verdict.why}".strip(". ") + "." if parts else verdict.why
 
 
+def in_few_words(verdict: Verdict, *, failures: bool) -> str:
+    """The effect without its interval: ``3.20 times worse`` or, of a claim about failures, ``8 failures to 0``."""
+    return "{} failures to {}".format(*verdict.failed) if failures else times(verdict.effect or 1.0)
+
+
 def _with_interval(effect: float, interval: Interval | None) -> str:
     if interval is None or math.isinf(interval.high):
         return times(effect)
