@@ -93,8 +93,8 @@ class CellFound(Cell):
         if not measure.is_time:
             final = self.final_score(run, measure.metric)
             return None if final is None else float(final["value"])
-        reached = [score for score in self.curve(run, measure.metric) if measure.is_reached(score["value"])]
-        return float(reached[0]["seconds"]) if reached else None
+        curve = self.curve(run, measure.metric)
+        return next((float(score["seconds"]) for score in curve if measure.is_reached(score["value"])), None)
 
     def is_unscored(self, run: ScoredRun, measure: Measure) -> bool:
         """Whether a finished run lacks a score it should have, for example after a measure was added."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
+from ganzoo.build import build_objective
 from ganzoo.config.checking import how_to_score, wrong_metric, wrong_threshold
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
@@ -305,10 +306,15 @@ class Study(Section):
     def on_validation(self, row: str, setting: str, changes: Sequence[str], zoo: Zoo) -> Cell:
         """A row in a setting with further changes, scored on validation images."""
         cell = self._cell(row, setting, changes, zoo, held_out=(f"dataset.validation={self.validation}",))
-        scored_by = cell.jobs[0].recipe.evaluate.metrics
-        if lacking := [one.name for one in self.deciding if one.metric not in scored_by]:
-            sentence = f"the measure '{lacking[0]}' of the first claim tunes all rows, but does not apply to this one."
-            raise self._error(row, setting, sentence, "Put another claim first.")
+        gated = self.gates.above if self.gates and row == BASELINE else ()
+        for one in (*self.deciding, *map(self.measure, gated)):
+            if one.metric not in cell.jobs[0].recipe.evaluate.metrics:
+                raise self._error(
+                    row,
+                    setting,
+                    f"the measure '{one.name}', which tunes rows or gates them, does not apply to this one.",
+                    "Give another measure, or put another claim first.",
+                )
         return cell
 
     def refuse_unfit(self, zoo: Zoo, data_dir: Path | None = None) -> None:
@@ -384,8 +390,9 @@ def _fits(metric_name: str, recipe: Recipe, zoo: Zoo) -> bool:
     """Whether a metric applies to a recipe."""
     metric = zoo.metric(metric_name.partition("@")[0])
     if isinstance(metric, ModelMetric):
-        objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
-        return hasattr(objective, metric.calls) and not (metric.needs_unconditional and recipe.conditional)
+        return not (metric.needs_unconditional and recipe.conditional) and hasattr(
+            build_objective(recipe, zoo), metric.calls
+        )
     return recipe.conditional or not metric.needs_labels
 
 

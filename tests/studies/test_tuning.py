@@ -236,7 +236,18 @@ def test_a_small_study_tunes_with_two_trials_and_has_no_gates(write, prepared):
 
 def test_a_search_is_refused_for_a_row_that_its_measures_do_not_apply_to(write, zoo):
     study = write(("fid@mnist-cnn]", "accuracy@mnist-cnn]"), ("on: fid@mnist-cnn", "on: accuracy@mnist-cnn"))
-    with pytest.raises(GanzooError, match="row 'baseline': the measure 'accuracy@mnist-cnn' of the first claim tunes"):
+    with pytest.raises(GanzooError, match="row 'baseline': the measure 'accuracy@mnist-cnn', which tunes"):
+        study.trials(zoo)
+
+
+def test_a_gate_asks_for_a_measure_that_applies_to_the_baseline(write, zoo):
+    gated = ("  deviation: 0.15\n", "  above: {overfitting: 0.75}\n")
+    study = write(gated, ("fid@mnist-cnn]", "fid@mnist-cnn, overfitting]"))
+    assert all("overfitting" in trial.jobs[0].recipe.evaluate.metrics for trial in study.trials(zoo))
+    study = write(
+        (gated[0], gated[1].replace("overfitting", "accuracy@mnist-cnn")), ("[fid", "[accuracy@mnist-cnn, fid")
+    )
+    with pytest.raises(GanzooError, match="row 'baseline': the measure 'accuracy@mnist-cnn', which tunes rows or"):
         study.trials(zoo)
 
 
