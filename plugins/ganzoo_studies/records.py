@@ -306,8 +306,10 @@ class Ledger:
         return run
 
     def add_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
-        """Write the scores of a run that are not in ``scores.jsonl`` yet."""
-        rows = [ScoreRow.of(run.record, score) for score in scores if math.isfinite(score["value"])]
+        """Write the scores of a run that are not in ``scores.jsonl`` yet: those of the weights that it reports."""
+        known = [score for score in scores if math.isfinite(score["value"])]
+        reported = [score for score in known if score["weights"] == "ema"] or known
+        rows = [ScoreRow.of(run.record, score) for score in reported]
         new = [row for row in rows if row.score not in run.curve]
         if new:
             locked_append(self.folder / SCORES, [row.plain() for row in new], durable=True)
