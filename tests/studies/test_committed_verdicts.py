@@ -189,19 +189,20 @@ def failed_gates(found, claim, raw, zoo):
     for setting in (claim.at,) if claim.at else study.setting_names:
         cells = {row: found.tuned[row, setting].winner for row in ("baseline", claim.better, claim.than)}
         baseline = cells["baseline"]
-        reference = study.on_validation("baseline", setting, (*baseline.changes, *study.gates.reference), zoo)
-        scores = {row: kept(raw, cell, baseline, claim.on, study).mean(0) for row, cell in cells.items()}
-        room = np.nanmean(kept(raw, reference, baseline, claim.on, study).mean(0)) - np.nanmean(scores["baseline"])
-        if room < math.log(1.2):
-            failed.add("room")
-        real = np.mean([logarithm({**row, "value": row["floor"]}) for row in raw.of(baseline, claim.on)[0]])
-        from_real = [real - np.nanmean(raw.logs(cells[row], claim.on)) for row in (claim.better, claim.than)]
-        if max(from_real) < math.log(1.2):
-            failed.add("at its limit")
-        for row in (claim.better, claim.than):
-            is_quality = study.gates.deviation is not None and kind(claim.on[0])[1] == "ratio"
-            if is_quality and np.nanstd(scores[row], ddof=1) >= study.gates.deviation:
-                failed.add("quiet")
+        if claim.about != "failures":  # which may have no scores
+            reference = study.on_validation("baseline", setting, (*baseline.changes, *study.gates.reference), zoo)
+            scores = {row: kept(raw, cell, baseline, claim.on, study).mean(0) for row, cell in cells.items()}
+            room = np.nanmean(kept(raw, reference, baseline, claim.on, study).mean(0)) - np.nanmean(scores["baseline"])
+            if room < math.log(1.2):
+                failed.add("room")
+            real = np.mean([logarithm({**row, "value": row["floor"]}) for row in raw.of(baseline, claim.on)[0]])
+            from_real = [real - np.nanmean(raw.logs(cells[row], claim.on)) for row in (claim.better, claim.than)]
+            if max(from_real) < math.log(1.2):
+                failed.add("at its limit")
+            for row in (claim.better, claim.than):
+                is_quality = study.gates.deviation is not None and kind(claim.on[0])[1] == "ratio"
+                if is_quality and np.nanstd(scores[row], ddof=1) >= study.gates.deviation:
+                    failed.add("quiet")
         for row, cell in cells.items():
             tried = [dict(change.split("=") for change in one.changes) for one in found.tuned[row, setting].trials]
             for key, value in (change.split("=") for change in cell.changes):
