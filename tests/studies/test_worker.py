@@ -254,7 +254,7 @@ def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(
     assert (score["weights"], score["protocol"]["n_fake"]) == ("ema", 200)
     (recorded,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
     assert recorded == scored
-    assert len(recorded.scores) == 2 * len(METRICS) + 1
+    assert len(recorded.scores) == len(METRICS) + 1
     # Nor is it measured twice.
     jobs = jobs_of(zoo, ["vanilla-mnist"], overrides=[*TINY, more])
     assert planned(jobs, zoo, bench.ledger, bench.settings) == ([], ["vanilla-mnist"], [])
