@@ -1,7 +1,6 @@
 """Plugins of other people, installed by pip for real. How they can be broken is in test_plugins.py, without pip."""
 
 import json
-import shutil
 import subprocess
 import sys
 import wave
@@ -258,22 +257,18 @@ def test_a_modality_of_its_own_is_trained_scored_and_written_in_its_own_format(w
         assert len(set(file.readframes(4096))) > 1
 
 
-def test_its_sounds_play_in_the_report(sounding):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium.")
-    with sync_api.sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
-        complaints = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto((sounding / "report.html").as_uri())
-        lengths = page.evaluate("""() => Promise.all([...document.querySelectorAll("audio")].map((audio) =>
-          new Promise((resolve, reject) => {
-            audio.onloadedmetadata = () => resolve(audio.duration);
-            audio.onerror = () => reject(audio.error.message);
-            audio.preload = "metadata";
-          })))""")
+def test_its_sounds_play_in_the_report(sounding, browser):
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto((sounding / "report.html").as_uri())
+    lengths = page.evaluate("""() => Promise.all([...document.querySelectorAll("audio")].map((audio) =>
+      new Promise((resolve, reject) => {
+        audio.onloadedmetadata = () => resolve(audio.duration);
+        audio.onerror = () => reject(audio.error.message);
+        audio.preload = "metadata";
+      })))""")
+    page.close()
     # A sound of each class beside each of two pictures, and 16 samples with their nearest training sounds.
     assert lengths == pytest.approx([6 * 4096 / 8000] * 2 + [4096 / 8000] * 32)
     assert complaints == []

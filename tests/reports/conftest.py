@@ -1,4 +1,4 @@
-"""Records and a run to make pages from, and one browser to view them in."""
+"""Records and a run to make pages from, and visits to these."""
 
 import hashlib
 import shutil
@@ -247,20 +247,6 @@ class Visit:
         """Only tables scroll sideways."""
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width
         assert self.page.evaluate(WIDE) == []
-
-
-@pytest.fixture(scope="session")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium.")
-    quiet = ("background-networking", "component-update", "sync")
-    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
