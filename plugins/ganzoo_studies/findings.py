@@ -57,8 +57,13 @@ class Finding:
     @property
     def method(self) -> str:
         """The row that should be better, in a few words."""
-        at = f", {self.claim.at}" if self.claim.at else ""
-        return self.claim.method or f"{self.claim.better}{at}"
+        return self.claim.method or self.claim.better
+
+    @property
+    def at(self) -> str:
+        """The setting, if the claim's words leave it out, or are another claim's too; otherwise empty."""
+        alike = [one for one in self.study.claims if (one.method, one.rival) == (self.claim.method, self.claim.rival)]
+        return (self.claim.at or "") if self.claim.method is None or len(alike) > 1 else ""
 
     @property
     def rival(self) -> str | None:
@@ -69,7 +74,7 @@ class Finding:
     @property
     def label(self) -> str:
         """The comparison in a few words: ``spectral normalisation over a gradient penalty``."""
-        return f"{self.method} over {self.rival}" if self.rival else self.method
+        return " over ".join(filter(None, (self.method, self.rival))) + (f", {self.at}" if self.at else "")
 
     @property
     def rows(self) -> str:
@@ -140,7 +145,7 @@ class Found:
     @property
     def advice(self) -> str:
         """What the decided claims say: what to use, and what to do without; empty if none is decided."""
-        said: dict[str, list[str]] = {}
+        said: dict[str, dict[str, list[str]]] = {}  # the settings and effects of each comparison, by the start
         same = STARTS[Outcome.NO_DIFFERENCE]
         for one in (finding for finding in self.findings if finding.is_decided):
             names, verdict = (one.method, one.rival), one.verdict
@@ -148,14 +153,18 @@ class Found:
                 names, effect = (one.rival, one.method), 1 / (verdict.effect or 1.0)
                 verdict = replace(verdict, outcome=Outcome.HELPS, effect=effect, failed=verdict.failed[::-1])
             start = USELESS if verdict.is_far else STARTS[verdict.outcome]
-            why = in_few_words(verdict, failures=one.claim.about == "failures")
+            why = "" if start == same else in_few_words(verdict, failures=one.claim.about == "failures")
             either = " or ".join(filter(None, names)) if one.rival else f"with or without {one.method}"
-            text = either if start == same else f"{' rather than '.join(filter(None, names))} ({why})"
-            said.setdefault(start, []).append(text)
+            text = either if start == same else " rather than ".join(filter(None, names))
+            said.setdefault(start, {}).setdefault(text, []).append(": ".join(filter(None, (one.at, why))))
+        parts = {
+            start: [f"{text} ({', '.join(whys)})" if any(whys) else text for text, whys in texts.items()]
+            for start, texts in said.items()
+        }
         return " ".join(
-            f"{start} {'; '.join(said[start]) if start == same else listed(said[start])}."
+            f"{start} {'; '.join(parts[start]) if start == same else listed(parts[start])}."
             for start in (*STARTS.values(), USELESS)
-            if start in said
+            if start in parts
         )
 
     @property

@@ -183,7 +183,6 @@ def summary(made: Sequence[Ranking], results: str, studies: Sequence[Found] = ()
         "results": Markup.escape(results),
         "metric": tables[0].metric if tables else None,
         "best": best_in_time(made),
-        "minutes": MINUTES[:-1],
     }
     return text("summary.md.template", context, markdown, package=__package__).strip()
 

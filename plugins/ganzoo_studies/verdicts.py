@@ -209,7 +209,9 @@ def judge(
             views=tuple(intervals[1:]) if is_known and len(intervals) > 2 else (),
             failed=failed,
             runs=runs,
-            is_uneven=is_known and not paired and not failures and _is_uneven(*rows),
+            is_uneven=is_known
+            and not (paired or failures)
+            and bool(max(spread := np.nanstd(np.stack(rows).mean(1), (-2, -1), ddof=1)) > 3 * min(spread)),
         )
         if verdict.outcome is not Outcome.OPEN:
             return verdict
@@ -223,12 +225,6 @@ def _by_failures(failed: tuple[int, int], runs: int, level: float) -> tuple[Outc
     low, high = map(float, odds.confidence_interval(1 - 2 * level))
     outcome = Outcome.HELPS if low > 1 else Outcome.HURTS if high < 1 else Outcome.OPEN
     return outcome, [Interval(float(odds.statistic), low, high)]
-
-
-def _is_uneven(ours: Logs, theirs: Logs) -> bool:
-    """Whether one row's seeds deviate over three times as much as the other's, by the mean of the measures."""
-    less, more = sorted(float(np.nanstd(row.mean(0), ddof=1)) for row in (ours, theirs))
-    return more > 3 * less
 
 
 def _why(verdict: Verdict, *, failures: bool) -> str:

@@ -468,7 +468,7 @@ def test_a_claim_may_be_about_failures_or_be_withdrawn(write, zoo, ledger, judge
     fill(ledger, study, zoo, lambda cell, job: [noisy(40.0 if cell.row == "r1" or job.seed % 5 < 3 else lost, job)], 20)
     failures, withdrawn = judged(study)
     assert (failures.outcome, failures.failed, failures.seeds) == (Outcome.HELPS, (0, 8), 20)
-    assert find(study, ledger, zoo).advice.endswith(": r1, few (0 failures to 8).")
+    assert find(study, ledger, zoo).advice.endswith(": r1 (few: 0 failures to 8).")
     assert b"0 failures to 8" in forest_file(find(study, ledger, zoo).findings, "svg")
     assert (withdrawn.outcome, withdrawn.why, withdrawn.effect) == (Outcome.OPEN, "Withdrawn: It tests nothing.", None)
     without_bar = write(("measures:\n", "collapse: null\nmeasures:\n"))
