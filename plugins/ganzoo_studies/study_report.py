@@ -161,7 +161,7 @@ def html(found: Found, folder: Path, zoo: Zoo) -> str:
     study, runs, missing = found.study, found.runs, found.missing()
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
     recorded = [(cell, run) for cell in found.cells for run in cell.runs.values()]
-    scores = [cell.final_score(run, one.metric) for cell, run in recorded for one in study.measures]
+    scored = [(cell, cell.final_score(run, one.metric)) for cell, run in recorded for one in study.measures]
     context = {
         "study": study,
         "found": found,
@@ -188,7 +188,8 @@ def html(found: Found, folder: Path, zoo: Zoo) -> str:
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({f"{where}, torch {known.get('torch', '?')}" for where, known in versions}),
-        "protocols": sorted({f"{score['metric']}: {describe(score['protocol'])}" for score in scores if score}),
+        "protocols": sorted({f"{score['metric']}: {describe(score['protocol'])}" for _, score in scored if score}),
+        "floors": {(cell.setting, score["metric"]): score["floor"] for cell, score in scored if score},
         "command": _command(study, folder, zoo),
         "commands": [(one.row, one.setting, one.jobs[0].command) for one in found.cells],
     }
@@ -199,11 +200,13 @@ def _values(found: Found, zoo: Zoo, cell: CellFound, measure: Measure) -> tuple[
     """A measure's values for a cell and, in words, how many times better than the baseline's their geometric mean is.
 
     Of shares, their odds are compared. Times count on one kind of machine alone, since others must not be averaged.
+    Nothing is said of rows that both do better than real images, as memorisation does where nothing is copied.
     """
     hardware, better = found.usual_hardware if measure.is_time else None, measure.better(zoo)
-    places = (BASELINE, cell.setting), cell.place
-    values = {one.place: one.values(measure, zoo, hardware) for one in found.cells if one.place in places}
-    theirs, ours = (values[one].mean_log if one in values else None for one in places)
-    if cell.row == BASELINE or ours is None or theirs is None or better == "neither":
-        return values[cell.place], None
-    return values[cell.place], times(math.exp(ours - theirs if better == "higher" else theirs - ours))
+    rows = [one for one in found.cells if one.place in ((BASELINE, cell.setting), cell.place)]
+    values = {one.row: one.values(measure, zoo, hardware) for one in rows}
+    theirs, ours = (values[row].mean_log if row in values else None for row in (BASELINE, cell.row))
+    is_beyond = max(one.from_real([measure], zoo) or 0.0 for one in rows) < 0
+    if cell.row == BASELINE or ours is None or theirs is None or better == "neither" or is_beyond:
+        return values[cell.row], None
+    return values[cell.row], times(math.exp(ours - theirs if better == "higher" else theirs - ours))
