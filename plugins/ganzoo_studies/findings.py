@@ -146,16 +146,15 @@ class Found:
     def advice(self) -> str:
         """What the decided claims say: what to use, and what to do without; empty if none is decided."""
         said: dict[str, dict[str, list[str]]] = {}  # the settings and effects of each comparison, by the start
-        same = STARTS[Outcome.NO_DIFFERENCE]
+        same, numbered = STARTS[Outcome.NO_DIFFERENCE], (STARTS[Outcome.HELPS], STARTS[Outcome.HURTS], USELESS)
         for one in (finding for finding in self.findings if finding.is_decided):
             names, verdict = (one.method, one.rival), one.verdict
             if verdict.outcome is Outcome.HURTS and one.rival:  # then the rival is what to use
                 names, effect = (one.rival, one.method), 1 / (verdict.effect or 1.0)
                 verdict = replace(verdict, outcome=Outcome.HELPS, effect=effect, failed=verdict.failed[::-1])
             start = USELESS if verdict.is_far else STARTS[verdict.outcome]
-            why = "" if start == same else in_few_words(verdict, failures=one.claim.about == "failures")
-            either = " or ".join(filter(None, names)) if one.rival else f"with or without {one.method}"
-            text = either if start == same else " rather than ".join(filter(None, names))
+            why = in_few_words(verdict, failures=one.claim.about == "failures") if start in numbered else ""
+            text = (" or " if start == same else " rather than ").join(filter(None, names))
             said.setdefault(start, {}).setdefault(text, []).append(": ".join(filter(None, (one.at, why))))
         parts = {
             start: [f"{text} ({', '.join(whys)})" if any(whys) else text for text, whys in texts.items()]

@@ -758,7 +758,7 @@ def test_scores_by_two_versions_of_an_extractor_are_not_compared_until_scored_ag
 
 
 def test_the_answer_says_each_outcome_in_plain_words(zoo):
-    """What was no better is named with its rival, or as with or without."""
+    """What was no better is named with its rival, if it has one."""
     study = load_study("labels", zoo)
     alone = study.claims[0].model_copy(update={"method": "label smoothing", "rival": None})
     outcomes = [Outcome.NO_DIFFERENCE, Outcome.HURTS, Outcome.HELPS, Outcome.OPEN]
@@ -767,6 +767,6 @@ def test_the_answer_says_each_outcome_in_plain_words(zoo):
     found = Found(study, (), {}, findings=tuple(Finding(study, claim, verdict) for claim, verdict in claims))
     assert found.answer == (
         "Use an auxiliary classifier rather than a projection (2.00 times better) and an auxiliary classifier for "
-        "clear classes (2.00 times better). No difference worth having: a projection or concatenated labels; with or "
-        "without label smoothing. 1 more claim is open."
+        "clear classes (2.00 times better). No difference worth having: a projection or concatenated labels; label "
+        "smoothing. 1 more claim is open."
     )
