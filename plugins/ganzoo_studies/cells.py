@@ -139,8 +139,11 @@ class CellFound(Cell):
 
     def extractors(self, measure: Measure) -> set[tuple[str, str]]:
         """The metric, and the digest of each version of its extractor that scored the runs."""
-        scores = [self.final_score(run, measure.metric) for run in self.runs.values()]
-        return {(measure.metric, str(score["protocol"].get("extractor_digest"))) for score in scores if score}
+        return {
+            (measure.metric, str(score["protocol"].get("extractor_digest")))
+            for run in self.runs.values()
+            if (score := self.final_score(run, measure.metric))
+        }
 
     def own_scores(self, run: ScoredRun, metric: str) -> list[Score]:
         """A run's scores by a metric and the row's own protocol: studies differ in their number of samples."""

@@ -84,15 +84,12 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
         beside = axes.get_yaxis_transform()
         for at, one in enumerate(findings):
             verdict, (colour, marker) = one.verdict, OUTCOMES[one.verdict.outcome]
-            label = axes.text(
-                0, at - 0.3, shortened(one.label[0].upper() + one.label[1:], 60), transform=beside, va="center"
-            )
+            label, url = one.label[0].upper() + one.label[1:], f"{folder}{one.study.name}.html" if folder else None
+            axes.text(0, at - 0.3, shortened(label, 60), transform=beside, va="center", url=url)
             why = "too few seeds" if verdict.seeds < LOOKS[0] else "no interval"
             why = "withdrawn" if one.claim.withdrawn else why if verdict.seeds else "not tested"
             why = in_few_words(verdict, failures=one.claim.about == "failures") if verdict.interval else why
             axes.text(1.04, at + 0.2, why, transform=beside, va="center", color=colour, size=7.5)
-            if folder:
-                label.set_url(f"{folder}{one.study.name}.html")
             axes.plot([1, 1], [at + 0.05, at + 0.42], color=INK, linewidth=0.8)
             if verdict.interval:
                 axes.plot(np.clip(verdict.interval.ends, *shown), [at + 0.2] * 2, color=colour, linewidth=1.8)
@@ -149,8 +146,10 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
     if not points:
         return Absent(f"The {cost.label} of these recipes are not known.")
     markers = dict(zip(dict.fromkeys(point.hardware for point in points), itertools.cycle(MARKERS), strict=False))
-    machines = markers if cost.is_clocked else [None]
-    fronts = [front([p for p in points if kind in (None, p.hardware)]) for kind in machines]
+    fronts = [
+        front([point for point in points if kind in (None, point.hardware)])
+        for kind in (markers if cost.is_clocked else [None])
+    ]
     best = [point for one in fronts for point in one]
     order = [*best, *(point for point in points if point not in best)]
     with drawing(5.6, 4.2) as (canvas, axes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from statistics import fmean, mode
 from typing import Any
@@ -17,7 +17,7 @@ from ganzoo_studies.cells import CellFound, kept_logs, recorded
 from ganzoo_studies.gates import Gate, gates_of
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger, ScoredRun
-from ganzoo_studies.study import BASELINE, VALIDATION_SEEDS, Cell, Claim, Measure, Place, Study
+from ganzoo_studies.study import BASELINE, VALIDATION_SEEDS, Cell, Claim, Measure, Place, Study, load_study
 from ganzoo_studies.tuning import Tuned, tune
 from ganzoo_studies.verdicts import (
     LOOKS,
@@ -116,6 +116,7 @@ class Found:
     gated: tuple[CellFound, ...] = ()  # that its gates need, on validation images
     findings: tuple[Finding, ...] = ()  # its claims, in order
     regimes: tuple[Found, ...] = ()  # the study in the regimes that were tried before
+    there: Mapping[str, Outcome] = field(default_factory=dict)  # of decided claims of the study it repeats, by rows
 
     @property
     def runs(self) -> list[ScoredRun]:
@@ -167,6 +168,14 @@ class Found:
         )
 
     @property
+    def comparison(self) -> str:
+        """Which outcomes are not those of the study that it repeats; empty unless both have decided a claim."""
+        both = [one for one in self.findings if one.is_decided and one.rows in self.there]
+        unlike = tuple(one for one in both if one.verdict.outcome is not self.there[one.rows])
+        same = f"{len(both) - len(unlike)} of {len(both)} outcomes are as in the study {self.study.repeats}."
+        return " Unlike there: ".join(filter(None, (same, replace(self, findings=unlike).advice))) if both else ""
+
+    @property
     def answer(self) -> str:
         """The answer to the study's question, in a line."""
         n = sum(not one.is_decided for one in self.findings)
@@ -215,8 +224,10 @@ class Found:
 
     def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
         """The number of runs that each cell still lacks of those, see ``jobs``."""
-        needed = {cell: self.jobs(cell, last=last, at_once=at_once) for cell in self.cells}
-        return {cell: sum(job.seed not in cell.runs for job in jobs) for cell, jobs in needed.items()}
+        return {
+            cell: sum(job.seed not in cell.runs for job in self.jobs(cell, last=last, at_once=at_once))
+            for cell in self.cells
+        }
 
     def in_words(self, last: int = LOOKS[-1]) -> str:
         """What is decided, what is open, and what the rest costs, in a sentence."""
@@ -257,7 +268,9 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
         Finding(study, claim, _verdict(found, claim, gates, zoo), tuple(gates))
         for claim, (_, gates) in zip(study.claims, prepared, strict=True)
     ]
-    return replace(found, findings=tuple(findings))
+    others = [load_study(study.repeats, zoo).model_copy(update={"repeats": None})] if study.repeats else []
+    decided = [one for other in others for one in find(other, ledger, zoo).findings if one.is_decided]
+    return replace(found, findings=tuple(findings), there={one.rows: one.verdict.outcome for one in decided})
 
 
 def _gates(

@@ -160,6 +160,7 @@ class Study(Section):
     name: str  # the file's, without its suffix
     question: Annotated[str, Field(min_length=1, max_length=200)]
     paper: Paper | None = None  # that the question comes from
+    repeats: str | None = None  # the registered study whose claims it tests elsewhere; its pages say what differs
     baseline: str  # the registered recipe of the baseline, and of variants that do not name one
     overrides: Overrides = ()
     """Changes to every run. A row's own are applied after them, then the setting's, and finally a variant's for that
@@ -266,6 +267,7 @@ class Study(Section):
                 "search": {key: values[:2] for key, values in list(self.search.items())[:1] if claims},
                 "gates": None,
                 "tried": (),
+                "repeats": None,
                 "is_quick": True,
             }
         )
@@ -494,10 +496,16 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
     if "\n" in study.question or not study.question.endswith("?"):
         yield "question must be one line that ends with a question mark.", ""
     measures = [measure.name for measure in study.measures]
-    known: Mapping[str, Collection[str]] = {"row": study.rows, "measure": measures, "setting": study.settings}
+    known: Mapping[str, Collection[str]] = {
+        "row": study.rows,
+        "measure": measures,
+        "setting": study.settings,
+        "study": [one.name for one in zoo.studies],
+    }
     if len(set(measures)) < len(measures):
         yield "two measures have the same name.", "Give one of them another 'name'."
     named = [("gates.above", "measure", name) for name in (study.gates.above if study.gates else ())]
+    named += [("repeats", "study", study.repeats)] if study.repeats else []
     for row, variant in study.variants.items():
         named += [(f"variants.{row}.settings", "setting", name) for name in variant.settings]
     for index, claim in enumerate(study.claims):

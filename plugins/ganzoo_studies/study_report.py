@@ -60,8 +60,10 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Found]:
             # Building all its recipes takes a while.
             if trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
                 found = find(study.scaled_down() if quick else study, ledger, zoo)
-                cells = [*found.cells, *(trial for one in found.tuned.values() for trial in one.trials)]
-                if any(cell.runs for cell in cells if cell.row != BASELINE):
+                if any(
+                    cell.runs and cell.row != BASELINE
+                    for cell in (*found.cells, *(trial for one in found.tuned.values() for trial in one.trials))
+                ):
                     begun.append(found)
     return begun
 
@@ -160,8 +162,12 @@ def html(found: Found, folder: Path, zoo: Zoo) -> str:
     """The page of a study whose results are in ``folder``."""
     study, runs, missing = found.study, found.runs, found.missing()
     versions = [(run.record.where, run.record.environment.get("versions") or {}) for run in runs]
-    recorded = [(cell, run) for cell in found.cells for run in cell.runs.values()]
-    scored = [(cell, cell.final_score(run, one.metric)) for cell, run in recorded for one in study.measures]
+    scored = [
+        (cell, cell.final_score(run, one.metric))
+        for cell in found.cells
+        for run in cell.runs.values()
+        for one in study.measures
+    ]
     context = {
         "study": study,
         "found": found,
@@ -180,7 +186,6 @@ def html(found: Found, folder: Path, zoo: Zoo) -> str:
         "regimes": [(strict.dump(former), one) for former, one in zip(study.tried, found.regimes, strict=True)],
         "runs": len(runs),
         "missing": missing,
-        "planned": len(runs) + sum(missing.values()),
         "seconds": sum(run.record.seconds for run in runs),
         "prepared": sum(run.record.seconds for run in found.prepared),
         "several_machines": len({run.record.hardware for run in runs}) > 1,

@@ -144,6 +144,21 @@ def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
     assert "All are exploratory: their seeds" in summary(made, "there", found[1:2])
 
 
+def test_a_study_that_repeats_another_says_which_outcomes_differ(results):
+    again = answered("again", "helps", "hurts", "helps", "open", repeats="first")
+    claims = [one.claim.model_copy(update={"better": f"row {i}"}) for i, one in enumerate(again.findings)]
+    findings = tuple(replace(one, claim=claim) for one, claim in zip(again.findings, claims, strict=True))
+    there = {f"row {i} with baseline": Outcome.HELPS for i in (0, 1, 3)}
+    found = replace(again, findings=findings, there=there)
+    said = "1 of 2 outcomes are as in the study first. Unlike there: Do without again 1 (3.00 times worse)."
+    assert found.comparison == said
+    made = read_rankings(results)
+    assert all(said in text for text in (html(made, results, [found]), summary(made, "there", [found])))
+    assert f"1 more claim is open. {said} `ganzoo study run again`" in whole_page(made, [found])
+    assert replace(found, findings=findings[:1]).comparison == "1 of 1 outcomes are as in the study first."
+    assert not replace(found, there={}).comparison
+
+
 def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_not_in_the_table(results):
     def tested(seeds):
         old, new = answered("x-exploratory", "hurts", "helps", first_seed=0), answered("x", "helps")

@@ -92,6 +92,27 @@ def test_each_setting_has_a_table_with_baseline_and_pictures(visit, made):
     assert page.locator("img:not([alt])").count() == 0
 
 
+def test_what_real_images_score_stands_above_a_measure_but_not_above_a_time(written, unchanged, made):
+    assert unchanged.count("real vs real ") == 4
+    soon = Measure(name="soon", metric="fid@mnist-cnn", below=1e9)
+    assert written(restudied(made.found, measures=(*made.found.study.measures, soon))).count("real vs real ") == 4
+
+
+def test_nothing_is_called_better_where_both_rows_beat_real_images(written, unchanged, made):
+    cells = [
+        replace(
+            cell,
+            runs={
+                seed: replace(run, curve=tuple({**score, "floor": 1e4} for score in run.curve))
+                for seed, run in cell.runs.items()
+            },
+        )
+        for cell in made.found.cells
+    ]
+    told = [" times better</span>" in text for text in (unchanged, written(replace(made.found, cells=tuple(cells))))]
+    assert told == [True, False]
+
+
 def restudied(found, **changes):
     """What was found, with the study's file changed."""
     return replace(found, study=found.study.model_copy(update=changes))

@@ -289,6 +289,7 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             ("measures:\n", "gates: {reference: [train.images=128000], above: {fud: 1}}\nmeasures:\n"),
             "gates.above is 'fud', but there is no such measure.",
         ),
+        (("measures:\n", "repeats: loses\nmeasures:\n"), "no such study. Did you mean 'losses'?"),
         (("measures:\n", "is_quick: true\nmeasures:\n"), "penalty.yaml: the study has no key 'is_quick'. Leave it out"),
         (("measures:\n", "tried: [{overrides: [a=b], variant: {}}]\nmeasures:\n"), "has no key 'variant'."),
     ],
