@@ -96,7 +96,14 @@ def _forest(findings: Sequence[Finding], folder: str) -> Iterator[Figure]:
             for view, shape in zip(verdict.views, "^x", strict=False):
                 axes.plot(np.clip(view.effect, *shown), at + 0.42, color=INK, marker=shape, markersize=2.8)
             if verdict.effect and verdict.interval:
-                axes.plot(np.clip(verdict.effect, *shown), at + 0.2, color=colour, marker=marker, markersize=4.5)
+                axes.plot(
+                    np.clip(verdict.effect, *shown),
+                    at + 0.2,
+                    marker,
+                    color=colour,
+                    markersize=4.5,
+                    fillstyle="none" if one.study.is_exploratory else "full",
+                )
         axes.set_ylim(len(findings) - 0.4, -0.6)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

@@ -56,8 +56,8 @@ TEXTS = {
     "running during training.",
     "disagree": DISAGREE,
     "marks": "Each claim has its effect, and as a bar the interval that decides: green helps, red hurts, blue makes no "
-    "difference worth having, orange depends on the measure, grey is open. Below it, a triangle and a cross mark the "
-    "effects by the first and the second measure alone; the band is 20% either way.",
+    "difference worth having, orange depends on the measure, grey is open; hollow is exploratory. Below it, a triangle "
+    "and a cross mark the effects by the first and the second measure alone; the band is 20% either way.",
 }
 """What every page says."""
 COUNTED = {
@@ -100,7 +100,10 @@ def write_leaderboard(
     if readme is not None:
         contents[readme] = rewritten(readme, made, results, studies).encode()
     if decided := said(studies)["decided"]:
-        contents[results / "claims.svg"] = forest_file(decided, "svg")
+        # It must fit on a screen beside the summary, which says how repetitions differ, and nothing exploratory.
+        contents[results / "claims.svg"] = forest_file(
+            [one for one in decided if not one.study.is_exploratory and not one.study.repeats] or decided, "svg"
+        )
     for path, content in contents.items():
         write_atomically(path, content)
     return [*contents], sum(len(ranking.contenders) for ranking in made)

@@ -212,6 +212,19 @@ def test_the_front_page_names_the_best_of_a_short_a_longer_and_any_training(reco
     assert "(results/README.md)" in told
 
 
+def test_the_plot_of_the_summary_is_about_fresh_seeds_and_no_repetition(results):
+    fresh, old = answered("fresh", "helps"), answered("old", "hurts", first_seed=0)
+    again = answered("again", "helps", repeats="losses")
+    for found, drawn in (([fresh, old, again], ["Fresh 0"]), ([old], ["Old 0"])):
+        write_leaderboard(results, studies=found)
+        plot = (results / "claims.svg").read_text()
+        assert re.findall(r">(\w+ \d)</text>", plot) == drawn
+    page = html(read_rankings(results), results, [fresh, old])
+    assert "hollow is exploratory" in page
+    filled, hollow = (html(read_rankings(results), results, [one]).count("fill-opacity: 0;") for one in (fresh, old))
+    assert hollow > filled
+
+
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
