@@ -15,8 +15,8 @@ PAGE = Path(__file__).with_name("pretrained.md")
 CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
 INTRODUCTION = """# Pretrained generators
 
-`ganzoo sample`, `eval`, `animate --walk`, `export` and `show`, and `ganzoo.load`, accept `zoo:NAME` instead of a run
-folder:
+`ganzoo sample`, `eval`, `animate --walk --out`, `export` and `show`, and `ganzoo.load`, accept `zoo:NAME` instead of
+a run folder:
 
 ```bash
 ganzoo list pretrained
@@ -64,8 +64,9 @@ licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the 
 
 ## Included with ganzoo
 
-All were trained on a CPU: `faces` on drawings after "Open Peeps" by Pablo Stanley, `characters` on drawings after
-"Pixel Art" by DiceBear, both CC0, and the others on MNIST. `ganzoo show zoo:NAME` has more.
+`eval` of `faces` and `characters` needs `.[worlds]`. `faces` learned from drawings after "Open Peeps" by
+Pablo Stanley, `characters` from those after "Pixel Art" by DiceBear, both CC0, the others from MNIST.
+`ganzoo show zoo:NAME` has more.
 
 """
 

@@ -163,7 +163,7 @@ def test_python_runs_as_it_stands(block, tmp_path, monkeypatch):
     known |= {"Path": Path, "__name__": "documentation", "nn": __import__("torch").nn}
     exec(compile(block.text, block.page, "exec", dont_inherit=True), known)
     if "ganzoo.train" in block.text:
-        assert (tmp_path / "runs" / "python" / "scores.jsonl").is_file()
+        assert len([*tmp_path.glob("runs/*/scores.jsonl")]) == 1
 
 
 def commands(text):

@@ -42,8 +42,8 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Train on your own pictures: a folder (subfolders are classes, or sources and targets) or a zip "
-            "archive. With --resume: where the run's pictures are now."
+            help="Train on your own pictures: a folder or zip archive (subfolders are classes), or a folder of "
+            "sources and targets. With --resume: where the run's pictures are now."
         ),
     ] = None,
     set_: Annotated[

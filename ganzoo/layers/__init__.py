@@ -484,7 +484,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """The head's output, such as logits (n,); labels (n,) in a conditional recipe."""
-        return cast("Tensor", self.head(self.features(images, label), label))
+        return cast("Tensor", self.head(self.features(images, label), *(() if label is None else (label,))))
 
 
 def as_trunk(network: nn.Module, role: str, reader: str) -> Trunk:

@@ -50,8 +50,9 @@ def gates_of(
     limit = rule.deviation or math.inf
     cells = {row: one.winner for row, one in tuned.items() if one.winner is not None}
     for row, one in tuned.items():
-        if any(len(values) > 2 for values in study.ranges(row).values()):
-            chosen = re.sub(r"[^ =]*\.(?=[^ =.]+=)", "", " ".join(cells[row].changes))
+        if ranges := [key for key, values in study.ranges(row).items() if len(values) > 2]:
+            inside = [one for one in cells[row].changes if one.partition("=")[0] in ranges]
+            chosen = re.sub(r"[^ =]*\.(?=[^ =.]+=)", "", " ".join(inside))
             yield Gate(f"{row}{at}", "best values inside their ranges", chosen, not one.at_end)
     for name, least in rule.above.items():
         mean = cells[BASELINE].values(study.measure(name)).mean

@@ -15,7 +15,7 @@ one another; ``benchmarks/verdicts.py`` simulates that.
 - **helps**: the interval lies above 1. **hurts**: it lies below 1.
 - **no difference** worth having: it lies within 1/1.2 to 1.2.
 - **depends on the measure**: one of these by the mean of several measures' logarithms, but by one of the measures the
-  opposite. A measure's own interval has the same t.
+  opposite, at the same level.
 - **open**: none of these yet. An open claim gets more seeds; a decided one is frozen at its look.
 
 A run that collapsed (no score, or one beyond ``bar``) is counted, not averaged. A row that collapses more often than

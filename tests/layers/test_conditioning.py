@@ -12,6 +12,7 @@ from ganzoo.layers import (
     ConditionalBatchNorm,
     Head,
     LabelSequential,
+    Trunk,
     UpConv2d,
     image_norm,
     label_inputs,
@@ -144,3 +145,12 @@ def test_doubling_is_the_transposed_convolution_up_to_second_derivatives(channel
     wanted = everything(torch.nn.functional.conv_transpose2d(maps, layer.weight, layer.bias, 2, 1))
     for ours, theirs in zip(everything(layer(maps)), wanted, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_trunk_takes_any_head_if_there_are_no_labels():
+    class Small(Trunk):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.feature_width, self.head = nn.Flatten(), 4, nn.Sequential(nn.Linear(4, 1), nn.Flatten(0))
+
+    assert Small()(torch.zeros(3, 1, 2, 2)).shape == (3,)
