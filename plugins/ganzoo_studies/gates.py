@@ -51,9 +51,13 @@ def gates_of(
     cells = {row: one.winner for row, one in tuned.items() if one.winner is not None}
     for row, one in tuned.items():
         if ranges := [key for key, values in study.ranges(row).items() if len(values) > 2]:
-            inside = [one for one in cells[row].changes if one.partition("=")[0] in ranges]
-            chosen = re.sub(r"[^ =]*\.(?=[^ =.]+=)", "", " ".join(inside))
-            yield Gate(f"{row}{at}", "best values inside their ranges", chosen, not one.at_end)
+            inside = " ".join(one for one in cells[row].changes if one.partition("=")[0] in ranges)
+            yield Gate(
+                f"{row}{at}",
+                "best values inside their ranges",
+                re.sub(r"[^ =]*\.(?=[^ =.]+=)", "", inside),
+                not one.at_end,
+            )
     for name, least in rule.above.items():
         mean = cells[BASELINE].values(study.measure(name)).mean
         yield Gate(f"{BASELINE}{at}", f"{name} above {least:g}", figure(mean), mean is not None and mean > least)
