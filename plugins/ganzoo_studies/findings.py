@@ -172,7 +172,7 @@ class Found:
         """Which outcomes are not those of the study that it repeats; empty unless both have decided a claim."""
         both = [one for one in self.findings if one.is_decided and one.rows in self.there]
         unlike = tuple(one for one in both if one.verdict.outcome is not self.there[one.rows])
-        same = f"{len(both) - len(unlike)} of {len(both)} outcomes are as in the study {self.study.repeats}."
+        same = f"{len(both) - len(unlike)} of {len(both)} outcomes are those of {self.study.repeats}."
         return " Unlike there: ".join(filter(None, (same, replace(self, findings=unlike).advice))) if both else ""
 
     @property
