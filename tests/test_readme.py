@@ -107,7 +107,7 @@ def test_what_to_use_is_what_the_studies_say():
     sentences = re.findall(r"^- \*\*\[.*?\]\(results/(studies/.*?\.html)\):\*\* (.*)$", advice, re.MULTILINE)
     assert len(sentences) >= 4
     for page, sentence in sentences:
-        answer = re.search(rf"^### \[.*\]\({page}\)\n\n({re.escape(sentence)}.*)$", verdicts, re.MULTILINE)
+        answer = re.search(rf"^### \[.*\]\({page}\)\n\n(.*{re.escape(sentence)}.*)$", verdicts, re.MULTILINE)
         assert answer, page
         assert "(Exploratory.)" not in answer[1]
         assert (ROOT / "results" / page).is_file()

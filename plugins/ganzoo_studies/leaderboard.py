@@ -38,7 +38,7 @@ MARKS = {
 }
 """What our files have near their beginning, which distinguishes them from others."""
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
-MINUTES = (5, 20, math.inf)
+MINUTES = (5, math.inf)
 """Training times within which the main README names the best recipe."""
 TEXTS = {
     "effect": "The effect is the ratio of geometric means over seeds (of the odds, for a share such as an accuracy), "
