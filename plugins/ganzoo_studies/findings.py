@@ -172,8 +172,9 @@ class Found:
         """Which outcomes are not those of the study that it repeats; empty unless both have decided a claim."""
         both = [one for one in self.findings if one.is_decided and one.rows in self.there]
         unlike = tuple(one for one in both if one.verdict.outcome is not self.there[one.rows])
-        same = f"{len(both) - len(unlike)} of {len(both)} outcomes are those of {self.study.repeats}."
-        return " Unlike there: ".join(filter(None, (same, replace(self, findings=unlike).advice))) if both else ""
+        same = f"{len(both) - len(unlike)} of {len(both)} outcomes are those of {self.study.repeats}." if both else ""
+        advice = replace(self, findings=unlike).advice
+        return f"{same} Unlike there, {advice[0].lower()}{advice[1:]}" if advice else same
 
     @property
     def answer(self) -> str:
@@ -309,9 +310,8 @@ def _verdict(found: Found, claim: Claim, gates: Sequence[Gate], zoo: Zoo) -> Ver
         kept_logs(cell, found.cell(BASELINE, cell.setting), measures, study.collapse, zoo)
         for cell, measures in compared
     ]
-    seeds = min(one.shape[1] for one in logs)
     # (measures, settings, seeds)
-    stacked = np.stack([one[:, :seeds] for one in logs], 1)
+    stacked = np.stack([one[:, : min(other.shape[1] for other in logs)] for one in logs], 1)
     verdict = judge(
         stacked[:, : len(settings)],
         stacked[:, len(settings) :],

@@ -150,7 +150,7 @@ def test_a_study_that_repeats_another_says_which_outcomes_differ(results):
     findings = tuple(replace(one, claim=claim) for one, claim in zip(again.findings, claims, strict=True))
     there = {f"row {i} with baseline": Outcome.HELPS for i in (0, 1, 3)}
     found = replace(again, findings=findings, there=there)
-    said = "1 of 2 outcomes are those of first. Unlike there: Do without again 1 (3.00 times worse)."
+    said = "1 of 2 outcomes are those of first. Unlike there, do without again 1 (3.00 times worse)."
     assert found.comparison == said
     made = read_rankings(results)
     assert all(said in text for text in (html(made, results, [found]), summary(made, "there", [found])))
