@@ -155,6 +155,8 @@ class Found:
                 verdict = replace(verdict, outcome=Outcome.HELPS, effect=effect, failed=verdict.failed[::-1])
             start = USELESS if verdict.is_far else STARTS[verdict.outcome]
             why = in_few_words(verdict, failures=one.claim.about == "failures") if start in numbered else ""
+            # A sentence says once what its numbers are.
+            why = why.partition(" times ")[0] if start != USELESS and " times " in str(said.get(start)) else why
             text = (" or " if start == same else " rather than ").join(filter(None, names))
             said.setdefault(start, {}).setdefault(text, []).append(": ".join(filter(None, (one.at, why))))
         parts = {
@@ -220,8 +222,12 @@ class Found:
 
         They come seed by seed, so that a study that is stopped early has results for every row.
         """
-        looks = zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
-        return self.preparations or [job for jobs in looks for job in jobs if job is not None]
+        return self.preparations or [
+            job
+            for jobs in zip_longest(*(self.jobs(cell, last=last) for cell in self.cells))
+            for job in jobs
+            if job is not None
+        ]
 
     def missing(self, *, last: int = LOOKS[-1], at_once: bool = False) -> dict[CellFound, int]:
         """The number of runs that each cell still lacks of those, see ``jobs``."""

@@ -132,14 +132,14 @@ def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
     page, text, short = html(made, results, found), whole_page(made, found), summary(made, "there", found)
     order = [page.index(one) for one in (">A 2<", ">A 0<", ">B 0<", "What should I use?", ">A 1<", 'id="leaderboard"')]
     assert order == sorted(order)
-    assert '<a href="studies/a.html">A</a>: Use a 0 (2.00 times better) and a 2 (4.00 times better).' in page
+    assert '<a href="studies/a.html">A</a>: Use a 0 (2.00 times better) and a 2 (4.00).' in page
     assert '<a href="studies/b.html">B</a>: Do without b 0 (2.00 times worse). (Exploratory.)' in page
     assert 'xlink:href="studies/a.html"' in page
     assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
-    assert "(4.00 times better). 1 more claim is open. `ganzoo study run a`" in text
+    assert "(4.00). 1 more claim is open. `ganzoo study run a`" in text
     assert "| **helps** | Is 0 &amp; so &lt;on&gt;. |" in text
     assert "It tests no claim: its table compares the rows." in text
-    assert "Of 5 claims from papers, 2 hold, 1 turns out the other way and 2 are open.\n" in short
+    assert "Of 5 claims, 2 hold, 1 turns out the other way and 2 are open.\n" in short
     assert "[B]" not in short  # what is exploratory stands in results/ alone
     assert "All are exploratory: their seeds" in summary(made, "there", found[1:2])
 
@@ -172,13 +172,13 @@ def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_n
     assert (page.count(">X 0<"), page.count(">X-exploratory 1<")) == (1, 1)
     assert "X</a>: Use x 0 (2.00 times better)." in page
     assert "X</a>: Use x-exploratory 1 (3.00 times better). (Exploratory.)" in page
-    assert "Of 2 claims from papers, 2 hold." in page
+    assert "Of 2 claims, 2 hold." in page
     assert text.count("| **h") == 3
     # As long as no run of the new study is there, the old one stands.
     page = html(made, results, tested(0))
     assert page.count(">X 0<") == 1
     assert "X</a>: Use x-exploratory 1 (3.00 times better). Do without x 0" in page
-    assert "Of 2 claims from papers, 1 holds and 1 turns out the other way." in page
+    assert "Of 2 claims, 1 holds and 1 turns out the other way." in page
 
 
 def test_the_plot_for_the_readme_is_black_on_white_and_the_same_each_time(results, tmp_path):

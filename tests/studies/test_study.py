@@ -767,7 +767,11 @@ def test_the_answer_says_each_outcome_in_plain_words(zoo):
     claims = [*zip(study.claims, verdicts, strict=True), (alone, verdicts[0])]
     found = Found(study, (), {}, findings=tuple(Finding(study, claim, verdict) for claim, verdict in claims))
     assert found.answer == (
-        "Use an auxiliary classifier rather than a projection (2.00 times better) and an auxiliary classifier for "
-        "clear classes (2.00 times better). No difference worth having: a projection or concatenated labels; label "
-        "smoothing. 1 more claim is open."
+        "Use an auxiliary classifier for FID rather than a projection (2.00 times better) and an auxiliary classifier "
+        "for clearer, less varied classes (2.00). No difference worth having: a projection or "
+        "concatenated labels for FID; label smoothing. 1 more claim is open."
     )
+    thrice = study.model_copy(update={"claims": [alone.model_copy(update={"at": at}) for at in ("1%", "2%", "3%")]})
+    hurts = Verdict(Outcome.HURTS, effect=0.5)
+    found = Found(thrice, (), {}, findings=tuple(Finding(thrice, claim, hurts) for claim in thrice.claims))
+    assert found.answer == "Do without label smoothing (1%: 2.00 times worse, 2%: 2.00, 3%: 2.00)."

@@ -11,6 +11,8 @@ Differences from the paper:
 
 - The first layer gets both z (or x) and y; the paper maps each through a hidden layer of its own first.
 - The paper's D has maxout units.
+- The recipe's loss is non-saturating.
+- The paper has dropout in both players. Here D has none, and G has batch normalisation instead.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ among those tried:
 Tuning chose the settings: the projection, the rate, the average, the length, D's width, the regularizers and the
 generator on validation images, with one seed each; the others earlier, on test images. Other recipes had no such
 search, and unconditional ones get no labels, so the flagship's rank shows what tuning achieves, not which idea is best.
-The study ``flagship`` removes or replaces most parts one at a time, in shorter runs with a wider D; not every choice
-comes out best there.
+The study ``flagship`` removes or replaces most parts one at a time, in shorter runs with a wider D, a stronger R1, a
+shorter average and no auxiliary classifier; not every choice comes out best there.
 
 Tried with earlier versions, and not adopted: DCGAN's generator (more variety, but pale or broken digits); a rate down
 to 5e-5 with a longer average, alone or with top-k training; a constant rate; a stronger R1; relativistic pairing;

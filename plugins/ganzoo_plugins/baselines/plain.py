@@ -8,8 +8,9 @@ A method's score says little without the score of the same networks trained with
 and on as many images. These recipes provide that score. Each has the networks, the optimizers (without
 ``lazy_scaling``, which is for lazy penalties), the batch size, the moving average and the length of its family's
 recipe, but no penalty, no spectral normalisation and no augmentation. ``baseline-mlp-mnist`` has the settings that most
-MLP recipes share; the prior, optimizer, critic steps or length of a recipe may differ. Two families need no extra
-baseline, because their recipe is already plain: ``dcgan-mnist``, and ``cgan-mnist`` for MLPs that get labels.
+MLP recipes share; the prior, optimizer, critic steps or length of a recipe may differ. Three recipes are plain
+already, so that their families need no extra baseline: ``dcgan-mnist``, ``cdcgan-mnist``, and ``cgan-mnist`` for MLPs
+that get labels.
 ``baseline-stacked-mnist``, a narrow DCGAN on stacked digits, is for ``pacgan-stacked-mnist``, which shows D packs of
 two and so twice as many images in as many steps.
 """

@@ -1,8 +1,8 @@
 """Letters and digits in the fonts that matplotlib brings: DejaVu, STIX and Computer Modern.
 
 ``regular-to-bold`` and ``sans-to-serif`` are pairs of 64x64, black on white: one character in two fonts of a family, of
-the same size and from the same origin. Of the Latin, Greek and Cyrillic letters and the digits that both fonts have, a
-sixth of the characters is in the test split and in no font in the training split.
+the same size, centred on the same baseline. Of the Latin, Greek and Cyrillic letters and the digits that both fonts
+have, a sixth of the characters is in the test split and in no font in the training split.
 
 ``printed-to-handwritten`` is not paired: the images are MNIST's, and the sources are digits in ``FONTS``, white on
 black too, in several sizes and shifted by up to ``SHIFT`` pixels. The column ``source_label`` has their classes.

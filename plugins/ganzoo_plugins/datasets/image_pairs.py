@@ -1,10 +1,11 @@
 """The user's own pictures for translation: a folder for sources and one for targets, or both halves of each picture.
 
-    photos/sketch/cat.png        photos/cat.png, with the source on the left    photos/trainA/a.jpg
-    photos/finished/cat.png      and the target on the right                    photos/trainB/b.jpg, testA, testB
+    photos/input/cat.png         photos/cat.png, with the source on the left    photos/trainA/a.jpg
+    photos/output/cat.png        and the target on the right                    photos/trainB/b.jpg, testA, testB
 
-Of two folders, the one whose name comes first holds the sources: ``A`` and ``B``, ``input`` and ``output``, ``source``
-and ``target``. ``reverse`` swaps them. In pairs, a source and its target have the same name, apart from the ending.
+Of two folders, the one whose name comes first in the alphabet holds the sources: ``A`` and ``B``, ``input`` and
+``output``, ``source`` and ``target``. ``reverse`` swaps them. In pairs, a source and its target have the same name,
+apart from the ending.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Fit ``pictures-ae``: ``python -m ganzoo_plugins.extractors.pictures_ae_training --out FOLDER``.
 
-It needs the extra ``worlds``, for the faces, and Fashion-MNIST. Only training images are used, without their labels,
-and no validation images. Everything is drawn from one seed: the same machine and torch release give the same file, byte
-for byte.
+It needs the extra ``worlds``, for the faces, and Fashion-MNIST. Only training images are used, without their labels;
+of the digits and clothes, none that ``dataset.validation: 10000`` holds out. (The faces are the first 4,000, so some
+that ``dataset.validation`` holds out may be among them.) Everything is drawn from one seed: the same machine and torch
+release give the same file, byte for byte.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ and each block on the way up also receives the maps of a block on the way down.
 
 Differences from the paper:
 
-- One block for each resolution by default, not two, and no dropout. Channels double with each halving up to four times
-  the width.
+- One block for each resolution by default, not two (three on the way up in the authors' code, which also passes on what
+  the first convolution and each halving give), and no dropout. Channels double with each halving up to four times the
+  width. Groups have at least eight channels, and the last convolution does not start at zero.
 - Optionally, the U-Net works on squares of pixels instead of single ones, for speed, as in Hoogeboom et al. 2023,
   arXiv:2301.11093.
 - Halving is 2x2 average pooling; both it and doubling have no convolution of their own.

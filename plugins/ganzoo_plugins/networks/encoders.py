@@ -2,7 +2,7 @@
 
 Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code. All layers but
 the first are batch-normalised by default, as in BiGAN; ALI and VAE-GAN normalise the first one too. ``norm: none``
-turns that off, as in VAE, AAE and ClusterGAN.
+turns that off, as in the papers on VAE, AAE and ClusterGAN.
 
 A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no special network: μ
 is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².

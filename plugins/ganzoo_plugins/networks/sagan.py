@@ -11,11 +11,12 @@ normalisation in both networks (``spectral_norm: true`` in a recipe), the hinge 
 
 Differences from the paper:
 
-- The layer is placed where the grid's side is half the image's; the authors choose a quarter, with half a close second.
+- The layer is placed where the grid's side is half the image's; in the authors' code, a quarter.
 - As in the authors' code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an
   eighth.
 - f(x) and g(x) have at least 8 dimensions, where an eighth of a narrow network's channels would leave 1 or 2.
 - The attention's convolutions have biases.
+- Fakes get the labels of the batch's real images; in the authors' code, uniformly drawn ones.
 - The scales of G's conditional normalisation start from N(1, 0.02²) instead of 1.
 - Every block of G halves the channels; the authors' first block keeps them.
 - D ends in two blocks that keep the grid, not one, and doubles the channels once more in the first of them.

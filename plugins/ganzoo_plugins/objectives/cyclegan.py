@@ -57,7 +57,9 @@ from ganzoo.layers import Depth, ImageTanh, Width
 from ganzoo_plugins.networks.dcgan import initialise
 from ganzoo_plugins.objectives.pix2pix import Translating, judged, padded, source_shape, stand_in
 
-PAPER = "Zhu et al. 2017, Unpaired Image-to-Image Translation using Cycle-Consistent Networks, arXiv:1703.10593"
+PAPER = (
+    "Zhu et al. 2017, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, arXiv:1703.10593"
+)
 LEAST = 8  # pixels: what leaves two after halving twice, which mirrored borders and instance normalisation need
 
 

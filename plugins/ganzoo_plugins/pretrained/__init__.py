@@ -1,1 +1,1 @@
-"""Generators that were trained with ganzoo: weights in half precision, and their cards."""
+"""Generators that were trained with ganzoo: weights, with matrices in half precision, and cards."""
