@@ -139,7 +139,7 @@ def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
     assert "(4.00). 1 more claim is open. `ganzoo study run a`" in text
     assert "| **helps** | Is 0 &amp; so &lt;on&gt;. |" in text
     assert "It tests no claim: its table compares the rows." in text
-    assert "Of 5 claims, 2 hold, 1 turns out the other way and 2 are open.\n" in short
+    assert "Of 5 [claims](there/README.md), 2 hold, 1 turns out the other way and 2 are open.\n" in short
     assert "[B]" not in short  # what is exploratory stands in results/ alone
     assert "All are exploratory: their seeds" in summary(made, "there", found[1:2])
 

@@ -21,7 +21,7 @@ Differences from the paper:
 - The recipe trains G on the fakes that D has just seen (``train.share_fakes``), as do the authors' code and most code
   since; Algorithm 1 draws new codes. Set it to false for k > 1.
 - D is updated first; the authors' code updates both players simultaneously.
-- The authors' code halves D's loss, which matters with its plain gradient descent but not with Adam.
+- The authors' code halves D's loss, which matters with its SGD but not with Adam.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """BEGAN: an autoencoding discriminator, and a variable that balances the two players.
 
 Berthelot, Schumm & Metz 2017, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", arXiv:1703.10717. With
-L(v) = |v - D(v)| the reconstruction error, section 3.4's objective is
+L(v) = |v - D(v)|, a mean over pixels, the reconstruction error, section 3.4's objective is
 
     L_D = L(x) - k_t L(G(z_D))        L_G = L(G(z_G))
     k_{t+1} = clip(k_t + λ_k (γ L(x) - L(G(z_G))), 0, 1),    k_0 = 0

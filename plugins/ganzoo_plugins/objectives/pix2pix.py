@@ -6,9 +6,10 @@ Equations 1, 3 and 4:
     min_G max_D  E[log D(x, y)] + E[log(1 - D(x, G(x)))] + λ E‖y - G(x)‖₁,    λ = 100
 
 G's loss is non-saturating and D's is halved (section 3.3). G is a U-Net (section 3.2.1): an encoder that halves the
-picture until a single position is left, and a decoder that doubles it again and sees the encoder's maps of the same
-size. D, a PatchGAN (section 3.2.2), sees source and target on top of one another and returns a logit for each patch;
-losses are means over patches. With ``layers`` strided convolutions, a patch has 16, 34 or 70 pixels a side for 1, 2, 3.
+picture until a single position is left, or eight times, and a decoder that doubles it again and sees the encoder's maps
+of the same size. D, a PatchGAN (section 3.2.2), sees source and target on top of one another and returns a logit for
+each patch; losses are means over patches. With ``layers`` strided convolutions, a patch has 16, 34 or 70 pixels a side
+for 1, 2, 3.
 
 Without the game (``adversarial: 0``), this is regression by L1, the baseline of the paper's section 4.2.
 

@@ -11,6 +11,7 @@ Differences from the paper:
 
 - The term is added to the recipe's generator loss. In the paper it replaces that loss, which a large ``weight``
   approximates.
+- D and G see the same images in each step; in the authors' code, different ones.
 - The norm is a mean over features, as in the authors' code, so that ``weight`` does not depend on their number.
 """
 

@@ -6,8 +6,9 @@ parameters θ:
     ‖θ - 1/t Σ_{i=1..t} θ[i]‖²
 
 The idea comes from fictitious play, in which players that circle an equilibrium can settle in it. The mean is a buffer
-as large as the network; it starts at the parameters before the first step, and is updated after each step. The paper
-gives no weight. The distance is a sum over all parameters, hence the small default of 1e-3.
+as large as the network; it starts at the parameters before the first step (after it, if ``every_steps`` is above 1),
+and is updated after each update of the player. The paper gives no weight. The distance is a sum over all parameters,
+hence the small default of 1e-3.
 """
 
 from __future__ import annotations
