@@ -47,7 +47,16 @@ PAGES = {
     "results/README.md": "results/tables.md",
     **{
         f"results/{name}.md": f"results/{name}.md"
-        for name in ("peers", "profile", "time-to-fid", "translation", "truth", "ruler/mnist", "ruler/fashion-mnist")
+        for name in (
+            "costs",
+            "peers",
+            "profile",
+            "time-to-fid",
+            "translation",
+            "truth",
+            "ruler/mnist",
+            "ruler/fashion-mnist",
+        )
     },
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
@@ -96,6 +105,8 @@ def main() -> None:
     generated = tuple(f"{folder}/" for folder in menus())
     if forgotten := [page for page in texts if not page.startswith(generated) and page not in menu]:
         sys.exit(f"{', '.join(forgotten)}: a new page needs a line in mkdocs.yml.")
+    if missing := set(re.findall(r"[\w/-]+\.(?:md|html)", menu)) - {*texts, *others}:
+        sys.exit(f"{', '.join(missing)}: mkdocs.yml names a page that nothing makes.")
 
 
 def _write(target: str, content: bytes) -> None:
