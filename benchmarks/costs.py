@@ -15,6 +15,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,14 +104,17 @@ def seconds_in_page(generator: TrainedGenerator, browser: Browser, folder: Path)
 
 def table(outcome: dict[str, Any], runs: list[ScoredRun]) -> str:
     """The figures in Markdown, a line a recipe."""
-    minutes = {run.record.recipe: run.record.seconds / 60 for run in runs if run.record.status == "done"}
+    seconds = defaultdict[str, list[float]](list)
+    for run in runs:
+        if run.record.status == "done":
+            seconds[run.record.recipe].append(run.record.seconds)
     headings = ("recipe", "parameters", "memory, MB", "training, minutes", "in torch, ms", "in a page, ms", "frames/s")
     lines = [
         [
             recipe,
             f"{cost['parameters']:,}",
             f"{cost['memory'] / 1e6:,.0f}",
-            f"{minutes[recipe]:.1f}" if recipe in minutes else "",
+            f"{statistics.fmean(seconds[recipe]) / 60:.1f}" if recipe in seconds else "",
             f"{1000 * cost['torch']:.1f}",
             f"{1000 * cost['page']:.1f}",
             f"{1 / cost['page']:,.0f}",

@@ -61,7 +61,7 @@ def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float])
     """One machine's table."""
     name, threads, torch_version, metric, samples, every, limit = key
     words = f"{metric} of {samples:,} samples, every {every:g} s of training, {limit:g} s at most; "
-    words += f"torch {torch_version}, {threads} threads."
+    words += f"torch {torch_version}, {threads} thread{'' if threads == 1 else 's'}."
     figures = ("batch", "images/s", *(f"below {mark:g}" for mark in marks), "best")
     headings = {**dict.fromkeys(("contender", "precision", "weights"), "left"), **dict.fromkeys(figures, "right")}
     groups: dict[tuple[Any, ...], list[Line]] = {}

@@ -196,7 +196,7 @@ def trained(
 class Sayer(Watcher):
     """Prints a line for every run that ends."""
 
-    def ended(self, job: Job, run: ScoredRun | None) -> None:
+    def ended(self, job: Job, run: ScoredRun | None, *, elsewhere: bool = False) -> None:
         """Print the first score, or what went wrong."""
         outcome = f"{run.scores[0]['value']:.3f}" if run and run.scores else (run.record.error if run else "stopped")
         print(f"{job.recipe.name}, seed {job.seed}: {outcome}", flush=True)

@@ -41,7 +41,7 @@ INTRODUCTION = """# Translation beside rivals that are not trained
 Made by `python benchmarks/translation.py` with torch {torch} on {cpu}. Scores are of the test sources, one
 seed; real vs real in brackets. Minutes are of one core beside other programs. A nearest neighbour is the target of the
 most similar training source: a real image, so its FID is hard to beat, but rarely the right one. The study
-`translation` has more seeds, and L1 without a discriminator.
+`translation` will have more seeds, and L1 without a discriminator.
 """
 
 Rival = Callable[[Dataset, Dataset], Tensor]

@@ -1,6 +1,6 @@
 """Is it true? Every metric against the true error of trained generators, on two worlds whose law is known.
 
-    python benchmarks/truth.py make --folder FOLDER      # trains twelve generators a world, twice sampled: an hour
+    python benchmarks/truth.py make --folder FOLDER      # trains twelve generators a world, and samples them: an hour
     python benchmarks/truth.py score --folder FOLDER     # reads and scores the samples; results/truth.json
     python benchmarks/truth.py report                    # docs/truth.md, from the committed file
 

@@ -26,7 +26,7 @@ from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.training.engines import CompileEngine
 from ganzoo_plugins.extractors.torch_fidelity import DINOV2_COMMIT
 from ganzoo_studies.matrix import jobs_of
-from ganzoo_studies.records import Ledger, Outcome, collect, final_picture
+from ganzoo_studies.records import Ledger, collect, final_picture
 
 MADE_ON = f"{hardware_in_words(environment(torch.device('cpu')))}, fp32"
 
@@ -124,7 +124,7 @@ def job(zoo, trained):
 @pytest.fixture(scope="module")
 def recorded(zoo, trained, job):
     """The folder with the run and, beside it, results that hold it: of a bench, and of studies."""
-    record, scores, recipe = collect(job, trained / "run", Outcome(None, 1.0), {}, zoo)
+    record, scores, recipe = collect(job, trained / "run", None, 1.0, {}, zoo)
     for name in ("results", "studies"):
         Ledger(trained / name).append(record, scores, final_picture(trained / "run"), recipe)
     return trained

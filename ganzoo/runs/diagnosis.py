@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, Final
 
 from ganzoo.evaluation.requests import better
+from ganzoo.formatting import listed
 
 # Collapsed below these shares of real variety. Runs of before spread was measured have a distance.
 MIN_VARIETY: Final = {"classes": 0.5, "spread": 0.3, "distance": 0.5, "nearest": 0.25}
@@ -281,11 +282,6 @@ def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
 
 def _recent(values: Sequence[float]) -> float:  # the current level without spikes
     return median(values[-max(3, len(values) // 4) :])
-
-
-def listed(words: Sequence[str], conjunction: str = "and") -> str:
-    """``a, b and c``."""
-    return f" {conjunction} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Checks of what trains: networks, losses, regularizers, augmentations and recipes; and of other files.
 
-All are built for images. A network or a recipe that refuses images of every size is checked with audio or points, if it
-accepts those, or with its dataset's samples. A network that takes labels is also checked with labels, and one that
-needs them only with labels.
+All are built for images. A network or a recipe that refuses images of every size is checked with points, if it accepts
+those, or with its dataset's samples. A network that takes labels is also checked with labels, and one that needs them
+only with labels.
 
 PYTEST_DONT_REWRITE: assertions carry whole messages.
 """

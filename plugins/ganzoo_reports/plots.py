@@ -160,8 +160,9 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
     drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", drawn)
     for gid, sentence in (tooltips or {}).items():
         drawn = drawn.replace(f'<g id="{name}-{gid}">', f'<g id="{name}-{gid}"><title>{escape(sentence)}</title>')
-    drawn = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', ' role="img" class="plot"', drawn, count=1)
-    return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the tooltips were escaped here)
+    # What is inside an image is hidden from screen readers, so one with links is a group.
+    shown = ' role="group" class="plot"' if "<a " in drawn else ' role="img" class="plot"'
+    return Markup(re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', shown, drawn, count=1))  # noqa: S704 (matplotlib escapes text, and the tooltips were escaped here)
 
 
 def shortened(name: str, width: int = 28) -> str:

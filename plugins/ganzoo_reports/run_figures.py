@@ -40,7 +40,7 @@ def plotted(
 ) -> list[Shown]:
     """A quantity's plots below its heading, from its lines over ``images`` and perhaps ``seconds``; see ``curves``.
 
-    None if no line is a curve.
+    Empty if no line is a curve.
     """
     if not any(len(line.x) >= FEWEST for line in lines["images"]):
         return []

@@ -128,7 +128,7 @@ class Cost:
 
 
 COSTS = (
-    Cost("time", "seconds of training", lambda one: one.seconds, duration, True),
+    Cost("time", "seconds of training", lambda one: one.mean("seconds"), duration, True),
     Cost("flops", "floating-point operations of training", lambda one: one.flops, short),
 )
 

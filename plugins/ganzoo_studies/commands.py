@@ -80,10 +80,7 @@ def bench(
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.config.loading import names_trackers
     from ganzoo.training.device import available_cores
-    from ganzoo_studies.matrix import jobs_of
-    from ganzoo_studies.progress import BenchProgress
-    from ganzoo_studies.records import Ledger
-    from ganzoo_studies.worker import Bench, Settings
+    from ganzoo_studies import matrix, progress, records, worker
 
     if jobs > 1 and threads is None and "OMP_NUM_THREADS" not in os.environ:
         threads = max(1, available_cores() // jobs)
@@ -96,7 +93,7 @@ def bench(
         if fnmatchcase(entry.name, FOR_OTHER_HARDWARE)
         and not any("-gpu" in pattern and fnmatchcase(entry.name, pattern) for pattern in patterns)
     ]
-    settings = Settings(
+    settings = worker.Settings(
         work,
         parallel=jobs,
         threads=threads,
@@ -104,8 +101,8 @@ def bench(
         retry=retry,
         extra=jobs_arguments(data_dir, allow_code, allow_trackers or names_trackers(set_ or ())),
     )
-    with BenchProgress() as progress:
-        planned = jobs_of(
+    with progress.BenchProgress() as shown:
+        planned = matrix.jobs_of(
             zoo,
             patterns,
             exclude=[*(exclude or ()), *too_slow],
@@ -114,12 +111,12 @@ def bench(
             seeds=seed or (),
             overrides=set_ or (),
         )
-        worker = Bench(zoo, Ledger(results), settings, progress)
-        runs = worker.run(planned)
-        progress.summarise(planned, runs, results)
+        running = worker.Bench(zoo, records.Ledger(results), settings, shown)
+        runs = running.run(planned)
+        shown.summarise(planned, runs, results)
     if as_json:
         print_json({"records": [run.plain() for run in runs]})
-    if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
+    if len(runs) < len(planned) or running.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
 
 
@@ -262,13 +259,8 @@ def run_studies(
     Any number of these commands can share the work of one results folder, on one machine or on many.
     """
     from ganzoo.api.dataset import cache_folder
-    from ganzoo_studies.findings import find
-    from ganzoo_studies.matrix import Job
-    from ganzoo_studies.progress import BenchProgress
-    from ganzoo_studies.records import Ledger, ScoredRun
+    from ganzoo_studies import findings, matrix, progress, records, study_report, worker
     from ganzoo_studies.study import load_studies
-    from ganzoo_studies.study_report import refuse_pages, show_pages, write_pages
-    from ganzoo_studies.worker import Bench, Settings
 
     if launcher is None and (workers is not None or slurm):
         raise GanzooError(
@@ -278,13 +270,13 @@ def run_studies(
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo_and_warn()
     studies = load_studies(names, zoo, quick=quick)
-    refuse_pages(studies, results)
+    study_report.refuse_pages(studies, results)
     if launcher is not None:
         numbers = _launch(workers or 1, slurm or [], results, work, weights_dir)
         if as_json:
             print_json({"jobs": numbers})
         return
-    settings = Settings(
+    settings = worker.Settings(
         work,
         parallel=jobs,
         force=force,
@@ -295,31 +287,31 @@ def run_studies(
     )
     for study in studies:
         study.refuse_unfit(zoo, data_dir)
-    with BenchProgress() as progress:
-        ledger = Ledger(results)
-        worker = Bench(zoo, ledger, settings, progress)
-        mine: dict[tuple[Any, ...], Job] = {}
-        runs: list[ScoredRun] = []
+    with progress.BenchProgress() as shown:
+        ledger = records.Ledger(results)
+        bench = worker.Bench(zoo, ledger, settings, shown)
+        mine: dict[tuple[Any, ...], matrix.Job] = {}
+        runs: list[records.ScoredRun] = []
         for study in studies:
             while True:
                 ledger.refresh()
-                found = find(study, ledger, zoo)
-                progress.say(f"{study.name}: {found.in_words(seeds)}")
+                found = findings.find(study, ledger, zoo)
+                shown.say(f"{study.name}: {found.in_words(seeds)}")
                 # All workers of a results folder come to the same next step: none goes on before it is complete.
                 planned = {(*job.key, job.recipe.evaluate.samples): job for job in found.next_jobs(seeds)}
                 further = {key: job for key, job in planned.items() if key not in mine}
                 if not further:
                     break
                 mine |= further
-                runs += worker.run(list(further.values()))
+                runs += bench.run(list(further.values()))
             if found.preparations:
                 raise RunError(
                     f"A run that '{study.name}' needs for tuning or gates was stopped, crashed or lacks a score.",
                     "Run the same command again, with --retry for crashed runs.",
                 )
-        progress.summarise(list(mine.values()), runs, results)
-    show_pages(write_pages(studies, Ledger(results), zoo), as_json)
-    if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
+        shown.summarise(list(mine.values()), runs, results)
+    study_report.show_pages(study_report.write_pages(studies, records.Ledger(results), zoo), as_json)
+    if len(runs) < len(mine) or bench.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
 
@@ -341,12 +333,11 @@ def report_studies(
     as_json: AsJson = False,
 ) -> None:
     """Make the pages of studies from existing records: answer, verdicts, tuning, gates, table, pictures."""
-    from ganzoo_studies.records import Ledger
+    from ganzoo_studies import records, study_report
     from ganzoo_studies.study import load_studies
-    from ganzoo_studies.study_report import FILES, show_pages, started, write_file, write_pages
 
     if out is not None:
-        if out.suffix not in FILES or len(names or ()) != 1:
+        if out.suffix not in study_report.FILES or len(names or ()) != 1:
             raise GanzooError(
                 f"Cannot write {out.name}.", "Name one study, and give --out FILE.csv, FILE.tex or FILE.pdf."
             )
@@ -355,17 +346,23 @@ def report_studies(
     if not (results / "runs.jsonl").is_file():
         raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
     zoo = load_zoo_and_warn()
-    ledger = Ledger(results)
+    ledger = records.Ledger(results)
     studies = (
-        load_studies(names, zoo, quick=quick) if names else [one.study for one in started(ledger, zoo, quick=quick)]
+        load_studies(names, zoo, quick=quick)
+        if names
+        else [one.study for one in study_report.started(ledger, zoo, quick=quick)]
     )
     if not studies:
         raise GanzooError(
             f"{results} has no run of any installed study.",
             "Name your own YAML file, or see `ganzoo study list` and `ganzoo study run`.",
         )
-    pages = write_pages(studies, ledger, zoo) if out is None else {out: write_file(studies[0], ledger, zoo, out)}
-    show_pages(pages, as_json)
+    pages = (
+        study_report.write_pages(studies, ledger, zoo)
+        if out is None
+        else {out: study_report.write_file(studies[0], ledger, zoo, out)}
+    )
+    study_report.show_pages(pages, as_json)
 
 
 def _launch(workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None) -> list[str]:

@@ -65,6 +65,7 @@ class Cost:
     stages: Mapping[str, Stage]  # in order
     per_image: Mapping[str, float]  # seconds per image of each row, in the first setting; empty if nothing was timed
     per_scoring: float | None  # seconds to score the baseline once; None if nothing was timed
+    hardware: str  # that this was measured on
 
     def in_words(self) -> Iterator[str]:
         """Lines on the stages, and on the speeds that they were estimated from."""
@@ -74,8 +75,7 @@ class Cost:
                 yield f"{name}: {stage.runs:,} runs, {short(stage.images)} images{hours}"
         if self.per_scoring is not None:
             speeds = ", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in self.per_image.items())
-            hardware = hardware_in_words(environment(torch.device("cpu")))
-            yield f"measured on {hardware}: {speeds} images/s; {self.per_scoring:.1f} s to score"
+            yield f"measured on {self.hardware}: {speeds} images/s; {self.per_scoring:.1f} s to score"
 
 
 def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:
@@ -118,7 +118,8 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None
         "first look": [*looks[0].values()],
         "all looks, at most": [*looks[1].values()],
     }
-    return Cost({name: stage(runs) for name, runs in stages.items()}, per_image, per_scoring)
+    made_on = hardware_in_words(environment(resolve_device(rows[BASELINE].train.device)))
+    return Cost({name: stage(runs) for name, runs in stages.items()}, per_image, per_scoring, made_on)
 
 
 def _seconds_per_scoring(recipe: Recipe, threads: int, zoo: Zoo, data_dir: Path | None) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ganzoo.formatting import duration
+from ganzoo.formatting import duration, listed
 from ganzoo.registry.loading import Zoo
 from ganzoo_studies.cells import CellFound, kept_logs, recorded
 from ganzoo_studies.gates import Gate, gates_of
@@ -156,7 +156,11 @@ class Found:
             start = USELESS if verdict.is_far else STARTS[verdict.outcome]
             why = in_few_words(verdict, failures=one.claim.about == "failures") if start in numbered else ""
             # A sentence says once what its numbers are.
-            why = why.partition(" times ")[0] if start != USELESS and " times " in str(said.get(start)) else why
+            why = (
+                why.partition(" times ")[0]
+                if start != USELESS and " times " in str([*said.get(start, {}).values()])
+                else why
+            )
             text = (" or " if start == same else " rather than ").join(filter(None, names))
             said.setdefault(start, {}).setdefault(text, []).append(": ".join(filter(None, (one.at, why))))
         parts = {
@@ -254,11 +258,6 @@ class Found:
 
 def _runs(cells: Iterable[CellFound]) -> list[ScoredRun]:
     return list({run.record.key: run for cell in cells for run in cell.runs.values()}.values())
-
-
-def listed(words: Sequence[str]) -> str:
-    """Words in a sentence: ``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:

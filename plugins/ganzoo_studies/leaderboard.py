@@ -24,11 +24,12 @@ from ganzoo.api.dataset import GAP
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.files import MADE, begins_like, refuse_to_overwrite, write_atomically
+from ganzoo.formatting import listed
 from ganzoo_reports.templates import Picture, between_markers, markdown, page, text
 from ganzoo_studies.charts import COSTS, forest, forest_file, quality_against
-from ganzoo_studies.findings import Found, listed
+from ganzoo_studies.findings import Found
 from ganzoo_studies.ranking import DISAGREE, Place, Ranking, rankings
-from ganzoo_studies.records import Ledger, collect_added_scores, read_runs
+from ganzoo_studies.records import RUNS, Ledger, collect_added_scores, read_runs
 from ganzoo_studies.verdicts import Outcome
 
 MARKS = {
@@ -111,10 +112,9 @@ def write_leaderboard(
 
 def read_rankings(results: Path, work: Path | None = None) -> list[Ranking]:
     """The leaderboards of a results folder, with the scores that were added to the run folders in ``work``."""
-    runs = read_runs(results)
-    if runs and work is not None and collect_added_scores(Ledger(results), work):
-        runs = read_runs(results)
-    return rankings(runs)
+    if work is not None and (results / RUNS).is_file():
+        collect_added_scores(Ledger(results), work)
+    return rankings(read_runs(results))
 
 
 def said(studies: Sequence[Found]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def said(studies: Sequence[Found]) -> dict[str, Any]:
         "tested": [found for found in studies if found.findings],
         "decided": sorted(
             decided,
-            key=lambda one: (order.index(one.verdict.outcome), -abs(math.log(one.verdict.effect or 1))),
+            key=lambda one: (order.index(one.verdict.outcome), -abs(math.log(one.verdict.effect or math.inf))),
         ),
         "open": [one for one in findings if not one.is_decided],
         "counts": listed([f"{n} {COUNTED[outcome][n > 1]}" for outcome in COUNTED if (n := counted[outcome])]),
@@ -195,7 +195,7 @@ def best_in_time(made: Sequence[Ranking]) -> list[Place]:
     tables = [ranking.tables[0] for ranking in made if ranking.tables]
     best: dict[str, Place] = {}
     for table, minutes in product(tables, MINUTES):
-        in_time = (one for one in table.scored if (took := one.contender.seconds) and took <= 60 * minutes)
+        in_time = (one for one in table.scored if (took := one.contender.mean("seconds")) and took <= 60 * minutes)
         if table.metric == tables[0].metric and (first := next(in_time, None)):
             best.setdefault(first.contender.newest.recipe, first)
     return list(best.values())

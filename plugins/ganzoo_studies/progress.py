@@ -51,17 +51,14 @@ class BenchProgress(Bars, Watcher):
         self.bars.update(self._tasks[job], completed=images)
         self._move_whole(job, images)
 
-    def ended(self, job: Job, run: ScoredRun | None) -> None:
+    def ended(self, job: Job, run: ScoredRun | None, *, elsewhere: bool = False) -> None:
         """Print one line, and remove the job's bar."""
         if (bar := self._tasks.pop(job, None)) is not None:
             self.bars.remove_task(bar)
+        if elsewhere or bar is not None:
             self._move_whole(job, job.recipe.train.images)
-        self.say(f"{job.label}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
-
-    def elsewhere(self, job: Job, run: ScoredRun) -> None:
-        """Print one line."""
-        self._move_whole(job, job.recipe.train.images)
-        self.say(f"{job.label}, by another worker: {_outcome(run)}")
+        by = ", by another worker" if elsewhere else ""
+        self.say(f"{job.label}{by}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
 
     def summarise(self, planned: Sequence[Job], runs: Sequence[ScoredRun], results: Path) -> None:
         """Print the closing line."""

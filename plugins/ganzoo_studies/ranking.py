@@ -58,20 +58,9 @@ class Contender:
         sentence = failed[-1].error or "It failed without a message."
         return sentence if len(self.runs) == 1 else f"{len(failed)} of {len(self.runs)} seeds failed: {sentence}"
 
-    @property
-    def seconds(self) -> float | None:
-        """Mean training time."""
-        return fmean(run.record.seconds for run in self.done) if self.done else None
-
-    @property
-    def images(self) -> float | None:
-        """Mean number of real images shown."""
-        return fmean(run.record.images for run in self.done) if self.done else None
-
-    @property
-    def speed(self) -> float | None:
-        """Mean images/s."""
-        known = [speed for run in self.done if (speed := run.record.images_per_second) is not None]
+    def mean(self, fact: str) -> float | None:
+        """The mean of a fact of its finished runs, such as ``seconds``; None if it is known of none."""
+        known = [value for run in self.done if (value := getattr(run.record, fact)) is not None]
         return fmean(known) if known else None
 
     @property
@@ -82,8 +71,8 @@ class Contender:
     @property
     def flops(self) -> float | None:
         """Floating-point operations of a complete run; None if they could not be counted."""
-        per_image = self.newest.flops_per_image
-        return None if per_image is None or self.images is None else per_image * self.images
+        per_image, images = self.newest.flops_per_image, self.mean("images")
+        return None if per_image is None or images is None else per_image * images
 
 
 @dataclass(frozen=True)

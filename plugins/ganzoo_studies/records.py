@@ -324,16 +324,8 @@ class Ledger:
             runs[run.record.key] = run
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a job's process ended."""
-
-    error: str | None  # what went wrong, in a sentence; None if nothing did
-    wall_seconds: float  # from its start to its end
-
-
 def collect(
-    job: Job, folder: Path, outcome: Outcome, environment: Mapping[str, Any], zoo: Zoo
+    job: Job, folder: Path, failure: str | None, wall_seconds: float, environment: Mapping[str, Any], zoo: Zoo
 ) -> tuple[RunRecord, Sequence[Score], Recipe]:
     """The record, the scores and the recipe of a job whose process has ended.
 
@@ -350,13 +342,13 @@ def collect(
         run, problem = None, str(damage)
     info = run.info if run else {}
     broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
-    error = outcome.error or problem or (f"A score is not finite: {', '.join(broken)}." if broken else None)
+    error = failure or problem or (f"A score is not finite: {', '.join(broken)}." if broken else None)
     # From the finished run, or from the last log event.
     logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
     images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
     resumed = any(event["event"] == "resume" for event in events)
     # If a worker died before recording a finished run, the process that finds it done takes no time.
-    is_whole = not resumed and outcome.wall_seconds >= seconds
+    is_whole = not resumed and wall_seconds >= seconds
     made_with = info.get("environment", environment)
     used = external_plugins(trained, zoo)
     record = RunRecord(
@@ -373,7 +365,7 @@ def collect(
         error=error,
         images=images,
         seconds=seconds,
-        wall_seconds=round(outcome.wall_seconds, 1) if is_whole else None,
+        wall_seconds=round(wall_seconds, 1) if is_whole else None,
         images_per_second=round(images / seconds, 1) if seconds else None,
         parameters=info.get("parameters", {}),
         flops_per_image=None if error else count_flops(job, zoo, run),
@@ -426,14 +418,11 @@ def opened(folder: Path) -> RunFolder | None:
     return None
 
 
-def collect_added_scores(ledger: Ledger, work: Path) -> int:
-    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders; returns their number."""
-    added = 0
+def collect_added_scores(ledger: Ledger, work: Path) -> None:
+    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders."""
     for run in ledger.runs:
-        kept = run_of(run.record, run.record.folder(work)) if run.record.status == "done" else None
-        if kept is not None:
-            added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
-    return added
+        if run.record.status == "done" and (kept := run_of(run.record, run.record.folder(work))) is not None:
+            ledger.add_scores(run, kept.scores())
 
 
 def kept_folder(record: RunRecord, weights: Path) -> Path:

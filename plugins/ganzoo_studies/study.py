@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale, ShareOf
 from ganzoo.build import build_objective
@@ -57,7 +57,20 @@ Text = Annotated[str, Field(min_length=1, max_length=500), OneLine]
 Paper = Annotated[str, Field(min_length=1, max_length=300), OneLine]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 Short = Annotated[str, Field(min_length=1, max_length=60), OneLine]
-Ranges = dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2)]]
+
+
+def is_range(values: Sequence[Any]) -> bool:
+    """Whether values to try are a range, three or more numbers, rather than alternatives."""
+    return len(values) > 2 and all(isinstance(one, int | float) for one in values)
+
+
+def _increasing(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if is_range(values) and not all(low < high for low, high in itertools.pairwise((0, *values))):
+        raise combination("Three or more numbers are a range, and must be positive and increase")
+    return values
+
+
+Ranges = dict[str, Annotated[tuple[Any, ...], Field(strict=False, min_length=2), AfterValidator(_increasing)]]
 """Values to try, by key as for ``--set``; three or more numbers are a range, which is extended if an end is best."""
 
 
@@ -448,7 +461,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     ]
     if wrong:
         raise _refusal(wrong, path)
-    for sentence, remedy in _wrong_names(study, zoo):
+    for sentence, remedy in (fault for one in (study, *study.regimes) for fault in _wrong_names(one, zoo)):
         raise GanzooError(f"{path}: {sentence}", remedy)
     return study
 

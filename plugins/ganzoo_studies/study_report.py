@@ -121,7 +121,12 @@ def write_file(study: Study, ledger: Ledger, zoo: Zoo, out: Path) -> Found:
         )
         content = table.getvalue().encode()
     else:
-        content = text("study.tex.template", {"found": found, "made": MADE}, _tex, package=__package__).encode()
+        content = text(
+            "study.tex.template",
+            {"found": found, "made": MADE, "values": partial(_values, found, zoo)},
+            _tex,
+            package=__package__,
+        ).encode()
     with writing(f"Could not write {out}", "Give another --out."):
         write_atomically(out, content)
     return found
@@ -134,7 +139,7 @@ def _tex(value: Any) -> str:
 
 
 def studies_of(results: Path, zoo: Zoo) -> list[Found]:
-    """What the studies with runs in a results folder found, for its front page; those that decided most first."""
+    """What the studies with runs in a results folder found, for its front page; those that decided a claim first."""
     folder = results / STUDIES
     if not (folder / RUNS).is_file():
         return []

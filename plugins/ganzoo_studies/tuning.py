@@ -19,7 +19,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo_studies.cells import CellFound, recorded
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import Ledger
-from ganzoo_studies.study import TUNING_SEEDS, Place, Study, combinations
+from ganzoo_studies.study import TUNING_SEEDS, Place, Study, combinations, is_range
 
 EXTENSIONS: Final = 2
 """Values by which a range is extended at most: a decade, if its values are half-decades."""
@@ -69,11 +69,9 @@ def tune(study: Study, place: Place, ledger: Ledger, zoo: Zoo) -> Tuned:
 
 def _extended(values: Sequence[Any], best: Any) -> tuple[Any, ...]:
     """Three or more numbers with one more beyond the end that is best, in their own ratio; other values unchanged."""
-    if len(values) < 3 or not all(isinstance(one, int | float) for one in values):
-        return tuple(values)
-    if best == values[0]:
-        return (_next(*values[2::-1]), *values)
-    return (*values, _next(*values[-3:])) if best == values[-1] else tuple(values)
+    if is_range(values) and best == values[0] and 0 < (below := _next(*values[2::-1])) < best:
+        return (below, *values)
+    return (*values, _next(*values[-3:])) if is_range(values) and best == values[-1] else tuple(values)
 
 
 def _next(first: float, second: float, third: float) -> float:

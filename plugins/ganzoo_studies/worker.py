@@ -48,7 +48,6 @@ from ganzoo.training.signals import STOP_SIGNALS, StopRequests
 from ganzoo_studies.matrix import Job
 from ganzoo_studies.records import (
     Ledger,
-    Outcome,
     RunRecord,
     ScoredRun,
     collect,
@@ -129,11 +128,11 @@ class Watcher:
     def advanced(self, job: Job, images: int) -> None:
         """A job in training has shown this many images."""
 
-    def ended(self, job: Job, run: ScoredRun | None) -> None:
-        """A job's training ended, its missing scores were added, or it failed; None if it was stopped and has saved."""
+    def ended(self, job: Job, run: ScoredRun | None, *, elsewhere: bool = False) -> None:
+        """A job's training ended, its missing scores were added, or it failed; None if it was stopped and has saved.
 
-    def elsewhere(self, job: Job, run: ScoredRun) -> None:
-        """Another worker has recorded a job that was also planned here."""
+        ``elsewhere``: Another worker has recorded it, which was also planned here.
+        """
 
     def say(self, sentence: str, style: str | None = None) -> None:
         """A sentence for a person, in a style of rich."""
@@ -263,7 +262,7 @@ class Bench:
             if run is None:
                 run = self._train(job)
             elif job not in runs:
-                self.watcher.elsewhere(job, run)
+                self.watcher.ended(job, run, elsewhere=True)
             # Also a run of another worker, or one that was started for fewer metrics or another number of samples.
             if run is not None and (missing := _missing(job, run)) and not self._stop.received:
                 run = self._score(job, run, missing)
@@ -287,7 +286,7 @@ class Bench:
         if outcome is not None:
             with self._records:
                 made_on = _environment(job.recipe.train.device)
-                record, scores, recipe = collect(job, folder, outcome, made_on, self.zoo)
+                record, scores, recipe = collect(job, folder, *outcome, made_on, self.zoo)
                 run = self._up_to_date(self.ledger.append(record, scores, final_picture(folder), recipe))
         self.watcher.ended(job, run)
         return run
@@ -314,15 +313,19 @@ class Bench:
             return None
         with self._records:
             run = self._up_to_date(run)
-        if outcome.error or (missing := _missing(job, run)):
-            reason = outcome.error or f"No finite score of {', '.join(missing)}."
+        if outcome[0] or (missing := _missing(job, run)):
+            reason = outcome[0] or f"No finite score of {', '.join(missing)}."
             self.watcher.say(f"{job.label}: {reason}", "red")
         else:
             self.watcher.ended(job, run)
         return run
 
-    def _child(self, verb: Literal["run", "eval"], job: Job, folder: Path, command: Sequence[str]) -> Outcome | None:
+    def _child(
+        self, verb: Literal["run", "eval"], job: Job, folder: Path, command: Sequence[str]
+    ) -> tuple[str | None, float] | None:
         """Train or score in a run folder, in a process of its own; returns None if that was stopped, and has saved.
+
+        Otherwise returns what went wrong, in a sentence or None, and the seconds from its start to its end.
 
         It has its own process group: its exit ends no other process, and Ctrl-C does not reach it.
         """
@@ -359,7 +362,7 @@ class Bench:
         elif code:
             lines = log.read_text("utf-8", errors="replace").strip().splitlines()
             error = lines[-1].strip() if lines else f"The process ended with exit code {code} and no message."
-        return Outcome(error, time.monotonic() - began)
+        return error, time.monotonic() - began
 
 
 def _refuse_links_beside(folder: Path, place: Path) -> None:

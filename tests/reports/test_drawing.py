@@ -180,6 +180,12 @@ def test_digits_are_drawn_with_a_finger(trained, opened, tmp_path) -> None:
         page.keyboard.press(key)
     wanted[21, 20:22] = 100
     assert torch.equal(translated(page, generator)[0], wanted.to(torch.uint8))
+    sheet = page.locator("#source").bounding_box()
+    page.mouse.move(sheet["x"] - 8, sheet["y"] + 40)
+    page.mouse.down()  # beside the sheet, so that nothing is drawn
+    page.mouse.move(sheet["x"] + 80, sheet["y"] + 80, steps=4)
+    page.mouse.up()
+    assert torch.equal(translated(page, generator)[0], wanted.to(torch.uint8))
     with page.expect_download() as saving:
         page.get_by_role("button", name="Save PNG").click()
     saving.value.save_as(tmp_path / "result.png")

@@ -13,7 +13,6 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo_studies.matrix import job_of
 from ganzoo_studies.records import (
     Ledger,
-    Outcome,
     RunRecord,
     ScoredRun,
     collect,
@@ -231,7 +230,7 @@ def test_how_a_run_is_scored_changes_its_weights_if_a_score_ends_it(zoo):
 def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_path, took, recorded, finished):
     """Its worker died after training, before writing the record."""
     job = finished()
-    found, *_ = collect(job, tmp_path / "run", Outcome(None, took), {}, zoo)
+    found, *_ = collect(job, tmp_path / "run", None, took, {}, zoo)
     assert (found.status, found.seconds, found.wall_seconds) == ("done", 1.5, recorded)
 
 
@@ -239,18 +238,18 @@ def test_a_record_names_the_versions_of_other_packages_plugins(zoo, own_zoo, tmp
     loss = replace(zoo.losses.get("non-saturating"), plugin="duo", distribution="duo-gan 0.3.0")
     own_zoo.losses._entries["non-saturating"] = loss
     job = finished(plugins={"duo": "duo-gan 0.2.0", "other": "other 1"})
-    found, *_ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, own_zoo)
+    found, *_ = collect(job, tmp_path / "run", None, 9.0, {}, own_zoo)
     assert found.plugins == {"duo": "duo-gan 0.2.0"}  # as it was trained
     Ledger(tmp_path / "results").append(found)
     assert [one.record for one in read_runs(tmp_path / "results")] == [found]
-    ours, *_ = collect(job, tmp_path / "run", Outcome(None, 9.0), {}, zoo)
+    ours, *_ = collect(job, tmp_path / "run", None, 9.0, {}, zoo)
     assert ours.plugins == {}
 
 
 def test_a_run_folder_that_cannot_be_opened_makes_a_failed_record_with_the_reason(zoo, tmp_path, finished):
     job, file = finished(), tmp_path / "run" / "run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 999}))
-    found, scores, _ = collect(job, file.parent, Outcome(None, 1.0), PLAIN["environment"] | {"threads": 1}, zoo)
+    found, scores, _ = collect(job, file.parent, None, 1.0, PLAIN["environment"] | {"threads": 1}, zoo)
     assert (found.status, list(scores)) == ("failed", [])
     assert "newer" in found.error
 

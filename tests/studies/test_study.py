@@ -269,6 +269,10 @@ def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, mo
             ("measures:\n", "search: {train.batch_size: [32]}\nmeasures:\n"),
             "search.train.batch_size must be at least 2 long, not [32].",
         ),
+        (
+            ("measures:\n", "search: {train.batch_size: [0, 32, 64]}\nmeasures:\n"),
+            "search.train.batch_size: Three or more numbers are a range, and must be positive and increase.",
+        ),
         (("below: 50", "below: 50, above: 3"), "has both 'below' and 'above'"),
         (
             ("below: 50", "above: 50"),
@@ -624,8 +628,7 @@ def test_a_rival_that_wins_is_what_to_use(write, zoo, ledger):
     found = find(study, ledger, zoo)
     assert [one.label for one in found.findings] == ["R1", "hinge over a penalty"]
     r1, hinge = [one.verdict.effect for one in found.findings]
-    better = [f"{factor:.2f} times better" for factor in (r1, 1 / hinge)]
-    assert found.answer == f"Use R1 ({better[0]}) and a penalty rather than hinge ({better[1]})."
+    assert found.answer == f"Use R1 ({r1:.2f} times better) and a penalty rather than hinge ({1 / hinge:.2f})."
 
 
 def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, ledger, judged):

@@ -12,6 +12,7 @@ from ganzoo_studies.findings import find
 from ganzoo_studies.records import Ledger
 from ganzoo_studies.study import load_study
 from ganzoo_studies.study_report import write_pages
+from ganzoo_studies.tuning import _extended
 from ganzoo_studies.verdicts import Outcome
 from ganzoo_studies.worker import Bench
 
@@ -123,6 +124,13 @@ def test_rows_are_tuned_alike_at_full_length_on_validation_images(write, prepare
     assert {job.recipe.dataset.scored_split for job in tests} == {"test"}
     assert {facts(job) for job in tests} == {("baseline", 3e-3, None), ("r1", 3e-4, 1.0)}
     assert min(job.seed for job in tests) == 100
+
+
+def test_no_range_is_extended_below_the_smallest_whole_number():
+    assert _extended([1, 4, 16], 16) == (1, 4, 16, 64)
+    assert _extended([2, 4, 8], 2) == (1, 2, 4, 8)
+    assert _extended([1, 4, 16], 1) == (1, 4, 16)
+    assert _extended([0.1, 0.3, 1.0], 0.1) == (0.03, 0.1, 0.3, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,10 @@ function stroke(to) {
 
 sheet.ontouchstart = (event) => event.preventDefault(); // or a browser takes the next tap for the end of a swipe
 sheet.onpointerdown = sheet.onpointermove = (event) => {
-  if (!event.isPrimary || !event.buttons) return;
+  const begins = event.type === "pointerdown"; // a press that began beside the sheet draws nothing
+  if (!event.isPrimary || !event.buttons || !(begins || sheet.hasPointerCapture(event.pointerId))) return;
   const to = within(event).map((part, k) => Math.floor(part * sides[k]));
-  if (event.type === "pointerdown") {
+  if (begins) {
     sheet.setPointerCapture(event.pointerId);
     keep();
     spot = to;
