@@ -311,3 +311,14 @@ def test_the_notebook_of_ones_own_gan_shows_what_it_says():
     assert said.count("Saved 64 images to samples.png") == 2  # with --allow-code, and with the plugin
     assert "torch.Size([8, 1, 28, 28])" in said  # with the class
     assert re.search(r"All \d+ checks passed", said)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "plugins" / "README.md"]
+PAGES += [*(ROOT / "docs").glob("*.md"), *(ROOT / "results").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_within_the_repository_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    missing = {link for link in links if "deployments" not in link and not (page.parent / link).exists()}
+    assert not missing
