@@ -26,7 +26,7 @@ from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import CHECK_OPTIONS, Entry
+from ganzoo.registry.registry import CHECK_OPTIONS, HANDED_OVER, Entry
 
 BYTES_PER_WEIGHT = 4
 MAX_TENSORS = 3_000  # weights and buffers of one network: enough for a thousand layers, which take seconds to build
@@ -147,7 +147,8 @@ def _require_parameters(entry: Entry[Any], method: Callable[..., Any], *argument
         f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) cannot be called as "
         f"{method.__name__}({', '.join(arguments)})"
     )
-    require_call(method, arguments, sentence, f"`ganzoo check {entry.plugin}` tells what to change.")
+    remedy = "" if entry.distribution == HANDED_OVER else f"`ganzoo check {entry.plugin}` tells what to change."
+    require_call(method, arguments, sentence, remedy)
 
 
 def _build_network(role: str, kind: str, recipe: Recipe, zoo: Zoo, spec: Spec) -> nn.Module:

@@ -52,15 +52,16 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     Those held out are a seeded, stratified draw, so they are the same everywhere. ``count`` of the others are trained
     on; 0 means all.
     """
-    if part == "validation" and not validation:
+    if part == "validation" and validation < 1:
         raise GanzooError(
             "No images were held out for validation.",
             "Train with --set dataset.validation=10000, or score against --split test (in Python split='test').",
         )
     if validation >= len(train):
         raise GanzooError(
-            f"dataset.validation is {validation:,}, but '{train.name}' has {len(train):,} training images.",
-            "Hold out fewer; some must remain for training.",
+            f"{validation:,} images would be held out for validation, but '{train.name}' has {len(train):,} training "
+            "images.",
+            "Set dataset.validation lower (in Python validation=...), or score against --split test.",
         )
     if validation:
         held_out = train.held_out(validation)
@@ -101,7 +102,7 @@ def as_dataset(data: Any) -> Dataset:
     is_sized = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, Mapping)
     if not is_sized or len(data) == 0:
         raise GanzooError(
-            f"Not a dataset: {type(data).__name__}.",
+            "The dataset is empty." if is_sized else f"Not a dataset: {type(data).__name__}.",
             "Give a registered dataset by its name alone (its options belong in a recipe, as in ganzoo.recipe(..., "
             "dataset={'name': ...})), a ganzoo.Dataset, a tensor of images, or a torch Dataset that has a length.",
         )

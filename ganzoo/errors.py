@@ -50,7 +50,7 @@ class Diverged(RunError):
 
 
 class Interrupted(GanzooError):
-    """Ctrl-C stopped the run, which saved its state first (exit code 130)."""
+    """Ctrl-C stopped the run, which saved its state first, unless it was pressed twice (exit code 130)."""
 
     exit_code = 130
 

@@ -10,7 +10,7 @@ _SHORT = ((1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1
 
 
 def figure(value: float | None) -> str:
-    """Three significant digits: ``126``, ``4.81``, ``0.0532``."""
+    """At least three significant digits: ``126``, ``4.81``, ``0.0532``."""
     if value is None:
         return NOTHING
     if value == 0 or not math.isfinite(value):

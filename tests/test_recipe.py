@@ -726,3 +726,11 @@ def test_a_penalty_called_loss_does_not_replace_the_loss():
     term = Penalty(weight=2.0)
     term.label = "loss"
     assert _total(torch.tensor(1.0), [term], None) == {"loss": 11.0}
+
+
+@pytest.mark.parametrize("section", ["train", "networks", "optimizers"])
+def test_a_section_has_no_name_that_could_replace_it(zoo, section):
+    with pytest.raises(GanzooError) as refused:
+        load_recipe("vanilla-mnist", zoo, [f"{section}.name=x"])
+    assert "needs the" not in str(refused.value)
+    assert f"{section}" in str(refused.value)

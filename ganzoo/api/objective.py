@@ -107,7 +107,7 @@ class Batch:
         source: The input of a translating generator (n, ...), if the dataset has such a column; images are in [-1, 1].
         fake: The samples (n, *shape) that the generator made from ``z``, with its graph, if phases share them; None if
             the phase generates its own.
-        extra: The dataset's additional columns, by name.
+        extra: The dataset's other additional columns, by name.
     """
 
     real: Tensor

@@ -1,4 +1,4 @@
-"""``ganzoo sample``, ``eval`` and ``doctor``: pictures from a run, scores of a run or of pictures, a run's health."""
+"""``ganzoo sample``, ``translate``, ``eval``, ``doctor`` and ``download``: what is done with a trained run."""
 
 from __future__ import annotations
 
@@ -154,7 +154,9 @@ def translate(
         raise GanzooError(f"There is no picture {missing}.", "Check its name.")
     results = {picture: out / f"{picture.stem}.png" for picture in pictures}
     if len({*results.values()}) < len(pictures):
-        raise GanzooError("Two of the pictures have the same name.", "Translate them one by one, with another --out.")
+        raise GanzooError(
+            "The results of two pictures would have the same name.", "Translate them one by one, with another --out."
+        )
     for result in results.values():
         ours = force or begins_like(result, MADE)
         refuse_to_overwrite(result, ours=ours, command="translate", remedy="Give another --out, or add --force.")
@@ -361,9 +363,6 @@ def evaluate(
         records = [score.record() for score in scores]
     # Saved before they are shown, since standard output may be closed by now.
     unsaved = None if run is None else _failure(partial(run.append_score, *records), f"added to {run.path}", records)
-    if unsaved is not None and not isinstance(unsaved, RunError):
-        _warn(str(unsaved))  # the run may be one that this user can only read
-        unsaved = None
     unwritten = None
     if out is not None:
         unwritten = _failure(partial(locked_append, out, records, durable=True), f"written to {out}", records)
@@ -374,8 +373,9 @@ def evaluate(
     else:
         compared, _ = counterparts([(one["metric"], one["protocol"]) for one in records], others, against)
         show_scores(records, compared, str(against))
-    if unsaved and unwritten:
-        _warn(str(unsaved))
+    if unsaved and (unwritten or not isinstance(unsaved, RunError)):
+        _warn(str(unsaved))  # the run may be one that this user can only read
+        unsaved = None
     if error := unwritten or unsaved:
         raise error
 
@@ -389,7 +389,7 @@ def _failure(append: Callable[[], object], where: str, records: Sequence[object]
         kind = RunError if error.errno in NO_SPACE else GanzooError
         return kind(
             f"None of the {len(records)} scores were {where} ({error.strerror}).",
-            "They are shown above; give another --out.",
+            "They are shown above; --out FILE writes them elsewhere.",
         )
     return None
 

@@ -150,7 +150,8 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> GanzooError | None:
         return needless if at else None
     if metric == ALL and at and ALL not in metrics:
         return GanzooError(
-            f"'{name}' only works with `ganzoo eval`.", "Name each metric in a recipe, or write headline."
+            f"'{name}' only works with `ganzoo eval` and `ganzoo.evaluate`.",
+            "Name each metric in a recipe, or write headline.",
         )
     if metric not in metrics and (metric or extractor):
         return unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)

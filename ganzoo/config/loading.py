@@ -233,7 +233,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zo
         for depth in range(1, len(override.path)):
             inner = _enter(inner, override, override.path[:depth])
         at = _at(inner, override, last)
-        if last == "name" and parents and inner.get("name") != override.value:
+        if last == "name" and parents and inner.get("name", override.value) != override.value:
             depth = len(parents)
             earlier = [other.path for other in overrides[:index] if len(other.path) > depth]
             kept = {path[depth] for path in earlier if path[:depth] == parents}.union(_kept(override, zoo))

@@ -89,7 +89,7 @@ def evaluate(
         extractor_weights: The weights file of an extractor whose weights are otherwise downloaded.
         allow_code: Whether an extractor may run downloaded code, as DINOv2 does.
         zoo: Where names are looked up; leave it out to use the installed plugins.
-        note: Called with a sentence about each thing that was done to the images.
+        note: Called with a sentence about each thing that was done to the images, and about metrics that were left out.
         check: Called with the names and protocols of the scores before they are computed; it may raise.
 
     Returns:
@@ -138,7 +138,10 @@ def evaluate(
     if isinstance(modality, Images):
         pictures = pictures.fitted(evaluator.dataset.shape, crop=crop)
     n = len(pictures.images)
-    for sentence in [*pictures.notes, *(evaluator.leave_out(n) if by_default else ())]:
+    left_out = evaluator.leave_out(n) if by_default else []
+    if not evaluator.requests:
+        raise GanzooError(" ".join(left_out), "Give more images.")
+    for sentence in [*pictures.notes, *left_out]:
         note(sentence)
     check([(request.name, evaluator.protocol(request, n, sample_seed)) for request in evaluator.requests])
     return evaluator.score(pictures.images, sample_seed=sample_seed, labels=pictures.labels, interval=interval)

@@ -269,7 +269,7 @@ def register_file(registry: Registry[Any], plugin: PluginInfo, /, path: Path, *,
     if not path.is_absolute():
         raise GanzooError(
             f"The {registry.kind} {path} is registered by a relative path, so it depends on the working folder.",
-            f'Write Path(__file__).parent / "{path}".',
+            f'Write Path(__file__).parent / "{path}" or, in a notebook, Path("{path}").absolute().',
         )
     # JSON is read many times faster than YAML.
     content = parse_json(path.read_bytes()) if path.suffix == ".json" else strict.read_mapping(path)

@@ -283,7 +283,7 @@ class Registry(Generic[T]):
         """The entry of that name."""
         if name not in self._entries:
             what = "pretrained generator" if self.kind == "pretrained" else self.kind
-            raise unknown(what, name, self._entries, self.hint, self.aliases)
+            raise unknown(what, name, self._entries, self.hint, self.aliases, f"ganzoo list {KINDS[self.kind]}")
         return self._entries[name]
 
     @property

@@ -136,7 +136,7 @@ def train(
     regularizers: Sequence[Any] | None = None,
     augmentation: Any = None,
     prior: Any = None,
-    dataset: str | Data | None = None,
+    dataset: str | Path | Data | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     anyway: bool = False,
@@ -166,19 +166,20 @@ def train(
         augmentation: As ``generator``.
         prior: As ``generator``.
         dataset: What to train on instead of the recipe's own dataset: a registered name; the path of a folder or zip
-            archive of pictures, with a ``/`` in it (``"./photos"``); images, uint8 (n, c, h, w) with c 1 or 3, or a
-            pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset`` whose items are images
-            (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor does not accept its
-            images, or was fitted to others, are left out, with a message to ``log``. If your own images are MNIST
-            digits, say so: ``ganzoo.Dataset("mine", "train", images, domain="mnist")``.
+            archive of pictures, as a ``Path`` or with a ``/`` in it (``"./photos"``); images, uint8 (n, c, h, w) with c
+            1 or 3, or a pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset`` whose
+            items are images (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor does not
+            accept its images, or was fitted to others, are left out, with a message to ``log``. If your own images are
+            MNIST digits, say so: ``ganzoo.Dataset("mine", "train", images, domain="mnist")``.
         out: The run folder to create, new or empty; by default the first free one below ``runs/``.
         data_dir: Where dataset files are.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
         on_step: Called after each step with the number of images shown, and the mean losses by name since the last log
-            point: at each log point (``train.log_every`` images) and after the last step; ``{}`` at other steps.
-        on_samples: Called before the first step, about every minute and at each evaluation with the number of images
-            shown, and samples as their modality stores them, uint8 (n, c, h, w) for images; those that the run folder's
-            pictures show.
+            point: at each log point (``train.log_every`` images), at each evaluation and after the last step; ``{}`` at
+            other steps.
+        on_samples: Called before the first step, about every minute (later in longer runs, more rarely) and at each
+            evaluation with the number of images shown, and samples as their modality stores them, uint8 (n, c, h, w)
+            for images; those that the run folder's pictures show.
         on_evaluation: Called after each evaluation with the number of images shown, and the scores by metric; of the
             averaged weights, if there are any.
         log: Called with progress messages.
@@ -196,7 +197,7 @@ def train(
     Raises:
         GanzooError: Something is wrong with the recipe, the dataset or the folder.
         Diverged: A loss, a gradient, a weight or a sample is no longer finite; what was saved before is kept.
-        Interrupted: Ctrl-C; the run is saved.
+        Interrupted: Ctrl-C; the run is saved, unless it was pressed twice.
     """
     where = None if data_dir is None else Path(data_dir)
     callbacks = Callbacks(
@@ -220,6 +221,7 @@ def train(
             f"{key}={quoted(in_recipe(kind, part, zoo))}" for key, (kind, part) in instead.items() if part is not None
         ]
         in_memory = None
+        dataset = str(dataset.absolute()) if isinstance(dataset, Path) else dataset
         if dataset is not None and not isinstance(dataset, str):
             in_memory = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
         if resume_from is not None:

@@ -308,8 +308,8 @@ class RunFolder:
                 raise GanzooError(
                     f"The run {self.path} was not started here, and its dataset '{recipe.dataset.name}' would read "
                     f"{path}.",
-                    "If that is what you want, add --allow-paths (in Python: allow_paths=True), or name the folder "
-                    "with --data-dir (in Python: data_dir=...).",
+                    "If that is what you want, add --allow-paths (ganzoo.load(..., allow_paths=True)), or name the "
+                    "folder with --data-dir (ganzoo.load(..., data_dir=...)).",
                 )
         return folder
 

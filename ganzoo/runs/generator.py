@@ -195,13 +195,8 @@ class TrainedGenerator:
             GanzooError: The run does not translate images, the pictures have another type or other channels, or the
                 generator does not accept their size.
         """
-        spec, (channels, *sides) = self.assembly.spec, self.source_shape
-        if images.dim() != 4 or images.dtype != spec.modality.stored or images.shape[1] != channels:
-            kind = str(images.dtype).removeprefix("torch.")
-            raise GanzooError(
-                f"Pictures of type {kind} and shape {tuple(images.shape)} cannot be translated.",
-                f"Give uint8 (n, {channels}, height, width), like the run's sources.",
-            )
+        spec, (_, *sides) = self.assembly.spec, self.source_shape
+        self._refuse_other_pictures(images, spec.modality.stored)
         sizes = zip(images.shape[2:], spec.shape[1:], sides, strict=True)
         shape = (spec.channels, *(size * large // small for size, large, small in sizes))
         size = "x".join(map(str, images.shape[2:]))
@@ -237,11 +232,7 @@ class TrainedGenerator:
         names = self.assembly.objective.generates_from
         if source is not None:
             self._refuse_a_source_unless_it_takes_one()
-        if source is not None and not isinstance(source, Tensor):
-            raise GanzooError(
-                f"The source is of type {type(source).__name__}, not a tensor.",
-                "Use torch.from_numpy for an array, and torch.tensor for a list.",
-            )
+            self._refuse_other_pictures(source)
         sources = {} if source is None else {"source": source}
         if missing := [name for name in names if name not in sources]:
             try:
@@ -255,7 +246,21 @@ class TrainedGenerator:
         if "source" not in self.assembly.objective.generates_from:
             raise GanzooError(
                 f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
-                "Leave the source out. To translate pictures, use a run that was trained to.",
+                "Use a run that was trained to translate, such as one of pix2pix-edges-to-digits.",
+            )
+
+    def _refuse_other_pictures(self, source: Tensor, stored: torch.dtype | None = None) -> None:
+        if not isinstance(source, Tensor):
+            raise GanzooError(
+                f"The source is of type {type(source).__name__}, not a tensor.",
+                "Use torch.from_numpy for an array, and torch.tensor for a list.",
+            )
+        channels, *_ = shape = self.source_shape
+        if source.dim() != len(shape) + 1 or source.shape[1] != channels or stored not in (None, source.dtype):
+            kind = str(source.dtype).removeprefix("torch.")
+            raise GanzooError(
+                f"Pictures of type {kind} and shape {tuple(source.shape)} cannot be translated.",
+                f"Give uint8 (n, {channels}, height, width), like the run's sources.",
             )
 
     def class_number(self, label: int | str) -> int:
@@ -273,7 +278,7 @@ class TrainedGenerator:
         if isinstance(label, str) and label in names:
             return names.index(label)
         if isinstance(label, str) and not (label.isdecimal() and len(label) < 10):
-            raise unknown("class", label, names)
+            raise unknown("class", label, names, listing="ganzoo.load(RUN).class_names")
         number = int(label) if isinstance(label, str) else _whole("class", label)
         if not 0 <= number < self.classes:
             raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")

@@ -118,7 +118,7 @@ class TrainingLoop:
             if self.run is not None:
                 with self._stop.at_once(*self._stopped()):
                     self.evaluator.prepare()
-                    if len(self.dataset) > 1:
+                    if len(self.dataset) > 3:  # it compares two halves
                         self._variety = VarietyWatch(self.evaluator.extractors, self.dataset, trainer.device)
             if trainer.images == 0:
                 if config.init_from is not None:  # saved now: their source may be gone when the run is resumed

@@ -48,7 +48,9 @@ def card_of(source: str | Path, zoo: Zoo) -> Path | None:
     if (name := zoo_name(source)) is not None:
         return zoo.pretrained.get(name).create()
     file = Path(source) / CONFIG
-    return file if file.exists() and not (Path(source) / "run.json").exists() else None
+    # Other programs' files may have that name too; ours begins with its schema.
+    is_card = file.is_file() and not (Path(source) / "run.json").exists() and b'"schema"' in file.read_bytes()
+    return file if is_card else None
 
 
 def recipe_of(card: Record, zoo: Zoo) -> Recipe:
@@ -85,7 +87,7 @@ def published(file: Path, zoo: Zoo, *, with_discriminator: bool = False) -> tupl
                 if not stored.exists():
                     raise _left_out(zoo.pretrained.get(file.stem), card, part)
             tensors |= load_tensors(_checked(stored.read_bytes(), card, part))
-        checkpoint = Checkpoint(tensors, {"images": card["training"]["images"], "steps": 0}, stored)
+        checkpoint = Checkpoint(tensors, {**card["training"], "steps": 0}, stored)
         return RunFolder(file, {**card["run"], "status": "done"}), recipe_of(card, zoo), checkpoint
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise GanzooError(f"The pretrained generator {where} cannot be read: {error}.", remedy) from error
@@ -112,9 +114,10 @@ def download(name: str, *, zoo: Zoo | None = None) -> Path:
 
 
 def _downloaded(entry: Entry[Path], card: Record, part: str) -> Path:
-    installed, kept, address = _beside(entry.create(), part), _kept(entry.name, card, part), _address(entry, part)
+    installed, address = _beside(entry.create(), part), _address(entry, part)
     if installed.exists():
         return installed
+    kept = _kept(entry.name, card, part)
     if not address:
         raise _left_out(entry, card, part)
     try:

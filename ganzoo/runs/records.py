@@ -173,16 +173,16 @@ class _Facts(_Shape):  # the entries of run.json that ganzoo reads
 
 
 def read_card(path: Path) -> Record:
-    """A pretrained generator's card; a ``ValueError`` if it is damaged or something else."""
+    """A pretrained generator's card; a ``GanzooError`` if it is damaged or something else."""
     try:
         card: Record = parse_json(path.read_bytes())
         refuse_other(card["schema"], CARD, str(path))
         _Facts.model_validate(card["run"])
         _State.model_validate(card["training"])
-    except ValidationError as error:
-        raise ValueError(first_problem(error)) from error
-    except (LookupError, TypeError) as error:
-        raise ValueError("it is not a card that ganzoo wrote") from error
+    except (LookupError, TypeError, ValueError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else "it is not a card that ganzoo wrote"
+        remedy = "Reinstall the plugin that provides it; of a folder for the Hub, download all files again."
+        raise GanzooError(f"The pretrained generator's {path} cannot be read: {reason}.", remedy) from error
     return card
 
 
@@ -226,7 +226,7 @@ def read_description(path: Path) -> Record:
         refuse_other(info.get("schema", 0), RUN, f"The run {path}")
         info.setdefault("status", _Facts.model_validate(info).status)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        remedy = "Give a folder that `ganzoo run` made, or the zoo:NAME of a pretrained generator."
+        remedy = "Give a folder that `ganzoo run` made; commands that only draw or score take zoo:NAME too."
         if not path.exists():
             raise GanzooError(f"No such run folder: {path}.", similar_run(path) or remedy) from error
         raise GanzooError(f"{path} is not a run folder (no run.json).", remedy) from error

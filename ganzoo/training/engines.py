@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -110,11 +111,17 @@ class CompileEngine(Engine):
         for group in groups:
             group.shares_fakes = False
             for phase in group.phases:
-                self._prepare(phase, group.modules)
+                self._prepare(phase, group)
 
-    def _prepare(self, phase: PhaseStep, modules: Sequence[nn.Module]) -> None:
+    def _prepare(self, phase: PhaseStep, group: StepGroup) -> None:
+        def loss_of(batch: Batch) -> Losses:
+            if phase.phase.shares_fakes:
+                with phase.autocast():
+                    batch = replace(batch, fake=group.objective.fakes(phase.networks, batch))
+            return phase.eager_loss(batch)
+
         def loss(real: Tensor, label: Tensor, z: Tensor, source: Tensor | None, extra: Mapping[str, Tensor]) -> Losses:
-            return phase.eager_loss(Batch(real, label, z, source, extra=extra))
+            return loss_of(Batch(real, label, z, source, extra=extra))
 
         # All or nothing: a gradient penalty cannot be differentiated through half-compiled code.
         compiled = torch.compile(loss, fullgraph=True, dynamic=False, options={"fallback_random": True})
@@ -128,13 +135,13 @@ class CompileEngine(Engine):
                         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, about its own code
                         compiled(*columns)["loss"].backward()  # type: ignore[no-untyped-call]
 
-                self._try(phase.name, "compile its loss", work, [phase], snapshot(modules, self._device))
+                self._try(phase.name, "compile its loss", work, [phase], snapshot(group.modules, self._device))
             if self._taken[phase.name]:
                 try:
                     return compiled(*columns)
                 except torch._dynamo.exc.TorchDynamoException as error:  # something has changed, so torch recompiles
                     self.fall_back(phase.name, "compile its loss", error)
-            return phase.eager_loss(batch)
+            return loss_of(batch)
 
         phase.forward = forward
 

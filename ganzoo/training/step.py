@@ -72,7 +72,7 @@ class StepGroup:
     """The phases that run on one batch: a single phase, or several that share its fakes."""
 
     def __init__(self, phases: Sequence[PhaseStep], objective: Objective, latents: Callable[[], Tensor]) -> None:
-        self.phases, self.latents, self._objective = phases, latents, objective
+        self.phases, self.latents, self.objective = phases, latents, objective
         self.name = " and ".join(phase.name for phase in phases)
         self.shares_fakes, self.repeat = phases[0].phase.shares_fakes, phases[0].phase.repeat
         self.trained = [parameter for phase in phases for parameter in phase.trained]
@@ -91,7 +91,7 @@ class StepGroup:
             return batch
         require_gradients(self.trained, ())
         with self.phases[0].autocast():
-            return replace(batch, fake=self._objective.fakes(self.phases[0].networks, batch))
+            return replace(batch, fake=self.objective.fakes(self.phases[0].networks, batch))
 
     def forward_and_backward(self, batch: Batch) -> None:
         """What a step computes, without its optimizers: to try whether it can be captured, or to count its work."""
@@ -273,9 +273,9 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDic
             )
         if phase.shares_fakes and (phase.repeat, phase.every_steps, phase.begin, phase.end) != (1, 1, 0, 1):
             raise GanzooError(
-                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, but it shares its fakes with "
-                "others and so must run once in every step.",
-                f"Set train.share_fakes: false, or remove phases.{phase.name}.",
+                f"The phase '{phase.name}' of recipe '{recipe.name}' shares its fakes with others, so it must run once "
+                "in every step.",
+                f"Remove phases.{phase.name} or, if the loss allows it, set train.share_fakes: false.",
             )
         group = -1 if phase.shares_fakes else index
         groups[group] = (*groups.get(group, ()), phase)

@@ -115,8 +115,8 @@ def test_list_of_something_that_nobody_registered(refused, zoo, words, sentence)
         ("dcgan", "Did you mean 'dcgan-mnist'?"),
         ("vanilla", "Did you mean 'vanilla-grid' or 'vanilla-ring' or 'vanilla-mnist'?"),
         ("ring", "Did you mean 'pacgan-ring' or 'vanilla-ring' or 'collapse-ring' or 'unrolled-ring'?"),
-        ("zzzz", "`ganzoo list` shows all {recipes}."),
-        ("gan", "`ganzoo list` shows all {recipes}."),  # a part of so many that none of them is a guess
+        ("zzzz", "`ganzoo list recipes` shows all {recipes}."),
+        ("gan", "`ganzoo list recipes` shows all {recipes}."),  # a part of so many that none of them is a guess
     ],
 )
 def test_a_recipe_by_the_name_that_people_know(call, zoo, name, hint):

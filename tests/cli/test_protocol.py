@@ -73,8 +73,12 @@ def test_without_labels_all_images_are_one_class():
     images = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 1, 4, 4)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))[:6].sort().values
     assert torch.equal(part_of(Dataset("x", "train", images), "validation", 6).images[:, 0, 0, 0], order.byte())
-    with pytest.raises(GanzooError, match=r"dataset\.validation is 20, but 'x' has 20 training images"):
+    with pytest.raises(
+        GanzooError, match=r"20 images would be held out for validation, but 'x' has 20 training images"
+    ):
         part_of(Dataset("x", "train", images), "train", 20)
+    with pytest.raises(GanzooError, match=r"No images were held out for validation"):
+        part_of(Dataset("x", "train", images), "validation", -1)
 
 
 def test_a_run_with_validation_images_is_scored_against_them_and_reported_against_test_images(invoke, tuned):

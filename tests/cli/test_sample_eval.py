@@ -192,7 +192,7 @@ def test_a_misspelt_folder_leads_to_the_run_next_to_it(refused, run, tmp_path):
         assert said.endswith(f"Did you mean {tmp_path}/vanilla-mnist?\n")
     said = refused("sample", tmp_path / "nowhere" / "run", "--out", tmp_path / "a.png")
     assert said.startswith("No such run folder: ")
-    assert ". Give a folder that `ganzoo run` made, or" in said
+    assert ". Give a folder that `ganzoo run` made; commands" in said
 
 
 def test_a_run_is_scored_by_its_own_recipe_and_repeats_the_score_of_its_training(scores_of, run):

@@ -90,7 +90,7 @@ def test_mistakes_are_told_in_a_sentence(run: Path, call, tmp_path: Path) -> Non
         assert words in err.replace("\n", " ")
 
     refused("There is no picture", tmp_path / "none.png")
-    refused("Two of the pictures have the same name.", drawing, picture(tmp_path / "b" / "a.jpg", (9, 9)))
+    refused("The results of two pictures would have the same name.", drawing, picture(tmp_path / "b" / "a.jpg", (9, 9)))
     (tmp_path / "text.png").write_text("no picture")
     refused("is not a PNG", tmp_path / "text.png")
     picture(out / "a.png", (3, 3))

@@ -271,3 +271,9 @@ def test_ones_own_pictures_are_read_as_for_training(toy_zoo, zoo, noise, tmp_pat
     assert all((score.value, score.floor) == (first.value, first.floor) for (score,) in others)
     (trained,) = evaluate(noise(50), toy_zoo, dataset=photos, split="train")
     assert trained.protocol["n_real"] == 180
+
+
+def test_too_few_real_images_for_any_metric_are_told(noise):
+    images = noise(120)
+    with pytest.raises(GanzooError, match=r"^Not scored by .*\. Give more images\.$"):
+        ganzoo.evaluate(images, dataset=images)

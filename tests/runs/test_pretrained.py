@@ -25,6 +25,8 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.generator import load
+from ganzoo.runs.pretrained import card_of, published
+from ganzoo.runs.records import read_card
 from ganzoo.runs.start import start
 from ganzoo_reports.export import publish, publish_folder
 
@@ -139,9 +141,23 @@ def test_a_strangers_folder_is_checked_like_a_strangers_run(hub, changes, senten
         load(hub)
 
 
+def test_the_score_of_a_pretrained_generator_says_how_long_it_trained(zoo):
+    card = zoo.pretrained.get("cgan-mnist").create()
+    _, _, checkpoint = published(card, zoo)
+    assert checkpoint.state["seconds"] == read_card(card)["training"]["seconds"] > 0
+
+
+def test_a_folder_with_a_config_of_another_program_is_none_of_ours(tmp_path, zoo):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert card_of(tmp_path, zoo) is None
+
+
 def test_a_strangers_folder_leads_nowhere(hub, tmp_path):
     (hub / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(GanzooError, match=r"in .*hub cannot be read: it is not a card that ganzoo wrote"):
+    with pytest.raises(GanzooError, match=r"hub is not a run folder \(no run\.json\)"):
+        load(hub)
+    (hub / "config.json").write_text('{"schema": 1}')
+    with pytest.raises(GanzooError, match=r"hub/config\.json cannot be read: it is not a card that ganzoo wrote"):
         load(hub)
     (hub / "model.safetensors").rename(tmp_path / "kept")
     (hub / "model.safetensors").symlink_to(tmp_path / "kept")

@@ -111,7 +111,7 @@ def test_an_exported_generator_is_three_files_and_no_run(source, tmp_path, call)
         code, _, told = call(*arguments)
         assert code == 2
         assert str(arguments[1]) in told
-    with pytest.raises(GanzooError, match=r"is not a run folder .* or the zoo:NAME of a pretrained generator"):
+    with pytest.raises(GanzooError, match=r"is not a run folder .* commands that only draw or score take zoo:NAME too"):
         load(out)
     checkpoint = sorted((source.path / "checkpoints").glob("*.safetensors"))[-1]
     with pytest.raises(GanzooError, match=r"is not a run folder \(no run\.json\)"):
