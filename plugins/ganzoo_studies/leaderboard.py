@@ -23,7 +23,7 @@ from PIL import Image
 from ganzoo.api.dataset import GAP
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
-from ganzoo.files import MADE, begins_like, refuse_to_overwrite, write_atomically
+from ganzoo.files import MADE, begins_like, parse_json, refuse_to_overwrite, write_atomically
 from ganzoo.formatting import listed
 from ganzoo_reports.templates import Picture, between_markers, markdown, page, text
 from ganzoo_studies.charts import COSTS, forest, forest_file, quality_against
@@ -39,6 +39,8 @@ MARKS = {
 }
 """What our files have near their beginning, which distinguishes them from others."""
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+RIVALS = "translation.json"
+"""In a results folder, the scores of translations without training, by dataset, rival and metric."""
 MINUTES = (5, math.inf)
 """Training times within which the main README names the best recipe."""
 TEXTS = {
@@ -146,8 +148,10 @@ def said(studies: Sequence[Found]) -> dict[str, Any]:
 
 def html(made: Sequence[Ranking], results: Path, studies: Sequence[Found] = ()) -> str:
     """``index.html``, which needs no other file and no network."""
+    measured = results / RIVALS
     context = {
         "rankings": made,
+        "rivals": parse_json(measured.read_bytes())["rivals"] if measured.is_file() else {},
         **said(studies),
         "forest": forest,
         "samples_of": partial(samples_of, results),

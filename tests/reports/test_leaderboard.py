@@ -53,6 +53,17 @@ def test_the_command_writes_its_files_and_says_so(results):
     assert all(Path(path).stat().st_size for path in facts["files"])
 
 
+def test_a_tile_shows_rivals_that_are_not_trained_by_the_same_metric(results, tmp_path):
+    made = read_rankings(results)
+    rivals = {
+        made[0].dataset: {"bicubic <b>": {made[0].tables[0].metric.name: [9.5, 0.1]}, "copy": {"kid@tiny": [1, 0]}}
+    }
+    (tmp_path / "translation.json").write_text(json.dumps({"rivals": rivals}))
+    page = html(made, tmp_path)
+    assert "; bicubic &lt;b&gt; 9.50<br>" in page
+    assert "; copy" not in page
+
+
 def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_but_ours(page):
     assert page.count("<script") == 1
     assert "<img src=http" not in page
