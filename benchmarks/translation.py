@@ -23,6 +23,7 @@ import ganzoo
 from ganzoo import Dataset
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
+from ganzoo.formatting import listed
 from ganzoo.registry.loading import load_zoo
 from ganzoo.reproducibility import resolve_device
 from ganzoo.runs.provenance import environment
@@ -126,18 +127,28 @@ def scores_of(images: Tensor, name: str, test: Dataset) -> dict[str, Any]:
 
 def table(name: str, outcome: dict[str, Any]) -> str:
     """One dataset's rivals and runs in Markdown."""
-    rows = dict(outcome["rivals"][name])
+    rivals, lost = outcome["rivals"][name], list[str]()
+    rows = dict(rivals)
     for run in read_runs(RESULTS):
         if run.record.dataset == name and run.record.status == "done":
             averaged = [score for score in run.scores if score["weights"] == "ema"]
             scores = {score["metric"]: [score["value"], score["floor"]] for score in averaged}
             took = "" if run.record.seconds is None else f", {run.record.seconds / 60:.1f} min"
-            rows[f"{run.record.recipe}{took}"] = {one: scores[one] for one in MEASURES if one in scores}
+            ours = {one: scores[one] for one in MEASURES if one in scores}
+            rows[f"{run.record.recipe}{took}"] = ours
+            beaten = [f"the {rival} by {listed(by)}" for rival, its in rivals.items() if (by := better(its, ours))]
+            lost.append(f"`{run.record.recipe}` loses to {listed(beaten) if beaten else 'none of its rivals'}.\n")
     measures = list(dict.fromkeys(measure for scores in rows.values() for measure in scores))
     headings = {"": "left", **dict.fromkeys(measures, "right")}
     lines = [[row, *(written(scores.get(measure)) for measure in measures)] for row, scores in rows.items()]
     below = [sentences(*found) for found in outcome.get("classes", {}).get(name, {}).items()]
-    return "\n".join([f"## {name}\n\n{markdown_table(headings, lines)}\n", *below])
+    return "\n".join([f"## {name}\n\n{markdown_table(headings, lines)}\n", *lost, *below])
+
+
+def better(scores: dict[str, Any], than: dict[str, Any]) -> list[str]:
+    """The measures by which the first scores are better."""
+    signs = {one: -1 if one.startswith("fid") or one == DISTANCE else 1 for one in scores.keys() & than.keys()}
+    return [one for one in scores if one in signs and signs[one] * (scores[one][0] - than[one][0]) > 0]
 
 
 def becomes(made: Tensor, labels: Tensor) -> list[list[int]]:
