@@ -221,7 +221,7 @@ BROKEN = [
     ),
     (
         losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('x-mnist.yaml')\n",
-        ["recipe x-mnist.yaml is registered by a relative path", 'Write Path(__file__).parent / "x-mnist.yaml".'],
+        ["recipe x-mnist.yaml is registered by a relative path", 'Write Path(__file__).parent / "x-mnist.yaml" or'],
     ),
     (
         losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register(None)\n",

@@ -145,7 +145,7 @@ def register_extractors(register: Register[Extractor]) -> None:
 
 @hookspec
 def register_metrics(register: Register[Metric]) -> None:
-    """Add metrics: ``factory()`` returns a ``ganzoo.Metric``, which is available with every extractor if it needs one.
+    """Add metrics: ``factory()`` returns a ``ganzoo.Metric``, which is available with every extractor or none.
 
     A ``ganzoo.ModelMetric`` measures the trained model on real images: a classifier's test error, for example.
     """

@@ -257,7 +257,7 @@ class InitFrom(strict.Section):
     """Where a run gets its initial weights. A plain string is enough: ``init_from: zoo:flagship-mnist``.
 
     Attributes:
-        source: A run folder, a folder for the Hub, or ``zoo:NAME``.
+        source: A run folder, a Hub folder, or ``zoo:NAME``.
         sha256: SHA-256 of the weights, in hexadecimal; null accepts any.
     """
 

@@ -140,7 +140,7 @@ def test_a_device_that_is_full_is_one_sentence_and_gets_no_lock(run, ganzoo):
     assert len(json.loads(out)["scores"]) == 6
     assert err.endswith(
         "None of the 6 scores were written to /dev/full (No space left on device). "
-        "They are shown above; give another --out."
+        "They are shown above; --out FILE writes them elsewhere."
     )
     assert not Path("/dev/.full.lock").exists()
 

@@ -771,7 +771,7 @@ def test_the_answer_says_each_outcome_in_plain_words(zoo):
     found = Found(study, (), {}, findings=tuple(Finding(study, claim, verdict) for claim, verdict in claims))
     assert found.answer == (
         "Use an auxiliary classifier for FID rather than a projection (2.00 times better) and an auxiliary classifier "
-        "for clearer, less varied classes (2.00). No difference worth having: a projection or "
+        "for clarity over variety (2.00). No difference worth having: a projection or "
         "concatenated labels for FID; label smoothing. 1 more claim is open."
     )
     thrice = study.model_copy(update={"claims": [alone.model_copy(update={"at": at}) for at in ("1%", "2%", "3%")]})

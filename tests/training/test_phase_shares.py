@@ -36,5 +36,5 @@ def test_a_phase_that_ends_before_it_begins_is_refused(begin):
 
 
 def test_phases_that_share_fakes_run_in_every_step(begin):
-    with pytest.raises(GanzooError, match="shares its fakes with others and so must run once in every step"):
+    with pytest.raises(GanzooError, match="shares its fakes with others, so it must run once in every step"):
         begin("train.share_fakes=true", "phases={generator: {begin: 0.5}}")
