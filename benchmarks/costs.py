@@ -42,7 +42,8 @@ OUTCOME, PAGE = RESULTS / "costs.json", RESULTS / "costs.md"
 PAIRS = ("edges-to-digits", "half-to-whole", "small-to-large", "regular-to-bold", "sans-to-serif")
 TRANSLATION = (*(f"pix2pix-{name}" for name in PAIRS), "cyclegan-printed-to-handwritten")
 DENOISERS = ("flow-matching-mnist", "flow-matching-mlp-mnist", "ddpm-mnist", "ddpm-mlp-mnist")
-RECIPES = (*TRANSLATION, *DENOISERS, "dcgan-mnist", "vanilla-mnist")  # the last two for comparison
+OTHERS = ("vae-mnist", "vq-vae-mnist", "flagship-mnist", "r3gan-mnist", "dcgan-mnist", "vanilla-mnist")
+RECIPES = (*TRANSLATION, *DENOISERS, *OTHERS)
 STEPS = 20
 DRAWS = 15
 INTRODUCTION = """# What translating and removing noise cost
@@ -50,7 +51,7 @@ INTRODUCTION = """# What translating and removing noise cost
 Made by `python benchmarks/costs.py` with {where}. Parameters
 are the generator's. Memory is the most that a process held which trained for 20 steps and scored the run. Minutes of
 training are those of the runs of `ganzoo bench` in this folder. The last three columns are of one picture at a time.
-DCGAN and a perceptron stand below for comparison.
+Below stand others for comparison.
 """
 MEASURED = """
 import atexit, re, runpy

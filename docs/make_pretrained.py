@@ -1,6 +1,10 @@
 """Writes docs/pretrained.md: what pretrained generators are, and a table of the included ones, from their cards.
 
-Run python docs/make_pretrained.py after adding or replacing one.
+Run python docs/make_pretrained.py after adding or replacing one. Of one that draws classes, first run
+
+    ganzoo eval zoo:NAME --metric classification-accuracy-score --out results/cas.jsonl
+
+which appends what its samples are worth to a classifier; the last such line counts.
 """
 
 from __future__ import annotations
@@ -8,11 +12,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ganzoo.files import read_lines
 from ganzoo.formatting import figure
 from ganzoo_reports.templates import code, markdown, markdown_table
 
 PAGE = Path(__file__).with_name("pretrained.md")
-CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
+ROOT = Path(__file__).parents[1]
+CARDS = ROOT / "plugins" / "ganzoo_plugins" / "pretrained"
+WORTH = ROOT / "results" / "cas.jsonl"
 INTRODUCTION = """# Pretrained generators
 
 `ganzoo sample`, `eval`, `animate --walk --out`, `export` and `show`, and `ganzoo.load`, accept `zoo:NAME` instead of
@@ -33,8 +40,7 @@ fetches others from the release, or from the address in `GANZOO_PRETRAINED_URL`,
 
 `ganzoo sample RUN --truncation 0.8` moves latent codes towards the middle of their prior: samples are more typical, and
 vary less. With a mapping network, such as StyleGAN2's, it moves w towards its mean (Karras et al. 2019,
-arXiv:1812.04948, appendix B), or the mean of the class. Runs are always scored without truncation;
-`ganzoo sample RUN -n 10000 --truncation 0.8 --out t.npz && ganzoo eval t.npz` shows its price.
+arXiv:1812.04948, appendix B), or the mean of the class. Scores are without it.
 
 ## Fine-tuning
 
@@ -66,7 +72,7 @@ licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the 
 
 `eval` of `faces` and `characters` needs `.[worlds]`. `faces` learned from drawings after "Open Peeps" by
 Pablo Stanley, `characters` from those after "Pixel Art" by DiceBear, both CC0, the others from MNIST.
-`ganzoo show zoo:NAME` has more.
+CAS: accuracy of a classifier trained on samples alone. `ganzoo show zoo:NAME` has more.
 
 """
 
@@ -76,15 +82,14 @@ def page() -> str:
     cards = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
     if not cards:
         return INTRODUCTION + "There are none yet.\n"
-    headings = dict.fromkeys(("name", "FID (real vs real)"), "left")
+    worth = read_lines(WORTH, lambda score: "what" in score)
+    headings = dict.fromkeys(("name", "scores (real vs real)"), "left")
     rows = []
     for name, card in cards.items():
-        scores = "<br>".join(
-            f"{markdown(score['metric'])} {figure(score['value'])} ({figure(score.get('floor'))})"
-            for score in card["scores"]
-            if score["metric"].startswith("fid@")
-        )
-        rows.append([code(f"zoo:{name}"), scores])
+        shown = [score for score in card["scores"] if score["metric"].startswith("fid@")]
+        shown += [{**score, "metric": "CAS"} for score in worth if score["what"] == f"zoo:{name}"][-1:]
+        scores = [f"{markdown(one['metric'])} {figure(one['value'])} ({figure(one.get('floor'))})" for one in shown]
+        rows.append([code(f"zoo:{name}"), "<br>".join(scores)])
     return INTRODUCTION + markdown_table(headings, rows) + "\n"
 
 

@@ -233,7 +233,9 @@ def evaluate(
         Path | None,
         typer.Option(help="A run or scores file to compare with; scores measured differently are not compared."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Append the scores to this file as JSON lines, which say what was scored.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_code: AllowCode = False,
@@ -365,7 +367,11 @@ def evaluate(
     unsaved = None if run is None else _failure(partial(run.append_score, *records), f"added to {run.path}", records)
     unwritten = None
     if out is not None:
-        unwritten = _failure(partial(locked_append, out, records, durable=True), f"written to {out}", records)
+        unwritten = _failure(
+            partial(locked_append, out, [{"what": what, **record} for record in records], durable=True),
+            f"written to {out}",
+            records,
+        )
     if as_json:
         print_json({"scores": records})
     elif against is None:

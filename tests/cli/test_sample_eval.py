@@ -307,6 +307,7 @@ def test_a_function_is_scored_and_its_scores_are_kept_and_compared(invoke, here)
     assert "100 images, 28x28 grey, from cli_noise:noise, seed 0." in result.stderr
     assert "\N{EN DASH}" in result.stdout
     (score,) = scores_in(here / "a.jsonl")
+    assert score["what"] == "cli_noise:noise"
     assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 0)
     low, high = score["interval"]
     assert low < score["value"] < high
