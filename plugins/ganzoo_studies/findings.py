@@ -32,7 +32,7 @@ STARTS: Mapping[Outcome, str] = {
     Outcome.HELPS: "Use",
     Outcome.HURTS: "Do without",
     Outcome.NO_DIFFERENCE: "No difference worth having:",
-    Outcome.DEPENDS: "It depends on the measure whether to use",
+    Outcome.DEPENDS: "The measures disagree on",
 }
 """How an answer begins what it says of each outcome."""
 USELESS = "Far from real images either way:"
@@ -149,9 +149,13 @@ class Found:
         said: dict[str, dict[str, list[str]]] = {}  # the settings and effects of each comparison, by the start
         same, numbered = STARTS[Outcome.NO_DIFFERENCE], (STARTS[Outcome.HELPS], STARTS[Outcome.HURTS], USELESS)
         for one in (finding for finding in self.findings if finding.is_decided):
-            names, verdict = (one.method, one.rival), one.verdict
+            # The title of a study that repeats another says on what.
+            names, verdict = (
+                (one.method.partition(" on ")[0] if self.study.repeats else one.method, one.rival),
+                one.verdict,
+            )
             if verdict.outcome is Outcome.HURTS and one.rival:  # then the rival is what to use
-                names, effect = (one.rival, one.method), 1 / (verdict.effect or 1.0)
+                names, effect = (one.rival, names[0]), 1 / (verdict.effect or 1.0)
                 verdict = replace(verdict, outcome=Outcome.HELPS, effect=effect, failed=verdict.failed[::-1])
             start = USELESS if verdict.is_far else STARTS[verdict.outcome]
             why = in_few_words(verdict, failures=one.claim.about == "failures") if start in numbered else ""
@@ -161,7 +165,7 @@ class Found:
                 if start != USELESS and " times " in str([*said.get(start, {}).values()])
                 else why
             )
-            text = (" or " if start == same else " rather than ").join(filter(None, names))
+            text = (" or " if start in (same, STARTS[Outcome.DEPENDS]) else " rather than ").join(filter(None, names))
             said.setdefault(start, {}).setdefault(text, []).append(": ".join(filter(None, (one.at, why))))
         parts = {
             start: [f"{text} ({', '.join(whys)})" if any(whys) else text for text, whys in texts.items()]
@@ -174,13 +178,23 @@ class Found:
         )
 
     @property
+    def difference(self) -> str:
+        """What it says that the study that it repeats does not: other outcomes, and claims of its own."""
+        other = [one for one in self.findings if one.is_decided and one.verdict.outcome is not self.there.get(one.rows)]
+        advice = replace(self, findings=tuple(other)).advice
+        return f" Unlike in {self.study.repeats}, {advice[0].lower()}{advice[1:]}" if advice else ""
+
+    @property
     def comparison(self) -> str:
-        """Which outcomes are not those of the study that it repeats; empty unless both have decided a claim."""
-        both = [one for one in self.findings if one.is_decided and one.rows in self.there]
-        unlike = tuple(one for one in both if one.verdict.outcome is not self.there[one.rows])
-        same = f"{len(both) - len(unlike)} of {len(both)} outcomes are those of {self.study.repeats}." if both else ""
-        advice = replace(self, findings=unlike).advice
-        return f"{same} Unlike there, {advice[0].lower()}{advice[1:]}" if advice else same
+        """How many outcomes are those of the study that it repeats, and what else it says; empty if none is in both."""
+        both = [
+            one.verdict.outcome is self.there[one.rows]
+            for one in self.findings
+            if one.rows in self.there and one.is_decided
+        ]
+        return (
+            f"{sum(both)} of {len(both)} outcomes are those of {self.study.repeats}.{self.difference}" if both else ""
+        )
 
     @property
     def answer(self) -> str:

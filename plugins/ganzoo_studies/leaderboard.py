@@ -65,7 +65,7 @@ TEXTS = {
 """What every page says."""
 COUNTED = {
     Outcome.HELPS: ("holds", "hold"),
-    Outcome.HURTS: ("turns out the other way", "turn out the other way"),
+    Outcome.HURTS: ("is reversed", "are reversed"),
     Outcome.NO_DIFFERENCE: ("makes no difference worth having", "make no difference worth having"),
     Outcome.DEPENDS: ("depends on the measure", "depend on the measure"),
     Outcome.OPEN: ("is open", "are open"),

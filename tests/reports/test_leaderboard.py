@@ -150,7 +150,7 @@ def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
     assert "(4.00). 1 more claim is open. `ganzoo study run a`" in text
     assert "| **helps** | Is 0 &amp; so &lt;on&gt;. |" in text
     assert "It tests no claim: its table compares the rows." in text
-    assert "Of 5 [claims](there/README.md), 2 hold, 1 turns out the other way and 2 are open.\n" in short
+    assert "Of 5 [claims](there/README.md), 2 hold, 1 is reversed and 2 are open.\n" in short
     assert "[B]" not in short  # what is exploratory stands in results/ alone
     assert "All are exploratory: their seeds" in summary(made, "there", found[1:2])
 
@@ -161,12 +161,14 @@ def test_a_study_that_repeats_another_says_which_outcomes_differ(results):
     findings = tuple(replace(one, claim=claim) for one, claim in zip(again.findings, claims, strict=True))
     there = {f"row {i} with baseline": Outcome.HELPS for i in (0, 1, 3)}
     found = replace(again, findings=findings, there=there)
-    said = "1 of 2 outcomes are those of first. Unlike there, do without again 1 (3.00 times worse)."
+    same = "1 of 2 outcomes are those of first."
+    said = f"{same} Unlike in first, use again 2 (4.00 times better). Do without again 1 (3.00 times worse)."
     assert found.comparison == said
     made = read_rankings(results)
-    assert all(said in text for text in (html(made, results, [found]), summary(made, "there", [found])))
+    short = said.removeprefix(same)
+    assert all(short in text for text in (html(made, results, [found]), summary(made, "there", [found])))
     assert f"1 more claim is open. {said} `ganzoo study run again`" in whole_page(made, [found])
-    assert replace(found, findings=findings[:1]).comparison == "1 of 1 outcomes are those of first."
+    assert replace(found, findings=findings[:1]).comparison == same.replace("2", "1")
     assert not replace(found, there={}).comparison
 
 
@@ -189,7 +191,7 @@ def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_n
     page = html(made, results, tested(0))
     assert page.count(">X 0<") == 1
     assert "X</a>: Use x-exploratory 1 (3.00 times better). Do without x 0" in page
-    assert "Of 2 claims, 1 holds and 1 turns out the other way." in page
+    assert "Of 2 claims, 1 holds and 1 is reversed." in page
 
 
 def test_the_plot_for_the_readme_is_black_on_white_and_the_same_each_time(results, tmp_path):

@@ -69,7 +69,7 @@ def test_verdicts_stand_first_and_a_stranger_changes_nothing(visit, made):
     assert page.title() == "ganzoo study: helps"
     assert page.locator("h1").inner_text() == 'Does it help, "really"?'
     answer = page.locator("h1 + p").inner_text()
-    assert answer.startswith("It depends on the measure whether to use hinge (few). ")
+    assert answer.startswith("The measures disagree on hinge (few). ")
     assert "Far from real images either way: r1 (few: " in answer
     assert answer.endswith("1 more claim is open.")
     assert page.locator("h2").first.inner_text() == "Claims and verdicts"
