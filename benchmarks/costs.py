@@ -51,7 +51,7 @@ INTRODUCTION = """# What translating and removing noise cost
 Made by `python benchmarks/costs.py` with {where}. Parameters
 are the generator's. Memory is the most that a process held which trained for 20 steps and scored the run. Minutes of
 training are those of the runs of `ganzoo bench` in this folder. The last three columns are of one picture at a time.
-Below stand others for comparison.
+Others stand below for comparison.
 """
 MEASURED = """
 import atexit, re, runpy
