@@ -66,7 +66,7 @@ TEXTS = {
 COUNTED = {
     Outcome.HELPS: ("holds", "hold"),
     Outcome.HURTS: ("is reversed", "are reversed"),
-    Outcome.NO_DIFFERENCE: ("makes no difference worth having", "make no difference worth having"),
+    Outcome.NO_DIFFERENCE: ("makes little difference", "make little difference"),
     Outcome.DEPENDS: ("depends on the measure", "depend on the measure"),
     Outcome.OPEN: ("is open", "are open"),
 }
