@@ -72,7 +72,7 @@ licence. After `hf download USER/my-gan --local-dir my-gan`, `my-gan` draws the 
 
 `eval` of `faces` and `characters` needs `.[worlds]`. `faces` learned from drawings after "Open Peeps" by
 Pablo Stanley, `characters` from those after "Pixel Art" by DiceBear, both CC0, the others from MNIST.
-CAS: accuracy of a classifier trained on samples alone. `ganzoo show zoo:NAME` has more.
+CAS, `classification-accuracy-score`: that of a classifier trained on samples. `ganzoo show zoo:NAME` has more.
 
 """
 

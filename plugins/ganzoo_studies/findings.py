@@ -148,12 +148,12 @@ class Found:
         """What the decided claims say: what to use, and what to do without; empty if none is decided."""
         said: dict[str, dict[str, list[str]]] = {}  # the settings and effects of each comparison, by the start
         same, numbered = STARTS[Outcome.NO_DIFFERENCE], (STARTS[Outcome.HELPS], STARTS[Outcome.HURTS], USELESS)
+        # The title of a study that repeats another says what all methods are tried on. Endings that differ stay.
+        where = "".join(
+            {"".join((one.method or "").partition(" on ")[1:]) for one in self.study.claims if self.study.repeats}
+        )
         for one in (finding for finding in self.findings if finding.is_decided):
-            # The title of a study that repeats another says on what.
-            names, verdict = (
-                (one.method.partition(" on ")[0] if self.study.repeats else one.method, one.rival),
-                one.verdict,
-            )
+            names, verdict = (one.method.removesuffix(where), one.rival), one.verdict
             if verdict.outcome is Outcome.HURTS and one.rival:  # then the rival is what to use
                 names, effect = (one.rival, names[0]), 1 / (verdict.effect or 1.0)
                 verdict = replace(verdict, outcome=Outcome.HELPS, effect=effect, failed=verdict.failed[::-1])
@@ -181,8 +181,7 @@ class Found:
     def difference(self) -> str:
         """What it says that the study that it repeats does not: other outcomes, and claims of its own."""
         other = [one for one in self.findings if one.is_decided and one.verdict.outcome is not self.there.get(one.rows)]
-        advice = replace(self, findings=tuple(other)).advice
-        return f" Unlike in {self.study.repeats}, {advice[0].lower()}{advice[1:]}" if advice else ""
+        return f"Only here: {advice}" if (advice := replace(self, findings=tuple(other)).advice) else ""
 
     @property
     def comparison(self) -> str:
@@ -190,10 +189,12 @@ class Found:
         both = [
             one.verdict.outcome is self.there[one.rows]
             for one in self.findings
-            if one.rows in self.there and one.is_decided
+            if one.is_decided and one.rows in self.there
         ]
         return (
-            f"{sum(both)} of {len(both)} outcomes are those of {self.study.repeats}.{self.difference}" if both else ""
+            f"{sum(both)} of {len(both)} outcomes are those of {self.study.repeats}. {self.difference}".strip()
+            if both
+            else ""
         )
 
     @property

@@ -107,10 +107,10 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     assert order == sorted(order)
 
 
-def answered(name, *outcomes, **facts):
+def answered(name, *outcomes, where="", **facts):
     """What a study found; claims are numbered, and their effects grow."""
     claims = [
-        {"says": f"Is {i} & so <on>.", "method": f"{name} {i}", "better": "a", "on": "fid@mnist-cnn"}
+        {"says": f"Is {i} & so <on>.", "method": f"{name} {i}{where}", "better": "a", "on": "fid@mnist-cnn"}
         for i in range(len(outcomes))
     ]
     study = Study.model_validate(
@@ -156,20 +156,23 @@ def test_the_pages_begin_with_the_plot_of_claims_and_with_what_to_use(results):
 
 
 def test_a_study_that_repeats_another_says_which_outcomes_differ(results):
-    again = answered("again", "helps", "hurts", "helps", "open", repeats="first")
+    again = answered("again", "helps", "hurts", "helps", "open", where=" on a DCGAN", repeats="first")
     claims = [one.claim.model_copy(update={"better": f"row {i}"}) for i, one in enumerate(again.findings)]
     findings = tuple(replace(one, claim=claim) for one, claim in zip(again.findings, claims, strict=True))
     there = {f"row {i} with baseline": Outcome.HELPS for i in (0, 1, 3)}
     found = replace(again, findings=findings, there=there)
     same = "1 of 2 outcomes are those of first."
-    said = f"{same} Unlike in first, use again 2 (4.00 times better). Do without again 1 (3.00 times worse)."
+    said = f"{same} Only here: Use again 2 (4.00 times better). Do without again 1 (3.00 times worse)."
     assert found.comparison == said
     made = read_rankings(results)
-    short = said.removeprefix(same)
-    assert all(short in text for text in (html(made, results, [found]), summary(made, "there", [found])))
+    assert said in html(made, results, [found])
+    assert f"**[Again](there/studies/again.html):** {said.removeprefix(same).strip()}\n" in summary(
+        made, "there", [found]
+    )
     assert f"1 more claim is open. {said} `ganzoo study run again`" in whole_page(made, [found])
     assert replace(found, findings=findings[:1]).comparison == same.replace("2", "1")
     assert not replace(found, there={}).comparison
+    assert answered("x", "helps", where=" on D").advice == "Use x 0 on D (2.00 times better)."
 
 
 def test_a_claim_that_is_tested_anew_replaces_the_exploratory_one_in_front_but_not_in_the_table(results):
