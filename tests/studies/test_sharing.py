@@ -124,7 +124,7 @@ def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkey
 RING = """\
 question: Does a penalty help?
 baseline: vanilla-ring
-overrides: [train.images=25600, train.batch_size=64, evaluate.samples=300, evaluate.every_images=null]
+overrides: [train.images=9600, train.batch_size=64, evaluate.samples=300, evaluate.every_images=null]   # too few, on any CPU
 search:
   optimizers.default.lr: [3e-3, 1e-2]
 validation: 500
@@ -179,6 +179,7 @@ def test_a_study_whose_workers_are_killed_in_turn_ends_as_one_worker_alone_would
         for one in started:
             with suppress(ProcessLookupError):
                 os.killpg(one.pid, signal.SIGKILL)
+            one.wait()
     shared = outcome("shared")
     scores, _, gates, (verdict,) = shared
     lines = read_lines(tmp_path / "shared" / "runs.jsonl")
