@@ -1,4 +1,4 @@
-"""The study of rivals at equal time: its committed file is what the script makes of the speeds in its header."""
+"""The studies of rivals at equal time: their files are what the script makes of the speeds in their headers."""
 
 import re
 
@@ -10,14 +10,15 @@ from ganzoo_studies.study import load_study
 HEADER = re.compile(r"measured on (.+), in images/s:\n# (.+)\n")
 
 
-def test_the_committed_study_follows_from_its_speeds():
-    text = rivals.FILE.read_text("utf-8")
+@pytest.mark.parametrize("name", rivals.CONTESTS)
+def test_a_committed_study_follows_from_its_speeds(name):
+    text = (rivals.STUDIES / f"{name}.yaml").read_text("utf-8")
     hardware, measured = HEADER.search(text).groups()
     pairs = re.findall(r"([^,]+?) ([\d,]+)(?:, |$)", measured)
-    assert text == rivals.file({row: int(speed.replace(",", "")) for row, speed in pairs}, hardware)
+    assert text == rivals.file(name, {row: int(speed.replace(",", "")) for row, speed in pairs}, hardware)
 
 
-@pytest.mark.parametrize("row", rivals.ROWS)
+@pytest.mark.parametrize("row", rivals.CONTESTS["rivals"].rows)
 def test_every_row_sees_as_much_as_its_time_allows(zoo, row):
     """Images are in proportion to 2, 5 and 15 minutes."""
     study = load_study("rivals", zoo)
