@@ -1,30 +1,24 @@
 """What do recipes that translate or remove noise cost? Memory, minutes, and pictures a second in torch and in a page.
 
-    python benchmarks/costs.py [RECIPE ...] [--whole RUNS]
+    python benchmarks/costs.py [RECIPE ...]
 
 trains recipes, by default those that have no figures yet, for a few steps and scores them, each in a process of its own
 whose largest memory is measured; then it times the run's generator, one picture at a time on one core, in torch and on
 the exported page in Chromium. Weights make no difference to that. It writes results/costs.json and results/costs.md;
-minutes of training are those of the runs of `ganzoo bench` in results/.
-
-With ``--whole``, it measures instead what `ganzoo run RECIPE` takes from its start to its last score with an empty
-cache, by default for recipes that translate and have no such figure; run folders go to RUNS.
+minutes are those of runs in results/ that `GANZOO_CACHE=$(mktemp -d) ganzoo bench RECIPE` trained on such a machine.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
-from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,17 +48,12 @@ STEPS = 20
 DRAWS = 15
 INTRODUCTION = """# What translating and removing noise cost
 
-Made by `python benchmarks/costs.py` with {where}. Parameters
-are the generator's. Memory is the most that a process held which trained for 20 steps and scored the run. Minutes of
-training are those of the runs of `ganzoo bench` in this folder. The last three columns are of one picture at a time.
-Others stand below for comparison.
-"""
-WHOLE = """
-## With an empty cache
-
-`ganzoo run RECIPE` from its start to its last score, preparation of data and evaluation included, and the most memory
-that it held. Each ran on one core, with another program on the machine's second one.
-
+Made by `python benchmarks/costs.py` with torch {torch} and Chromium {chromium} on one core of
+{hardware}. Parameters
+are the generator's. Memory is the most that a process held which trained for 20 steps and scored the run. Minutes are
+those of the runs in this folder on such a machine, each on one core beside another program: of training, and from the
+start of the command to its end, with data to prepare for an empty cache and scores. The last three columns are of one
+picture at a time. Others stand below for comparison.
 """
 MEASURED = """
 import atexit, re, runpy
@@ -95,18 +84,6 @@ def peak_memory(recipe: str, folder: Path) -> int:
     return 1024 * int(said.split()[-1])
 
 
-def whole(recipe: str, folder: Path) -> dict[str, Any]:
-    """Seconds and the most memory of the command that trains a recipe, with an empty cache."""
-    with TemporaryDirectory() as cache:
-        environs = {**os.environ, "GANZOO_CACHE": cache, "OMP_NUM_THREADS": "1"}
-        began = perf_counter()
-        command = [sys.executable, "-c", MEASURED, "run", recipe, "--set", "train.device=cpu", "--out", str(folder)]
-        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environs).stdout
-        seconds = perf_counter() - began
-    hardware = hardware_in_words(environment(torch.device("cpu")))
-    return {"seconds": seconds, "memory": 1024 * int(said.split()[-1]), "hardware": hardware}
-
-
 def seconds_in_torch(generator: TrainedGenerator) -> float:
     """Median time of one picture."""
     known: dict[str, object] = {"generator": generator}
@@ -130,17 +107,20 @@ def seconds_in_page(generator: TrainedGenerator, browser: Browser, folder: Path)
 
 def table(outcome: dict[str, Any], runs: list[ScoredRun]) -> str:
     """The figures in Markdown, a line a recipe."""
-    seconds = defaultdict[str, list[float]](list)
+    here = hardware_in_words(outcome["environment"])
+    seconds = defaultdict[str, list[tuple[float, float]]](list)
     for run in runs:
-        if run.record.status == "done":
-            seconds[run.record.recipe].append(run.record.seconds)
-    headings = ("recipe", "parameters", "memory, MB", "training, minutes", "in torch, ms", "in a page, ms", "frames/s")
+        if run.record.status == "done" and run.record.hardware == here and run.record.wall_seconds is not None:
+            seconds[run.record.recipe].append((run.record.seconds, run.record.wall_seconds))
+    headings = ("recipe", "parameters", "memory, MB", "training, minutes", "in all, minutes")
+    headings += ("in torch, ms", "in a page, ms", "frames/s")
     lines = [
         [
             recipe,
             f"{cost['parameters']:,}",
             f"{cost['memory'] / 1e6:,.0f}",
-            f"{statistics.fmean(seconds[recipe]) / 60:.1f}" if recipe in seconds else "",
+            *(f"{statistics.fmean(some) / 60:.1f}" for some in zip(*seconds.get(recipe, []), strict=True)),
+            *([] if recipe in seconds else ["", ""]),
             f"{1000 * cost['torch']:.1f}",
             f"{1000 * cost['page']:.1f}",
             f"{1 / cost['page']:,.0f}",
@@ -153,15 +133,8 @@ def table(outcome: dict[str, Any], runs: list[ScoredRun]) -> str:
 def page(outcome: dict[str, Any]) -> str:
     """The page in Markdown."""
     made_on = outcome["environment"]
-    versions, hardware = made_on["versions"], hardware_in_words(made_on)
-    where = f"torch {versions['torch']} and Chromium {versions['chromium']} on one core of\n{hardware}"
-    headings = {"recipe": "left", "minutes": "right", "memory, MB": "right", "on": "left"}
-    lines = [
-        [recipe, f"{one['seconds'] / 60:.1f}", f"{one['memory'] / 1e6:,.0f}", one["hardware"]]
-        for recipe, one in sorted(outcome.get("whole", {}).items())
-    ]
-    below = f"{WHOLE}{markdown_table(headings, lines)}" if lines else ""
-    return f"{INTRODUCTION.format(where=where)}\n{table(outcome, read_runs(RESULTS))}{below}"
+    words = INTRODUCTION.format(**made_on["versions"], hardware=hardware_in_words(made_on))
+    return f"{words}\n{table(outcome, read_runs(RESULTS))}"
 
 
 def measure(names: Sequence[str], outcome: dict[str, Any]) -> None:
@@ -195,25 +168,14 @@ def _made_on(outcome: dict[str, Any]) -> tuple[str, str] | None:
 
 def main() -> None:
     """Measure what has no figures yet, all if they are of another machine or torch, and write both files."""
-    parser = ArgumentParser()
-    parser.add_argument("recipes", nargs="*")
-    parser.add_argument("--whole", type=Path, metavar="RUNS")
-    args = parser.parse_args()
     outcome = json.loads(OUTCOME.read_text("utf-8")) if OUTCOME.exists() else {"recipes": {}}
-    if args.whole:
-        for recipe in args.recipes or [name for name in TRANSLATION if name not in outcome.get("whole", {})]:
-            took = whole(recipe, args.whole / recipe)
-            outcome = json.loads(OUTCOME.read_text("utf-8"))  # others may have written meanwhile
-            outcome["whole"] = {**outcome.get("whole", {}), recipe: took}
-            write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
-    else:
-        wanted = args.recipes or [name for name in RECIPES if name not in outcome["recipes"]]
-        if wanted and _made_on(outcome) != _made_on({"environment": environment(torch.device("cpu"))}):
-            outcome, wanted = {**outcome, "recipes": {}}, list(RECIPES)
-        if wanted:
-            measure(wanted, outcome)
-        outcome["recipes"] = {name: outcome["recipes"][name] for name in RECIPES if name in outcome["recipes"]}
-        write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
+    wanted = sys.argv[1:] or [name for name in RECIPES if name not in outcome["recipes"]]
+    if wanted and _made_on(outcome) != _made_on({"environment": environment(torch.device("cpu"))}):
+        outcome, wanted = {"recipes": {}}, list(RECIPES)
+    if wanted:
+        measure(wanted, outcome)
+    outcome["recipes"] = {name: outcome["recipes"][name] for name in RECIPES if name in outcome["recipes"]}
+    write_atomically(OUTCOME, (json.dumps(outcome, indent=1) + "\n").encode())
     write_atomically(PAGE, page(outcome).encode())
 
 
