@@ -129,8 +129,9 @@ def table(name: str, outcome: dict[str, Any]) -> str:
     """One dataset's rivals and runs in Markdown."""
     rivals, lost = outcome["rivals"][name], list[str]()
     rows = dict(rivals)
-    for run in read_runs(RESULTS):
-        if run.record.dataset == name and run.record.status == "done":
+    latest = {run.record.recipe: run for run in read_runs(RESULTS) if run.record.status == "done"}
+    for run in latest.values():
+        if run.record.dataset == name:
             averaged = [score for score in run.scores if score["weights"] == "ema"]
             scores = {score["metric"]: [score["value"], score["floor"]] for score in averaged}
             took = "" if run.record.seconds is None else f", {run.record.seconds / 60:.1f} min"

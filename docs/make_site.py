@@ -42,6 +42,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "plugins/README.md": "plugin-guide.md",
+    "tests/third_party/ganzoo-sound-plugin/README.md": "sound.md",
     "docs/first-steps.ipynb": "first-steps.md",
     "docs/your-own-gan.ipynb": "your-own-gan.md",
     "results/README.md": "results/tables.md",
